@@ -1,0 +1,34 @@
+# Everything a newcomer needs: `make demo`, `make test`. Needs Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+.PHONY: demo test test-fast lint bench clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+demo: $(VENV)/installed ## the whole way on a toy world, about six minutes on two cores
+	$(BIN)/earthtone demo --out demo $(DEMO_ARGS)
+
+test: $(VENV)/installed lint ## everything, under 15 minutes on two cores
+	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+test-fast: $(VENV)/installed ## what takes under two minutes
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(TEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed ## ratios against plain baselines, each measured in the same run
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

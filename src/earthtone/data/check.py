@@ -1,0 +1,267 @@
+"""Check a source before it is packed: what is in it, what is missing, broken or there twice."""
+
+import os
+import statistics
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earthtone.data.examine import Examined, examine
+from earthtone.data.ordered import ordered_map
+from earthtone.data.pair import Pair, Problem
+from earthtone.data.row import MEDIA
+from earthtone.data.source import Source, open_source
+from earthtone.errors import ConfigError
+
+Progress = Callable[[int, int], None]
+_SHOWN = 5  # examples of each kind in the text; the JSON names all
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Rows with identical content. `splits` are those the rows name: more than one means that a test leaks."""
+
+    ids: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a source holds. Counts are of usable rows, facts about files of the `examined` ones."""
+
+    path: str
+    rows: int
+    usable: int
+    examined: int
+    splits: dict[str, int]
+    problems: dict[str, list[Problem]]
+    hours: float
+    seconds_min: float | None
+    seconds_median: float | None
+    seconds_max: float | None
+    audio_hz: dict[str, int]
+    audio_channels: dict[str, int]
+    spectrogram_rows: dict[str, int]
+    image_sizes: dict[str, int]
+    image_modes: dict[str, int]
+    extent: tuple[float, float, float, float] | None
+    without_coordinates: int
+    duplicate_images: list[Twins]
+    duplicate_audio: list[Twins]
+    licenses: dict[str, int]
+    extra_columns: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is anything to use."""
+        return self.usable > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, texts and numbers for JSON, with every problem and every duplicate."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def to_text(self) -> str:
+        """Return the lines that the command line prints; long lists are cut after a few examples."""
+        lines = [f"{self.path}: {self.usable} of {self.rows} rows usable, {self.examined} examined"]
+        lines += _counts("splits", self.splits)
+        if self.seconds_min is not None:
+            spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
+            lines.append(f"  audio: {self.hours:.2f} h; shortest / median / longest {spread}")
+        lines += _counts("sample rates (Hz)", self.audio_hz) + _counts("channels", self.audio_channels)
+        lines += _counts("spectrogram rows", self.spectrogram_rows)
+        lines += _counts("image sizes", self.image_sizes) + _counts("image modes", self.image_modes)
+        if self.extent is not None:
+            west, south, east, north = self.extent
+            lines.append(f"  extent: longitude {west:g} to {east:g}, latitude {south:g} to {north:g}")
+        lines.append(f"  without coordinates: {self.without_coordinates}")
+        lines += _counts("licenses", self.licenses)
+        if self.extra_columns:
+            lines.append(f"  free columns: {', '.join(self.extra_columns)}")
+        lines += _twins("images", self.duplicate_images) + _twins("recordings", self.duplicate_audio)
+        for kind, problems in self.problems.items():
+            lines.append(f"  {kind}: {len(problems)}")
+            lines += [f"    {problem.id}: {problem.detail}" for problem in problems[:_SHOWN]]
+            lines += [f"    ... {len(problems) - _SHOWN} more"] * (len(problems) > _SHOWN)
+        if not self.ok:
+            lines.append("  nothing to use: mend the rows above, or choose other columns with --columns NAME=COLUMN")
+        return "\n".join(lines)
+
+
+def check(
+    source_path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    need: tuple[str, ...] = MEDIA,
+    prefer: str = "auto",
+    decode: bool = True,
+    bands: tuple[int, int, int] | None = None,
+    workers: int | None = None,
+    sample: int | None = None,
+    progress: Progress | None = None,
+) -> CheckResult:
+    """Return what a manifest or a folder holds, the same for any number of `workers` (threads; all cores when null).
+
+    With `decode` every file is decoded whole (one recording a thread in memory), without it only headers are read.
+    `sample` examines that many rows, evenly spread; the others are then only known to have their files.
+    `bands` chooses red, green and blue of GeoTIFFs. `progress` is called with (rows done, rows in all).
+    Memory: 48 bytes a row for hashes and 8 for lengths, and every problem. Raises DataError, ConfigError.
+
+    >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
+    2100
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}; 1 or more, or null for all cores, expected")
+    if sample is not None and sample < 1:
+        raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
+    source = open_source(source_path, columns=columns, need=need, prefer=prefer)
+    total = len(source)
+    kept = total if sample is None else min(sample, total)
+
+    def work(numbered: tuple[int, Pair | Problem]) -> tuple[int, Pair | Problem, Examined | None]:
+        number, item = numbered
+        chosen = (number + 1) * kept // total > number * kept // total
+        if isinstance(item, Problem) or not chosen:
+            return number, item, None
+        return number, item, examine(item, decode=decode, bands=bands, spectrograms=source.ready_spectrograms)
+
+    tally = _Tally()
+    for number, item, found in ordered_map(work, enumerate(source), workers or os.cpu_count() or 1):
+        tally.add(number, item, found)
+        if progress is not None:
+            progress(number + 1, total)
+    return tally.result(source)
+
+
+class _Digests:
+    """Hashes with the numbers of their rows, 24 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows = array("Q")
+        self._digests = bytearray()
+
+    def add(self, row: int, digest: bytes) -> None:
+        self._rows.append(row)
+        self._digests += digest
+
+    def groups(self) -> list[list[int]]:
+        """Return the rows that share a hash, ascending; groups in the order of their first rows."""
+        rows = np.array(self._rows, np.uint64)
+        halves = np.frombuffer(bytes(self._digests), np.uint64).reshape(-1, 2)
+        order = np.lexsort((rows, halves[:, 0], halves[:, 1]))
+        fresh = np.ones(len(rows), bool)
+        fresh[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+        runs = np.split(rows[order], np.flatnonzero(fresh)[1:])
+        return sorted([int(row) for row in run] for run in runs if len(run) > 1)
+
+
+class _Tally:
+    """Adds up what one pass over a source finds."""
+
+    def __init__(self) -> None:
+        self.rows = self.usable = self.examined = self.without_coordinates = 0
+        self.problems: dict[str, list[Problem]] = {}
+        self.counts: dict[str, Counter[str]] = {
+            name: Counter()
+            for name in (
+                "splits", "licenses", "audio_hz", "audio_channels", "spectrogram_rows", "image_sizes", "image_modes",
+            )
+        }  # fmt: skip
+        self.seconds = array("d")
+        self.images, self.audio = _Digests(), _Digests()
+        self.extent: tuple[float, float, float, float] | None = None
+
+    def add(self, number: int, item: Pair | Problem, found: Examined | None) -> None:
+        self.rows += 1
+        self.examined += found is not None
+        problems = (item,) if isinstance(item, Problem) else () if found is None else found.problems
+        for problem in problems:
+            self.problems.setdefault(problem.kind, []).append(problem)
+        if found is not None:
+            self._files(number, found)
+        if isinstance(item, Pair) and not problems:
+            self._usable(item)
+
+    def _files(self, number: int, found: Examined) -> None:
+        if found.image is not None:
+            self.images.add(number, found.image.digest)
+            self.counts["image_sizes"][f"{found.image.width} x {found.image.height}"] += 1
+            self.counts["image_modes"][found.image.mode] += 1
+        if found.audio_digest is not None:
+            self.audio.add(number, found.audio_digest)
+        if found.audio is not None:
+            self.seconds.append(found.audio.seconds)
+            self.counts["audio_hz"][str(found.audio.hz)] += 1
+            self.counts["audio_channels"][str(found.audio.channels)] += 1
+        if found.spectrogram is not None:
+            self.counts["spectrogram_rows"][str(found.spectrogram.height)] += 1
+
+    def _usable(self, pair: Pair) -> None:
+        self.usable += 1
+        self.counts["splits"][pair.split or "none"] += 1
+        self.counts["licenses"][pair.license or "none"] += 1
+        if pair.longitude is None or pair.latitude is None:
+            self.without_coordinates += 1
+            return
+        west, south, east, north = self.extent or (pair.longitude, pair.latitude) * 2
+        self.extent = (
+            min(west, pair.longitude), min(south, pair.latitude), max(east, pair.longitude), max(north, pair.latitude),
+        )  # fmt: skip
+
+    def result(self, source: Source) -> CheckResult:
+        image_groups, audio_groups = self.images.groups(), self.audio.groups()
+        named = _named_rows(source, {row for group in image_groups + audio_groups for row in group})
+        return CheckResult(
+            path=str(source.path),
+            rows=self.rows,
+            usable=self.usable,
+            examined=self.examined,
+            problems=dict(sorted(self.problems.items())),
+            hours=sum(self.seconds) / 3600,
+            seconds_min=min(self.seconds, default=None),
+            seconds_median=statistics.median(self.seconds) if self.seconds else None,
+            seconds_max=max(self.seconds, default=None),
+            extent=self.extent,
+            without_coordinates=self.without_coordinates,
+            duplicate_images=[_twins_of(group, named) for group in image_groups],
+            duplicate_audio=[_twins_of(group, named) for group in audio_groups],
+            extra_columns=source.extra_columns,
+            **{name: _by_count(counter) for name, counter in self.counts.items()},
+        )
+
+
+def _named_rows(source: Iterable[Pair | Problem], rows: set[int]) -> dict[int, tuple[str, str | None]]:
+    """Return id and split of some rows, from a second pass: hashes alone are kept in the first."""
+    if not rows:
+        return {}
+    items: Iterator[tuple[int, Pair | Problem]] = enumerate(islice(source, max(rows) + 1))
+    return {row: (item.id, item.split if isinstance(item, Pair) else None) for row, item in items if row in rows}
+
+
+def _twins_of(group: list[int], named: Mapping[int, tuple[str, str | None]]) -> Twins:
+    found = [named[row] for row in group]
+    return Twins(tuple(id for id, _ in found), tuple(sorted({split for _, split in found if split is not None})))
+
+
+def _by_count(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _counts(name: str, counts: Mapping[str, int]) -> list[str]:
+    shown = [f"{value} ({count})" for value, count in islice(counts.items(), _SHOWN)]
+    shown += [f"... {len(counts) - _SHOWN} more"] * (len(counts) > _SHOWN)
+    return [f"  {name}: {', '.join(shown)}"] if counts else []
+
+
+def _twins(name: str, groups: list[Twins]) -> list[str]:
+    if not groups:
+        return []
+    rows, leaks = sum(len(group.ids) for group in groups), sum(len(group.splits) > 1 for group in groups)
+    lines = [f"  duplicate {name}: {rows} rows in {len(groups)} groups, {leaks} of them across splits"]
+    lines += [f"    {', '.join(group.ids[:_SHOWN])}{', ...' * (len(group.ids) > _SHOWN)}" for group in groups[:_SHOWN]]
+    return lines

@@ -1,0 +1,244 @@
+"""Pairs to a packed table: decode once, keep what training needs, append, resume."""
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from earthtone.atomic import atomic_path
+from earthtone.data.ordered import ordered_map
+from earthtone.data.pair import Pair, Problem
+from earthtone.data.source import Source, open_source
+from earthtone.data.split import assign_split
+from earthtone.data.table import Table, table_schema
+from earthtone.errors import DataError, SignalError
+from earthtone.progress import progress
+from earthtone.signal.audio import Samples, read_audio, write_preview
+from earthtone.signal.config import SignalConfig
+from earthtone.signal.image import encode_tile, image_hash, read_image, stored_tile
+from earthtone.signal.mel import log_mel, spectrogram_from_picture
+
+_COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
+_COMMIT_ROWS = 1024
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """What packing did; `problems` counts skipped rows by kind, each is named in `problems_path`."""
+
+    path: Path
+    added: int
+    already_there: int
+    rows: int
+    problems: Mapping[str, int] = field(default_factory=dict)
+    problems_path: Path | None = None
+
+    def to_text(self) -> str:
+        """Return the lines the command line prints."""
+        lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
+        lines += [f"  skipped, {kind}: {count}" for kind, count in sorted(self.problems.items())]
+        if self.problems_path is not None:
+            lines.append(f"  each skipped row is named in {self.problems_path}")
+        return "\n".join(lines)
+
+
+def pack(
+    data: str | Path,
+    out: str | Path,
+    *,
+    signal: SignalConfig | None = None,
+    columns: Mapping[str, str] | None = None,
+    threads: int | None = None,
+    preview_seconds: float = 10.0,
+) -> PackResult:
+    """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
+
+    A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
+    Memory does not grow with the rows, but for about 70 bytes an id. Raises DataError, also when nothing is usable.
+    """
+    signal = signal or SignalConfig()
+    out = Path(out)
+    source = open_source(data, columns=columns)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{out}.lock", timeout=0):
+            return _pack_locked(source, out, signal, threads or os.cpu_count() or 1, preview_seconds)
+    except Timeout as error:
+        raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {_reason(error)}; choose another --out or free the disk") from error
+
+
+def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, preview_seconds: float) -> PackResult:
+    known = _known_ids(out, signal, source)
+    before = len(known)
+    schema = table_schema(signal, source.extra_columns)
+    problems: Counter[str] = Counter()
+    added = already = 0
+    with _ProblemList(out.with_suffix(".problems.csv")) as listed:
+
+        def fresh() -> Iterator[Pair | Problem]:
+            nonlocal already
+            for pair in progress(source, total=len(source), label="pack"):
+                if isinstance(pair, Pair) and _id_hash(pair.id) in known:
+                    already += 1
+                else:
+                    yield pair
+
+        waiting: list[Row] = []
+        size = 0
+        for row in ordered_map(lambda pair: _packed(pair, source, signal, preview_seconds), fresh(), threads):
+            if isinstance(row, Problem):
+                problems[row.kind] += 1
+                listed.add(row)
+                continue
+            waiting.append(row)
+            size += len(row["audio"]) + len(row["image"])
+            if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_ROWS:
+                added += _commit(waiting, out, schema)
+                waiting, size = [], 0
+        added += _commit(waiting, out, schema)
+        if not before and not added:
+            first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
+            raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
+    lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
+    return PackResult(out, added, already, before + added, dict(problems), listed.kept)
+
+
+def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
+    """Return the hashed ids of an existing table, after checking that the new rows will fit it."""
+    if not _begun(out):
+        return set()
+    table = Table(out)
+    if table.signal != signal:
+        old, new = _flat(asdict(table.signal)), _flat(asdict(signal))
+        changed = ", ".join(f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key])
+        raise DataError(f"{out} was packed with another signal config ({changed}); choose another --out")
+    if set(table.extra_columns) != set(source.extra_columns):
+        raise DataError(
+            f"{out} has the free columns {sorted(table.extra_columns)}, {source.path} has "
+            f"{sorted(source.extra_columns)}; make them equal or choose another --out"
+        )
+    return {_id_hash(name) for name in table.column("id")}
+
+
+def _packed(pair: Pair | Problem, source: Source, signal: SignalConfig, preview_seconds: float) -> Row | Problem:
+    """Return the table's row of a pair, or the problem that keeps it out."""
+    if isinstance(pair, Problem):
+        return pair
+    assert pair.image is not None and pair.audio is not None  # noqa: S101 - `open_source` asked for both
+    try:
+        whole = read_image(pair.image, signal.image.bands, min_side=_decode_side(signal))
+        tile = stored_tile(whole, signal.image, pair.image_gsd_m)
+    except SignalError as error:
+        return Problem(pair.id, "broken image", str(error))
+    try:
+        samples = None
+        if source.ready_spectrograms:
+            spectrogram = spectrogram_from_picture(pair.audio, signal.audio)
+        else:
+            samples = read_audio(pair.audio, signal.audio.sample_rate_hz)
+            spectrogram = log_mel(samples, signal.audio)
+    except SignalError as error:
+        return Problem(pair.id, "broken audio", str(error))
+    return {
+        **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
+        **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
+        "split": assign_split(pair),
+        "image": encode_tile(tile, signal.image),
+        "audio": spectrogram.tobytes(),
+        "image_hash": image_hash(tile),
+        "audio_hash": hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest(),
+        "audio_frames": len(spectrogram),
+        "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
+        "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
+        **pair.extra,
+    }
+
+
+def _decode_side(signal: SignalConfig) -> int | None:
+    """How small a JPEG may be decoded: never, when only a part of it is kept."""
+    return None if signal.image.footprint_m is not None else signal.image.stored_pixels
+
+
+def _preview(samples: Samples, signal: SignalConfig, seconds: float) -> bytes | None:
+    """The middle of a recording, as a file for the browser."""
+    hz = signal.audio.sample_rate_hz
+    count = min(len(samples), round(seconds * hz))
+    start = (len(samples) - count) // 2
+    return write_preview(np.asarray(samples[start : start + count]), hz) if count else None
+
+
+def _commit(rows: list[Row], out: Path, schema: pa.Schema) -> int:
+    """Append rows to the table in one atomic step; return how many."""
+    if not rows:
+        return 0
+    batch = pa.Table.from_pylist(rows, schema=schema)
+    lance.write_dataset(batch, str(out), mode="append" if _begun(out) else "create")
+    return len(rows)
+
+
+def _begun(out: Path) -> bool:
+    """Whether a first commit was made; a folder without one is what a kill during it left behind, or not ours."""
+    if not out.exists() or any(out.glob("_versions/*")):
+        return out.exists()
+    if foreign := sorted(entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions")):
+        raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no packed table; choose another --out")
+    return False
+
+
+class _ProblemList:
+    """The CSV of skipped rows beside the table; absent when nothing was skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: Path | None = None
+
+    def __enter__(self) -> "_ProblemList":
+        self._whole = atomic_path(self.path)
+        self._file = self._whole.__enter__().open("w", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(["id", "problem", "detail"])
+        return self
+
+    def add(self, problem: Problem) -> None:
+        self._rows.writerow([problem.id, problem.kind, problem.detail])
+        self.kept = self.path
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.close()
+        self._whole.__exit__(*error)
+        if self.kept is None:
+            self.path.unlink(missing_ok=True)
+
+
+def _id_hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value})
+    return flat
+
+
+def _reason(error: OSError) -> str:
+    """What the system said; Lance wraps it into long texts of its own."""
+    text = error.strerror or str(error)
+    for telling in ("No space left on device", "Permission denied", "Read-only file system", "File too large"):
+        if telling in text:
+            return telling
+    return text.splitlines()[0]

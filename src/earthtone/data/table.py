@@ -1,0 +1,125 @@
+"""The packed table: one row a pair, as a Lance dataset; images, windows of sound and columns by row number.
+
+A spectrogram is one blob, time first, so that a window is one contiguous slice and is read without the rest.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from earthtone.errors import DataError
+from earthtone.signal.config import SignalConfig, signal_from_dict
+from earthtone.signal.mel import Spectrogram
+
+FORMAT = 1  # raised when an older reader could not read a newer table
+_CARD = b"earthtone"
+_BLOB = {b"lance-encoding:blob": b"true"}
+
+#: Columns that packing adds to a pair's own.
+PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview")
+
+
+def table_schema(signal: SignalConfig, extra_columns: Sequence[str]) -> pa.Schema:
+    """Return the Arrow schema of a packed table; the signal config lies in its metadata."""
+    fields = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("longitude", pa.float64()),
+        pa.field("latitude", pa.float64()),
+        pa.field("datetime", pa.timestamp("us", tz="UTC")),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("audio", pa.large_binary(), nullable=False, metadata=_BLOB),
+        pa.field("image_gsd_m", pa.float64()),
+        *(pa.field(name, pa.string()) for name in ("source", "license", "attribution", "split")),
+        pa.field("image_hash", pa.string(), nullable=False),
+        pa.field("audio_hash", pa.string(), nullable=False),
+        pa.field("audio_frames", pa.int32(), nullable=False),
+        pa.field("audio_seconds", pa.float64()),
+        pa.field("audio_preview", pa.binary()),
+    ]
+    taken = {field.name for field in fields}
+    if clash := sorted(taken.intersection(extra_columns)):
+        raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
+    fields += [pa.field(name, pa.string()) for name in extra_columns]
+    card = json.dumps({"format": FORMAT, "signal": asdict(signal)}, sort_keys=True)
+    return pa.schema(fields, metadata={_CARD: card.encode()})
+
+
+class Table:
+    """A packed table opened for reading; safe to use from several threads."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._dataset = lance.dataset(str(path))
+            card = json.loads(self._dataset.schema.metadata[_CARD])
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a packed table; make one with: earthtone pack DATA --out {path}") from error
+        if card["format"] != FORMAT:
+            raise DataError(f"{path}: table format {card['format']}, {FORMAT} expected; install a newer earthtone")
+        self.signal = signal_from_dict(card["signal"])
+        own = set(table_schema(self.signal, ()).names)
+        self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own)
+
+    def __len__(self) -> int:
+        return int(self._dataset.count_rows())
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the rows' identities, splits and contents; equal tables have equal fingerprints."""
+        digest = hashlib.blake2b(json.dumps(asdict(self.signal), sort_keys=True).encode(), digest_size=8)
+        for batch in self._dataset.to_batches(columns=["id", "split", "image_hash", "audio_hash"]):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                digest.update("\0".join(str(value) for value in row).encode())
+        return digest.hexdigest()
+
+    def column(self, name: str) -> list[Any]:
+        """Return one column of all rows. Raises DataError for an unknown name."""
+        if name not in self._dataset.schema.names:
+            raise DataError(f"{self.path}: no column {name!r}; it has {', '.join(self._dataset.schema.names)}")
+        batches = self._dataset.to_batches(columns=[name])
+        return [value for batch in batches for value in batch.column(0).to_pylist()]
+
+    def groups(self, name: str) -> NDArray[np.int64]:
+        """Return for each row a number that equals another row's exactly when the column's values are equal."""
+        return np.unique(np.array(self.column(name)), return_inverse=True)[1].astype(np.int64)
+
+    def rows_of(self, split: str | None) -> NDArray[np.int64]:
+        """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""
+        if split in (None, "all"):
+            return np.arange(len(self), dtype=np.int64)
+        splits = self.column("split")
+        rows = np.array([row for row, value in enumerate(splits) if value == split], np.int64)
+        if not len(rows):
+            have = ", ".join(f"{name} ({splits.count(name)})" for name in sorted({str(s) for s in splits})) or "no rows"
+            raise DataError(f"{self.path}: no rows of split {split!r}; it has {have}; choose one with --split")
+        return rows
+
+    def records(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the named columns of some rows, in the order asked for."""
+        taken: list[dict[str, Any]] = self._dataset.take([int(row) for row in rows], columns=list(columns)).to_pylist()
+        return taken
+
+    def images(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the packed JPEGs of some rows."""
+        return [record["image"] for record in self.records(rows, ["image"])]
+
+    def frames(self) -> NDArray[np.int32]:
+        """Return the number of spectrogram frames of every row."""
+        return np.array(self.column("audio_frames"), np.int32)
+
+    def sound(self, rows: Sequence[int], starts: Sequence[int], frames: Sequence[int]) -> Iterator[Spectrogram]:
+        """Yield one slice (frames, mels) a row: only that part of the recording is read."""
+        mels = self.signal.audio.mels
+        size = max(frames, default=0) * mels
+        blobs = self._dataset.take_blobs("audio", indices=[int(row) for row in rows], buffer_size=max(size, 1))
+        for blob, start, count in zip(blobs, starts, frames, strict=True):
+            blob.seek(int(start) * mels)
+            yield np.frombuffer(blob.read(int(count) * mels), np.uint8).reshape(-1, mels)

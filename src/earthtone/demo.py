@@ -1,0 +1,80 @@
+"""The whole way on the toy world: make it, pack it, train, measure, report; each step is one verb."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earthtone.data.pack import pack
+from earthtone.data.table import Table
+from earthtone.data.toyworld import write_toyworld
+from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
+from earthtone.evaluate.probe import ProbeResult
+from earthtone.evaluate.retrieval import RetrievalResult
+from earthtone.evaluate.run_report import REPORT_FILE, write_run_report
+from earthtone.models.storage import load_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.pretrain import pretrain
+from earthtone.progress import progress_calls
+from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_file import load_recipe
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo reached: retrieval on the test pairs, land cover read off trained and off untrained features."""
+
+    run: Path
+    report: Path
+    retrieval: RetrievalResult
+    probe: ProbeResult
+    untrained_probe: ProbeResult
+    finished: bool = True
+
+
+def demo(
+    out: str | Path,
+    *,
+    rows: int = 1500,
+    epochs: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> DemoResult | None:
+    """Run all steps in the folder `out`; a stopped demo goes on when it is called again. None: training was stopped.
+
+    `say` gets a line before each step.
+    """
+    out = Path(out)
+    overrides = {"train.seed": seed} | ({} if epochs is None else {"train.epochs": epochs})
+    recipe = load_recipe("demo", overrides)
+    say(f"1/5 a toy planet of {rows} places: synthetic images and sounds, nothing real")
+    manifest = write_toyworld(
+        out / "world", rows=rows, seed=seed, pixels=recipe.signal.image.stored_pixels, seconds=5.0, hz=16_000,
+        progress=progress_calls("toy world"),
+    )  # fmt: skip
+    say("2/5 pack it into one table")
+    table = pack(manifest, out / "world.lance", signal=recipe.signal).path
+    say(f"3/5 train two encoders, {recipe.train.epochs} epochs, without a label")
+    run = out / "run"
+    if not pretrain(table, run, recipe=recipe, resume=run.exists(), report=False).finished:
+        return None
+    model = load_model(run)
+    say("4/5 read the land cover off frozen features: trained, and untrained for comparison")
+    probe = evaluate_probe(model, table, label="land_cover")
+    untrained = evaluate_probe(_untrained(recipe), table, label="land_cover")
+    say("5/5 search images by sound and sounds by image, on test places that training never saw")
+
+    def write(opened: Table, test_rows: NDArray[np.int64], result: RetrievalResult) -> None:
+        probes = {"land cover, trained": probe, "land cover, untrained": untrained}
+        write_run_report(run, model, opened, test_rows, result, split="test", probes=probes)
+
+    retrieval = evaluate_retrieval(model, table, then=write)
+    return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)
+
+
+def _untrained(recipe: Recipe) -> TwoTower:
+    torch.manual_seed(recipe.train.seed)
+    return TwoTower(recipe.model, recipe.signal).eval()

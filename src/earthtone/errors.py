@@ -1,0 +1,28 @@
+"""The errors a user can cause. Each message says what was found, what was expected, and what to type."""
+
+
+class EarthtoneError(Exception):
+    """The base of all errors that are the input's fault; the command line prints it and exits with 2."""
+
+
+class DataError(EarthtoneError):
+    """A manifest, folder or table that cannot be used as it is."""
+
+
+class SignalError(DataError):
+    """One image or one recording that cannot be decoded; a reader of many files counts it and goes on."""
+
+
+class ConfigError(EarthtoneError):
+    """An option, a recipe or a combination of them that makes no sense."""
+
+
+class ModelError(EarthtoneError):
+    """Weights or a model card that do not fit what was asked for."""
+
+
+class MissingExtraError(EarthtoneError):
+    """A feature whose optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency; type: pip install 'earthtone[{extra}]'")

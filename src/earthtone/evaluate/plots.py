@@ -1,0 +1,303 @@
+"""The report's plots as inline SVG: their colours and fonts are the page's own, so they follow light, dark and print.
+
+Each plot is drawn with stand-in colours that are replaced by CSS variables of the page. No global pyplot state.
+"""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import Any, TypeGuard
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from numpy.typing import NDArray
+
+History = Sequence[Mapping[str, float]]
+Ranks = Mapping[str, NDArray[Any]]
+Intervals = Mapping[str, Mapping[int, tuple[float, float]]]
+
+_INK, _MUTED, _GRID = "#010101", "#010102", "#010103"
+_SERIES = ("#010104", "#010105", "#010106", "#010107")
+_CSS = {
+    _INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--grid)",
+    **dict(zip(_SERIES, ("var(--moss)", "var(--clay)", "var(--water)", "var(--ochre)"), strict=True)),
+}  # fmt: skip
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+_MOST_POINTS = 400
+_TEXT = 9.5
+_NAMES = {"image_to_sound": "image → sound", "sound_to_image": "sound → image"}
+
+
+def direction_name(direction: str) -> str:
+    """A direction in words: `image → sound` for `image_to_sound`."""
+    return _NAMES.get(direction, direction.replace("_", " "))
+
+
+def series(history: History, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The steps and the finite values of `key` in the rows of a training log; a row without `step` counts itself."""
+    points = [
+        (row["step"] if is_number(row.get("step")) else index, row[key])
+        for index, row in enumerate(history)
+        if is_number(row.get(key))
+    ]
+    steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a finite number; truth values are none."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the page: a drawing, what it shows, and how to read it."""
+
+    svg: Markup
+    title: str
+    caption: str
+
+
+def _plot(svg: str, title: str, caption: str) -> Plot:
+    return Plot(Markup(svg), title, caption)  # noqa: S704 - every text in the drawing is escaped
+
+
+def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals) -> list[Plot]:
+    """The recall curve and the histogram of ranks; see `recall_curve`."""
+    return [
+        _plot(
+            recall_curve(ranks, gallery, intervals),
+            "How far down one must look",
+            "The share of queries whose own partner is among the first k results: the further above the dashed "
+            "line, the better. Thick bars are the intervals of the table.",
+        ),
+        _plot(
+            rank_histogram(ranks, gallery),
+            "Where the own partner ended up",
+            "The share of queries by the rank of their own partner. A model that knows nothing fills each bar up to "
+            "its dashes; a good one piles up on the left.",
+        ),
+    ]
+
+
+def training_plots(history: History) -> list[Plot]:
+    """Every curve that the log has numbers for: loss, validation metrics, learning rate, temperature."""
+    keys = [key for key in dict.fromkeys(key for row in history for key in row) if len(series(history, key)[1])]
+    val = [key for key in keys if key.lower().startswith("val")]
+    found = []
+    if loss := next((key for key in keys if key in ("loss", "train_loss", "train/loss")), None):
+        svg = loss_curve(history, loss, [key for key in val if "loss" in key.lower()])
+        caption = "Lower is better; the faint line is what was logged, the strong one its running mean."
+        found.append(_plot(svg, "The loss over training", caption))
+    found += _validation_plots(history, [key for key in val if "loss" not in key.lower()])
+    if rates := [key for key in keys if key.startswith(("lr", "learning_rate"))]:
+        svg = step_curves(history, rates, "rate", "Line plot of the learning rate by training step")
+        found.append(_plot(svg, "The learning rate", "How large the steps were: often a short rise, then a slow fall."))
+    if "temperature" in keys:
+        svg = step_curves(history, ["temperature"], "temperature", "Line plot of the temperature by training step")
+        caption = "How sharply the loss tells near from far: it usually falls as the embeddings get better."
+        found.append(_plot(svg, "The learned temperature", caption))
+    return found
+
+
+def _validation_plots(history: History, keys: Sequence[str]) -> list[Plot]:
+    """Numbers from 0 to 1 share a plot; each of the others, three at most, has its own axis."""
+    shares = [key for key in keys if np.all(np.abs(series(history, key)[1] - 0.5) <= 0.5)]
+    found = []
+    if shares:
+        svg = step_curves(history, shares, "validation", "Line plot of the validation metrics", share=True)
+        caption = "Measured on pairs that were not trained on; higher is better. It should rise, then level off."
+        found.append(_plot(svg, "Progress on unseen pairs", caption))
+    for number, key in enumerate([key for key in keys if key not in shares][:3]):
+        svg = step_curves(history, [key], f"validation{number}", f"Line plot of {key} by training step")
+        found.append(
+            _plot(svg, f"Progress on unseen pairs: {_words(key)}", "Measured on pairs that were not trained on.")
+        )
+    return found
+
+
+def _words(key: str) -> str:
+    """A logged key as a person would say it: `R@10, image → sound` for `val_R@10_image_to_sound`."""
+    for direction, name in _NAMES.items():
+        key = re.sub(rf"[_/. ]*{direction}[_/. ]*", f", {name}, ", key)
+    key = re.sub(r"^val(idation)?[_/.]", "validation " if "loss" in key else "", key)
+    return key.replace("_", " ").strip(" ,")
+
+
+def _plain(text: str) -> str:
+    """Untrusted text for a label: no formula between dollar signs, no lone surrogates, which fonts cannot measure."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+
+
+def loss_curve(history: History, train_key: str, val_keys: Sequence[str] = ()) -> str:
+    """The loss by step: raw and faint, smoothed and strong; losses on validation rows as marked lines."""
+    figure, axes = _figure()
+    steps, values = _thinned(*series(history, train_key))
+    if len(values) > 3:
+        axes.plot(steps, values, color=_SERIES[0], alpha=0.35, linewidth=0.8)
+        axes.plot(steps, _smoothed(values), color=_SERIES[0], linewidth=2, label="training, smoothed")
+    else:
+        axes.plot(steps, values, color=_SERIES[0], marker="o", label="training")
+    for number, key in enumerate(val_keys[:3], start=1):
+        axes.plot(
+            *_thinned(*series(history, key)),
+            color=_SERIES[number],
+            marker="o",
+            markersize=3.5,
+            label=_plain(_words(key)),
+        )
+    _legend(axes, columns=2)
+    return _svg(figure, "loss", f"Line plot of the loss by training step{_ends(values)}")
+
+
+def step_curves(history: History, keys: Sequence[str], name: str, label: str, *, share: bool = False) -> str:
+    """Any logged numbers by step, one line each (four at most); `share` shows 0 to 1 in per cent."""
+    figure, axes = _figure()
+    last: NDArray[np.float64] = np.empty(0)
+    for number, key in enumerate(keys[: len(_SERIES)]):
+        steps, last = _thinned(*series(history, key))
+        marker = "o" if len(last) <= 40 else None
+        style = {"color": _SERIES[number], "linestyle": _DASHES[number], "marker": marker, "markersize": 3.5}
+        axes.plot(steps, last, linewidth=1.8, label=_plain(_words(key)), **style)
+    if len(keys) > 1:
+        _legend(axes, columns=2)
+    if share:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    return _svg(figure, name, label + (_ends(last) if len(keys) == 1 else ""))
+
+
+def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals) -> str:
+    """Recall at every k from 1 to the gallery's size, log axis, with the intervals of R@k as bars and chance dashed.
+
+    `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1.
+    """
+    figure, axes = _figure()
+    k = np.unique(np.geomspace(1, gallery, 300).round())
+    for number, (direction, found) in enumerate(list(ranks.items())[: len(_SERIES)]):
+        recall = np.searchsorted(np.sort(np.asarray(found, dtype=np.float64)), k, side="right") / len(found)
+        color = _SERIES[number]
+        axes.plot(
+            k, recall, color=color, linestyle=_DASHES[number], linewidth=2, label=_plain(direction_name(direction))
+        )
+        for at, (low, high) in intervals.get(direction, {}).items():
+            axes.plot([at * 1.03**number] * 2, [low, high], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
+    axes.plot(k, k / gallery, color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
+    axes.set(xscale="log", xlim=(0.93, gallery * 1.04), ylim=(0, 1.02), xlabel="k, how many results are looked at")
+    ticks = [tick for tick in (10**power for power in range(9)) if tick <= gallery / 2] + [gallery]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:,}" for tick in ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes, columns=3)
+    return _svg(figure, "recall", f"Line plot of recall at k, for k from 1 to {gallery}, with chance as a dashed line")
+
+
+def rank_histogram(ranks: Ranks, gallery: int) -> str:
+    """The share of queries whose own partner has a rank of 1, 2 to 5, 6 to 10 and so on; what chance gives as ticks."""
+    figure, axes = _figure()
+    inner = (1, 5) if gallery <= 1000 else (1,)
+    edges = [edge for power in range(9) for edge in (10**power * step for step in inner) if edge < gallery] + [gallery]
+    if len(edges) > 2 and edges[-1] < 1.2 * edges[-2]:
+        del edges[-2]  # a last bar of a few ranks says nothing
+    limits = np.array([0, *edges], dtype=np.float64)
+    names = [f"{low + 1:,}" if low + 1 == high else f"{low + 1:,}-{high:,}" for low, high in pairwise([0, *edges])]
+    place, shown = np.arange(len(edges)), list(ranks.items())[: len(_SERIES)]
+    width = 0.8 / max(len(shown), 1)
+    for number, (direction, found) in enumerate(shown):
+        # bars are half open on the left: a rank of 10 belongs to "6-10"
+        counts = np.diff(np.searchsorted(np.sort(np.asarray(found, dtype=np.float64)), limits, side="right"))
+        left = place - 0.4 + width * (number + 0.5)
+        bars = {"color": _SERIES[number], "edgecolor": _SERIES[number], "fill": number % 2 == 0, "linewidth": 1.2}
+        axes.bar(left, counts / len(found), width * 0.86, label=_plain(direction_name(direction)), **bars)
+    expected = np.diff(limits) / gallery
+    dashes = {"color": _MUTED, "linestyle": (0, (2, 1)), "linewidth": 1.5}
+    axes.hlines(expected, place - 0.45, place + 0.45, label="chance", **dashes)
+    axes.xaxis.set_major_locator(FixedLocator(list(range(len(edges)))))
+    axes.xaxis.set_major_formatter(FixedFormatter(names))
+    axes.set_xlabel("rank of the own partner")
+    axes.tick_params(axis="x", length=0, labelsize=_TEXT if len(edges) < 6 else 8.5)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes, columns=3)
+    return _svg(figure, "ranks", "Bar chart of the share of queries in each range of ranks, with chance as dashes")
+
+
+def _thinned(
+    steps: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `_MOST_POINTS` points: means of neighbours, so that a long run stays a small file."""
+    size = math.ceil(len(values) / _MOST_POINTS)
+    if size <= 1:
+        return steps, values
+    starts = np.arange(0, len(values), size)
+    counts = np.diff(np.append(starts, len(values)))
+    return np.add.reduceat(steps, starts) / counts, np.add.reduceat(values, starts) / counts
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The centred mean over about a twentieth of the points, and over what there is of it at both ends."""
+    half = max(1, len(values) // 40)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    smooth: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+    return smooth
+
+
+def _ends(values: NDArray[np.float64]) -> str:
+    return f", from {values[0]:.4g} at the start to {values[-1]:.4g} at the end" if len(values) else ""
+
+
+def _figure() -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.5, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_MUTED)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_MUTED, labelsize=_TEXT, length=3)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("training step", color=_MUTED, fontsize=_TEXT)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    return figure, axes
+
+
+def _legend(axes: Any, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    columns = columns if sum(map(len, labels)) <= 36 else 1
+    order = sorted(range(len(labels)), key=lambda at: labels[at] == "chance")
+    layout = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns, "borderaxespad": 0.2}
+    text = {"fontsize": _TEXT, "labelcolor": _INK, "handlelength": 1.5, "columnspacing": 1.0, "frameon": False}
+    axes.legend([handles[at] for at in order], [labels[at] for at in order], **layout, **text)
+
+
+def _svg(figure: Figure, name: str, label: str) -> str:
+    """The drawing alone: no prolog, metadata or comments; text stays text; ids are unique to `name` and stable."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
+    svg = re.sub(r": (#01010\d)", lambda found: ": " + _CSS.get(found[1], found[1]), svg)
+    svg = _own_ids(svg, name)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    body = svg[svg.index(">") + 1 :]
+    return f'<svg class="plot" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>{body.strip()}'
+
+
+def _own_ids(svg: str, name: str) -> str:
+    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    short = {old: f"{name}-{number}" for number, old in enumerate(used)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", svg)
+    return re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], svg)

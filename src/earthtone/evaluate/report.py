@@ -1,0 +1,326 @@
+"""The report of a run: one HTML file with plots, pictures and sound, that needs no network and runs no script."""
+
+import base64
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+
+from earthtone.atomic import write_text_atomic
+from earthtone.errors import ConfigError
+from earthtone.evaluate import plots
+
+MAX_MATCHES = 12
+"""Matches shown in each group."""
+MAX_FOUND = 5
+"""Found items shown with each match."""
+MAX_MEDIA_BYTES = 24 * 2**20
+"""Pictures and sounds in one report; a page much larger than this opens slowly."""
+
+_SHARES = ("r@", "recall", "precision", "match_precision", "accuracy", "f1", "miou")
+_MEANINGS = (
+    ("r@", "queries whose own partner is among the first {k}"),
+    ("median_rank", "half of the queries find their partner here or earlier"),
+    ("mean_rank", "the mean rank of the own partner"),
+    ("mrr", "mean of 1 / rank of the own partner"),
+    ("ndcg", "like R@{k}, but an earlier hit counts more"),
+    ("km@", "distance from the true place to the nearest of the first {k}"),
+    ("match_precision", "share of the first {k} that count as a match"),
+)
+_FINDS = {
+    "image_to_sound": "An image finds its own recording",
+    "sound_to_image": "A recording finds its own image",
+}
+_GROUPS = {"best": "The best matches", "worst": "The worst matches"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair as it is shown: an encoded JPEG, and the bytes of a sound file of the type `sound_type`."""
+
+    id: str
+    image_jpeg: bytes | None = None
+    sound: bytes | None = None
+    sound_type: str = "audio/ogg"
+    caption: str = ""
+    longitude: float | None = None
+    latitude: float | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"audio/[a-z0-9.+-]+", self.sound_type):
+            raise ConfigError(f"item {self.id!r}: sound_type is {self.sound_type!r}; it must be like 'audio/ogg'")
+
+
+@dataclass(frozen=True)
+class Match:
+    """One query and what it found: `found` holds the top results in order, `rank` (1-based) is the truth's."""
+
+    query: Item
+    truth: Item
+    found: Sequence[Item]
+    rank: int
+    direction: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one report shows; everything but the title may be left out."""
+
+    title: str
+    summary: Mapping[str, str] = field(default_factory=dict)
+    """Key facts: date, device, rows, seconds of training, model names."""
+    history: Sequence[Mapping[str, float]] = ()
+    """Rows of the training log: `step`, `loss`, `lr`, `temperature`, and `val...` where there was a validation."""
+    retrieval: Mapping[str, Any] | None = None
+    """`gallery`, `twins`, `protocol`, and `directions` with their `metrics` (value, low, high, chance)."""
+    ranks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The 1-based rank of each query's own partner, one array a direction."""
+    matches: Mapping[str, Sequence[Match]] = field(default_factory=dict)
+    """`best` and `worst`."""
+    probe: Mapping[str, Any] | None = None
+    """Results of probes, nested by name; leaves are numbers or (value, low, high, chance)."""
+    config_yaml: str = ""
+    notes: Sequence[str] = ()
+    """Warnings, shown on top."""
+
+
+def write_report(report: Report, path: Path) -> Path:
+    """Write the report to `path`, whole or not at all, and return `path`; raises DataError when that fails."""
+    write_text_atomic(path, render_report(report))
+    return path
+
+
+def render_report(report: Report) -> str:
+    """The report as one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = resources.files("earthtone.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(
+        report=report,
+        headlines=list(_headlines(report.retrieval)),
+        metrics=_metric_table(report.retrieval),
+        protocol=_leaves({key: (report.retrieval or {}).get(key) for key in ("gallery", "protocol", "twins")}),
+        retrieval_plots=_retrieval_plots(report),
+        training_plots=plots.training_plots(report.history),
+        unfinished=_not_finite(report.history),
+        groups=_groups(report.matches),
+        probe=_leaves(report.probe or {}),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")  # ids made of undecodable file names hold lone surrogates
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------
+
+
+def _number(name: str, value: object) -> str:
+    """A number with the unit that its metric's name implies; a dash for anything that is not a number."""
+    if not plots.is_number(value):
+        return "\u2013"
+    number, lowered = float(value), name.lower()
+    if lowered.startswith(_SHARES):
+        return f"{100 * number:.1f} %"
+    if lowered.startswith("km") or lowered.endswith("_km"):
+        return f"{number:,.1f} km" if number < 100 else f"{number:,.0f} km"
+    if "rank" in lowered:
+        return f"{number:,.1f}".removesuffix(".0")
+    if isinstance(value, (int, np.integer)) or abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.3f}" if abs(number) >= 0.001 or number == 0 else f"{number:.2e}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}" if value >= 0.0995 or value == 0 else f"{100 * value:.1f}"
+
+
+def _cell(name: str, metric: object) -> dict[str, str]:
+    """The texts of one measured number: value, interval and chance, the latter two empty when unknown."""
+    known: Mapping[str, object] = metric if isinstance(metric, Mapping) else {"value": metric}
+    low, high, chance = (known.get(key) for key in ("low", "high", "chance"))
+    interval = f"[{_number(name, low)}, {_number(name, high)}]" if plots.is_number(low) else ""
+    return {
+        "value": _number(name, known.get("value")),
+        "interval": interval.replace(" %,", ",").replace(" km,", ","),
+        "chance": _number(name, chance) if plots.is_number(chance) else "",
+    }
+
+
+def _directions(retrieval: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    found = (retrieval or {}).get("directions") or {}
+    return {direction: result.get("metrics") or {} for direction, result in found.items()}
+
+
+def _metric_table(retrieval: Mapping[str, Any] | None) -> dict[str, Any]:
+    directions = _directions(retrieval)
+    names = list(dict.fromkeys(name for metrics in directions.values() for name in metrics))
+    rows = [
+        {
+            "name": name.replace("_", " "),
+            "meaning": next((text for start, text in _MEANINGS if name.lower().startswith(start)), "").replace(
+                "{k}", name.partition("@")[2] or "k"
+            ),
+            "cells": [_cell(name, metrics.get(name)) for metrics in directions.values()],
+        }
+        for name in names
+    ]
+    return {"directions": [plots.direction_name(direction) for direction in directions], "rows": rows}
+
+
+def _recalls(metrics: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """The R@k of one direction by k, where there is a value."""
+    named = {name: re.fullmatch(r"R@(\d+)", name) for name in metrics}
+    recalls = {int(k[1]): _mapping(metrics[name]) for name, k in named.items() if k}
+    return {k: metric for k, metric in recalls.items() if plots.is_number(metric.get("value"))}
+
+
+def _mapping(metric: Any) -> Mapping[str, Any]:
+    return metric if isinstance(metric, Mapping) else {"value": metric}
+
+
+def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
+    """One plain sentence a direction, from R@10 or the nearest R@k that there is."""
+    gallery = (retrieval or {}).get("gallery")
+    of = f" of {gallery:,}" if isinstance(gallery, int) else ""
+    for direction, metrics in _directions(retrieval).items():
+        recalls = _recalls(metrics)
+        if not recalls:
+            continue
+        k = min(recalls, key=lambda known: abs(math.log(known / 10)))
+        value, chance = float(recalls[k]["value"]), recalls[k].get("chance")
+        low, high = recalls[k].get("low"), recalls[k].get("high")
+        finds = _FINDS.get(direction, plots.direction_name(direction) + ": a query finds its own partner")
+        top = "as the first" if k == 1 else f"among the top {k}"
+        text = f"{finds} {top}{of} in {_percent(value)}\N{NO-BREAK SPACE}% of cases"
+        if plots.is_number(low) and plots.is_number(high):
+            text += f" [{_percent(low)},\N{NO-BREAK SPACE}{_percent(high)}]"
+        times = ""
+        if plots.is_number(chance):
+            text += f"; chance is {_percent(chance)}\N{NO-BREAK SPACE}%"
+            times = f"{value / chance:.1f} times chance" if chance > 0 else ""
+            if plots.is_number(low) and low <= chance:
+                text, times = f"{text}, which it does not clearly beat", "not clearly above chance"
+        name = plots.direction_name(direction)
+        yield {"text": f"{text}.", "value": f"{_percent(value)} %", "name": f"R@{k}", "times": times, "direction": name}
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """A nested mapping as flat rows; a mapping with a `value` is one measured number."""
+    rows: list[dict[str, Any]] = []
+    for key, value in tree.items():
+        here = (*path, str(key).replace("_", " "))
+        if isinstance(value, Mapping) and "value" not in value:
+            rows += _leaves(value, here)
+        elif isinstance(value, Mapping) or plots.is_number(value):
+            rows.append({"name": " · ".join(here), **_cell(str(key), value)})
+        elif value is not None:
+            rows.append({"name": " · ".join(here), "value": str(value)[:300], "interval": "", "chance": ""})
+    return rows
+
+
+def _retrieval_plots(report: Report) -> list[plots.Plot]:
+    ranks = {direction: np.asarray(found) for direction, found in report.ranks.items() if len(found)}
+    if not ranks:
+        return []
+    gallery = (report.retrieval or {}).get("gallery")
+    if not isinstance(gallery, int):
+        gallery = math.ceil(max(float(found.max()) for found in ranks.values()))
+    intervals = {
+        direction: {k: (m["low"], m["high"]) for k, m in _recalls(metrics).items() if plots.is_number(m.get("low"))}
+        for direction, metrics in _directions(report.retrieval).items()
+    }
+    return plots.retrieval_plots(ranks, max(gallery, 2), intervals)
+
+
+def _not_finite(history: Sequence[Mapping[str, float]]) -> int:
+    values = (value for row in history for value in row.values())
+    return sum(isinstance(value, float) and not math.isfinite(value) for value in values)
+
+
+# --- matches -------------------------------------------------------------------------------------------------------
+
+
+class _Media:
+    """Turns bytes into data URIs until the report is full."""
+
+    def __init__(self) -> None:
+        self.left_bytes = MAX_MEDIA_BYTES
+
+    def embed(self, content: bytes | None, kind: str, name: str) -> dict[str, str]:
+        """The data URI, or a note that says why there is none."""
+        if not content:
+            return {"uri": "", "note": f"no {name}"}
+        if len(content) > self.left_bytes:
+            return {"uri": "", "note": f"{name} of {len(content) / 2**20:.1f} MiB left out: the report is full"}
+        self.left_bytes -= len(content)
+        return {"uri": f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}", "note": ""}
+
+
+def _groups(matches: Mapping[str, Sequence[Match]]) -> list[dict[str, Any]]:
+    media = _Media()
+    return [
+        {
+            "title": _GROUPS.get(name, name),
+            "name": name,
+            "given": len(group),
+            "matches": [_match(match, media) for match in group[:MAX_MATCHES]],
+        }
+        for name, group in matches.items()
+        if group
+    ]
+
+
+def _match(match: Match, media: _Media) -> dict[str, Any]:
+    asked, _, wanted = match.direction.partition("_to_")
+    found = list(enumerate(match.found[:MAX_FOUND], start=1))
+    if all(item.id != match.truth.id for _, item in found):
+        found.append((match.rank, match.truth))
+    return {
+        "query": {
+            **_card(match.query, match.truth),
+            "place_text": _where(match.query),
+            "picture": media.embed(match.query.image_jpeg, "image/jpeg", "picture") if asked == "image" else None,
+            "sound": media.embed(match.query.sound, match.query.sound_type, "sound") if asked == "sound" else None,
+        },
+        "cards": [
+            {
+                **_card(item, match.truth),
+                "place": f"{place:,}",
+                "picture": media.embed(item.image_jpeg, "image/jpeg", "picture"),
+                "sound": media.embed(item.sound, item.sound_type, "sound") if wanted == "sound" else None,
+            }
+            for place, item in found
+        ],
+        "rank": f"{match.rank:,}",
+        "hears": wanted == "sound",
+        "direction": plots.direction_name(match.direction),
+    }
+
+
+def _card(item: Item, truth: Item) -> dict[str, Any]:
+    true = item.id == truth.id
+    km = None if true else _distance_km(item, truth)
+    place = "" if km is None else f"{km:,.0f} km away" if km >= 10 else f"{km:.1f} km away"
+    return {"id": item.id, "caption": item.caption, "true": true, "place_text": place}
+
+
+def _where(item: Item) -> str:
+    if item.longitude is None or item.latitude is None:
+        return ""
+    north, east = "N" if item.latitude >= 0 else "S", "E" if item.longitude >= 0 else "W"
+    return f"{abs(item.latitude):.2f}°\N{NO-BREAK SPACE}{north} {abs(item.longitude):.2f}°\N{NO-BREAK SPACE}{east}"
+
+
+def _distance_km(first: Item, second: Item) -> float | None:
+    """The great-circle distance (haversine, radius 6371 km)."""
+    degrees = (first.longitude, first.latitude, second.longitude, second.latitude)
+    known = [math.radians(value) for value in degrees if value is not None]
+    if len(known) < 4:
+        return None
+    lon_1, lat_1, lon_2, lat_2 = known
+    h = math.sin((lat_2 - lat_1) / 2) ** 2 + math.cos(lat_1) * math.cos(lat_2) * math.sin((lon_2 - lon_1) / 2) ** 2
+    return 2 * 6371.0 * math.asin(min(1.0, math.sqrt(h)))

@@ -1,0 +1,23 @@
+"""What a two-tower model is made of."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Two encoders and the space they share."""
+
+    image_encoder: str = "resnet18"
+    """Any timm model name."""
+    audio_encoder: str = "resnet18"
+    """Any timm model name; it sees spectrograms as pictures of one channel."""
+    dimensions: int = 128
+    """Size of the shared embedding."""
+    projection: str = "linear"
+    """Head on each encoder: `linear`, or `mlp` (one hidden layer as wide as the encoder's features)."""
+    image_weights: str | None = None
+    """`pretrained` (timm's own weights, downloaded), a local .safetensors file, or null for random ones."""
+    audio_weights: str | None = None
+    """As `image_weights`, for the audio encoder."""
+    drop_path: float = 0.0
+    """Stochastic depth rate of both encoders."""

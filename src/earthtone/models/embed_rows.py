@@ -1,0 +1,74 @@
+"""Rows of a packed table to embeddings, in bounded memory."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.ordered import ordered_map
+from earthtone.data.table import Table
+from earthtone.errors import ModelError
+from earthtone.models.two_tower import Embeddings, TwoTower
+from earthtone.progress import progress
+from earthtone.signal.image import Pixels, decode_tile
+from earthtone.signal.mel import Spectrogram, windows
+
+Read = TypeVar("Read")
+
+_ROWS = 64  # rows read and embedded at once
+
+
+def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[Embeddings, Embeddings]:
+    """Return unit image and sound vectors, each (len(rows), dimensions), of whole tiles and whole recordings.
+
+    Raises ModelError when the table was packed with another signal config than the model was trained on.
+    """
+    check_signal(model, table)
+    image = np.empty((len(rows), model.config.dimensions), np.float32)
+    audio = np.empty_like(image)
+
+    def read(chunk: NDArray[np.int64]) -> tuple[list[Pixels], list[Spectrogram]]:
+        return _tiles(table, chunk), _recordings(table, chunk)
+
+    for start, (tiles, recordings) in _chunks(read, rows, "embed"):
+        image[start : start + len(tiles)] = model.embed_tiles(tiles)
+        audio[start : start + len(tiles)] = model.embed_windows(recordings)
+    return image, audio
+
+
+def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Embeddings:
+    """Return the image encoder's last-stage features (len(rows), features) of whole tiles, before the projection."""
+    check_signal(model, table)
+    out = np.empty((len(rows), model.image_tower.features), np.float32)
+    for start, tiles in _chunks(lambda chunk: _tiles(table, chunk), rows, "features"):
+        out[start : start + len(tiles)] = model.image_features(tiles)
+    return out
+
+
+def check_signal(model: TwoTower, table: Table) -> None:
+    """Raise ModelError unless model and table agree on how sound and images become tensors."""
+    if model.signal != table.signal:
+        raise ModelError(
+            f"{table.path} was packed with another signal config than the model was trained on; "
+            f"pack the data again with: earthtone pack DATA --out NEW.lance --model RUN"
+        )
+
+
+def _chunks(
+    read: Callable[[NDArray[np.int64]], Read], rows: NDArray[np.int64], label: str
+) -> Iterator[tuple[int, Read]]:
+    """Yield (position, what `read` returned) for chunks of rows; reading goes on in a thread meanwhile."""
+    starts = range(0, len(rows), _ROWS)
+    results = ordered_map(read, (rows[start : start + _ROWS] for start in starts), threads=1)
+    yield from zip(starts, progress(results, total=len(starts), label=label, unit="chunk"), strict=True)
+
+
+def _tiles(table: Table, rows: NDArray[np.int64]) -> list[Pixels]:
+    return [decode_tile(data) for data in table.images(rows.tolist())]
+
+
+def _recordings(table: Table, rows: NDArray[np.int64]) -> list[Spectrogram]:
+    frames = [record["audio_frames"] for record in table.records(rows.tolist(), ["audio_frames"])]
+    whole = table.sound(rows.tolist(), [0] * len(rows), frames)
+    return [windows(spectrogram, table.signal.audio) for spectrogram in whole]

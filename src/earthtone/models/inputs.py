@@ -1,0 +1,45 @@
+"""What a user may hand to a model - files, bytes, arrays - to the uint8 that packed tables hold, by the same steps."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.errors import SignalError
+from earthtone.signal.audio import Samples, read_audio, resample
+from earthtone.signal.config import AudioConfig, ImageConfig
+from earthtone.signal.image import Pixels, decode_tile, encode_tile, read_image, stored_tile
+from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture, windows
+
+ImageInput = str | Path | bytes | NDArray[np.uint8]
+SoundInput = str | Path | bytes | tuple[Samples, int]
+
+
+def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
+    """Return the tile that packing would store, after its JPEG: so a file and its packed row embed alike."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise SignalError(f"image array {image.dtype} {image.shape}; uint8 (height, width, 3) expected")
+        pixels = image
+    else:
+        whole = config.footprint_m is not None
+        source = image if isinstance(image, bytes) else Path(image)
+        pixels = read_image(source, config.bands, min_side=None if whole else config.stored_pixels)
+    return decode_tile(encode_tile(stored_tile(pixels, config, gsd_m), config))
+
+
+def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
+    """Return all windows (windows, frames, mels) of a recording; stereo samples are (samples, channels)."""
+    if isinstance(sound, tuple):
+        samples, hz = sound
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim > 2 or hz <= 0:
+            raise SignalError(
+                f"samples {samples.shape} at {hz} Hz; (samples,) or (samples, channels) and hz > 0 expected"
+            )
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+        return windows(log_mel(resample(mono, hz, config.sample_rate_hz), config), config)
+    source = sound if isinstance(sound, bytes) else Path(sound)
+    if config.input == "spectrogram":
+        return windows(spectrogram_from_picture(source, config), config)
+    return windows(log_mel(read_audio(source, config.sample_rate_hz), config), config)

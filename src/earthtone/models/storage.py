@@ -1,0 +1,70 @@
+"""Models on disk: one safetensors file whose header carries the card; `card.json` beside it is for reading."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from earthtone.atomic import atomic_path, write_text_atomic
+from earthtone.errors import DataError, ModelError
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
+from earthtone.models.weights import fill, read_safetensors
+from earthtone.signal.config import signal_from_dict
+
+FORMAT = 1
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "card.json"
+
+
+def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
+    """Write weights and card into `folder` and return the weights' path; each file is whole or absent.
+
+    The card in the header is what is loaded; the copy in `card.json` is for people.
+    """
+    full = {
+        **card,
+        "format": FORMAT,
+        "model": asdict(model.config),
+        "signal": asdict(model.signal),
+    }
+    path = folder / WEIGHTS_FILE
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={"earthtone": json.dumps(full, sort_keys=True)})
+    write_text_atomic(folder / CARD_FILE, json.dumps(full, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower:
+    """Return the model of a run's folder or of a `.safetensors` file, in evaluation mode.
+
+    Nothing is executed from the file. Raises ModelError when it is missing, broken or not ours.
+    """
+    path = Path(path)
+    file = path / WEIGHTS_FILE if path.is_dir() else path
+    if not file.exists():
+        raise ModelError(f"{path}: no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {path}")
+    weights, header = read_safetensors(file)
+    if "earthtone" not in header:
+        raise ModelError(f"{file}: safetensors of another project; a model written by earthtone was expected")
+    model = _empty_model(file, json.loads(header["earthtone"]))
+    fill(model, weights, file)
+    return model.to(device).eval()
+
+
+def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
+    if card.get("format") != FORMAT:
+        raise ModelError(f"{file}: model format {card.get('format')}, {FORMAT} expected; install a newer earthtone")
+    try:
+        # the weights are in the file: whatever the towers started from must not be fetched again
+        config = ModelConfig(**{**card["model"], "image_weights": None, "audio_weights": None})
+        model = TwoTower(config, signal_from_dict(card["signal"]))
+    except (KeyError, TypeError, DataError) as error:
+        raise ModelError(f"{file}: its card does not describe a model of this version ({error})") from error
+    model.card = card
+    return model

@@ -1,0 +1,172 @@
+"""The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthtone.models.config import ModelConfig
+from earthtone.models.encoders import make_tower
+from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
+from earthtone.signal.config import SignalConfig
+from earthtone.signal.image import check_config, resized
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Embeddings = NDArray[np.float32]
+
+
+class TwoTower(nn.Module):
+    """Two encoders and their projections; `embed_images` and `embed_audio` turn files into unit vectors.
+
+    `card` tells where the weights come from: recipe, data, versions, figures (Mitchell et al. 2019, model cards).
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(self, config: ModelConfig, signal: SignalConfig) -> None:
+        super().__init__()
+        check_config(signal.image)
+        self.config = config
+        self.signal = signal
+        self.card: Mapping[str, Any] = {}
+        self.image_tower = make_tower(
+            config.image_encoder,
+            channels=3,
+            height=signal.image.pixels,
+            width=signal.image.pixels,
+            dimensions=config.dimensions,
+            projection=config.projection,
+            weights=config.image_weights,
+            drop_path=config.drop_path,
+        )
+        self.audio_tower = make_tower(
+            config.audio_encoder,
+            channels=1,
+            height=signal.audio.mels,
+            width=signal.audio.window_frames,
+            dimensions=config.dimensions,
+            projection=config.projection,
+            weights=config.audio_weights,
+            drop_path=config.drop_path,
+        )
+        self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.image_mean.device
+
+    def image_input(self, pixels: Tensor) -> Tensor:
+        """Return normalised (N, 3, side, side), channels last in memory, of uint8 pixels (N, side, side, 3)."""
+        return (pixels.permute(0, 3, 1, 2).float() - self.image_mean) / self.image_std
+
+    def sound_input(self, spectrograms: Tensor) -> Tensor:
+        """Return roughly standardised (N, 1, mels, frames) of uint8 spectrograms (N, frames, mels)."""
+        scaled = spectrograms.transpose(1, 2).unsqueeze(1).float().sub_(110.0).div_(45.0)
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+    def project_images(self, pixels: Tensor) -> Tensor:
+        """Return projections (N, dimensions), not normalised, of uint8 pixels (N, side, side, 3)."""
+        projected: Tensor = self.image_tower(self.image_input(pixels))
+        return projected
+
+    def project_sound(self, spectrograms: Tensor) -> Tensor:
+        """Return projections (N, dimensions), not normalised, of uint8 windows (N, frames, mels)."""
+        projected: Tensor = self.audio_tower(self.sound_input(spectrograms))
+        return projected
+
+    def forward(self, pixels: Tensor, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both projections of a batch."""
+        return self.project_images(pixels), self.project_sound(spectrograms)
+
+    @torch.inference_mode()
+    def embed_tiles(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
+        """Return unit vectors (N, dimensions) of stored tiles (side, side, 3) of any sides."""
+        side = self.signal.image.pixels
+        return self._in_batches([resized(tile, side) for tile in tiles], self.project_images, batch)
+
+    @torch.inference_mode()
+    def embed_windows(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
+        """Return one unit vector a recording (N, dimensions): the mean over its windows (windows, frames, mels)."""
+        flat = self._in_batches([window for recording in windows for window in recording], self.project_sound, batch)
+        ends = np.cumsum([len(recording) for recording in windows])
+        means = [part.mean(axis=0, dtype=np.float64) for part in np.split(flat, ends[:-1])] if len(windows) else []
+        return unit_rows(np.array(means, np.float32).reshape(len(windows), self.config.dimensions))
+
+    @torch.inference_mode()
+    def image_features(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
+        """Return the image encoder's last-stage features (N, features), pooled, before the projection."""
+        side = self.signal.image.pixels
+        views = [resized(tile, side) for tile in tiles]
+        width = self.image_tower.features
+        return self._in_batches(
+            views, lambda p: self.image_tower.encoder(self.image_input(p)), batch, unit=False, width=width
+        )
+
+    def embed_images(self, images: Sequence[ImageInput], batch: int = 32) -> Embeddings:
+        """Return unit vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
+
+        The same image gives the same vector alone or in a batch, from its file or from a packed table.
+        Raises SignalError for what cannot be decoded.
+
+        >>> model.embed_images(["tile.jpg", Path("scene.tif")]).shape  # doctest: +SKIP
+        (2, 128)
+        """
+        out = np.empty((len(images), self.config.dimensions), np.float32)
+        for start in range(0, len(images), batch):
+            tiles = [image_tile(image, self.signal.image) for image in images[start : start + batch]]
+            out[start : start + batch] = self.embed_tiles(tiles, batch)
+        return out
+
+    def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:
+        """Return unit vectors (N, dimensions), float32, of sound files or of pairs (mono samples, hz).
+
+        A whole recording is heard: the mean over windows that cover it, always the same ones.
+        Raises SignalError for what cannot be decoded.
+
+        >>> model.embed_audio(["waves.mp3", (samples, 44_100)]).shape  # doctest: +SKIP
+        (2, 128)
+        """
+        out = np.empty((len(sounds), self.config.dimensions), np.float32)
+        for row, sound in enumerate(sounds):  # one at a time: a recording may be long
+            out[row] = self.embed_windows([recording_windows(sound, self.signal.audio)], batch)[0]
+        return out
+
+    def _in_batches(
+        self,
+        inputs: Sequence[NDArray[np.uint8]],
+        project: Any,
+        batch: int,
+        unit: bool = True,
+        width: int | None = None,
+    ) -> Embeddings:
+        """Run a tower over inputs of equal shape in evaluation mode, in batches of one constant size.
+
+        The last batch is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
+        """
+        was_training = self.training
+        self.eval()
+        out = np.empty((len(inputs), width or self.config.dimensions), np.float32)
+        for start in range(0, len(inputs), batch):
+            chunk = np.stack(inputs[start : start + batch])
+            count = len(chunk)
+            if count < batch:
+                chunk = np.concatenate([chunk, np.zeros((batch - count, *chunk.shape[1:]), np.uint8)])
+            result = project(torch.from_numpy(chunk).to(self.device)).float()
+            result = F.normalize(result, dim=1) if unit else result
+            out[start : start + count] = result[:count].cpu().numpy()
+        self.train(was_training)
+        return out
+
+
+def unit_rows(values: Embeddings) -> Embeddings:
+    """Return the rows scaled to length 1."""
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)

@@ -1,0 +1,34 @@
+"""Weights from safetensors files into modules: every key must fit, or nothing is loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from earthtone.errors import ModelError
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors and header metadata of a file; nothing in it is executed. Raises ModelError."""
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path}: a .safetensors file was expected (pickles are not loaded)")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no iterator there
+            return tensors, dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load `weights` into `module`. Raises ModelError unless names and shapes are exactly the module's."""
+    expected = module.state_dict()
+    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    wrong = sorted(key for key in expected.keys() & weights.keys() if expected[key].shape != weights[key].shape)
+    if missing or extra or wrong:
+        raise ModelError(
+            f"{source}: weights of another architecture ({len(missing)} keys missing, {len(extra)} unexpected, "
+            f"{len(wrong)} of another shape; first: {(missing + extra + wrong)[0]})"
+        )
+    module.load_state_dict(dict(weights))

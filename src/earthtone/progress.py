@@ -1,0 +1,43 @@
+"""One progress bar for everything that takes more than a few seconds: rate and time left, on standard error."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def progress(items: Iterable[Item], *, total: int | None, label: str, unit: str = "row") -> Iterator[Item]:
+    """Yield `items` behind a bar; quiet where standard error is no terminal and the work ends within 10 s."""
+    with _bar(total, label, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
+    """Return a function (done, total) that draws a bar and closes it when all is done."""
+    bars: list[Any] = []
+
+    def show(done: int, total: int) -> None:
+        if not bars:
+            bars.append(_bar(total, label, unit))
+        bars[0].update(done - bars[0].n)
+        if done >= total:
+            bars.pop().close()
+
+    return show
+
+
+def _bar(total: int | None, label: str, unit: str) -> Any:
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        dynamic_ncols=True,
+        delay=0 if terminal else 10,
+        mininterval=0.2 if terminal else 15,
+    )

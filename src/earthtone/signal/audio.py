@@ -1,0 +1,151 @@
+"""Recordings to mono samples: any format libsndfile reads (WAV, FLAC, Ogg, Opus, MP3 ...), AAC with an extra."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from earthtone.errors import SignalError
+
+Samples = NDArray[np.float32]
+
+_BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
+_AAC_SUFFIXES = {".m4a", ".aac", ".mp4", ".webm", ".mka"}
+_MAX_HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFacts:
+    """What the header of a recording says."""
+
+    seconds: float
+    hz: int
+    channels: int
+
+
+def probe_audio(source: Path | bytes) -> AudioFacts:
+    """Return length, sample rate and channels from the header alone. Raises SignalError."""
+    if _is_aac(source):
+        samples, hz, channels = _decode_aac(source)
+        return AudioFacts(len(samples) / hz, hz, channels)
+    with _open(source) as file:
+        return AudioFacts(file.frames / file.samplerate, file.samplerate, file.channels)
+
+
+def read_audio(source: Path | bytes, hz: int) -> Samples:
+    """Return the mono samples of a file or of its bytes, resampled to `hz`; float32 (samples,), full scale is 1.
+
+    Channels are averaged. Raises SignalError when it is missing, empty, not a sound, or holds NaN.
+    """
+    if _is_aac(source):
+        samples, file_hz, _ = _decode_aac(source)
+        return resample(samples, file_hz, hz)
+    with _open(source) as file:
+        if file.frames > _MAX_HOURS * 3600 * file.samplerate:
+            hours = file.frames / file.samplerate / 3600
+            raise SignalError(f"{_name(source)}: {hours:.0f} h of sound, at most {_MAX_HOURS} h expected; cut it")
+        try:
+            parts = list(_mono_blocks(file, hz))
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise SignalError(f"{_name(source)}: sound breaks off ({error}); a whole file was expected") from error
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return checked_samples(samples, _name(source))
+
+
+def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """Return mono `samples` at another rate; checked for NaN."""
+    samples = checked_samples(np.asarray(samples, np.float32), "samples")
+    if from_hz == to_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), np.float32)
+
+
+def checked_samples(samples: Samples, name: str) -> Samples:
+    """Return `samples` unchanged, or raise SignalError when they are empty or not finite."""
+    if samples.size == 0:
+        raise SignalError(f"{name}: no samples; a recording was expected")
+    if not np.isfinite(samples).all():
+        bad = int(np.count_nonzero(~np.isfinite(samples)))
+        raise SignalError(f"{name}: {bad} samples are NaN or infinite; finite sound was expected")
+    return samples
+
+
+def write_preview(samples: Samples, hz: int) -> bytes:
+    """Return mono `samples` as an Ogg Vorbis file's bytes, for listening in a browser."""
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", hz, 1, format="OGG", subtype="VORBIS") as file:
+        for start in range(0, len(samples), hz):  # in blocks: one long write crashes libsndfile's Vorbis encoder
+            file.write(np.clip(samples[start : start + hz], -1.0, 1.0))
+    return out.getvalue()
+
+
+def _mono_blocks(file: soundfile.SoundFile, hz: int) -> Iterator[Samples]:
+    """Yield mono blocks at `hz`; the resampler keeps its state from block to block."""
+    resampler = None
+    if file.samplerate != hz:
+        resampler = soxr.ResampleStream(file.samplerate, hz, 1, dtype="float32", quality="HQ")
+    for block in file.blocks(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _open(source: Path | bytes) -> soundfile.SoundFile:
+    name = _name(source)
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        try:
+            size = source.stat().st_size
+        except OSError as error:
+            raise SignalError(f"{name}: {error.strerror}; a recording was expected") from error
+    if size == 0:
+        raise SignalError(f"{name}: zero bytes; a recording was expected")
+    try:
+        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
+        raise SignalError(
+            f"{name}: not a sound file ({_short(error)}); WAV, FLAC, Ogg, Opus or MP3 expected"
+        ) from error
+
+
+def _decode_aac(source: Path | bytes) -> tuple[Samples, int, int]:
+    """Return mono samples, their rate and the number of channels, decoded with PyAV."""
+    name = _name(source)
+    try:
+        import av
+    except ImportError as error:
+        raise SignalError(f"{name}: AAC needs an optional dependency; type: pip install 'earthtone[aac]'") from error
+    try:
+        with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source)) as container:
+            stream = container.streams.audio[0]
+            hz, channels = int(stream.rate), int(stream.channels)
+            to_mono = av.AudioResampler(format="flt", layout="mono", rate=hz)
+            frames: list[Any] = [out for frame in container.decode(stream) for out in to_mono.resample(frame)]
+    except (OSError, ValueError, IndexError, EOFError) as error:
+        raise SignalError(f"{name}: not a sound file ({_short(error)}); AAC expected") from error
+    parts = [frame.to_ndarray().reshape(-1) for frame in frames]
+    samples = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
+    return checked_samples(samples, name), hz, channels
+
+
+def _is_aac(source: Path | bytes) -> bool:
+    if isinstance(source, bytes):
+        return source[4:8] == b"ftyp"
+    return source.suffix.lower() in _AAC_SUFFIXES
+
+
+def _name(source: Path | bytes) -> str:
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+def _short(error: Exception) -> str:
+    """The last, telling part of libsndfile's message, on one line."""
+    return str(error).split(": ")[-1].strip().rstrip(".")

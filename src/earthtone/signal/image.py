@@ -1,0 +1,180 @@
+"""Image files to square 8-bit RGB tiles: decode, crop, warp. Nothing here is a float until the batch."""
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from earthtone.errors import ConfigError, SignalError
+from earthtone.signal.config import ImageConfig
+
+Pixels = NDArray[np.uint8]
+
+_MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None) -> Pixels:
+    """Return RGB pixels (height, width, 3) of any format that Pillow reads, or of a GeoTIFF.
+
+    Grey becomes RGB, transparency is dropped, palettes are resolved. Data of more than 8 bits is stretched linearly
+    from its 2nd to its 98th percentile. `bands` chooses 1-based bands of a GeoTIFF. `min_side` allows a JPEG to be
+    decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
+    """
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise SignalError(f"{name}: {error.strerror}; an image was expected") from error
+    if not data:
+        raise SignalError(f"{name}: zero bytes; an image was expected")
+    if data.startswith(_TIFF_MAGIC):
+        return _read_tiff(data, name, bands)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                if min_side is not None:
+                    image.draft("RGB", (min_side, min_side))
+                return _pillow_pixels(image)
+    except UnidentifiedImageError as error:
+        raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
+        raise SignalError(f"{name}: broken image ({error}); a whole file was expected") from error
+
+
+def image_hash(pixels: Pixels) -> str:
+    """Return a 128-bit hash (32 hex digits) of shape and pixels; equal for identical pictures only."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(pixels.tobytes())
+    return digest.hexdigest()
+
+
+def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
+    """Return the square that a table keeps: the centre or `footprint_m` of it, at most `stored_pixels` a side."""
+    side = min(pixels.shape[:2])
+    if config.footprint_m is not None:
+        if gsd_m is None:
+            raise SignalError("image_gsd_m is unknown; signal.image.footprint_m needs it (or set footprint_m to null)")
+        side = max(1, min(side, round(config.footprint_m / gsd_m)))
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return square if side <= config.stored_pixels else resized(square, config.stored_pixels)
+
+
+def resized(pixels: Pixels, side: int) -> Pixels:
+    """Return a square picture at `side` pixels: area mean when it shrinks, linear when it grows."""
+    if pixels.shape[0] == side == pixels.shape[1]:
+        return pixels
+    method = cv2.INTER_AREA if min(pixels.shape[:2]) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=method), np.uint8)
+
+
+def encode_tile(tile: Pixels, config: ImageConfig) -> bytes:
+    """Return a tile as JPEG bytes with full colour resolution."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), options)
+    return bytes(data)
+
+
+def decode_tile(data: bytes) -> Pixels:
+    """Return the pixels (side, side, 3) of a packed tile."""
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
+
+
+def warped(
+    tile: Pixels, side: int, *, area: float, centre: tuple[float, float], degrees: float, mirrored: bool
+) -> Pixels:
+    """Return a random view (side, side, 3) by one warp: crop, rotation, flip and resize at once.
+
+    `area` is the share of the tile inside the crop; `centre` in 0-1 moves the crop within the room that is left;
+    outside the tile its mirror image is seen.
+    """
+    size = tile.shape[0]
+    crop = size * area**0.5
+    middle_x = crop / 2 + centre[0] * (size - crop)
+    middle_y = crop / 2 + centre[1] * (size - crop)
+    scale = crop / side  # tile pixels a view pixel
+    cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    flip = -1.0 if mirrored else 1.0
+    half = (side - 1) / 2
+    # view (u, v) -> tile (x, y): turn and scale about the middles of both
+    matrix = np.array(
+        [
+            [flip * cos, -sin, middle_x - 0.5 - half * (flip * cos - sin)],
+            [flip * sin, cos, middle_y - 0.5 - half * (flip * sin + cos)],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    view = cv2.warpAffine(tile, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(view, np.uint8)
+
+
+def _pillow_pixels(image: Image.Image) -> Pixels:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _grey_to_rgb(_stretched(np.asarray(image, np.float32)[..., None]))
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def _read_tiff(data: bytes, name: str, bands: tuple[int, int, int] | None) -> Pixels:
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.MemoryFile(data) as memory, memory.open() as file:
+                if file.width * file.height > _MAX_PIXELS:
+                    raise SignalError(f"{name}: {file.width} x {file.height} pixels; cut it into tiles first")
+                chosen = _chosen_bands(file.count, name, bands)
+                values = np.moveaxis(file.read(chosen), 0, -1)
+                valid = file.dataset_mask() > 0
+    except RasterioError as error:
+        raise SignalError(f"{name}: broken TIFF ({error}); a whole file was expected") from error
+    if values.dtype != np.uint8:
+        values = _stretched(values.astype(np.float32), valid)
+    return _grey_to_rgb(values)
+
+
+def _chosen_bands(count: int, name: str, bands: tuple[int, int, int] | None) -> list[int]:
+    if bands is not None:
+        if min(bands) < 1 or max(bands) > count:
+            raise SignalError(f"{name}: bands {bands} asked for, the file has 1 to {count}")
+        return list(bands)
+    if count in (1, 2):
+        return [1]
+    if count in (3, 4):
+        return [1, 2, 3]
+    raise SignalError(f"{name}: {count} bands; choose three, such as signal.image.bands: [4, 3, 2]")
+
+
+def _stretched(values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> Pixels:
+    """Return 8 bits from more: 2nd to 98th percentile of the valid finite values, over all bands together."""
+    finite = np.isfinite(values)
+    usable = finite if valid is None else finite & valid[..., None]
+    if not usable.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = np.percentile(values[usable], (2, 98))
+    scaled = (np.where(finite, values, low) - low) * (255.0 / max(high - low, 1e-6))
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
+
+
+def _grey_to_rgb(values: Pixels) -> Pixels:
+    return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+
+
+def check_config(config: ImageConfig) -> None:
+    """Raise ConfigError when sizes make no sense."""
+    if config.pixels < 16 or config.stored_pixels < config.pixels:
+        raise ConfigError(
+            f"signal.image.pixels {config.pixels} and stored_pixels {config.stored_pixels}: "
+            "16 <= pixels <= stored_pixels expected"
+        )

@@ -1,0 +1,142 @@
+"""Samples to log-mel spectrograms in 8 bits; windows of a recording."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from earthtone.errors import ConfigError, SignalError
+from earthtone.signal.audio import Samples
+from earthtone.signal.config import AudioConfig
+
+Spectrogram = NDArray[np.uint8]
+
+_CHUNK_FRAMES = 8192  # spectrogram frames computed at once
+
+
+class LogMel(nn.Module):
+    """Log-mel power on the scale of the packed bytes: 0 is `floor_db`, 255 is `ceiling_db`.
+
+    Hann window, power spectrum, Slaney's mel scale and area norm (as librosa's defaults), 10 log10.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.hop = round(config.hop_seconds * config.sample_rate_hz)
+        self.window_samples = round(config.fft_seconds * config.sample_rate_hz)
+        if self.hop < 1 or self.window_samples < self.hop:
+            raise ConfigError(
+                f"hop {config.hop_seconds} s, frame {config.fft_seconds} s: 0 < hop_seconds <= fft_seconds expected"
+            )
+        self.n_fft = 2 ** math.ceil(math.log2(self.window_samples))
+        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(mel_filters(config, self.n_fft)), persistent=False)
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Return (..., frames, mels) for samples (..., n) that carry n_fft / 2 zeros at each end."""
+        spectrum = torch.stft(
+            padded, self.n_fft, self.hop, self.window_samples, self.window, center=False, return_complex=True
+        )
+        power = spectrum.real.square() + spectrum.imag.square()  # (..., bins, frames)
+        mel = power.transpose(-1, -2) @ self.filters.T  # (..., frames, mels)
+        decibel = 10.0 * torch.log10(mel.clamp_min(1e-12))
+        low, high = self.config.floor_db, self.config.ceiling_db
+        scaled: Tensor = (decibel - low) * (255.0 / (high - low))
+        return scaled.clamp(0.0, 255.0)
+
+
+def mel_filters(config: AudioConfig, n_fft: int) -> NDArray[np.float32]:
+    """Return triangular filters (mels, n_fft / 2 + 1), each of unit area in hertz (Slaney, Auditory Toolbox, 1998)."""
+    high_hz = config.max_hz or config.sample_rate_hz / 2
+    if not 0 <= config.min_hz < high_hz <= config.sample_rate_hz / 2:
+        raise ConfigError(
+            f"mel bands from {config.min_hz} to {high_hz} Hz at {config.sample_rate_hz} samples a second: "
+            "0 <= min_hz < max_hz <= sample_rate_hz / 2 expected"
+        )
+    edges = _mel_to_hz(np.linspace(_hz_to_mel(config.min_hz), _hz_to_mel(high_hz), config.mels + 2))
+    bins = np.linspace(0.0, config.sample_rate_hz / 2, n_fft // 2 + 1)
+    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    triangles = np.maximum(0.0, np.minimum(rise, fall))
+    return (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+
+
+def log_mel(samples: Samples, config: AudioConfig) -> Spectrogram:
+    """Return the 8-bit spectrogram (frames, mels) of mono samples at the config's rate; one frame a hop.
+
+    A recording shorter than one window is padded with silence to one window. Raises SignalError below `min_seconds`.
+    """
+    seconds = len(samples) / config.sample_rate_hz
+    if seconds < config.min_seconds:
+        raise SignalError(
+            f"{seconds:.2f} s of sound; at least {config.min_seconds} s expected (signal.audio.min_seconds)"
+        )
+    transform = _transform(config)
+    frames = max(len(samples) // transform.hop, config.window_frames)
+    half = transform.n_fft // 2
+    padded = np.zeros((frames - 1) * transform.hop + transform.n_fft, np.float32)
+    kept = samples[: len(padded) - half]
+    padded[half : half + len(kept)] = kept
+    out = np.empty((frames, config.mels), np.uint8)
+    with torch.inference_mode():
+        for start in range(0, frames, _CHUNK_FRAMES):
+            stop = min(start + _CHUNK_FRAMES, frames)
+            piece = padded[start * transform.hop : (stop - 1) * transform.hop + transform.n_fft]
+            out[start:stop] = transform(torch.from_numpy(piece)).round().to(torch.uint8).numpy()
+    return out
+
+
+def window_starts(frames: int, config: AudioConfig) -> list[int]:
+    """Return the first frames of the windows that cover a recording: evenly spaced, the last one ends at its end."""
+    size = config.window_frames
+    count = max(1, math.ceil(frames / size))
+    if count == 1:
+        return [0]
+    return [round(i * (frames - size) / (count - 1)) for i in range(count)]
+
+
+def windows(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
+    """Return the windows (windows, window_frames, mels) of a spectrogram (frames, mels); silence fills a short one."""
+    size = config.window_frames
+    if len(spectrogram) < size:
+        spectrogram = np.pad(spectrogram, ((0, size - len(spectrogram)), (0, 0)))
+    return np.stack([spectrogram[start : start + size] for start in window_starts(len(spectrogram), config)])
+
+
+def spectrogram_from_picture(source: Path | bytes, config: AudioConfig) -> Spectrogram:
+    """Return the (frames, mels) bytes of an 8-bit grey picture whose rows are mel bands (SoundingEarth's layout)."""
+    import cv2
+
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        data = np.frombuffer(source if isinstance(source, bytes) else source.read_bytes(), np.uint8)
+    except OSError as error:
+        raise SignalError(f"{name}: {error.strerror}; a spectrogram picture was expected") from error
+    picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+    if picture is None:
+        raise SignalError(f"{name}: not a picture; an 8-bit grey spectrogram was expected")
+    if picture.shape[0] != config.mels:
+        raise SignalError(f"{name}: {picture.shape[0]} rows, {config.mels} mel bands expected (signal.audio.mels)")
+    return np.ascontiguousarray(picture.T)
+
+
+@lru_cache(maxsize=8)
+def _transform(config: AudioConfig) -> LogMel:
+    return LogMel(config).eval()
+
+
+def _hz_to_mel(hz: float) -> float:
+    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+    return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) * (mel - 15) / 27))

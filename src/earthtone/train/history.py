@@ -1,0 +1,53 @@
+"""The log of a run: one JSON object a line, the same figures for TensorBoard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from earthtone.atomic import write_text_atomic
+
+LOG_FILE = "log.jsonl"
+
+
+class History:
+    """Writes `log.jsonl` and `tensorboard/`; lines after the step that a resume starts from are dropped."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._path = folder / LOG_FILE
+        kept = [line for line in read_history(folder) if line["step"] <= first_step]
+        write_text_atomic(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if kept else None)
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """Append the figures of a step."""
+        self._file.write(json.dumps({"step": step, **figures}) + "\n")
+        self._file.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of a run's log; a last line that a kill cut off is left out."""
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

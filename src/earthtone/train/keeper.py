@@ -1,0 +1,124 @@
+"""What happens between two steps: counting, logging, validation, the best weights, checkpoints, a polite stop."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from earthtone.models.storage import save_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.train.checkpoint import Progress, save_checkpoint
+from earthtone.train.history import History
+from earthtone.train.task import PretrainTask
+
+#: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
+Validate = Callable[[TwoTower], Mapping[str, float]]
+
+_LOG_EVERY = 10  # steps
+
+
+class Keeper(Callback):
+    """Keeps a run's records; all state that a resume needs is in `progress`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        history: History,
+        progress: Progress,
+        *,
+        steps_per_epoch: int,
+        validate: Validate | None,
+        identity: Mapping[str, Any],
+        card: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.history = history
+        self.progress = progress
+        self.steps_per_epoch = steps_per_epoch
+        self.validate = validate
+        self.identity = identity
+        self.card = card
+        self.stopped_by: signal.Signals | None = None
+        self._since = time.monotonic()
+        self._last_checkpoint = time.monotonic()
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once."""
+        self._since = self._last_checkpoint = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._stop)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Count the step and do what is due after it."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        task = pl_module
+        task.done += 1
+        self._count(task.done)
+        if task.done % _LOG_EVERY == 0 or task.done == task.steps:
+            figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
+            if task.loss.temperature is not None:
+                figures["temperature"] = float(task.loss.temperature)
+            self.history.add(task.done, figures)
+        if task.done % self.steps_per_epoch == 0:
+            self._end_epoch(task, task.done // self.steps_per_epoch)
+        due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
+        if self.stopped_by or due:
+            save_checkpoint(self.folder, task, self.progress, self.identity)
+            self._last_checkpoint = time.monotonic()
+        if self.stopped_by:
+            trainer.should_stop = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _count(self, step: int) -> None:
+        now = time.monotonic()
+        self.progress = replace(self.progress, step=step, seconds=self.progress.seconds + now - self._since)
+        self._since = now
+
+    def _end_epoch(self, task: PretrainTask, epoch: int) -> None:
+        """Validate where it is due and keep the weights when they are the best; the time it takes is not training."""
+        every = task.config.validate_every
+        last = task.done == task.steps
+        if self.validate is None or not every or (epoch % every and not last):
+            if last:
+                self._keep(task, {})
+            return
+        figures = dict(self.validate(task.model))
+        self.history.add(task.done, {f"val_{name}": value for name, value in figures.items()})
+        task.log("val", figures["score"], prog_bar=True, logger=False)
+        better = self.progress.best is None or figures["score"] > self.progress.best
+        if better:
+            self.progress = replace(self.progress, best=figures["score"], best_step=task.done)
+        if better if task.config.keep == "best" else last:
+            self._keep(task, figures)
+        self._since = time.monotonic()
+
+    def _keep(self, task: PretrainTask, figures: Mapping[str, float]) -> None:
+        temperature = task.loss.temperature
+        save_model(
+            self.folder,
+            task.model,
+            {
+                **self.card,
+                "step": task.done,
+                "training_seconds": round(self.progress.seconds, 1),
+                "temperature": None if temperature is None else float(temperature),
+                "validation": dict(figures),
+            },
+        )
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self.stopped_by = signal.Signals(number)
+        signal.signal(number, self._handlers[self.stopped_by])  # a second one acts as it always did

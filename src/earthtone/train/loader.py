@@ -1,0 +1,107 @@
+"""Batches from a packed table by threads; each is a function of seed and step alone, so training resumes exactly."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from earthtone.data.table import Table
+from earthtone.errors import ConfigError
+from earthtone.signal.image import decode_tile
+from earthtone.train.augment import random_sound, random_view
+from earthtone.train.recipe import Recipe
+
+_AHEAD = 4  # batches prepared before they are asked for
+
+
+class Batch(NamedTuple):
+    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, frames, mels), `twins` bool (N, N), `rows` int64 (N,)."""
+
+    image: Tensor
+    audio: Tensor
+    twins: Tensor | None
+    rows: Tensor
+
+
+class TrainLoader:
+    """Augmented batches of all epochs in a row, from step `first` on; what does not fill a batch waits an epoch."""
+
+    def __init__(self, table: Table, rows: NDArray[np.int64], recipe: Recipe, first: int = 0) -> None:
+        size = recipe.train.batch_size
+        if len(rows) < size:
+            raise ConfigError(
+                f"{table.path}: {len(rows)} training pairs, fewer than one batch of {size}; "
+                f"type --train.batch_size {max(2, len(rows) // 2)} or add pairs"
+            )
+        self._table = table
+        self._rows = rows
+        self._recipe = recipe
+        self._frames = table.frames()
+        masked = recipe.loss.twins == "mask"
+        self._groups = [table.groups(name) for name in ("image_hash", "audio_hash")] if masked else []
+        self.steps_per_epoch = len(rows) // size
+        self.first = first
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self._recipe.train.epochs
+
+    def __len__(self) -> int:
+        """Batches that are still to come."""
+        return self.steps - self.first
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self._recipe.train.threads, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            steps = iter(range(self.first, self.steps))
+            try:
+                for _ in range(self.first, self.steps):
+                    while len(waiting) < _AHEAD and (step := next(steps, None)) is not None:
+                        waiting.append(pool.submit(self._batch, step))
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _batch(self, step: int) -> Batch:
+        recipe, signal = self._recipe, self._table.signal
+        epoch, number = divmod(step, self.steps_per_epoch)
+        size = recipe.train.batch_size
+        rows = self._order(epoch)[number * size : (number + 1) * size]
+        draws = [np.random.default_rng([recipe.train.seed, epoch, int(row)]) for row in rows]
+        tiles = map(decode_tile, self._table.images(rows.tolist()))
+        side = signal.image.pixels
+        views = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
+        frames = signal.audio.window_frames
+        room = self._frames[rows] - frames  # recordings are at least one window long
+        starts = [int(draw.integers(free + 1)) for draw, free in zip(draws, room, strict=True)]
+        sound = self._table.sound(rows.tolist(), starts, [frames] * len(rows))
+        heard = [
+            random_sound(window, signal.audio, recipe.augment, draw) for window, draw in zip(sound, draws, strict=True)
+        ]
+        return Batch(
+            image=torch.from_numpy(np.stack(views)),
+            audio=torch.from_numpy(np.stack(heard)),
+            twins=self._twins(rows),
+            rows=torch.from_numpy(rows),
+        )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self._recipe.train.seed, epoch]).permutation(self._rows)
+
+    def _twins(self, rows: NDArray[np.int64]) -> Tensor | None:
+        """True at [i, j], i != j, where both rows show the same tile or play the same recording."""
+        if not self._groups:
+            return None
+        same = np.zeros((len(rows), len(rows)), bool)
+        for groups in self._groups:
+            same |= groups[rows][:, None] == groups[rows][None, :]
+        np.fill_diagonal(same, False)
+        return torch.from_numpy(same)

@@ -1,0 +1,109 @@
+"""The recipe: everything that decides a training, as one object that is the API, the YAML and the command line."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from earthtone.models.config import ModelConfig
+from earthtone.signal.config import SignalConfig
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What pulls pairs together and pushes others apart."""
+
+    name: str = "infonce"
+    """`infonce`, `siglip` or `batch_triplet`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of that loss."""
+    twins: str = "mask"
+    """Pairs with the same image or recording: `mask` keeps them out of the negatives, `ignore` does not look."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How a pair is varied in training; every draw depends on seed, epoch and row alone."""
+
+    crop_area: tuple[float, float] = (0.5, 1.0)
+    """Share of the tile inside the random crop."""
+    rotation_degrees: float = 180.0
+    """Rotation by any angle up to this, both ways; overhead images have no up."""
+    mirror: bool = True
+    """Mirror half of the tiles."""
+    brightness: float = 0.2
+    """Largest relative change of brightness."""
+    contrast: float = 0.2
+    """Largest relative change of contrast."""
+    saturation: float = 0.2
+    """Largest relative change of saturation."""
+    colour_cast: float = 0.05
+    """Largest relative change of one colour channel."""
+    gain_db: float = 6.0
+    """Largest change of loudness."""
+    roll: bool = False
+    """Shift a window in time around its ends; for sets of short clips that fill one window."""
+    time_mask: float = 0.1
+    """Longest masked stretch of a window (SpecAugment, Park et al. 2019), as a share of it."""
+    mel_mask: float = 0.1
+    """Widest masked band, as a share of the mel bands."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation, checkpoints and what is kept."""
+
+    epochs: int = 30
+    """Passes over the training pairs."""
+    batch_size: int = 128
+    """Pairs in a step; all others of the step are negatives."""
+    learning_rate: float = 1e-3
+    """At the top of the schedule."""
+    weight_decay: float = 0.05
+    """On matrices and kernels; never on biases, norms and the temperature."""
+    optimizer: str = "adamw"
+    """`adamw` or `adam`."""
+    schedule: str = "cosine"
+    """`cosine` to zero, or `constant`."""
+    warmup_share: float = 0.05
+    """Share of all steps in which the learning rate rises from zero."""
+    clip_norm: float | None = 1.0
+    """Longest gradient; null for no limit."""
+    precision: str = "auto"
+    """`auto` (bfloat16 where the processor computes with it), `32` or `bf16`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    seed: int = 0
+    """Of weights, order and augmentation."""
+    threads: int = 2
+    """Threads that load batches."""
+    validate_every: int = 1
+    """Epochs between two validations; 0 for none."""
+    validation_rows: int = 1000
+    """At most this many pairs of the split `val`."""
+    keep: str = "best"
+    """The weights that are kept: `best` on the validation pairs, or `last`."""
+    checkpoint_seconds: float = 120.0
+    """Time between two checkpoints for `--resume`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training."""
+
+    signal: SignalConfig = field(default_factory=SignalConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe."""
+        return str(yaml.safe_dump(_plain(asdict(self)), sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: YAML knows no tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value

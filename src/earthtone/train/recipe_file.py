@@ -1,0 +1,122 @@
+"""Recipes by name, from YAML files, with overrides; every mistake is named."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from earthtone.errors import ConfigError
+from earthtone.train.recipe import Recipe
+
+_CHOICES = {
+    "loss.twins": ("mask", "ignore"),
+    "model.projection": ("linear", "mlp"),
+    "signal.audio.input": ("waveform", "spectrogram"),
+    "train.optimizer": ("adamw", "adam"),
+    "train.schedule": ("cosine", "constant"),
+    "train.precision": ("auto", "32", "bf16"),
+    "train.device": ("auto", "cpu", "cuda", "mps"),
+    "train.keep": ("best", "last"),
+}
+_POSITIVE = ("train.epochs", "train.batch_size", "train.learning_rate", "train.threads", "model.dimensions")
+
+
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes inside the package."""
+    folder = resources.files("earthtone") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a shipped recipe by name or one from a YAML file; what it leaves out has the default.
+
+    `overrides` maps dotted keys to values: `{"train.epochs": 3}`. Raises ConfigError, naming the nearest known key.
+    """
+    values = read_recipe(name)
+    for key, value in (overrides or {}).items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return recipe_from_dict(values, str(name))
+
+
+def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
+    """Return the recipe that nested plain values describe. Raises ConfigError for unknown keys and wrong types."""
+    _refuse_unknown(Recipe(), values, source, "")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    try:
+        sections = parser.instantiate(parser.parse_object(dict(values)))
+    except jsonargparse.ArgumentError as error:
+        raise ConfigError(f"{source}: {' '.join(str(error).split())}") from error
+    recipe = Recipe(**{entry.name: sections[entry.name] for entry in dataclasses.fields(Recipe)})
+    check_recipe(recipe, source)
+    return recipe
+
+
+def read_recipe(name: str | Path) -> dict[str, Any]:
+    """Return the plain values of a recipe by name or path. Raises ConfigError."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            known = ", ".join(shipped_recipes())
+            raise ConfigError(f"recipe {path} cannot be read ({error}); shipped: {known}") from error
+    elif str(name) in shipped_recipes():
+        text = (resources.files("earthtone") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(str(name), shipped_recipes(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        known = ", ".join(shipped_recipes())
+        raise ConfigError(f"no recipe {str(name)!r}; {hint}shipped: {known}; or a path that ends in .yaml")
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {name} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe {name}: {type(values).__name__} found, a mapping of sections expected")
+    return values
+
+
+def check_recipe(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError for values that no training can have."""
+    for key, known in _CHOICES.items():
+        value = _value(recipe, key)
+        if value not in known:
+            raise ConfigError(f"{source}: {key} is {value!r}; one of {', '.join(known)} expected")
+    for key in _POSITIVE:
+        if _value(recipe, key) <= 0:
+            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; more than 0 expected")
+    low, high = recipe.augment.crop_area
+    if not 0 < low <= high <= 1:
+        raise ConfigError(f"{source}: augment.crop_area is {recipe.augment.crop_area}; 0 < low <= high <= 1 expected")
+
+
+def _value(recipe: Recipe, dotted: str) -> Any:
+    value: Any = recipe
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _refuse_unknown(section: Any, values: Any, source: str, prefix: str) -> None:
+    """Raise ConfigError for a key that the dataclass `section` lacks, naming the nearest one."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {values!r}; a mapping of options expected")
+    known = [entry.name for entry in dataclasses.fields(section)]
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}")
+        inner = getattr(section, key)
+        if dataclasses.is_dataclass(inner):
+            _refuse_unknown(inner, value, source, f"{prefix}{key}.")

@@ -1,0 +1,131 @@
+"""The release's folder in miniature: its layout, both kinds of audio, and what happens when something is missing."""
+
+import csv
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from earthtone.data.pair import Pair, Problem
+from earthtone.data.soundingearth import RELEASE_COLUMNS, SoundingEarth
+from earthtone.errors import ConfigError, DataError
+
+
+def release(folder: Path, keys: tuple[object, ...] = (10, 12, 15, 17, 20), **cells: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "images").mkdir()
+    (folder / "spectrograms").mkdir()
+    with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, RELEASE_COLUMNS)
+        writer.writeheader()
+        for key in keys:
+            row = {"key": key, "long_key": f"aporee_{key}", "latitude": 50.5, "longitude": 8.25, "title": "By the sea"}
+            row |= {"description": 'Waves,\n"loud"', "mp3name": f"sea{key}.mp3", "mp3samplerate": 44100}
+            writer.writerow(row | {"date_recorded": "2010-05-08"} | cells)
+            Image.new("RGB", (32, 32), (0, 0, 200)).save(folder / "images" / f"{key}.jpg", "JPEG")
+            Image.new("L", (40, 128), 90).save(folder / "spectrograms" / f"{key}.jpg", "JPEG")
+    return folder
+
+
+def recording(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(4410), 44100, format="MP3")
+
+
+def test_ready_spectrograms(tmp_path: Path) -> None:
+    source = SoundingEarth(release(tmp_path / "world"))
+    items = list(source)
+    assert source.ready_spectrograms and len(source) == 5 and source.name == "world"
+    first = items[0]
+    assert first == Pair(
+        id="10", image=source.path / "images/10.jpg", audio=source.path / "spectrograms/10.jpg",
+        longitude=8.25, latitude=50.5, datetime=datetime(2010, 5, 8, tzinfo=UTC), source="aporee", split="train",
+        extra={
+            "title": "By the sea", "description": 'Waves,\n"loud"', "long_key": "aporee_10",
+            "mp3name": "sea10.mp3", "mp3samplerate": "44100",
+        },
+    )  # fmt: skip
+    assert tuple(first.extra) == source.extra_columns
+    assert [item.split for item in items if isinstance(item, Pair)] == ["train", "test", "test", "val", "train"]
+    assert list(source) == items
+
+
+@pytest.mark.parametrize("name", ["audio/sea10.mp3", "raw/10.mp3", "mp3/sea10.mp3", "raw_audio/aporee_10/sea10.mp3"])
+def test_raw_recordings_are_preferred_and_never_mixed_with_spectrograms(tmp_path: Path, name: str) -> None:
+    recording(release(tmp_path) / name)
+    source = SoundingEarth(tmp_path)
+    first, *others = list(source)
+    assert not source.ready_spectrograms
+    assert isinstance(first, Pair) and first.audio == tmp_path / name
+    assert [item.kind for item in others if isinstance(item, Problem)] == ["missing audio"] * 4
+
+
+def test_spectrograms_can_be_preferred(tmp_path: Path) -> None:
+    recording(release(tmp_path) / "audio/sea10.mp3")
+    source = SoundingEarth(tmp_path, prefer="spectrogram")
+    assert source.ready_spectrograms
+    assert all(isinstance(item, Pair) for item in source)
+
+
+def test_rows_without_a_file_are_problems(tmp_path: Path) -> None:
+    release(tmp_path)
+    (tmp_path / "images/12.jpg").unlink()
+    (tmp_path / "spectrograms/17.jpg").unlink()
+    items = list(SoundingEarth(tmp_path))
+    assert [(item.id, item.kind) for item in items if isinstance(item, Problem)] == [
+        ("12", "missing image"), ("17", "missing audio"),
+    ]  # fmt: skip
+    assert len(items) == 5
+
+
+def test_images_alone(tmp_path: Path) -> None:
+    release(tmp_path)
+    (tmp_path / "spectrograms/17.jpg").unlink()
+    source = SoundingEarth(tmp_path, need=("image",))
+    assert not source.ready_spectrograms
+    assert all(isinstance(item, Pair) and item.audio is None for item in source)
+
+
+def test_bad_keys_are_problems(tmp_path: Path) -> None:
+    source = SoundingEarth(release(tmp_path, keys=("", "x1", "1.5", "-3", 10, 10)))
+    assert [getattr(item, "kind", "") for item in source] == ["no id", *["bad number"] * 3, "", "duplicate id"]
+
+
+def test_unreadable_dates_keep_the_row_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = SoundingEarth(release(tmp_path, date_recorded="summer of 2009"))
+    with caplog.at_level(logging.WARNING):
+        assert all(isinstance(item, Pair) and item.datetime is None for item in source)
+    assert "date_recorded of 5 rows" in caplog.text
+
+
+@pytest.mark.parametrize("column", RELEASE_COLUMNS)
+def test_a_changed_column_is_named(tmp_path: Path, column: str) -> None:
+    path = release(tmp_path) / "metadata.csv"
+    path.write_text(path.read_text().replace(f"{column},", "other,", 1).replace(f",{column}\n", ",other\n", 1))
+    with pytest.raises(DataError, match=rf"lacks the SoundingEarth columns '{column}'"):
+        SoundingEarth(tmp_path)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    release(tmp_path)
+    with pytest.raises(DataError, match="no recordings in 'audio'"):
+        SoundingEarth(tmp_path, prefer="raw")
+    with pytest.raises(ConfigError, match="'auto', 'raw', 'spectrogram'"):
+        SoundingEarth(tmp_path, prefer="mel")
+    recording(tmp_path / "audio/sea10.mp3")
+    recording(tmp_path / "mp3/sea12.mp3")
+    with pytest.raises(DataError, match="'audio', 'mp3'"):
+        SoundingEarth(tmp_path)
+
+
+def test_neither_kind_of_audio(tmp_path: Path) -> None:
+    release(tmp_path)
+    for path in (tmp_path / "spectrograms").iterdir():
+        path.unlink()
+    (tmp_path / "spectrograms").rmdir()
+    with pytest.raises(DataError, match="neither spectrograms/ nor recordings"):
+        SoundingEarth(tmp_path)

@@ -1,0 +1,288 @@
+"""The report: complete or empty, escaped, self-contained, balanced, bounded and readable."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate import report as module
+from earthtone.evaluate.report import Item, Match, Report, render_report, write_report
+
+ATTACK = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> {{ 7*7 }} $\\frac$"
+VOID = {"meta", "img", "br", "hr", "input", "link", "source", "wbr", "col", "area", "base", "embed", "track"}
+
+
+class Page(HTMLParser):
+    """Every element with its attributes; fails on a tag that closes what is not open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute twice in <{tag}>"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for name, attributes in self.elements if name == tag)
+
+
+def jpeg(seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def wav(seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.random.default_rng(seed).normal(0, 0.1, 800), 8000, format="WAV")
+    return buffer.getvalue()
+
+
+def item(number: int, **changes: Any) -> Item:
+    known: dict[str, Any] = {
+        "id": f"row-{number}", "image_jpeg": jpeg(number), "sound": wav(number), "sound_type": "audio/wav",
+        "caption": f"Place {number}", "longitude": 13.4 + number, "latitude": -52.5,
+    }  # fmt: skip
+    return Item(**{**known, **changes})
+
+
+def metric(value: float, chance: float | None = 10 / 420) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.04, "high": value + 0.04, "chance": chance}
+
+
+def full_report(text: str = "A run", caption: str = "A place") -> Report:
+    items = [item(number, id=f"{text} {number}", caption=caption) for number in range(8)]
+    far = Match(items[7], items[7], items[:5], 391, "image_to_sound")
+    near = Match(items[1], items[1], items[:5], 2, "sound_to_image")
+    metrics = {"R@1": metric(0.06), "R@10": metric(0.32), "median_rank": {"value": 23.0}, text: 0.5, "MRR": None}
+    return Report(
+        title=text,
+        summary={text: text},
+        history=[
+            {"step": step, "loss": 3 / (step + 1), "lr": 0.001, "temperature": 0.07}
+            | ({"val_R@10": 0.2, f"val_{text}": 3.0} if step % 5 == 0 else {})
+            for step in range(30)
+        ],
+        retrieval={
+            "gallery": 420,
+            "twins": {text: 3},
+            "protocol": {"rank": text},
+            "directions": {"image_to_sound": {"metrics": metrics}, text: {"metrics": metrics}},
+        },
+        ranks={"image_to_sound": np.arange(1, 421), text: np.arange(1, 421)},
+        matches={"best": [near], "worst": [far], text: [near]},
+        probe={text: {"accuracy": metric(0.8, 0.2)}, "classes": 5, "kind": text},
+        config_yaml=f"name: {text}\nloss: infonce\n",
+        notes=[text],
+    )
+
+
+def test_shows_everything_it_was_given() -> None:
+    page = Page(render_report(full_report()))
+    for expected in ("32.0 %", "[28.0, 36.0 %]", "chance 2.4 %", "its own", "391", "loss: infonce", "80.0 %", "52.50°"):
+        assert expected in page.text
+    assert len([svg for svg in page.all("svg") if svg.get("role") == "img"]) == 7
+
+
+def test_the_first_line_says_it_in_plain_words() -> None:
+    text = Page(render_report(full_report())).text.replace("\N{NO-BREAK SPACE}", " ")
+    expected = "An image finds its own recording among the top 10 of 420 in 32 % of cases [28, 36]; chance is 2.4 %."
+    assert expected in text
+    assert "13.4 times chance" in text
+
+
+def test_a_result_no_better_than_chance_is_called_that() -> None:
+    weak = {"value": 0.03, "low": 0.01, "high": 0.05, "chance": 0.024}
+    retrieval = {"gallery": 420, "directions": {"sound_to_image": {"metrics": {"R@10": weak}}}}
+    text = Page(render_report(Report(title="weak", retrieval=retrieval))).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "chance is 2.4 %, which it does not clearly beat." in text
+    assert "times chance" not in text
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report(title="nothing"),
+        Report(title="no metrics", retrieval={}),
+        Report(title="no directions", retrieval={"gallery": 3, "directions": {}}),
+        Report(title="no values", retrieval={"directions": {"image_to_sound": {"metrics": {"R@10": {}}}}}),
+        Report(title="empty direction", retrieval={"directions": {"image_to_sound": {}}}),
+        Report(title="no gallery", ranks={"image_to_sound": np.array([1.0, 3.5])}),
+        Report(title="no ranks", ranks={"image_to_sound": np.array([])}),
+        Report(title="gallery of one", ranks={"image_to_sound": np.array([1])}, retrieval={"gallery": 1}),
+        Report(title="one step", history=[{"step": 0, "loss": 1.0}]),
+        Report(title="no numbers", history=[{"loss": float("nan")}, {}]),
+        Report(title="no matches", matches={"best": [], "worst": []}),
+    ],
+    ids=lambda report: report.title,
+)
+def test_leaves_out_what_is_missing(report: Report) -> None:
+    page = Page(render_report(report))
+    assert report.title in page.text
+    assert not list(page.all("audio"))
+
+
+def test_numbers_that_are_not_finite_are_counted() -> None:
+    text = Page(render_report(Report(title="t", history=[{"loss": 1.0}, {"loss": float("nan")}]))).text
+    assert "1 logged number is not finite" in text
+
+
+def test_escapes_untrusted_text_everywhere() -> None:
+    text = render_report(full_report(ATTACK, ATTACK))
+    page = Page(text)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe", "object", "embed", "link", "form", "a", "base"}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert page.text.count("alert('x')") > 10
+    assert page.text.count("{{ 7*7 }}") == page.text.count("alert('x')")  # nothing is rendered twice
+    assert "<script" not in text
+
+
+def test_loads_nothing_and_says_so_to_the_browser() -> None:
+    text = render_report(full_report())
+    page = Page(text)
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "poster", "data", "action"):
+            if name in attributes:
+                assert re.match(r"data:(image/jpeg|audio/wav);base64,|#", attributes[name] or "")
+    assert not re.search(r"@import|url\((?!#)|https?://", text)
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'")
+
+
+def test_pictures_and_sounds_are_the_same_bytes() -> None:
+    query, other = item(1), item(2)
+    match = Match(query, query, [other, query], 2, "image_to_sound")
+    page = Page(render_report(Report(title="t", matches={"best": [match]})))
+
+    def decoded(tag: str) -> list[bytes]:
+        return [base64.b64decode((media["src"] or "").partition(",")[2]) for media in page.all(tag)]
+
+    assert decoded("img") == [query.image_jpeg, other.image_jpeg, query.image_jpeg]
+    assert decoded("audio") == [other.sound, query.sound]
+    assert all(
+        audio["preload"] == "none" and "controls" in audio and audio["aria-label"] for audio in page.all("audio")
+    )
+    assert all(image["alt"] for image in page.all("img"))
+
+
+def test_the_truth_is_outlined_once_also_below_the_shown_results() -> None:
+    items = [item(number) for number in range(9)]
+    match = Match(items[8], items[8], items[:8], 391, "sound_to_image")
+    page = Page(render_report(Report(title="t", matches={"worst": [match]})))
+    cards = list(page.all("li"))
+    assert len(cards) == module.MAX_FOUND + 1
+    assert [card.get("class") for card in cards] == [None] * module.MAX_FOUND + ["true"]
+    assert len(list(page.all("audio"))) == 1  # the query is a sound, the results are pictures
+
+
+def test_missing_pictures_and_sounds_are_named() -> None:
+    bare = Item(id="bare")
+    text = Page(
+        render_report(Report(title="t", matches={"best": [Match(bare, bare, [bare], 1, "image_to_sound")]}))
+    ).text
+    assert "no picture" in text
+    assert "no sound" in text
+
+
+def test_distance_is_the_great_circle() -> None:
+    berlin, paris = item(0, longitude=13.405, latitude=52.52), item(1, longitude=2.3522, latitude=48.8566)
+    match = Match(berlin, berlin, [paris, berlin], 2, "sound_to_image")
+    assert "877 km away" in Page(render_report(Report(title="t", matches={"best": [match]}))).text
+
+
+def test_the_size_is_bounded() -> None:
+    query = item(0)
+    matches = [Match(query, query, [query], 1, "image_to_sound")] * 100
+    page = Page(render_report(Report(title="t", matches={"best": matches})))
+    assert len(list(page.all("article"))) == module.MAX_MATCHES
+    assert "of 100 are shown" in page.text
+
+
+def test_a_full_report_names_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = item(0)
+    monkeypatch.setattr(module, "MAX_MEDIA_BYTES", len(query.image_jpeg or b"") + 10)
+    match = Match(query, query, [query], 1, "image_to_sound")
+    page = Page(render_report(Report(title="t", matches={"best": [match]})))
+    assert len(list(page.all("img"))) == 1
+    assert "left out: the report is full" in page.text
+
+
+def test_a_strange_sound_type_is_refused() -> None:
+    with pytest.raises(ConfigError, match="audio/ogg"):
+        Item(id="x", sound_type="text/html")
+
+
+def test_ids_are_unique() -> None:
+    ids = [attributes["id"] for _, attributes in Page(render_report(full_report())).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_report_is_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.html"
+    assert write_report(full_report(), path) == path
+    assert path.read_text(encoding="utf-8") == render_report(full_report())
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_names_that_are_not_utf_8_do_not_stop_it(tmp_path: Path) -> None:
+    undecodable = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    text = write_report(full_report(undecodable), tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "caf?.wav" in text
+
+
+def test_an_unwritable_place_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        write_report(Report(title="t"), tmp_path / "file" / "report.html")
+
+
+def luminance(color: str) -> float:
+    digits = color.removeprefix("#")
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_a_contrast_of_at_least_4_5_in_light_dark_and_print() -> None:
+    style = render_report(Report(title="t")).partition("<style>")[2].partition("</style>")[0]
+    schemes = [
+        dict(re.findall(r"--([a-z]+): (#[0-9a-f]+)", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)
+    ]
+    assert len(schemes) == 3
+    for colors in schemes:
+        for ink in ("ink", "muted", "moss", "clay", "water", "ochre"):
+            for ground in ("paper", "card", "wash", "tint"):
+                first, second = sorted([luminance(colors[ink]), luminance(colors[ground])])
+                assert (second + 0.05) / (first + 0.05) >= 4.5, (ink, ground, colors)

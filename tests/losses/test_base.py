@@ -1,0 +1,191 @@
+"""The same questions to every loss: smoke, wrong input, shape, gradient, dtype; and that twins are never negatives."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from earthtone.errors import ConfigError
+from earthtone.losses import LOSSES, make_loss
+
+EVERY_LOSS = pytest.mark.parametrize("name", list(LOSSES))
+TWIN_PAIRS = [(0, 2), (3, 4)]
+
+
+def batch(rows: int = 6, width: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Image embeddings and audio embeddings that partly agree with them."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(rows, width, generator=generator, dtype=torch.float64)
+    audio = 0.5 * image + 0.5 * torch.randn(rows, width, generator=generator, dtype=torch.float64)
+    return image.to(dtype).requires_grad_(), audio.to(dtype).requires_grad_()
+
+
+def twin_matrix(rows: int = 6, pairs: list[tuple[int, int]] = TWIN_PAIRS) -> Tensor:
+    twins = torch.zeros(rows, rows, dtype=torch.bool)
+    for i, j in pairs:
+        twins[i, j] = twins[j, i] = True
+    return twins
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("twins", [None, twin_matrix()])
+def test_is_a_finite_scalar_and_reaches_every_input_and_parameter(name: str, twins: Tensor | None) -> None:
+    image, audio = batch()
+    loss = make_loss(name)
+    value = loss(image, audio, twins)
+    value.backward()
+    assert value.shape == ()
+    assert value.isfinite()
+    for tensor in (image, audio, *loss.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.abs().sum() > 0
+
+
+@EVERY_LOSS
+def test_descends_to_matching_embeddings(name: str) -> None:
+    image, audio = batch()
+    loss = make_loss(name)
+    optimizer = torch.optim.Adam([image, audio, *loss.parameters()], lr=0.05)
+    before = loss(image, audio).item()
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(image, audio).backward()
+        optimizer.step()
+    assert loss(image, audio).item() < before
+    assert (torch.cdist(image, audio).argmin(dim=1) == torch.arange(6)).all()
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("shapes", [((4, 8), (5, 8)), ((4, 8), (4, 9)), ((8,), (8,)), ((1, 4, 8), (1, 4, 8))])
+def test_shapes_that_do_not_fit_are_both_named(name: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_loss(name)(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+    assert str(shapes[0]) in str(error.value)
+    assert str(shapes[1]) in str(error.value)
+
+
+@EVERY_LOSS
+def test_empty_and_integer_embeddings_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        make_loss(name)(torch.zeros(0, 8), torch.zeros(0, 8))
+    with pytest.raises(ConfigError, match="int64"):
+        make_loss(name)(torch.zeros(2, 8, dtype=torch.int64), torch.zeros(2, 8))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("twins", [torch.zeros(6, 6), torch.zeros(5, 5, dtype=torch.bool)])
+def test_twins_of_the_wrong_kind_are_refused(name: str, twins: Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"torch\.bool of shape \(6, 6\)"):
+        make_loss(name)(*batch(), twins)
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("twins", [None, twin_matrix(rows=5)])
+def test_gradients_are_those_of_finite_differences(name: str, twins: Tensor | None) -> None:
+    loss = make_loss(name).double()
+    image, audio = batch(rows=5, width=3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x, y: loss(x, y, twins), (image, audio))
+    for key, parameter in loss.named_parameters():
+        given_ = {k: v.detach() for k, v in loss.named_parameters()}
+
+        def of_parameter(p: Tensor, key: str = key, given_: dict[str, Tensor] = given_) -> Tensor:
+            return torch.func.functional_call(loss, {**given_, key: p}, (image.detach(), audio.detach(), twins))
+
+        assert torch.autograd.gradcheck(of_parameter, (parameter.detach().clone().requires_grad_(),))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_computes_in_full_precision_whatever_comes_in(name: str, dtype: torch.dtype) -> None:
+    image, audio = batch(dtype=dtype)
+    loss = make_loss(name)
+    value = loss(image, audio)
+    value.backward()
+    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert image.grad is not None
+    assert image.grad.dtype == dtype
+    assert image.grad.isfinite().all()
+    exact = loss(image.detach().double(), audio.detach().double())
+    torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+@EVERY_LOSS
+def test_autocast_changes_nothing(name: str) -> None:
+    image, audio = batch()
+    loss = make_loss(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss(image, audio)
+    assert torch.equal(inside, loss(image, audio))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize(
+    ("image", "audio", "twins"),
+    [
+        (torch.tensor([[0.3, -1.0]]), torch.tensor([[0.1, 2.0]]), None),
+        (torch.tensor([[0.3, -1.0]]), torch.tensor([[0.3, -1.0]]), torch.tensor([[True]])),
+        (torch.ones(4, 3), torch.ones(4, 3), None),
+        (torch.zeros(4, 3), torch.zeros(4, 3), None),
+        (torch.randn(4, 3), torch.randn(4, 3), torch.ones(4, 4, dtype=torch.bool)),
+        (1e4 * torch.randn(4, 3), 1e-4 * torch.randn(4, 3), None),
+    ],
+    ids=["one pair", "one identical pair", "identical", "all zero", "only twins", "far apart in scale"],
+)
+def test_degenerate_batches_have_finite_values_and_gradients(
+    name: str, image: Tensor, audio: Tensor, twins: Tensor | None
+) -> None:
+    image, audio = image.clone().requires_grad_(), audio.clone().requires_grad_()
+    loss = make_loss(name)
+    value = loss(image, audio, twins)
+    value.backward()
+    for tensor in (value, image.grad, audio.grad, *(p.grad for p in loss.parameters())):
+        assert tensor is not None
+        assert tensor.isfinite().all()
+
+
+@EVERY_LOSS
+def test_twins_give_no_gradient_as_negatives(name: str) -> None:
+    """Row 0 is a twin of all others: wherever its recording lies, the other images do not feel it."""
+    image, audio = batch()
+    others = twin_matrix(pairs=[(0, j) for j in range(1, 6)])
+
+    def gradient_of_others(audio_0: Tensor) -> Tensor:
+        x = image.detach().clone().requires_grad_()
+        y = torch.cat([audio_0[None], audio.detach()[1:]])
+        make_loss(name).double()(x.double(), y.double(), others).backward()
+        assert x.grad is not None
+        return x.grad[1:]
+
+    torch.testing.assert_close(gradient_of_others(torch.ones(8)), gradient_of_others(-3 * torch.arange(8.0)))
+
+
+@EVERY_LOSS
+def test_non_twins_do_give_a_gradient_as_negatives(name: str) -> None:
+    image, audio = batch()
+    loss = make_loss(name)
+    without = torch.autograd.grad(loss(image, audio, twin_matrix()), audio)[0]
+    with_all = torch.autograd.grad(loss(image, audio), audio)[0]
+    assert not torch.allclose(without[0], with_all[0])
+
+
+@EVERY_LOSS
+def test_the_diagonal_of_twins_is_ignored(name: str) -> None:
+    image, audio = batch()
+    loss = make_loss(name)
+    twins = twin_matrix()
+    assert torch.equal(loss(image, audio, twins), loss(image, audio, twins | torch.eye(6, dtype=torch.bool)))
+    no_twins = torch.zeros(6, 6, dtype=torch.bool)
+    torch.testing.assert_close(loss(image, audio, no_twins), loss(image, audio))
+
+
+@EVERY_LOSS
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(range(6)), seed=st.integers(0, 1000))
+def test_the_order_of_the_pairs_does_not_matter(name: str, order: list[int], seed: int) -> None:
+    image, audio = batch(seed=seed, dtype=torch.float64)
+    twins = twin_matrix()
+    loss = make_loss(name).double()
+    moved = loss(image[order], audio[order], twins[order][:, order])
+    torch.testing.assert_close(moved, loss(image, audio, twins))

@@ -1,0 +1,73 @@
+"""The batch triplet loss against the published release's numbers and a plain loop."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earthtone.losses import BatchTriplet
+
+FIXTURE = Path(__file__).parent / "fixtures" / "triplet.npz"
+
+
+def by_loop(image: np.ndarray, audio: np.ndarray, margin: float, twins: np.ndarray) -> float:
+    """The definition, entry by entry."""
+    rows = len(image)
+    first, second = [], []
+    for i in range(rows):
+        for j in range(rows):
+            if i != j and twins[i, j]:
+                continue
+            here = np.sqrt(((image[i] - audio[j]) ** 2).sum())
+            first.append(max(np.sqrt(((image[j] - audio[j]) ** 2).sum()) - here + margin, 0.0))
+            second.append(max(np.sqrt(((image[i] - audio[i]) ** 2).sum()) - here + margin, 0.0))
+    return float((np.mean(first) + np.mean(second)) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_the_published_release(dtype: torch.dtype) -> None:
+    with np.load(FIXTURE) as fixture:
+        image = torch.tensor(fixture["image"], dtype=dtype, requires_grad=True)
+        audio = torch.tensor(fixture["sound"], dtype=dtype, requires_grad=True)
+        value = BatchTriplet()(image, audio)
+        value.backward()
+        assert image.grad is not None
+        assert audio.grad is not None
+        assert value.item() == pytest.approx(float(fixture["TripletLoss"]), abs=1e-6)
+        np.testing.assert_allclose(image.grad, fixture["TripletLoss_grad_image"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(audio.grad, fixture["TripletLoss_grad_sound"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("share_of_twins", [0.0, 0.3, 1.0])
+def test_equals_a_plain_loop(margin: float, share_of_twins: float) -> None:
+    rng = np.random.default_rng(5)
+    image, audio = rng.normal(size=(2, 7, 4))
+    upper = np.triu(rng.random((7, 7)) < share_of_twins, 1)
+    twins = upper | upper.T
+    value = BatchTriplet(margin)(torch.from_numpy(image), torch.from_numpy(audio), torch.from_numpy(twins))
+    assert value.item() == pytest.approx(by_loop(image, audio, margin, twins), rel=1e-12)
+
+
+def test_far_from_the_origin_keeps_its_digits() -> None:
+    """Distances by matrix products lose digits unless the embeddings are centred."""
+    rng = np.random.default_rng(5)
+    image, audio = (rng.normal(size=(2, 7, 4)) + 1000.0).astype(np.float32)
+    value = BatchTriplet()(torch.from_numpy(image), torch.from_numpy(audio))
+    expected = by_loop(image.astype(float), audio.astype(float), 1.0, np.zeros((7, 7), bool))
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_perfect_but_collapsed_embeddings_cost_the_margin() -> None:
+    same = torch.ones(5, 3, requires_grad=True)
+    value = BatchTriplet(margin=0.7)(same, same)
+    value.backward()
+    assert value.item() == pytest.approx(0.7)
+    assert same.grad is not None
+    assert same.grad.isfinite().all()
+
+
+def test_has_no_temperature() -> None:
+    assert BatchTriplet().temperature is None
+    assert "margin=1.0" in repr(BatchTriplet())
