@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from earthtone.data.check import check
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
-    from earthtone.evaluate.run import evaluate_model as evaluate
+    from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
     from earthtone.models.storage import load_model
     from earthtone.pretrain import pretrain
     from earthtone.train.recipe_file import load_recipe
@@ -20,14 +20,25 @@ __version__ = "0.1.0"
 _HOMES = {
     "EarthtoneError": ("earthtone.errors", "EarthtoneError"),
     "check": ("earthtone.data.check", "check"),
-    "evaluate": ("earthtone.evaluate.run", "evaluate_model"),
+    "evaluate_probe": ("earthtone.evaluate.on_data", "evaluate_probe"),
+    "evaluate_retrieval": ("earthtone.evaluate.on_data", "evaluate_retrieval"),
     "load_model": ("earthtone.models.storage", "load_model"),
     "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),
     "pack": ("earthtone.data.pack", "pack"),
     "pretrain": ("earthtone.pretrain", "pretrain"),
 }
 
-__all__ = ["EarthtoneError", "__version__", "check", "evaluate", "load_model", "load_recipe", "pack", "pretrain"]
+__all__ = [
+    "EarthtoneError",
+    "__version__",
+    "check",
+    "evaluate_probe",
+    "evaluate_retrieval",
+    "load_model",
+    "load_recipe",
+    "pack",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,29 @@ class DemoResult:
     retrieval: RetrievalResult
     probe: ProbeResult
     untrained_probe: ProbeResult
-    finished: bool = True
+
+    def to_text(self) -> str:
+        """Return what was reached beside chance, and what to type for one's own data."""
+        lines = ["", "Reached on the toy world's test places (synthetic: it shows that the way works, no more):"]
+        for direction, found in self.retrieval.to_dict()["directions"].items():
+            for name in ("R@10", "median_rank"):
+                metric = found["metrics"][name]
+                value, by_chance = (_figure(name, metric[key]) for key in ("value", "chance"))
+                lines.append(
+                    f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {chance}"
+                )
+        trained, untrained = self.probe.accuracy.value, self.untrained_probe.accuracy.value
+        chance = self.probe.accuracy.chance
+        lines.append(
+            f"  land cover from frozen features: {trained:.3f}   untrained {untrained:.3f}   chance {chance:.3f}"
+        )
+        lines += [f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):"]
+        lines += [
+            "  earthtone check my/manifest.csv",
+            "  earthtone pretrain my/manifest.csv --recipe small --out runs/first",
+        ]
+        lines += ["  earthtone evaluate retrieval --model runs/first --data my/manifest.csv"]
+        return "\n".join(lines)
 
 
 def demo(
@@ -73,6 +95,10 @@ def demo(
 
     retrieval = evaluate_retrieval(model, table, then=write)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:.1f}" if name == "median_rank" else f"{value:.3f}"
 
 
 def _untrained(recipe: Recipe) -> TwoTower:

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """Yield `work(item)` for each item, in order; at most four items a thread wait at once."""
-    with ThreadPoolExecutor(threads, initializer=_one_thread_each) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -23,12 +23,3 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: 
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _one_thread_each() -> None:
-    """Our threads already fill the cores: the libraries below them must not multiply them."""
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

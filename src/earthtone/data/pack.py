@@ -5,14 +5,17 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lance
 import numpy as np
 import pyarrow as pa
+import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
@@ -73,7 +76,7 @@ def pack(
     source = open_source(data, columns=columns)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{out}.lock", timeout=0):
+        with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
             return _pack_locked(source, out, signal, threads or os.cpu_count() or 1, preview_seconds)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
@@ -197,6 +200,19 @@ def _begun(out: Path) -> bool:
     if foreign := sorted(entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions")):
         raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no packed table; choose another --out")
     return False
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Our threads already fill the cores: torch and OpenCV below them must not multiply them."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 class _ProblemList:

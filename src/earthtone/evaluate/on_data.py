@@ -149,7 +149,7 @@ def _file_features(model: TwoTower, data: str | Path, label: str, columns: dict[
         if tile is None:
             broken += 1
             continue
-        split = assign_split(pair)
+        split = str(assign_split(pair))
         labels.setdefault(split, []).append(pair.extra[label])
         tiles = waiting.setdefault(split, [])
         tiles.append(tile)

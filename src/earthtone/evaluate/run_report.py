@@ -55,7 +55,7 @@ def _summary(card: Mapping[str, Any], table: Table, split: str, count: int) -> d
     return {
         "Pairs measured": f"{count:,} ({split})",
         "Pairs in the table": f"{len(table):,}",
-        "Encoders": f"{model.get('image_encoder')} and {model.get('audio_encoder')}, {model.get('dimensions')} dimensions",
+        "Encoders": f"{model.get('image_encoder')}, {model.get('audio_encoder')}; {model.get('dimensions')} dimensions",
         "Training": f"{card.get('training_seconds', 0):,.0f} s, {card.get('step', 0):,} steps, {card.get('precision')}",
         "Device": str(card.get("device")),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),

@@ -6,7 +6,7 @@ import numpy as np
 
 from earthtone.data.toyworld.exact import CIRCUMFERENCE_M
 from earthtone.data.toyworld.hashing import key_of, unit
-from earthtone.data.toyworld.noise import Floats, around, lattice, value_noise
+from earthtone.data.toyworld.noise import Floats, around, lattice, noise_stack
 from earthtone.data.toyworld.terrain import Bools
 
 
@@ -60,9 +60,9 @@ def pulled_onto(seed: int, net: Net, x: Floats, y: Floats) -> tuple[Floats, Floa
 
 def _bent(seed: int, net: Net, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     bend = np.float32(net.bend_m)
-    u = value_noise(key_of(seed, net.name, 1), x, y, net.bend_wavelength_m) * bend
-    v = value_noise(key_of(seed, net.name, 2), x, y, net.bend_wavelength_m) * bend
-    return x + u, y + v
+    keys = [key_of(seed, net.name, 1), key_of(seed, net.name, 2)]
+    u, v = noise_stack(keys, x, y, [net.bend_wavelength_m] * 2)
+    return x + u * bend, y + v * bend
 
 
 def _exists(seed: int, net: Net, name: str, column: Floats, row: Floats, off_m: Floats) -> Bools:

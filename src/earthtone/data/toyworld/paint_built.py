@@ -67,7 +67,7 @@ def paint_city(canvas: Canvas) -> None:
 
 
 def _put_roofs(canvas: Canvas, where: Bools, bits: UInts, roofs: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
-               height_m: Float32s) -> None:  # fmt: skip
+               height_m: Float32s | float) -> None:  # fmt: skip
     chosen = roofs[(mix_array(bits) >> np.uint64(61)).astype(np.int64)]
     np.copyto(canvas.material, chosen, where=where)
     np.copyto(canvas.height, np.float32(1) * height_m, where=where)

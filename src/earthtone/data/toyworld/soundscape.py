@@ -144,7 +144,7 @@ def _machines(take: Take, near: dict[str, float], hour: float, dark: float) -> N
             built.horn(take, 0.35 * loud, 210, 330)
         if take.stream.chance(0.25):
             built.crossing_bell(take, 0.25 * loud)
-    if loud := _heard(take, near["airfield"], 0.88):
+    if loud := _heard(take, near["airfield"], 0.78):
         (built.propeller if take.stream.chance(0.55) else built.jet)(take, 0.7 * loud)
     if loud := _heard(take, near["farmland"], 0.4 * (1 - dark)):
         built.tractor(take, 0.25 * loud)

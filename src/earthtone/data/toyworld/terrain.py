@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earthtone.data.toyworld.hashing import Float32s, key_of
-from earthtone.data.toyworld.noise import Floats, layered, value_noise
+from earthtone.data.toyworld.noise import Floats, layered, noise_stack
 
 #: Names of the land cover by class id.
 LAND_COVER: tuple[str, ...] = (
@@ -43,19 +43,23 @@ def terrain(seed: int, x: Floats, y: Floats) -> Terrain:
     height = _height(seed, x, y)
     moisture = layered(key_of(seed, "moisture"), x, y, _MOISTURE)
     settled = layered(key_of(seed, "settled"), x, y, _SETTLED)
-    beach_width = value_noise(key_of(seed, "beach"), x, y, 900.0)
-    ragged = value_noise(key_of(seed, "ragged"), x, y, 45.0)
+    beach_width, ragged, pond, marsh, course, meander = noise_stack(
+        [key_of(seed, name) for name in ("beach", "ragged", "pond", "marsh", "river", "meander")],
+        x, y, (900.0, 45.0, 650.0, 2_600.0, 14_000.0, 1_700.0),
+    )  # fmt: skip
 
     cover = np.full(height.shape, GRASSLAND, dtype=np.uint8)
     cover[moisture < -0.42] = BARE
     cover[height > 0.5 + 0.1 * moisture] = BARE
     cover[(moisture + ragged * np.float32(0.08) > 0.10) & (height < 0.55)] = FOREST
-    pond = value_noise(key_of(seed, "pond"), x, y, 650.0) + np.float32(0.4) * moisture
+    pond = pond + np.float32(0.4) * moisture
     low = height < 0.16
-    marsh = value_noise(key_of(seed, "marsh"), x, y, 2_600.0) + np.float32(0.35) * moisture
+    marsh = marsh + np.float32(0.35) * moisture
     cover[low & (marsh + ragged * np.float32(0.1) > 0.5)] = WETLAND
     cover[low & (pond > 0.86)] = WATER
-    cover[_river(seed, x, y, height, moisture)] = WATER
+    # A river runs along the zero line of a noise, which is a closed, winding curve.
+    course = np.abs(course + np.float32(0.12) * meander)
+    cover[(course < np.float32(0.0045) * (1 + moisture)) & (height < 0.45) & (moisture > -0.5)] = WATER
     shore = np.float32(0.0015) + np.float32(0.0022) * beach_width
     cover[(height < shore) & (height >= 0)] = BEACH
     sea = height < 0
@@ -81,10 +85,3 @@ def shore_between(seed: int, x: Floats, y: Floats, width_m: float) -> tuple[Floa
         x = x + np.where(same, width_m, 0.0)
     # The beach is on the dry side.
     return x + np.where(wet, 2 * width_m, -width_m), y
-
-
-def _river(seed: int, x: Floats, y: Floats, height: Float32s, moisture: Float32s) -> Bools:
-    """Where rivers run: along the zero line of a noise, which is a closed, winding curve."""
-    course = value_noise(key_of(seed, "river"), x, y, 14_000.0)
-    course += np.float32(0.12) * value_noise(key_of(seed, "meander"), x, y, 1_700.0)
-    return (np.abs(course) < np.float32(0.0045) * (1 + moisture)) & (height < 0.45) & (moisture > -0.5)

@@ -155,13 +155,7 @@ class _claimed:  # noqa: N801 - reads as a statement: with _claimed(folder)
 def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iterator[dict[str, str]]:
     """Yield the manifest's rows in order; at most a few rows a worker are under way."""
     if workers is None:
-        workers = (
-            1
-            if len(numbers) < _FEW_ROWS
-            else len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        workers = 1 if len(numbers) < _FEW_ROWS else _processors()
     if workers == 1:
         for number in numbers:
             yield _write_row(out, world, number)
@@ -185,6 +179,13 @@ def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iter
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; the count below ignores limits
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _write_rows(out: Path, world: _World, numbers: range) -> list[dict[str, str]]:

@@ -1,0 +1,63 @@
+"""What a random ranking reaches, in closed form where there is one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.evaluate.geodesy import great_circle_km
+from earthtone.evaluate.ranking import NDCG_DISCOUNTS
+
+_DRAWS = 4000
+_CLOSE = 1e-9
+
+
+def beyond(gallery: int, relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (gallery + 1,): at r, how likely the first right item of a random ranking comes after rank r.
+
+    The mean over the queries, query i having `relevant[i]` right items in the gallery. For m right items of N that is
+    C(N - m, r) / C(N, r), the hypergeometric chance of no right item among r, here as a running product.
+    """
+    ranks = np.arange(gallery)
+    mean = np.zeros(gallery + 1)
+    numbers, counts = np.unique(relevant, return_counts=True)
+    for number, count in zip(numbers, counts, strict=True):
+        still = np.maximum(gallery - ranks - number, 0) / (gallery - ranks)
+        mean += count * np.concatenate([[1.0], np.cumprod(still)])
+    return mean / len(relevant)
+
+
+def mean_reciprocal_rank(beyond: NDArray[np.float64]) -> float:
+    """Return the expected 1 / rank."""
+    return float((-np.diff(beyond) / np.arange(1, len(beyond))).sum())
+
+
+def median_rank(beyond: NDArray[np.float64]) -> float:
+    """Return the median of the first right item's rank over all queries and rankings; (N + 1) / 2 for one right item."""
+    lower = np.flatnonzero(beyond <= 0.5 + _CLOSE)[0]
+    upper = np.flatnonzero(beyond < 0.5 - _CLOSE)[0]
+    return float(lower + upper) / 2
+
+
+def ndcg(gallery: int, relevant: NDArray[np.int64]) -> float:
+    """Return the expected nDCG@10: each place is right with a chance of relevant / gallery."""
+    ideal = np.cumsum(NDCG_DISCOUNTS)[np.minimum(relevant, len(NDCG_DISCOUNTS)) - 1]
+    return float((relevant / gallery / ideal).mean() * NDCG_DISCOUNTS[:gallery].sum())
+
+
+def nearest_km(
+    longitude: NDArray[np.float64], latitude: NDArray[np.float64], depths: list[int], seed: int
+) -> dict[int, NDArray[np.float64]]:
+    """Return for each depth k (4000,) distances in km to the nearest of k random items, for random queries.
+
+    Simulated, since there is no closed form; places are degrees, NaN when unknown.
+    """
+    rng = np.random.default_rng(seed)
+    queries = rng.choice(np.flatnonzero(~np.isnan(longitude)), _DRAWS)
+    found = np.stack([rng.choice(len(longitude), max(depths), replace=False) for _ in range(_DRAWS)])
+    km = great_circle_km(longitude[queries, None], latitude[queries, None], longitude[found], latitude[found])
+    return {k: nearest(km[:, :k]) for k in depths}
+
+
+def nearest(km: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the smallest known value of each row, NaN where none is known."""
+    least = np.where(np.isnan(km), np.inf, km).min(axis=1)
+    return np.where(np.isinf(least), np.nan, least)

@@ -1,0 +1,242 @@
+"""Retrieval: how well images find their recordings and recordings their images, stated so that it can be compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.evaluate import chance
+from earthtone.evaluate.bootstrap import Estimate, PerQuery, estimates
+from earthtone.evaluate.embedded import EmbeddedPairs
+from earthtone.evaluate.geodesy import great_circle_km
+from earthtone.evaluate.label_match import LabelMatch, MatchedLabels, match_labels
+from earthtone.evaluate.ranking import DIRECTIONS, MAX_BYTES, DirectionRanks, rank_pairs
+
+RECALL_DEPTHS = (1, 5, 10, 100)
+KM_DEPTHS = (1, 10, 100)
+MATCH_DEPTH = 10
+_SHARES = ("R@", "match")
+
+_PROTOCOL = {
+    "rank": "1 + the number of wrong items whose cosine is at least that of the best right item. R@k counts rank <= k; "
+    "R@10% is R@k for a tenth of the gallery, rounded down. Only k smaller than the gallery are reported.",
+    "ties": "Cosines are rounded to 2^-24; of equal ones wrong items come first, so a model that gives all items the "
+    "same score finds nothing. Otherwise equal items are in the order of their rows.",
+    "median_rank": "The median over queries.",
+    "km": "km@k: from the query's own place to the nearest of the first k places, the median over queries; km_mean@k: "
+    "the mean. Great circles, radius 6371 km. Pairs without coordinates are passed over.",
+    "intervals": "95 % percentile bootstrap over queries, the gallery fixed, the same resamples for all figures; twins "
+    "are drawn together, since they are not independent.",
+    "chance": "A random ranking, in closed form given each query's number of right items; km: simulated.",
+}
+_TWINS = {
+    "merge": "An item whose image or recording is identical to that of the query's pair is right too.",
+    "ignore": "Only the query's own partner is right; identical items tie with it, which counts against it.",
+}
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Figures of both directions, and what each query found; the arrays are by direction and by query."""
+
+    figures: Mapping[str, Mapping[str, Estimate]]
+    """Direction, then figure such as `R@10`."""
+    ranks: Mapping[str, NDArray[np.int64]]
+    """(N,) rank of the first right item, from 1."""
+    top: Mapping[str, NDArray[np.int64]]
+    """(N, 10) rows found first, best first; fewer columns in a smaller gallery."""
+    scores_true: Mapping[str, NDArray[np.float64]]
+    """(N,) cosine of the best right item."""
+    gallery: int
+    """Items searched by each query."""
+    facts: Mapping[str, Any]
+    """Everything else that `to_dict` tells: twins, ties, places, protocol."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures and the protocol, ready for JSON."""
+        directions = {
+            direction: {
+                "metrics": {name: estimate.to_dict() for name, estimate in figures.items()},
+                "tied_queries": self.facts["tied_queries"][direction],
+            }
+            for direction, figures in self.figures.items()
+        }
+        others = {name: fact for name, fact in self.facts.items() if name != "tied_queries"}
+        return {"gallery": self.gallery, **others, "directions": directions}
+
+    def to_text(self) -> str:
+        """Return a table for the terminal: value, 95 % interval and chance of both directions."""
+        names = list(dict.fromkeys(name for figures in self.figures.values() for name in figures))
+        cells = [
+            ["", *(cell for direction in self.figures for cell in (direction.replace("_", " "), "95 %", "chance"))]
+        ]
+        for name in names:
+            cells.append([name.replace("_", " ")])
+            for figures in self.figures.values():
+                cells[-1] += _cells(name, figures[name])
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
+        return "\n".join([self._headline(), *(line.rstrip() for line in lines), *self._footnotes()])
+
+    def _headline(self) -> str:
+        twins = self.facts["twins"]
+        return (
+            f"{self.gallery:,} images and {self.gallery:,} recordings; twins {twins['handling']}: "
+            f"{twins['pairs_with_identical_image']:,} pairs share an image, "
+            f"{twins['pairs_with_identical_recording']:,} a recording"
+        )
+
+    def _footnotes(self) -> list[str]:
+        tied = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.facts["tied_queries"].items())
+        lines = [f"rank: from 1, wrong items of an equal score first; queries with such ties: {tied}"]
+        places = self.facts["places"]["pairs_with_coordinates"]
+        if places:
+            lines.append(f"km: to the nearest of the first k, median over {places:,} pairs with coordinates, and mean")
+        else:
+            lines.append("km: left out, no pair has coordinates")
+        if "match" in self.facts:
+            lines.append(f"match: {self.facts['match']['rule']}")
+        return lines
+
+
+def evaluate_retrieval(
+    pairs: EmbeddedPairs,
+    *,
+    twins: str = "merge",
+    match: LabelMatch | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    max_bytes: int = MAX_BYTES,
+) -> RetrievalResult:
+    """Return R@k, median rank, MRR, nDCG@10, km@k and, with `match`, precision@10 by label, of both directions.
+
+    Every query searches all N items of the other modality. `to_dict()["protocol"]` says what each figure means; see
+    `rank_pairs` for ranks and `twins`, `bootstrap_intervals` for the intervals. `max_bytes` bounds the scores held at
+    once. Raises DataError when there are no pairs or no labels, ConfigError for options that make no sense.
+    """
+    labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part
+    ranks = rank_pairs(pairs, twins=twins, depth=max(RECALL_DEPTHS), max_bytes=max_bytes)
+    figures = {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()}
+    chances = {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()}
+    joined = {f"{direction}/{name}": figure for direction in ranks for name, figure in figures[direction].items()}
+    expected = {f"{direction}/{name}": value for direction in ranks for name, value in chances[direction].items()}
+    found = estimates(joined, expected, pairs.twin_clusters(), resamples=resamples, seed=seed)
+    return RetrievalResult(
+        figures={direction: {name: found[f"{direction}/{name}"] for name in figures[direction]} for direction in ranks},
+        ranks={direction: of.rank for direction, of in ranks.items()},
+        top={direction: of.top[:, :10] for direction, of in ranks.items()},
+        scores_true={direction: of.score for direction, of in ranks.items()},
+        gallery=len(pairs),
+        facts=_facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
+    )
+
+
+def _recall_depths(gallery: int) -> dict[str, int]:
+    """The k of each recall; one that the whole gallery fits into says nothing."""
+    depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": max(1, gallery // 10)}
+    return {name: k for name, k in depths.items() if k < gallery}
+
+
+def _km_depths(pairs: EmbeddedPairs) -> list[int]:
+    return [k for k in KM_DEPTHS if k < len(pairs)] if pairs.has_place.any() else []
+
+
+def _figures(
+    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str
+) -> dict[str, PerQuery]:
+    rank = found.rank.astype(np.float64)
+    figures = {name: PerQuery((rank <= k).astype(np.float64)) for name, k in _recall_depths(len(pairs)).items()}
+    figures |= {
+        "median_rank": PerQuery(rank, median=True),
+        "mrr": PerQuery(1 / rank),
+        "ndcg@10": PerQuery(found.ndcg),
+    }
+    for k in _km_depths(pairs):
+        figures |= _km_figures(k, _km_to_nearest(pairs, found.top[:, :k]))
+    if labels is not None and len(pairs) > MATCH_DEPTH:
+        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(labels.precision(direction, found.top[:, :MATCH_DEPTH]))
+    return figures
+
+
+def _km_figures(k: int, km: NDArray[np.float64]) -> dict[str, PerQuery]:
+    return {f"km@{k}": PerQuery(km, median=True), f"km_mean@{k}": PerQuery(km)}
+
+
+def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,) km from each query's place to the nearest of the places found, NaN when it has none."""
+    least = np.full(len(pairs), np.nan)
+    for column in top.T:  # one by one: N x 100 distances at once are large
+        km = great_circle_km(pairs.longitude, pairs.latitude, pairs.longitude[column], pairs.latitude[column])
+        least = np.fmin(least, km)
+    return least
+
+
+def _chances(
+    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str, seed: int
+) -> dict[str, float | None]:
+    beyond = chance.beyond(len(pairs), found.relevant)
+    chances: dict[str, float | None] = {name: float(1 - beyond[k]) for name, k in _recall_depths(len(pairs)).items()}
+    chances |= {
+        "median_rank": chance.median_rank(beyond),
+        "mrr": chance.mean_reciprocal_rank(beyond),
+        "ndcg@10": chance.ndcg(len(pairs), found.relevant),
+    }
+    depths = _km_depths(pairs)
+    if depths:
+        for k, km in chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed).items():
+            chances |= {name: figure.value() for name, figure in _km_figures(k, km).items()}
+    if labels is not None:
+        chances[f"match_precision@{MATCH_DEPTH}"] = labels.chance(direction)
+    return chances
+
+
+def _facts(
+    pairs: EmbeddedPairs,
+    ranks: Mapping[str, DirectionRanks],
+    twins: str,
+    match: LabelMatch | None,
+    labels: MatchedLabels | None,
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "queries": len(pairs),
+        "twins": {
+            "handling": twins,
+            "pairs_with_identical_image": _shared(pairs.image_group),
+            "pairs_with_identical_recording": _shared(pairs.audio_group),
+            "queries_with_several_right_items": int((ranks[DIRECTIONS[0]].relevant > 1).sum()),
+        },
+        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
+        "tied_queries": {direction: int(found.tied.sum()) for direction, found in ranks.items()},
+        "protocol": {**_PROTOCOL, "twins": _TWINS[twins]},
+    }
+    if match is not None and labels is not None:
+        facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
+        facts["protocol"]["match"] = (
+            f"match_precision@{MATCH_DEPTH}: the share of the first {MATCH_DEPTH} whose label fits the query's; the "
+            "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
+        )
+    return facts
+
+
+def _shared(group: NDArray[np.int64]) -> int:
+    """How many rows share their group with another."""
+    sizes = np.unique(group, return_counts=True)[1]
+    return int(sizes[sizes > 1].sum())
+
+
+def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
+    chance = "" if estimate.chance is None else _shown(name, estimate.chance)
+    low, high = _shown(name, estimate.low).removesuffix(" %"), _shown(name, estimate.high).removesuffix(" %")
+    return _shown(name, estimate.value), f"[{low}, {high}]", chance
+
+
+def _shown(name: str, value: float) -> str:
+    if name.startswith(_SHARES):
+        return f"{100 * value:.1f} %"
+    if "rank" in name:
+        return f"{value:,.1f}".removesuffix(".0")
+    if name.startswith("km"):
+        return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return f"{value:.3f}"

@@ -1,0 +1,204 @@
+"""Every verb runs for real on a tiny world, and every mistake is one clear line with exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from earthtone.cli import VERBS, main
+
+TINY = [
+    "--model.image_encoder=test_resnet", "--model.audio_encoder=test_resnet", "--model.dimensions=16",
+    "--train.batch_size=8", "--train.epochs=2", "--train.device=cpu",
+    "--signal.audio.sample_rate_hz=16000", "--signal.audio.window_seconds=1", "--signal.audio.mels=32",
+    "--signal.audio.hop_seconds=0.02", "--signal.image.pixels=32", "--signal.image.stored_pixels=40",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy world, made by the verb itself."""
+    out = tmp_path_factory.mktemp("toy") / "world"
+    words = f"toyworld --out {out} --rows 48 --seconds 1 --hz 16000 --pixels 48 --seed 3"
+    assert main(words.split()) == 0
+    return out / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, made by the verb itself."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    assert main(["pretrain", str(world), "--recipe", "small", "--out", str(out), *TINY]) == 0
+    return out
+
+
+def failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a wrong call prints, after asserting that it is one and that the exit code is 2."""
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "Traceback" not in shown.err
+    lines = [line for line in shown.err.splitlines() if line.startswith("earthtone: ")]
+    assert len(lines) == 1, shown.err
+    return lines[0]
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name}" in shown for name in VERBS)
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "evaluate retrieval", "evaluate probe"])
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*verb.split(), "--help"]
+    if verb == "evaluate":
+        assert main(words) == 0
+    else:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    assert f"usage: earthtone {verb}" in capsys.readouterr().out
+
+
+def test_pretrain_help_explains_recipe_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--train.learning_rate" in shown and "At the top of the schedule" in shown
+
+
+def test_check_prints_what_is_there(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(world)]) == 0
+    assert "48 of 48 rows usable" in capsys.readouterr().out
+    assert main(["check", str(world), "--json", "--headers_only"]) == 0
+    assert json.loads(capsys.readouterr().out)["usable"] == 48
+
+
+def test_check_exits_1_when_nothing_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.csv").write_text("id,image,audio\na,none.jpg,none.wav\n")
+    assert main(["check", str(tmp_path / "pairs.csv")]) == 1
+    assert "none.jpg" in capsys.readouterr().out
+
+
+def test_pack_then_pack_again(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(tmp_path / "pairs.lance")
+    assert main(["pack", str(world), "--out", table, "--recipe", "small"]) == 0
+    assert "48 pairs added" in capsys.readouterr().out
+    assert main(["pack", str(world), "--out", table, "--recipe", "small"]) == 0
+    assert "0 pairs added, 48 were there" in capsys.readouterr().out
+
+
+def test_a_run_leaves_everything(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"model.safetensors", "card.json", "recipe.yaml", "log.jsonl", "tensorboard", "report.html"} <= names
+    page = (run / "report.html").read_text()
+    assert "Toy world" in page and "data:audio/ogg;base64," in page and "data:image/jpeg;base64," in page
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_evaluate_retrieval(
+    run: Path, world: Path, tmp_path: Path, packed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(run / "table.lance") if packed else str(world)
+    words = ["evaluate", "retrieval", "--model", str(run), "--data", data, "--split", "all", "--json"]
+    assert main([*words, "--match", "land_cover"]) == 0
+    directions = json.loads(capsys.readouterr().out)["directions"]
+    assert set(directions) == {"image_to_sound", "sound_to_image"}
+    for found in directions.values():
+        assert {"R@1", "R@5", "R@10", "R@10%", "median_rank", "MRR", "nDCG@10"} <= found["metrics"].keys()
+        assert any(name.startswith("km@") for name in found["metrics"])
+        assert any("match" in name for name in found["metrics"])
+
+
+def test_evaluate_probe(run: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for data in (run / "table.lance", world):
+        assert main(["evaluate", "probe", "--model", str(run), "--data", str(data), "--label", "split", "--json"]) == 2
+        capsys.readouterr()
+        words = ["evaluate", "probe", "--model", str(run), "--data", str(data), "--label", "source", "--json"]
+        assert main(words) == 2  # a column of the pair itself is no label
+        capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--rows", "160", "--epochs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "chance" in shown and "earthtone check my/manifest.csv" in shown
+    assert (tmp_path / "demo" / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pretrian"], "did you mean pretrain?"),
+        (["evaluate", "retreival"], "retrieval, probe"),
+        (["pretrain", "x.csv", "--out", "o", "--recipe", "smal"], "did you mean small?"),
+        (["pretrain", "x.csv", "--out", "o", "--train.epoch", "3"], "did you mean --train.epochs?"),
+        (["pretrain", "x.csv", "--out", "o", "--train.epochs", "many"], "train.epochs"),
+        (["pretrain", "x.csv", "--out", "o", "--model.image_encoder", "resnet81"], "x.csv"),
+        (["pretrain", "x.csv"], "out"),
+        (["check", "nowhere.csv"], "nowhere.csv"),
+        (["check", "x.csv", "--columns", "image"], "OURS=THEIRS"),
+        (["evaluate", "retrieval", "--model", "nowhere", "--data", "x"], "earthtone pretrain"),
+        (["toyworld", "--out", "w", "--rows", "0"], "rows"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in failure(words, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_encoder_is_named(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["pretrain", str(world), "--out", str(tmp_path / "run"), *TINY, "--model.image_encoder", "resnet81"]
+    assert "'resnet81' is no timm model; near it: resnet" in failure(words, capsys)
+
+
+def test_wrong_split_and_label_list_what_there_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance")]
+    assert "train (" in failure([*words, "--split", "tset"], capsys)
+    assert "land_cover" in failure([*words, "--split", "all", "--match", "habitat"], capsys)
+
+
+def test_unwritable_out(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert "choose another --out" in failure(["pack", str(world), "--out", str(tmp_path / "file" / "t.lance")], capsys)
+    words = ["pretrain", str(world), "--out", str(tmp_path / "file" / "run"), *TINY]
+    assert "choose another --out" in failure(words, capsys)
+
+
+def test_a_second_run_into_the_same_folder_is_refused(
+    run: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "model.safetensors").read_bytes()
+    words = ["pretrain", str(world), "--recipe", "small", "--out", str(run), *TINY]
+    assert "--resume" in failure(words, capsys)
+    assert (run / "model.safetensors").read_bytes() == before
+    assert main([*words, "--resume"]) == 0  # finished already: nothing to do
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    from earthtone.errors import EarthtoneError
+
+    with pytest.raises(EarthtoneError):
+        main(["--debug", "check", str(tmp_path / "nowhere.csv")])
+
+
+def test_a_closed_pipe_is_no_error(world: Path) -> None:
+    command = f"{sys.executable} -m earthtone.cli check {world} --json --headers_only | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    code = (
+        "import sys; from earthtone.cli import main; main(['--help']); "
+        "print([m for m in ('torch', 'numpy', 'lance', 'pyarrow', 'cv2', 'jsonargparse') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip().endswith("[]")

@@ -1,0 +1,192 @@
+"""Training: it learns, it resumes bit for bit after a stop and after a kill, it never writes over a run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from earthtone.data.table import Table
+from earthtone.errors import ConfigError
+from earthtone.models.storage import WEIGHTS_FILE, load_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.train.checkpoint import CHECKPOINT_FILE
+from earthtone.train.fit import fit
+from earthtone.train.history import read_history
+from earthtone.train.recipe import Recipe
+
+
+def score(model: TwoTower, table: Table, rows: np.ndarray) -> dict[str, float]:
+    """A deterministic figure that changes with the weights."""
+    tiles = [np.full((32, 32, 3), value, np.uint8) for value in (0, 90, 200)]
+    return {"score": float(model.embed_tiles(tiles).sum())}
+
+
+def test_loss_falls_and_everything_is_written(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, epochs=12))
+    result = fit(Table(tiny_table), recipe, tmp_path / "run", validate=score)
+    assert result.finished and result.progress.step == result.steps
+    log = [line for line in read_history(tmp_path / "run") if "loss" in line]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert {"lr", "temperature", "seconds"} <= log[0].keys()
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["versions"]["torch"] == torch.__version__ and card["data"]["fingerprint"]
+    assert card["recipe"]["train"]["epochs"] == 12 and "score" in card["validation"]
+    assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
+    assert load_model(tmp_path / "run").embed_tiles([np.zeros((32, 32, 3), np.uint8)]).shape == (1, 16)
+
+
+def final_weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / WEIGHTS_FILE)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    a, b = final_weights(one), final_weights(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    assert [{k: v for k, v in line.items() if k != "seconds"} for line in read_history(one)] == [
+        {k: v for k, v in line.items() if k != "seconds"} for line in read_history(other)
+    ]
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_stop_in_mid_epoch_and_resume_equals_no_stop(
+    tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, precision: str, keep: str
+) -> None:
+    train = replace(tiny_recipe.train, precision=precision, keep=keep)
+    recipe = replace(
+        tiny_recipe, train=train, model=replace(tiny_recipe.model, drop_path=0.2)
+    )  # uses torch's generator
+    table = Table(tiny_table)
+    fit(table, recipe, tmp_path / "whole", validate=score)
+    stops = iter([False, False, True, False, True])  # Ctrl-C in the 2nd and in a later epoch, whenever validated
+
+    def interrupted(model: TwoTower, opened: Table, rows: np.ndarray) -> dict[str, float]:
+        if next(stops, False):
+            os.kill(os.getpid(), signal.SIGINT)
+        return score(model, opened, rows)
+
+    first = fit(table, recipe, tmp_path / "parts", validate=interrupted)
+    assert first.finished or first.stopped_by == "SIGINT"
+    result = first
+    while not result.finished:
+        result = fit(table, recipe, tmp_path / "parts", resume=True, validate=interrupted)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from earthtone.data.table import Table
+from earthtone.train.fit import fit
+from earthtone.train.recipe_file import load_recipe
+result = fit(Table(sys.argv[1]), load_recipe(sys.argv[2]), Path(sys.argv[3]), resume="resume" in sys.argv)
+print("finished", result.finished, result.stopped_by)
+"""
+
+
+def child(table: Path, recipe: Path, run: Path, *more: str) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-c", _CHILD, str(table), str(recipe), str(run), *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    for _ in range(600):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_kill_and_resume_equals_no_kill(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    train = replace(tiny_recipe.train, epochs=40, checkpoint_seconds=0.2, validate_every=0, keep="last")
+    recipe = replace(tiny_recipe, train=train)
+    written = tmp_path / "recipe.yaml"
+    written.write_text(recipe.to_yaml())
+    fit(Table(tiny_table), recipe, tmp_path / "whole")
+    killed = child(tiny_table, written, tmp_path / "parts")
+    wait_for(tmp_path / "parts" / CHECKPOINT_FILE, killed)
+    time.sleep(0.3)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    resumed = child(tiny_table, written, tmp_path / "parts", "resume")
+    wait_for(tmp_path / "parts" / "log.jsonl", resumed)
+    out, err = resumed.communicate(timeout=120)
+    assert "finished True None" in out, err
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_stops_politely(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, epochs=500, validate_every=0))
+    written = tmp_path / "recipe.yaml"
+    written.write_text(recipe.to_yaml())
+    process = child(tiny_table, written, tmp_path / "run")
+    for _ in range(600):
+        if len(read_history(tmp_path / "run")) > 1 or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert "finished False SIGTERM" in out, err
+    assert (tmp_path / "run" / CHECKPOINT_FILE).exists()
+
+
+def stopped_run(table: Path, recipe: Recipe, run: Path) -> None:
+    """A run with a checkpoint, stopped after its first epoch."""
+
+    def stop(*_: object) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"score": 0.0}
+
+    assert fit(Table(table), recipe, run, validate=stop).stopped_by == "SIGTERM"
+
+
+def test_a_run_is_never_written_over(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    stopped_run(tiny_table, tiny_recipe, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    with pytest.raises(ConfigError, match=r"holds a run already.*--resume"):
+        fit(Table(tiny_table), tiny_recipe, tmp_path / "run")
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+
+def test_resume_with_a_changed_recipe_is_refused(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    stopped_run(tiny_table, tiny_recipe, tmp_path / "run")
+    resolved = (tmp_path / "run" / "recipe.yaml").read_text()
+    changed = replace(tiny_recipe, train=replace(tiny_recipe.train, learning_rate=5e-4))
+    with pytest.raises(ConfigError, match=r"train.learning_rate: 0.001 -> 0.0005"):
+        fit(Table(tiny_table), changed, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == resolved
+
+
+def test_a_finished_run_resumes_to_nothing(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    fit(Table(tiny_table), tiny_recipe, tmp_path / "run", validate=score)
+    before = final_weights(tmp_path / "run")
+    again = fit(Table(tiny_table), tiny_recipe, tmp_path / "run", resume=True, validate=score)
+    assert again.finished
+    assert all(torch.equal(before[name], value) for name, value in final_weights(tmp_path / "run").items())
+
+
+def test_broken_checkpoint_is_named(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    stopped_run(tiny_table, tiny_recipe, tmp_path / "run")
+    path = tmp_path / "run" / CHECKPOINT_FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(Exception, match=r"checkpoint.safetensors: cannot be read") as caught:
+        fit(Table(tiny_table), tiny_recipe, tmp_path / "run", resume=True)
+    assert type(caught.value).__name__ == "ModelError"
+
+
+@pytest.mark.parametrize("name", ["infonce", "siglip", "batch_triplet"])
+def test_every_loss_trains(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, name: str) -> None:
+    recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, name=name), train=replace(tiny_recipe.train, epochs=1))
+    assert fit(Table(tiny_table), recipe, tmp_path / "run").finished

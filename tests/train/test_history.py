@@ -1,0 +1,29 @@
+"""The log survives kills and is cut at the step a resume starts from."""
+
+import json
+from pathlib import Path
+
+from earthtone.train.history import LOG_FILE, History, read_history
+
+
+def test_lines_read_back(tmp_path: Path) -> None:
+    with History(tmp_path, 0) as history:
+        history.add(10, {"loss": 2.0})
+        history.add(20, {"loss": 1.0, "lr": 0.1})
+    assert read_history(tmp_path) == [{"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.0, "lr": 0.1}]
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_resume_drops_what_will_be_done_again(tmp_path: Path) -> None:
+    with History(tmp_path, 0) as history:
+        for step in (10, 20, 30):
+            history.add(step, {"loss": 1.0})
+    with History(tmp_path, 20) as history:
+        history.add(25, {"loss": 0.5})
+    assert [line["step"] for line in read_history(tmp_path)] == [10, 20, 25]
+
+
+def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / LOG_FILE).write_text(json.dumps({"step": 10, "loss": 1.0}) + '\n{"step": 20, "lo')
+    assert read_history(tmp_path) == [{"step": 10, "loss": 1.0}]
+    assert read_history(tmp_path / "nowhere") == []

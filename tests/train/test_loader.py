@@ -1,0 +1,84 @@
+"""Batches: each row once an epoch, the same whatever the threads or the starting step, twins marked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earthtone.data.table import Table
+from earthtone.errors import ConfigError
+from earthtone.train.loader import Batch, TrainLoader
+from earthtone.train.recipe import Recipe
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_an_epoch_shows_each_row_at_most_once(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    loader = TrainLoader(table, table.rows_of("all"), tiny_recipe)
+    batches = list(loader)
+    assert len(batches) == len(loader) == loader.steps == 3 * (len(table) // 4)
+    per_epoch = loader.steps_per_epoch
+    orders = [torch.cat([b.rows for b in batches[i : i + per_epoch]]) for i in range(0, len(batches), per_epoch)]
+    for order in orders:
+        assert len(set(order.tolist())) == len(order)
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_shapes_and_types(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    batch = next(iter(TrainLoader(table, table.rows_of("all"), tiny_recipe)))
+    signal = table.signal
+    assert batch.image.shape == (4, signal.image.pixels, signal.image.pixels, 3)
+    assert batch.audio.shape == (4, signal.audio.window_frames, signal.audio.mels)
+    assert batch.image.dtype == batch.audio.dtype == torch.uint8
+
+
+def test_batches_depend_on_seed_and_step_alone(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    rows = table.rows_of("all")
+    whole = list(TrainLoader(table, rows, tiny_recipe))
+    one_thread = replace(tiny_recipe, train=replace(tiny_recipe.train, threads=1))
+    late = list(TrainLoader(table, rows, one_thread, first=5))
+    assert len(late) == len(whole) - 5
+    assert all(equal(a, b) for a, b in zip(whole[5:], late, strict=True))
+    other = replace(tiny_recipe, train=replace(tiny_recipe.train, seed=1))
+    assert not equal(next(iter(TrainLoader(table, rows, other))), whole[0])
+
+
+def test_twins_are_rows_of_one_image_or_one_recording(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    images, sounds = table.column("image_hash"), table.column("audio_hash")
+    for batch in TrainLoader(table, table.rows_of("all"), tiny_recipe):
+        assert batch.twins is not None
+        for i, a in enumerate(batch.rows.tolist()):
+            for j, b in enumerate(batch.rows.tolist()):
+                expected = a != b and (images[a] == images[b] or sounds[a] == sounds[b])
+                assert bool(batch.twins[i, j]) == expected
+
+
+def test_twins_can_be_ignored(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, twins="ignore"))
+    assert next(iter(TrainLoader(table, table.rows_of("all"), recipe))).twins is None
+
+
+def test_too_few_pairs_for_one_batch(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    with pytest.raises(ConfigError, match=r"3 training pairs, fewer than one batch of 4; type --train.batch_size 2"):
+        TrainLoader(table, np.arange(3), tiny_recipe)
+
+
+def test_stopping_early_leaves_no_thread_behind(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    import threading
+
+    table = Table(tiny_table)
+    before = threading.active_count()
+    batches = iter(TrainLoader(table, table.rows_of("all"), tiny_recipe))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert threading.active_count() <= before

@@ -1,0 +1,74 @@
+"""Recipes: shipped ones load, mistakes are named with what was meant, what was resolved reads back."""
+
+from pathlib import Path
+
+import pytest
+
+from earthtone.errors import ConfigError
+from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_file import load_recipe, recipe_from_dict, shipped_recipes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_load_and_read_back(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    path = tmp_path / "resolved.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+
+
+def test_small_default_and_demo_are_shipped() -> None:
+    assert {"small", "default", "demo"} <= set(shipped_recipes())
+
+
+def test_nothing_said_is_the_default() -> None:
+    assert recipe_from_dict({}, "test") == Recipe()
+
+
+def test_overrides_win() -> None:
+    recipe = load_recipe("small", {"train.epochs": 7, "model.image_encoder": "resnet50"})
+    assert (recipe.train.epochs, recipe.model.image_encoder) == (7, "resnet50")
+
+
+def test_yaml_numbers_become_floats() -> None:
+    assert recipe_from_dict({"train": {"learning_rate": "1e-4"}}, "test").train.learning_rate == 1e-4
+    assert recipe_from_dict({"augment": {"crop_area": [0.3, 1]}}, "test").augment.crop_area == (0.3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"train": {"epoch": 3}}, "unknown key train.epoch; did you mean train.epochs?"),
+        ({"trian": {}}, "unknown key trian; did you mean train?"),
+        ({"signal": {"audio": {"mel": 3}}}, "did you mean signal.audio.mels?"),
+        ({"train": {"epochs": "many"}}, "many"),
+        ({"train": 3}, "mapping"),
+        ({"train": {"epochs": 0}}, "more than 0"),
+        ({"train": {"schedule": "step"}}, "cosine, constant"),
+        ({"loss": {"twins": "drop"}}, "mask, ignore"),
+        ({"augment": {"crop_area": [1.0, 0.5]}}, "low <= high"),
+    ],
+)
+def test_mistakes_are_named(values: dict, expected: str) -> None:
+    with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
+        recipe_from_dict(values, "my.yaml")
+    assert expected in str(caught.value) and str(caught.value).startswith("my.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipe_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe 'smal'; did you mean small\?.*default"):
+        load_recipe("smal")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "\t- x: ["])
+def test_no_recipe_in_the_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        load_recipe(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(tmp_path / "none.yaml")
