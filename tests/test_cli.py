@@ -108,7 +108,7 @@ def test_evaluate_retrieval(
     directions = json.loads(capsys.readouterr().out)["directions"]
     assert set(directions) == {"image_to_sound", "sound_to_image"}
     for found in directions.values():
-        assert {"R@1", "R@5", "R@10", "R@10%", "median_rank", "MRR", "nDCG@10"} <= found["metrics"].keys()
+        assert {"R@1", "R@5", "R@10", "R@10%", "median_rank", "mrr", "ndcg@10"} <= found["metrics"].keys()
         assert any(name.startswith("km@") for name in found["metrics"])
         assert any("match" in name for name in found["metrics"])
 

@@ -277,7 +277,7 @@ def _parser(verb: str, description: str) -> Any:
             wrong = next((word.split("=")[0] for word in unknown if word.split("=")[0] not in known), "")
             raise ConfigError(f"{' '.join(message.split())}; {_near(wrong, known)}{self.prog} --help names all options")
 
-    return Parser(prog=f"earthtone {verb}", description=description)
+    return Parser(prog=f"earthtone {verb}", description=description, allow_abbrev=False)
 
 
 def _data_arguments(parser: Any) -> None:

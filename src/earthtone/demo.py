@@ -41,7 +41,7 @@ class DemoResult:
                 metric = found["metrics"][name]
                 value, by_chance = (_figure(name, metric[key]) for key in ("value", "chance"))
                 lines.append(
-                    f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {chance}"
+                    f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {by_chance}"
                 )
         trained, untrained = self.probe.accuracy.value, self.untrained_probe.accuracy.value
         chance = self.probe.accuracy.chance

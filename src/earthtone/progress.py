@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 def progress(items: Iterable[Item], *, total: int | None, label: str, unit: str = "row") -> Iterator[Item]:
     """Yield `items` behind a bar; quiet where standard error is no terminal and the work ends within 10 s."""
-    with _bar(total, label, unit) as bar:
+    with progress_bar(total, label, unit) as bar:
         for item in items:
             yield item
             bar.update()
@@ -21,7 +21,7 @@ def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
 
     def show(done: int, total: int) -> None:
         if not bars:
-            bars.append(_bar(total, label, unit))
+            bars.append(progress_bar(total, label, unit))
         bars[0].update(done - bars[0].n)
         if done >= total:
             bars.pop().close()
@@ -29,12 +29,14 @@ def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
     return show
 
 
-def _bar(total: int | None, label: str, unit: str) -> Any:
+def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any:
+    """Return a bar to `update()`, `set_postfix()` and `close()` by hand; `done` of `total` are done already."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
+        initial=done,
         desc=label,
         unit=unit,
         dynamic_ncols=True,

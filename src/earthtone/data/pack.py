@@ -108,7 +108,7 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
                 listed.add(row)
                 continue
             waiting.append(row)
-            size += len(row["audio"]) + len(row["image"])
+            size += len(row["audio"]) + len(row["image"]) + len(row["audio_preview"] or b"")
             if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_ROWS:
                 added += _commit(waiting, out, schema)
                 waiting, size = [], 0

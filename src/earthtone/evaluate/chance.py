@@ -31,7 +31,7 @@ def mean_reciprocal_rank(beyond: NDArray[np.float64]) -> float:
 
 
 def median_rank(beyond: NDArray[np.float64]) -> float:
-    """Return the median of the first right item's rank over all queries and rankings; (N + 1) / 2 for one right item."""
+    """Return the median rank of the first right item over queries and rankings; (N + 1) / 2 for one right item."""
     lower = np.flatnonzero(beyond <= 0.5 + _CLOSE)[0]
     upper = np.flatnonzero(beyond < 0.5 - _CLOSE)[0]
     return float(lower + upper) / 2

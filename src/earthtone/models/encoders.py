@@ -2,8 +2,10 @@
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
@@ -37,26 +39,51 @@ def make_tower(
     drop_path: float = 0.0,
 ) -> Tower:
     """Return a tower around the timm model `name` for inputs of the given size. Raises ConfigError, ModelError."""
-    if name not in timm.list_models(name) and not name.startswith("hf-hub:"):
+    if not timm.is_model(name) and not name.startswith("hf-hub:"):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
-    options = {
-        "num_classes": 0,
-        "in_chans": channels,
-        "pretrained": weights == "pretrained",
-        "drop_path_rate": drop_path,
-    }
-    try:
-        # vision transformers need the input's size; spectrograms are padded to whole patches
-        encoder = timm.create_model(
-            name, img_size=(height, width), dynamic_img_size=True, dynamic_img_pad=True, **options
-        )
-    except TypeError:
-        encoder = timm.create_model(name, **options)
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": weights == "pretrained"}
+    if drop_path:
+        options["drop_path_rate"] = drop_path  # not every family knows it
+    encoder, features = _fitting_encoder(name, options, (channels, height, width))
     if weights is not None and weights != "pretrained":
         fill(encoder, read_safetensors(Path(weights))[0], Path(weights))
-    return Tower(encoder, int(encoder.num_features), dimensions, projection)
+    return Tower(encoder, features, dimensions, projection)
+
+
+def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Return a timm model that takes inputs of `shape` (channels, height, width), and how many features it gives.
+
+    Vision transformers must be told the input's size, and pad a spectrogram to whole patches; others know no size.
+    """
+    size: dict[str, Any] = {"img_size": shape[1:]}
+    reasons: list[Exception] = []
+    for sizing in ({**size, "dynamic_img_size": True, "dynamic_img_pad": True}, size, {}):
+        try:
+            encoder = timm.create_model(name, **options, **sizing)
+        except TypeError as error:  # an option that this family does not know
+            reasons.append(error)
+            continue
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ConfigError(f"encoder {name!r} cannot be made: {_line(error)}") from error
+        try:
+            with torch.no_grad():
+                features = encoder.eval()(torch.zeros(1, *shape)).shape[1:]
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reasons.append(error)
+            continue
+        if len(features) == 1:
+            return encoder.train(), int(features[0])
+    why = f": {_line(reasons[-1])}" if reasons else ""
+    raise ConfigError(
+        f"encoder {name!r} cannot be used for inputs of {shape[1]} x {shape[2]}{why}; "
+        "choose another size or encoder, such as resnet18 or vit_small_patch16_224"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:

@@ -31,11 +31,11 @@ def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = Non
 def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
     """Return all windows (windows, frames, mels) of a recording; stereo samples are (samples, channels)."""
     if isinstance(sound, tuple):
-        samples, hz = sound
-        samples = np.asarray(samples, np.float32)
-        if samples.ndim > 2 or hz <= 0:
+        samples, hz = np.asarray(sound[0]), sound[1]
+        if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or hz <= 0:
             raise SignalError(
-                f"samples {samples.shape} at {hz} Hz; (samples,) or (samples, channels) and hz > 0 expected"
+                f"samples {samples.dtype} {samples.shape} at {hz} Hz; floats with full scale 1, (samples,) or "
+                "(samples, channels), and hz > 0 expected"
             )
         mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
         return windows(log_mel(resample(mono, hz, config.sample_rate_hz), config), config)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from earthtone.atomic import atomic_path, write_text_atomic
+from earthtone.atomic import write_text_atomic
 from earthtone.errors import DataError, ModelError
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
-from earthtone.models.weights import fill, read_safetensors
+from earthtone.models.weights import fill, read_safetensors, write_safetensors
 from earthtone.signal.config import signal_from_dict
 
 FORMAT = 1
@@ -33,9 +32,7 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
         "signal": asdict(model.signal),
     }
     path = folder / WEIGHTS_FILE
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata={"earthtone": json.dumps(full, sort_keys=True)})
+    write_safetensors(path, model.state_dict(), {"earthtone": json.dumps(full, sort_keys=True)})
     write_text_atomic(folder / CARD_FILE, json.dumps(full, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -52,7 +49,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
     weights, header = read_safetensors(file)
     if "earthtone" not in header:
         raise ModelError(f"{file}: safetensors of another project; a model written by earthtone was expected")
-    model = _empty_model(file, json.loads(header["earthtone"]))
+    try:
+        card = dict(json.loads(header["earthtone"]))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file}: its card is no JSON object ({error}); copy it again if it was cut off") from error
+    model = _empty_model(file, card)
     fill(model, weights, file)
     return model.to(device).eval()
 

@@ -1,11 +1,13 @@
-"""Weights from safetensors files into modules: every key must fit, or nothing is loaded."""
+"""Weights to safetensors files and back into modules: every key must fit, or nothing is loaded."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from earthtone.atomic import atomic_path
 from earthtone.errors import ModelError
 
 
@@ -19,6 +21,16 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return tensors, dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and header metadata to `path`, whole or not at all. Raises DataError when that cannot be done."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # what the system said, such as a full disk
+            raise OSError(str(error).removeprefix("Error while serializing: ")) from error
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:

@@ -2,8 +2,12 @@
 
 import hashlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from earthtone.signal.config import ImageConfig
 Pixels = NDArray[np.uint8]
 
 _MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
+_FILTERS = threading.Lock()
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -26,26 +31,22 @@ def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, 
     from its 2nd to its 98th percentile. `bands` chooses 1-based bands of a GeoTIFF. `min_side` allows a JPEG to be
     decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
     """
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise SignalError(f"{name}: {error.strerror}; an image was expected") from error
-    if not data:
-        raise SignalError(f"{name}: zero bytes; an image was expected")
+    data, name = _bytes_of(source)
     if data.startswith(_TIFF_MAGIC):
         return _read_tiff(data, name, bands)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                if min_side is not None:
-                    image.draft("RGB", (min_side, min_side))
-                return _pillow_pixels(image)
-    except UnidentifiedImageError as error:
-        raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
-        raise SignalError(f"{name}: broken image ({error}); a whole file was expected") from error
+    with _opened(data, name) as image:
+        if min_side is not None:
+            image.draft("RGB", (min_side, min_side))
+        return _pillow_pixels(image)
+
+
+def read_grey(source: Path | bytes) -> Pixels:
+    """Return the values (height, width) of an 8-bit picture, such as a ready spectrogram. Raises SignalError."""
+    data, name = _bytes_of(source)
+    with _opened(data, name) as image:
+        if image.mode.startswith(("I", "F")):
+            raise SignalError(f"{name}: picture of mode {image.mode}; 8 bits a pixel expected")
+        return np.asarray(image.convert("L"), np.uint8)
 
 
 def image_hash(pixels: Pixels) -> str:
@@ -116,6 +117,44 @@ def warped(
     return np.asarray(view, np.uint8)
 
 
+def _bytes_of(source: Path | bytes) -> tuple[bytes, str]:
+    """Return a file's content and its name for messages."""
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise SignalError(f"{name}: {error.strerror}; an image was expected") from error
+    if not data:
+        raise SignalError(f"{name}: zero bytes; an image was expected")
+    return data, name
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """Yield a picture that Pillow opens; whatever goes wrong with it is a SignalError."""
+    try:
+        with _warnings_as("error", Image.DecompressionBombWarning):
+            image = Image.open(io.BytesIO(data))
+        with image:
+            yield image
+    except SignalError:
+        raise
+    except UnidentifiedImageError as error:
+        raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
+    except Exception as error:  # each format's decoder has its own errors for broken data
+        raise SignalError(
+            f"{name}: broken image ({' '.join(str(error).split())}); a whole file was expected"
+        ) from error
+
+
+@contextmanager
+def _warnings_as(action: Literal["error", "ignore"], category: type[Warning]) -> Iterator[None]:
+    """Treat a warning otherwise; the filters belong to the process, so one thread at a time may change them."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter(action, category)
+        yield
+
+
 def _pillow_pixels(image: Image.Image) -> Pixels:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _grey_to_rgb(_stretched(np.asarray(image, np.float32)[..., None]))
@@ -126,20 +165,29 @@ def _pillow_pixels(image: Image.Image) -> Pixels:
 
 def _read_tiff(data: bytes, name: str, bands: tuple[int, int, int] | None) -> Pixels:
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.enums import ColorInterp
+    from rasterio.errors import NotGeoreferencedWarning
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.MemoryFile(data) as memory, memory.open() as file:
+        with rasterio.MemoryFile(data) as memory:
+            with _warnings_as("ignore", NotGeoreferencedWarning):
+                file = memory.open(driver="GTiff")
+            with file:
                 if file.width * file.height > _MAX_PIXELS:
                     raise SignalError(f"{name}: {file.width} x {file.height} pixels; cut it into tiles first")
                 chosen = _chosen_bands(file.count, name, bands)
                 values = np.moveaxis(file.read(chosen), 0, -1)
                 valid = file.dataset_mask() > 0
-    except RasterioError as error:
-        raise SignalError(f"{name}: broken TIFF ({error}); a whole file was expected") from error
-    if values.dtype != np.uint8:
+                one_bit = "NBITS" in file.tags(1, ns="IMAGE_STRUCTURE")
+                palette = file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None
+    except SignalError:
+        raise
+    except Exception as error:  # GDAL's errors have several bases
+        raise SignalError(f"{name}: broken TIFF ({' '.join(str(error).split())}); a whole file was expected") from error
+    if palette is not None:
+        colours = np.array([palette[index][:3] for index in sorted(palette)], np.uint8)
+        return np.asarray(colours[values[..., 0]], np.uint8)
+    if values.dtype != np.uint8 or one_bit:
         values = _stretched(values.astype(np.float32), valid)
     return _grey_to_rgb(values)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from earthtone.errors import ConfigError, SignalError
 from earthtone.signal.audio import Samples
 from earthtone.signal.config import AudioConfig
+from earthtone.signal.image import read_grey
 
 Spectrogram = NDArray[np.uint8]
 
@@ -106,26 +107,25 @@ def window_starts(frames: int, config: AudioConfig) -> list[int]:
 def windows(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
     """Return the windows (windows, window_frames, mels) of a spectrogram (frames, mels); silence fills a short one."""
     size = config.window_frames
-    if len(spectrogram) < size:
-        spectrogram = np.pad(spectrogram, ((0, size - len(spectrogram)), (0, 0)))
+    spectrogram = _at_least_one_window(spectrogram, config)
     return np.stack([spectrogram[start : start + size] for start in window_starts(len(spectrogram), config)])
 
 
 def spectrogram_from_picture(source: Path | bytes, config: AudioConfig) -> Spectrogram:
-    """Return the (frames, mels) bytes of an 8-bit grey picture whose rows are mel bands (SoundingEarth's layout)."""
-    import cv2
+    """Return the (frames, mels) bytes of an 8-bit grey picture whose rows are mel bands (SoundingEarth's layout).
 
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-    try:
-        data = np.frombuffer(source if isinstance(source, bytes) else source.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SignalError(f"{name}: {error.strerror}; a spectrogram picture was expected") from error
-    picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
-    if picture is None:
-        raise SignalError(f"{name}: not a picture; an 8-bit grey spectrogram was expected")
+    A short one is padded with silence to one window. Raises SignalError.
+    """
+    picture = read_grey(source)
     if picture.shape[0] != config.mels:
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         raise SignalError(f"{name}: {picture.shape[0]} rows, {config.mels} mel bands expected (signal.audio.mels)")
-    return np.ascontiguousarray(picture.T)
+    return _at_least_one_window(np.ascontiguousarray(picture.T), config)
+
+
+def _at_least_one_window(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
+    lacking = max(0, config.window_frames - len(spectrogram))
+    return np.pad(spectrogram, ((0, lacking), (0, 0))) if lacking else spectrogram
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -117,11 +116,9 @@ def _validation(table: Table, recipe: Recipe, validate: ValidateRows | None) -> 
 
 def _trainer(recipe: Recipe, device: str, keeper: Keeper) -> Any:
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import TQDMProgressBar
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-    terminal = sys.stderr.isatty()
     return Trainer(
         accelerator={"cuda": "gpu"}.get(device, device),
         devices=1,
@@ -129,7 +126,8 @@ def _trainer(recipe: Recipe, device: str, keeper: Keeper) -> Any:
         max_epochs=1,  # the loader holds all epochs in a row: steps are the only clock
         gradient_clip_val=recipe.train.clip_norm,
         logger=False,
-        callbacks=[TQDMProgressBar(refresh_rate=1 if terminal else 50), keeper],
+        callbacks=[keeper],
+        enable_progress_bar=False,  # the keeper has one that knows where a resume started
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,

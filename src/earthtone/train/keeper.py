@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.progress import progress_bar
 from earthtone.train.checkpoint import Progress, save_checkpoint
 from earthtone.train.history import History
 from earthtone.train.task import PretrainTask
@@ -45,12 +46,16 @@ class Keeper(Callback):
         self.identity = identity
         self.card = card
         self.stopped_by: signal.Signals | None = None
+        self._bar: Any = None
+        self._shown: dict[str, str] = {}
         self._since = time.monotonic()
         self._last_checkpoint = time.monotonic()
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
         self._since = self._last_checkpoint = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -62,6 +67,9 @@ class Keeper(Callback):
         task = pl_module
         task.done += 1
         self._count(task.done)
+        self._shown["loss"] = f"{task.last_loss:.3f}"
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update()
         if task.done % _LOG_EVERY == 0 or task.done == task.steps:
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             if task.loss.temperature is not None:
@@ -77,7 +85,9 @@ class Keeper(Callback):
             trainer.should_stop = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Close the bar, give the signals back."""
+        if self._bar is not None:
+            self._bar.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
@@ -97,7 +107,7 @@ class Keeper(Callback):
             return
         figures = dict(self.validate(task.model))
         self.history.add(task.done, {f"val_{name}": value for name, value in figures.items()})
-        task.log("val", figures["score"], prog_bar=True, logger=False)
+        self._shown["val"] = f"{figures['score']:.3f}"
         better = self.progress.best is None or figures["score"] > self.progress.best
         if better:
             self.progress = replace(self.progress, best=figures["score"], best_step=task.done)

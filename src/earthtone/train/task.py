@@ -37,7 +37,6 @@ class PretrainTask(LightningModule):
                 f"loss is {self.last_loss} at step {self.done + 1}, table rows {batch.rows.tolist()[:8]} ...; "
                 "lower --train.learning_rate; the last checkpoint is whole"
             )
-        self.log("loss", self.last_loss, prog_bar=True, logger=False, batch_size=len(batch.image))
         return loss
 
     def on_train_batch_start(self, *_: Any) -> None:
