@@ -1,4 +1,4 @@
-"""How long is `import earthtone`, how long `earthtone --help`? At most 0.5 s; beside it bare Python and `import torch`."""
+"""How long is `import earthtone`, how long `earthtone --help`? At most 0.5 s; beside them Python and `import torch`."""
 
 import statistics
 import subprocess

@@ -1,4 +1,4 @@
-"""How fast are augmented batches from a packed table, beside Pillow + DataLoader with two worker processes on the files?
+"""How fast are augmented batches from a packed table, beside Pillow + DataLoader with two processes on the files?
 
 Both crop at random, rotate, mirror, jitter colours, and take one random 10 s window as a log-mel spectrogram.
 """
@@ -13,7 +13,6 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from files import HZ, SECONDS, write_files
 from PIL import Image, ImageEnhance
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,6 +22,7 @@ from earthtone.signal.config import ImageConfig, SignalConfig
 from earthtone.signal.mel import mel_filters
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe, TrainConfig
+from files import HZ, SECONDS, write_files
 
 ROWS = 96
 BATCH = 32

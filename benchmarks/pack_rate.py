@@ -11,12 +11,12 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from files import write_files
 from PIL import Image
 
 from earthtone.data.pack import pack
 from earthtone.signal.config import SignalConfig
 from earthtone.signal.mel import mel_filters
+from files import write_files
 
 ROWS = 96
 

@@ -31,7 +31,9 @@ def test_take_keeps_everything_of_a_pair_together() -> None:
 
 
 def test_twin_clusters_follow_chains() -> None:
-    pairs = EmbeddedPairs(**parts(6, image_group=np.array([7, 7, 1, 2, 3, 4]), audio_group=np.array([0, 5, 5, 1, 9, 9])))
+    pairs = EmbeddedPairs(
+        **parts(6, image_group=np.array([7, 7, 1, 2, 3, 4]), audio_group=np.array([0, 5, 5, 1, 9, 9]))
+    )
     cluster = pairs.twin_clusters()
     assert (cluster[:, None] == cluster).tolist() == [
         [True, True, True, False, False, False],

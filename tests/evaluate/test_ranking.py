@@ -110,7 +110,7 @@ def test_agrees_with_a_plain_loop_also_on_ties(seed: int, count: int, groups: in
         best = max(scores[i, j] for j in right)
         assert found.rank[i] == 1 + sum(scores[i, j] >= best for j in wrong)
         assert found.tied[i] == any(scores[i, j] == best for j in wrong)
-        order = sorted(range(count), key=lambda j: (-scores[i, j], j in right, j))  # noqa: B023
+        order = sorted(range(count), key=lambda j: (-scores[i, j], j in right, j))
         assert found.top[i].tolist() == order[:100]
 
 

@@ -38,7 +38,7 @@ def test_loss_falls_and_everything_is_written(tiny_table: Path, tiny_recipe: Rec
     assert log[-1]["loss"] < log[0]["loss"]
     assert {"lr", "temperature", "seconds"} <= log[0].keys()
     card = json.loads((tmp_path / "run" / "card.json").read_text())
-    assert card["versions"]["torch"] == torch.__version__ and card["data"]["fingerprint"]
+    assert torch.__version__.startswith(card["versions"]["torch"]) and card["data"]["fingerprint"]
     assert card["recipe"]["train"]["epochs"] == 12 and "score" in card["validation"]
     assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
     assert load_model(tmp_path / "run").embed_tiles([np.zeros((32, 32, 3), np.uint8)]).shape == (1, 16)
@@ -109,14 +109,13 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.slow
 def test_kill_and_resume_equals_no_kill(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
-    train = replace(tiny_recipe.train, epochs=40, checkpoint_seconds=0.2, validate_every=0, keep="last")
+    train = replace(tiny_recipe.train, epochs=16, checkpoint_seconds=0.5, validate_every=0, keep="last")
     recipe = replace(tiny_recipe, train=train)
     written = tmp_path / "recipe.yaml"
     written.write_text(recipe.to_yaml())
     fit(Table(tiny_table), recipe, tmp_path / "whole")
     killed = child(tiny_table, written, tmp_path / "parts")
     wait_for(tmp_path / "parts" / CHECKPOINT_FILE, killed)
-    time.sleep(0.3)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     resumed = child(tiny_table, written, tmp_path / "parts", "resume")

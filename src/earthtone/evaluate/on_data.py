@@ -80,7 +80,7 @@ def embedded_pairs(
         latitude=place["latitude"],
         image_group=table.groups("image_hash")[rows],
         audio_group=table.groups("audio_hash")[rows],
-        columns={label: [str(record[label]) for record in records] for label in labels},
+        columns={label: [record[label] or "" for record in records] for label in labels},
     )
 
 

@@ -138,7 +138,7 @@ def _check_labels(answers: Labels, truth: Labels) -> None:
     known = np.unique(answers)
     if len(known) < 2:
         raise DataError(
-            f"all {len(answers)} training rows have the label {known[0]!r}; a probe needs two labels or more"
+            f"all {len(answers)} training rows have the label {str(known[0])!r}; a probe needs two labels or more"
         )
     unknown = np.setdiff1d(truth, known)
     if len(unknown):

@@ -157,7 +157,7 @@ def _figures(
         figures |= _km_figures(k, _km_to_nearest(pairs, found.top[:, :k]))
     if labels is not None and len(pairs) > MATCH_DEPTH:
         figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(labels.precision(direction, found.top[:, :MATCH_DEPTH]))
-    return figures
+    return {name: figure for name, figure in figures.items() if not np.isnan(figure.values).all()}
 
 
 def _km_figures(k: int, km: NDArray[np.float64]) -> dict[str, PerQuery]:
@@ -177,7 +177,7 @@ def _chances(
     pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str, seed: int
 ) -> dict[str, float | None]:
     beyond = chance.beyond(len(pairs), found.relevant)
-    chances: dict[str, float | None] = {name: float(1 - beyond[k]) for name, k in _recall_depths(len(pairs)).items()}
+    chances = {name: float(1 - beyond[k]) for name, k in _recall_depths(len(pairs)).items()}
     chances |= {
         "median_rank": chance.median_rank(beyond),
         "mrr": chance.mean_reciprocal_rank(beyond),
@@ -189,7 +189,7 @@ def _chances(
             chances |= {name: figure.value() for name, figure in _km_figures(k, km).items()}
     if labels is not None:
         chances[f"match_precision@{MATCH_DEPTH}"] = labels.chance(direction)
-    return chances
+    return {name: None if np.isnan(value) else value for name, value in chances.items()}
 
 
 def _facts(

@@ -87,9 +87,16 @@ def _line(error: Exception) -> str:
 
 
 def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
-    """Return the head: `linear` or `mlp`."""
-    if kind == "linear":
+    """Return the head: `linear`, or `mlp` as wide as the features; each ends in a batch norm without parameters.
+
+    Pooled features of an untrained encoder are all alike; centred and scaled, they differ from the first step on.
+    """
+    out = nn.BatchNorm1d(dimensions, affine=False)
+    if kind == "plain":
         return nn.Linear(features, dimensions)
+    if kind == "linear":
+        return nn.Sequential(nn.Linear(features, dimensions, bias=False), out)
     if kind == "mlp":
-        return nn.Sequential(nn.Linear(features, features), nn.GELU(), nn.Linear(features, dimensions))
-    raise ConfigError(f"projection {kind!r}; linear or mlp expected (model.projection)")
+        hidden = (nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(inplace=True))
+        return nn.Sequential(*hidden, nn.Linear(features, dimensions, bias=False), out)
+    raise ConfigError(f"projection {kind!r}; linear, mlp or plain expected (model.projection)")

@@ -54,7 +54,7 @@ def fit(
     if recipe.signal != table.signal:
         raise ConfigError(f"{table.path} was packed with another signal config than the recipe has; pack it again")
     identity = {**_flat(asdict(recipe)), "data": table.fingerprint}
-    _prepare(out, recipe, resume)
+    _refuse_other_run(out, resume)
     torch.manual_seed(recipe.train.seed)
     device = choose_device(recipe.train.device)
     model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
@@ -63,6 +63,7 @@ def fit(
     task = PretrainTask(model, loss, recipe.train, loader.steps)
     progress = _resumed(out, task, identity) if resume else Progress()
     loader.first = progress.step
+    write_text_atomic(out / "recipe.yaml", recipe.to_yaml())  # not before the resume was found to fit
     with History(out, progress.step) as history:
         keeper = Keeper(
             out,
@@ -81,12 +82,11 @@ def fit(
     return FitResult(out, done, keeper.stopped_by.name if keeper.stopped_by else None, keeper.progress, loader.steps)
 
 
-def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make the run's folder; never over an earlier run."""
+def _refuse_other_run(out: Path, resume: bool) -> None:
+    """Raise ConfigError where a run would be written over."""
     begun = [name for name in ("model.safetensors", CHECKPOINT_FILE) if (out / name).exists()]
     if begun and not resume:
         raise ConfigError(f"{out} holds a run already ({begun[0]}); go on with --resume, or choose another --out")
-    write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
 
 
 def _resumed(out: Path, task: PretrainTask, identity: Mapping[str, Any]) -> Progress:

@@ -1,0 +1,29 @@
+"""A run's report out of its folder and its table."""
+
+import base64
+import re
+from pathlib import Path
+
+from earthtone.evaluate.on_data import evaluate_retrieval
+from earthtone.evaluate.run_report import write_run_report
+from earthtone.models.two_tower import TwoTower
+
+
+def test_report_holds_the_tables_pictures_and_sounds(tiny_model: TwoTower, tiny_table: Path, tmp_path: Path) -> None:
+    run = tmp_path / "my <run>"
+    run.mkdir()
+    (run / "log.jsonl").write_text('{"step": 10, "loss": 2.0}\n{"step": 20, "loss": 1.0}\n')
+    (run / "recipe.yaml").write_text("train: {epochs: 3}\n")
+    pictures: set[bytes] = set()
+
+    def write(table, rows, result) -> None:  # type: ignore[no-untyped-def]
+        pictures.update(table.images(rows))
+        write_run_report(run, tiny_model, table, rows, result, split="test")
+
+    evaluate_retrieval(tiny_model, tiny_table, split="test", resamples=10, then=write)
+    page = (run / "report.html").read_text()
+    shown = {base64.b64decode(data) for data in re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", page)}
+    assert shown and shown <= pictures
+    sounds = [base64.b64decode(data) for data in re.findall(r"data:audio/ogg;base64,([A-Za-z0-9+/=]+)", page)]
+    assert sounds and all(sound.startswith(b"OggS") for sound in sounds)
+    assert "my &lt;run&gt;" in page and "epochs: 3" in page and "<run>" not in page

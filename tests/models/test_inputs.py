@@ -1,0 +1,95 @@
+"""Files, bytes and arrays reach a model as the same uint8 that packing would store."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from earthtone.errors import SignalError
+from earthtone.models.inputs import image_tile, recording_windows
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
+
+CONFIG = ImageConfig(pixels=32, stored_pixels=40)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def tones(hz: int, seconds: float) -> np.ndarray:
+    time = np.arange(int(hz * seconds)) / hz
+    return np.stack([0.2 * np.sin(2000 * time), 0.1 * np.sin(5000 * time)], axis=1).astype(np.float32)
+
+
+def test_a_picture_is_the_same_as_path_text_bytes_and_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(noise(50, 60, 3)).save(path)
+    expected = image_tile(noise(50, 60, 3), CONFIG)
+    assert expected.shape == (40, 40, 3) and expected.dtype == np.uint8
+    for given in (path, str(path), path.read_bytes()):
+        np.testing.assert_array_equal(image_tile(given, CONFIG), expected)
+
+
+def test_a_footprint_is_cut_from_the_whole_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise(400, 400, 3)).resize((800, 800)).save(path, quality=95)
+    config = ImageConfig(pixels=32, stored_pixels=40, footprint_m=60.0)
+    found = image_tile(path, config, gsd_m=2.0)
+    assert found.shape == (30, 30, 3)
+    centre = np.asarray(Image.open(path))[385:415, 385:415]
+    assert np.abs(found.astype(int) - centre).mean() < 6
+    with pytest.raises(SignalError, match="image_gsd_m is unknown"):
+        image_tile(path, config)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [noise(40, 40), noise(40, 40, 4), noise(1, 40, 40, 3), noise(40, 40, 3) / np.float32(255), noise(40, 40, 3) > 9],
+)
+def test_other_arrays_are_no_pictures(array: Any) -> None:
+    with pytest.raises(SignalError, match=r"image array .*; uint8 \(height, width, 3\) expected"):
+        image_tile(array, CONFIG)
+
+
+@pytest.mark.parametrize("hz", [16_000, 44_100])
+def test_a_recording_is_the_same_as_path_text_bytes_and_samples(
+    tmp_path: Path, tiny_signal: SignalConfig, hz: int
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tones(hz, 2.3), hz, subtype="FLOAT")
+    expected = recording_windows((tones(hz, 2.3), hz), tiny_signal.audio)
+    assert expected.shape == (3, 50, 32) and expected.dtype == np.uint8
+    mono = tones(hz, 2.3).mean(axis=1)
+    for given in (path, str(path), path.read_bytes(), (mono, hz), (mono.astype(np.float64), hz)):
+        np.testing.assert_array_equal(recording_windows(given, tiny_signal.audio), expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "hz", "message"),
+    [
+        (np.zeros(0, np.float32), 16_000, "no samples"),
+        (np.full(20_000, np.nan, np.float32), 16_000, "NaN"),
+        (np.zeros((9, 9, 9), np.float32), 16_000, r"\(samples,\) or \(samples, channels\)"),
+        (np.float32(0.5), 16_000, r"\(samples,\) or \(samples, channels\)"),
+        (np.zeros(20_000, np.float32), 0, "hz > 0 expected"),
+        (np.zeros(20_000, np.int16), 16_000, "samples int16 .*floats with full scale 1"),
+        (np.zeros(1_600, np.float32), 16_000, "0.10 s of sound; at least 0.5 s expected"),
+        (np.zeros((2, 20_000), np.float32), 16_000, "0.00 s of sound"),  # channels first
+    ],
+)
+def test_other_samples_are_no_recording(samples: Any, hz: int, message: str, tiny_signal: SignalConfig) -> None:
+    with pytest.raises(SignalError, match=message):
+        recording_windows((samples, hz), tiny_signal.audio)
+
+
+def test_ready_spectrograms(tmp_path: Path) -> None:
+    config = AudioConfig(sample_rate_hz=16_000, window_seconds=1.0, mels=32, hop_seconds=0.02, input="spectrogram")
+    out = io.BytesIO()
+    Image.fromarray(noise(32, 120)).save(out, "PNG")
+    found = recording_windows(out.getvalue(), config)
+    assert found.shape == (3, 50, 32)
+    np.testing.assert_array_equal(found[-1], noise(32, 120).T[70:])

@@ -1,0 +1,59 @@
+"""The numbers that a table and a model agree on survive JSON, and nothing unknown slips in."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from earthtone.errors import DataError
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict
+
+
+def test_defaults() -> None:
+    audio = AudioConfig()
+    assert (audio.sample_rate_hz, audio.window_seconds, audio.mels, audio.input) == (32_000, 10.0, 64, "waveform")
+    assert audio.window_frames == 1000
+
+
+@pytest.mark.parametrize(
+    ("window_seconds", "hop_seconds", "frames"), [(1.0, 0.02, 50), (10.0, 0.016, 625), (0.3, 0.1, 3), (2.5, 0.01, 250)]
+)
+def test_window_frames_are_counted_in_hops(window_seconds: float, hop_seconds: float, frames: int) -> None:
+    assert AudioConfig(window_seconds=window_seconds, hop_seconds=hop_seconds).window_frames == frames
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        SignalConfig(),
+        SignalConfig(AudioConfig(mels=128, max_hz=12_000.0), ImageConfig(bands=(4, 3, 2), footprint_m=1280.0)),
+    ],
+)
+def test_json_and_back(signal: SignalConfig) -> None:
+    back = signal_from_dict(json.loads(json.dumps(asdict(signal))))
+    assert back == signal and hash(back) == hash(signal)
+
+
+def unknown_key(values: dict[str, Any]) -> None:
+    values["audio"]["loudness"] = 3
+
+
+def missing_part(values: dict[str, Any]) -> None:
+    del values["image"]
+
+
+def missing_bands(values: dict[str, Any]) -> None:
+    del values["image"]["bands"]
+
+
+def no_mapping(values: dict[str, Any]) -> None:
+    values["audio"] = 7
+
+
+@pytest.mark.parametrize("change", [unknown_key, missing_part, missing_bands, no_mapping])
+def test_another_version_is_refused(change: Any) -> None:
+    values = asdict(SignalConfig())
+    change(values)
+    with pytest.raises(DataError, match="another version of earthtone"):
+        signal_from_dict(values)
