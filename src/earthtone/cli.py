@@ -81,6 +81,7 @@ def check(words: list[str]) -> int:
     parser = _parser("check", "Look at a manifest or a release folder; exit 1 when nothing in it is usable.")
     _data_arguments(parser)
     parser.add_argument("--headers_only", action="store_true", help="do not decode the files: faster, finds less")
+    parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
     parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(words)
@@ -91,6 +92,7 @@ def check(words: list[str]) -> int:
         options.data,
         columns=_columns(options.columns),
         decode=not options.headers_only,
+        bands=options.bands,
         sample=options.sample,
         progress=progress_calls("check"),
     )

@@ -54,6 +54,17 @@ def test_pictures_alone_in_batches_and_in_another_order(tiny_model: TwoTower, pi
     np.testing.assert_array_equal(tiny_model.embed_images(pictures[10:53]), whole[10:53])
 
 
+def test_several_threads_do_not_change_that(tiny_model: TwoTower, pictures: Files) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        whole = tiny_model.embed_images(pictures[:33])
+        for n in (0, 17, 32):
+            np.testing.assert_array_equal(tiny_model.embed_images([pictures[n]])[0], whole[n])
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_recordings_alone_in_batches_and_in_another_order(tiny_model: TwoTower, recordings: Files) -> None:
     whole = tiny_model.embed_audio(recordings)
     assert_unit(whole, len(recordings))
@@ -80,7 +91,6 @@ def test_other_encoders_too(name: str, tiny_signal: SignalConfig, pictures: File
     np.testing.assert_array_equal(model.embed_audio(recordings[2:3])[0], sound[2])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16_224"])
 def test_the_usual_encoders_embed(name: str, tiny_signal: SignalConfig, pictures: Files, recordings: Files) -> None:
     torch.manual_seed(0)

@@ -24,7 +24,7 @@ from earthtone.data.pair import Pair, Problem
 from earthtone.data.source import Source, open_source
 from earthtone.data.split import assign_split
 from earthtone.data.table import Table, table_schema
-from earthtone.errors import DataError, SignalError
+from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_audio, write_preview
 from earthtone.signal.config import SignalConfig
@@ -74,6 +74,7 @@ def pack(
     signal = signal or SignalConfig()
     out = Path(out)
     source = open_source(data, columns=columns)
+    _check_input(source, signal)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
@@ -118,6 +119,17 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
             raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
     return PackResult(out, added, already, before + added, dict(problems), listed.kept)
+
+
+def _check_input(source: Source, signal: SignalConfig) -> None:
+    """Raise ConfigError when the data's kind of sound is not the config's."""
+    if source.ready_spectrograms and signal.audio.input != "spectrogram":
+        raise ConfigError(
+            f"{source.path} holds ready spectrograms, no recordings; type --recipe soundingearth-spectrograms "
+            "(signal.audio.input: spectrogram)"
+        )
+    if not source.ready_spectrograms and signal.audio.input != "waveform":
+        raise ConfigError(f"{source.path} holds recordings; signal.audio.input: waveform expected, not spectrogram")
 
 
 def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
