@@ -9,7 +9,7 @@ RUNS = 7
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "import earthtone": ["-c", "import earthtone"],
-    "earthtone --help": ["-m", "earthtone.cli", "--help"],
+    "earthtone --help": ["-m", "earthtone", "--help"],
     "import torch": ["-c", "import torch"],
 }
 

@@ -190,7 +190,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_error(world: Path) -> None:
-    command = f"{sys.executable} -m earthtone.cli check {world} --json --headers_only | head -c 1"
+    command = f"{sys.executable} -m earthtone check {world} --json --headers_only | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
 
@@ -202,3 +202,15 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_a_half_packed_table_is_not_taken_for_a_whole_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = run / "table.lance.unfinished"
+    marker.touch()
+    try:
+        words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance")]
+        assert "packing has not ended" in failure(words, capsys)
+    finally:
+        marker.unlink()

@@ -21,7 +21,7 @@ options: --version, --help, --debug (show the traceback of an error)
 On your own data:
   earthtone check my/manifest.csv
   earthtone pretrain my/manifest.csv --recipe small --out runs/first
-  earthtone evaluate retrieval --model runs/first --data my/manifest.csv
+  earthtone evaluate retrieval --model runs/first --data runs/first/table.lance
 """
 
 
@@ -159,7 +159,9 @@ def pretrain(words: list[str]) -> int:
         return 130 if result.stopped_by == "SIGINT" else 0
     print(f"{result.folder}: {result.steps} steps, {result.progress.seconds:.0f} s of training")
     print(f"report: {result.folder}/report.html")
-    print(f"next: earthtone evaluate retrieval --model {result.folder} --data {options.data} --split test")
+    table = result.folder / "table.lance"
+    data = table if table.exists() else options.data
+    print(f"next: earthtone evaluate retrieval --model {result.folder} --data {data} --split test")
     return 0
 
 
@@ -227,8 +229,9 @@ def _evaluate_retrieval(words: list[str]) -> int:
     from earthtone.evaluate.on_data import evaluate_retrieval
     from earthtone.evaluate.run_report import write_run_report
     from earthtone.models.storage import load_model
+    from earthtone.train.precision import choose_device
 
-    model = load_model(options.model)
+    model = load_model(options.model, choose_device(options.device))
     run = Path(options.model)
 
     def write(table: Any, rows: Any, found: Any) -> None:
@@ -252,10 +255,12 @@ def _evaluate_probe(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(words)
     from earthtone.evaluate.on_data import evaluate_probe
+    from earthtone.models.storage import load_model
+    from earthtone.train.precision import choose_device
 
-    result = evaluate_probe(
-        options.model, options.data, label=options.label, columns=_columns(options.columns), seed=options.seed
-    )
+    model = load_model(options.model, choose_device(options.device))
+    columns = _columns(options.columns)
+    result = evaluate_probe(model, options.data, label=options.label, columns=columns, seed=options.seed)
     print(_json(result.to_dict()) if options.json else result.to_text())
     return 0
 
@@ -290,6 +295,7 @@ def _data_arguments(parser: Any) -> None:
 def _model_arguments(parser: Any) -> None:
     parser.add_argument("--model", required=True, type=str, help="a run's folder or a .safetensors file")
     parser.add_argument("--data", required=True, type=str, help="packed table, manifest or release folder")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     _columns_argument(parser)
 
 

@@ -53,7 +53,7 @@ class DemoResult:
             "  earthtone check my/manifest.csv",
             "  earthtone pretrain my/manifest.csv --recipe small --out runs/first",
         ]
-        lines += ["  earthtone evaluate retrieval --model runs/first --data my/manifest.csv"]
+        lines += ["  earthtone evaluate retrieval --model runs/first --data runs/first/table.lance"]
         return "\n".join(lines)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from earthtone.data.pack import pack
+from earthtone.data.pack import pack, unfinished_marker
 from earthtone.data.table import Table
+from earthtone.errors import DataError
 from earthtone.signal.config import SignalConfig
 
 
@@ -24,6 +25,11 @@ def open_table(
     Raises DataError when nothing in it is usable.
     """
     if is_packed(data):
+        if (marker := unfinished_marker(Path(data))).exists():
+            raise DataError(
+                f"{data}: its packing has not ended; wait for it or repeat the earthtone pack that was stopped "
+                f"(to use what is there, delete {marker.name})"
+            )
         yield Table(data)
     elif keep is not None:
         pack(data, keep, signal=signal, columns=columns)

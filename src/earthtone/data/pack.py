@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -89,6 +89,8 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
     known = _known_ids(out, signal, source)
     before = len(known)
     schema = table_schema(signal, source.extra_columns)
+    marker = unfinished_marker(out)
+    marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
     added = already = 0
     with _ProblemList(out.with_suffix(".problems.csv")) as listed:
@@ -114,11 +116,17 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
                 added += _commit(waiting, out, schema)
                 waiting, size = [], 0
         added += _commit(waiting, out, schema)
+        marker.unlink()
         if not before and not added:
             first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
             raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
     return PackResult(out, added, already, before + added, dict(problems), listed.kept)
+
+
+def unfinished_marker(out: Path) -> Path:
+    """Return the file that stands beside a table while it is being packed, and after a stop until it is finished."""
+    return out.with_name(f"{out.name}.unfinished")
 
 
 def _check_input(source: Source, signal: SignalConfig) -> None:
@@ -243,11 +251,13 @@ class _ProblemList:
 
     def add(self, problem: Problem) -> None:
         self._rows.writerow([problem.id, problem.kind, problem.detail])
+        self._file.flush()  # what is written cannot fail when the file is closed
         self.kept = self.path
 
     def __exit__(self, *error: Any) -> None:
         self._file.close()
-        self._whole.__exit__(*error)
+        with suppress(DataError) if error[0] else nullcontext():  # that of the packing goes on as it is
+            self._whole.__exit__(*error)
         if self.kept is None:
             self.path.unlink(missing_ok=True)
 

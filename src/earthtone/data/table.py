@@ -89,7 +89,8 @@ class Table:
 
     def groups(self, name: str) -> NDArray[np.int64]:
         """Return for each row a number that equals another row's exactly when the column's values are equal."""
-        return np.unique(np.array(self.column(name)), return_inverse=True)[1].astype(np.int64)
+        numbers: dict[Any, int] = {}
+        return np.array([numbers.setdefault(value, len(numbers)) for value in self.column(name)], np.int64)
 
     def rows_of(self, split: str | None) -> NDArray[np.int64]:
         """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""

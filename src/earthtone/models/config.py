@@ -14,7 +14,7 @@ class ModelConfig:
     dimensions: int = 128
     """Size of the shared embedding."""
     projection: str = "linear"
-    """Head on each encoder: `linear` or `mlp`, both ending in a batch norm, or `plain` (one biased linear layer)."""
+    """Head on each encoder: `linear`, or `mlp` (one hidden layer as wide as the encoder's features)."""
     image_weights: str | None = None
     """`pretrained` (timm's own weights, downloaded), a local .safetensors file, or null for random ones."""
     audio_weights: str | None = None

@@ -87,16 +87,9 @@ def _line(error: Exception) -> str:
 
 
 def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
-    """Return the head: `linear`, or `mlp` as wide as the features; each ends in a batch norm without parameters.
-
-    Pooled features of an untrained encoder are all alike; centred and scaled, they differ from the first step on.
-    """
-    out = nn.BatchNorm1d(dimensions, affine=False)
-    if kind == "plain":
-        return nn.Linear(features, dimensions)
+    """Return the head: `linear`, or `mlp` with one hidden layer as wide as the features."""
     if kind == "linear":
-        return nn.Sequential(nn.Linear(features, dimensions, bias=False), out)
+        return nn.Linear(features, dimensions)
     if kind == "mlp":
-        hidden = (nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(inplace=True))
-        return nn.Sequential(*hidden, nn.Linear(features, dimensions, bias=False), out)
-    raise ConfigError(f"projection {kind!r}; linear, mlp or plain expected (model.projection)")
+        return nn.Sequential(nn.Linear(features, features), nn.GELU(), nn.Linear(features, dimensions))
+    raise ConfigError(f"projection {kind!r}; linear or mlp expected (model.projection)")

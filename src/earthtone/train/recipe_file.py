@@ -15,7 +15,7 @@ from earthtone.train.recipe import Recipe
 
 _CHOICES = {
     "loss.twins": ("mask", "ignore"),
-    "model.projection": ("linear", "mlp", "plain"),
+    "model.projection": ("linear", "mlp"),
     "signal.audio.input": ("waveform", "spectrogram"),
     "train.optimizer": ("adamw", "adam"),
     "train.schedule": ("cosine", "constant"),

@@ -1,0 +1,7 @@
+"""`python -m earthtone` is `earthtone`."""
+
+import sys
+
+from earthtone.cli import main
+
+sys.exit(main())
