@@ -1,6 +1,7 @@
 """Two dozen small pairs made by numpy, their packed table, and a model that embeds them in milliseconds."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ WritePairs = Callable[[Path, int], Path]
 def one_thread() -> None:
     """Tests run beside each other: threads that wait for each other on busy cores cost more than they give."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: threads also decide how sums round
 
 
 @pytest.fixture(scope="session")

@@ -215,9 +215,11 @@ def _commit(rows: list[Row], out: Path, schema: pa.Schema) -> int:
 
 def _begun(out: Path) -> bool:
     """Whether a first commit was made; a folder without one is what a kill during it left behind, or not ours."""
-    if not out.exists() or any(out.glob("_versions/*")):
+    if not out.exists() or any(out.glob("_versions/*.manifest")):
         return out.exists()
-    if foreign := sorted(entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions")):
+    if foreign := sorted(
+        entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions", "_versions")
+    ):
         raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no packed table; choose another --out")
     return False
 

@@ -101,7 +101,7 @@ def _open(source: Path | bytes) -> soundfile.SoundFile:
     name = _name(source)
     _refuse_empty(source)
     try:
-        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source)
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
         raise SignalError(
             f"{name}: not a sound file ({_short(error)}); WAV, FLAC, Ogg, Opus or MP3 expected"
@@ -112,6 +112,13 @@ def _open(source: Path | bytes) -> soundfile.SoundFile:
             f"{name}: its header does not tell its length; write it anew, such as: ffmpeg -i OLD NEW.flac"
         )
     return file
+
+
+class _Memory(io.BytesIO):
+    """Bytes as a file; libsndfile seeks before the start of some broken ones, where an error could only be printed."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return super().seek(max(0, offset) if whence == io.SEEK_SET else offset, whence)
 
 
 def _refuse_empty(source: Path | bytes) -> None:
