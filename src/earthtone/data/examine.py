@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from PIL import Image, UnidentifiedImageError
 from earthtone.data.pair import FileOrBytes, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.signal.audio import AudioFacts, probe_audio, read_audio
-from earthtone.signal.image import image_hash, read_image
+from earthtone.signal.image import TIFF_MAGIC, image_hash, read_image, warnings_as
 
 BROKEN_IMAGE = "broken image"
 BROKEN_AUDIO = "broken audio"
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +93,12 @@ def _header(source: FileOrBytes) -> tuple[int, int, str]:
     """Return width, height and mode without decoding pixels. Raises SignalError."""
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
-        if _start(source).startswith(_TIFF_MAGIC):
+        if _start(source).startswith(TIFF_MAGIC):
             return _tiff_header(source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                return image.width, image.height, image.mode
+        with warnings_as("ignore", Image.DecompressionBombWarning):
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        with image:
+            return image.width, image.height, image.mode
     except UnidentifiedImageError as error:
         raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -120,10 +118,8 @@ def _tiff_header(source: FileOrBytes) -> tuple[int, int, str]:
 
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.MemoryFile(data) as memory, memory.open() as file:
-                bands = "1 band" if file.count == 1 else f"{file.count} bands"
-                return int(file.width), int(file.height), f"{bands} {file.dtypes[0]}"
+        with rasterio.MemoryFile(data) as memory, warnings_as("ignore", NotGeoreferencedWarning), memory.open() as file:
+            bands = "1 band" if file.count == 1 else f"{file.count} bands"
+            return int(file.width), int(file.height), f"{bands} {file.dtypes[0]}"
     except RasterioError as error:
         raise ValueError(str(error)) from error

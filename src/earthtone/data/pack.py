@@ -245,6 +245,8 @@ class _ProblemList:
         self.kept: Path | None = None
 
     def __enter__(self) -> "_ProblemList":
+        for left in self.path.parent.glob(f".{self.path.stem}.*{self.path.suffix}"):
+            left.unlink()  # what a killed call left; we hold the lock
         self._whole = atomic_path(self.path)
         self._file = self._whole.__enter__().open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)

@@ -16,7 +16,8 @@ from earthtone.signal.mel import Spectrogram, windows
 
 Read = TypeVar("Read")
 
-_ROWS = 64  # rows read and embedded at once
+_ROWS = 64  # rows read and embedded at once ...
+_SOUND_BYTES = 64 * 2**20  # ... fewer where recordings are long
 
 
 def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[Embeddings, Embeddings]:
@@ -31,7 +32,7 @@ def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[
     def read(chunk: NDArray[np.int64]) -> tuple[list[Pixels], list[Spectrogram]]:
         return _tiles(table, chunk), _recordings(table, chunk)
 
-    for start, (tiles, recordings) in _chunks(read, rows, "embed"):
+    for start, (tiles, recordings) in _chunks(read, _by_length(table, rows), "embed"):
         image[start : start + len(tiles)] = model.embed_tiles(tiles)
         audio[start : start + len(tiles)] = model.embed_windows(recordings)
     return image, audio
@@ -41,7 +42,8 @@ def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Em
     """Return the image encoder's last-stage features (len(rows), features) of whole tiles, before the projection."""
     check_signal(model, table)
     out = np.empty((len(rows), model.image_tower.features), np.float32)
-    for start, tiles in _chunks(lambda chunk: _tiles(table, chunk), rows, "features"):
+    chunks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    for start, tiles in _chunks(lambda chunk: _tiles(table, chunk), chunks, "features"):
         out[start : start + len(tiles)] = model.image_features(tiles)
     return out
 
@@ -56,12 +58,26 @@ def check_signal(model: TwoTower, table: Table) -> None:
 
 
 def _chunks(
-    read: Callable[[NDArray[np.int64]], Read], rows: NDArray[np.int64], label: str
+    read: Callable[[NDArray[np.int64]], Read], chunks: list[NDArray[np.int64]], label: str
 ) -> Iterator[tuple[int, Read]]:
     """Yield (position, what `read` returned) for chunks of rows; reading goes on in a thread meanwhile."""
-    starts = range(0, len(rows), _ROWS)
-    results = ordered_map(read, (rows[start : start + _ROWS] for start in starts), threads=1)
-    yield from zip(starts, progress(results, total=len(starts), label=label, unit="chunk"), strict=True)
+    start = 0
+    results = progress(ordered_map(read, chunks, threads=1), total=len(chunks), label=label, unit="chunk")
+    for chunk, result in zip(chunks, results, strict=True):
+        yield start, result
+        start += len(chunk)
+
+
+def _by_length(table: Table, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return `rows` in chunks that are small in rows and in bytes of sound; a single recording may be larger."""
+    sizes = table.frames()[rows].astype(np.int64) * table.signal.audio.mels
+    chunks, start, held = [], 0, 0
+    for position, size in enumerate(sizes):
+        if position > start and (position - start == _ROWS or held + size > _SOUND_BYTES):
+            chunks.append(rows[start:position])
+            start, held = position, 0
+        held += int(size)
+    return [*chunks, rows[start:]] if len(rows) else []
 
 
 def _tiles(table: Table, rows: NDArray[np.int64]) -> list[Pixels]:

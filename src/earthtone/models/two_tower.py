@@ -1,6 +1,7 @@
 """The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from earthtone.errors import SignalError
 from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import make_tower
 from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
@@ -120,6 +122,7 @@ class TwoTower(nn.Module):
         >>> model.embed_images(["tile.jpg", Path("scene.tif")]).shape  # doctest: +SKIP
         (2, 128)
         """
+        _refuse_single(images)
         out = np.empty((len(images), self.config.dimensions), np.float32)
         for start in range(0, len(images), batch):
             tiles = [image_tile(image, self.signal.image) for image in images[start : start + batch]]
@@ -135,6 +138,7 @@ class TwoTower(nn.Module):
         >>> model.embed_audio(["waves.mp3", (samples, 44_100)]).shape  # doctest: +SKIP
         (2, 128)
         """
+        _refuse_single(sounds)
         out = np.empty((len(sounds), self.config.dimensions), np.float32)
         for row, sound in enumerate(sounds):  # one at a time: a recording may be long
             out[row] = self.embed_windows([recording_windows(sound, self.signal.audio)], batch)[0]
@@ -165,6 +169,12 @@ class TwoTower(nn.Module):
             out[start : start + count] = result[:count].cpu().numpy()
         self.train(was_training)
         return out
+
+
+def _refuse_single(inputs: object) -> None:
+    """A path is a sequence too, of letters."""
+    if isinstance(inputs, (str, bytes, Path)):
+        raise SignalError(f"{inputs!r:.60}: a list was expected; write [{inputs!r:.60}]")
 
 
 def unit_rows(values: Embeddings) -> Embeddings:

@@ -16,7 +16,7 @@ Samples = NDArray[np.float32]
 
 _BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
 _AAC_SUFFIXES = {".m4a", ".aac", ".mp4", ".webm", ".mka"}
-_MAX_HOURS = 24
+_MAX_HOURS = 6  # mono float32 at 32 kHz: 2.8 GB
 _UNKNOWN_FRAMES = 2**60  # a FLAC written to a pipe does not know its length; libsndfile says 2^63 - 1
 
 

@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 _MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
 _FILTERS = threading.Lock()
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None) -> Pixels:
@@ -32,7 +32,7 @@ def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, 
     decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
     """
     data, name = _bytes_of(source)
-    if data.startswith(_TIFF_MAGIC):
+    if data.startswith(TIFF_MAGIC):
         return _read_tiff(data, name, bands)
     with _opened(data, name) as image:
         if min_side is not None:
@@ -133,7 +133,7 @@ def _bytes_of(source: Path | bytes) -> tuple[bytes, str]:
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """Yield a picture that Pillow opens; whatever goes wrong with it is a SignalError."""
     try:
-        with _warnings_as("error", Image.DecompressionBombWarning):
+        with warnings_as("error", Image.DecompressionBombWarning):
             image = Image.open(io.BytesIO(data))
         with image:
             yield image
@@ -148,7 +148,7 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _warnings_as(action: Literal["error", "ignore"], category: type[Warning]) -> Iterator[None]:
+def warnings_as(action: Literal["error", "ignore"], category: type[Warning]) -> Iterator[None]:
     """Treat a warning otherwise; the filters belong to the process, so one thread at a time may change them."""
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter(action, category)
@@ -170,7 +170,7 @@ def _read_tiff(data: bytes, name: str, bands: tuple[int, int, int] | None) -> Pi
 
     try:
         with rasterio.MemoryFile(data) as memory:
-            with _warnings_as("ignore", NotGeoreferencedWarning):
+            with warnings_as("ignore", NotGeoreferencedWarning):
                 file = memory.open(driver="GTiff")
             with file:
                 if file.width * file.height > _MAX_PIXELS:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from earthtone.atomic import atomic_path
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.weights import read_safetensors
+from earthtone.models.weights import read_safetensors, write_safetensors
 from earthtone.train.task import PretrainTask
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -43,9 +41,7 @@ def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress, identi
         "identity": dict(identity),
         "groups": optimizer["param_groups"],
     }
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic_path(folder / CHECKPOINT_FILE) as temporary:
-        save_file(plain, temporary, metadata={"earthtone_checkpoint": json.dumps(header)})
+    write_safetensors(folder / CHECKPOINT_FILE, tensors, {"earthtone_checkpoint": json.dumps(header)})
 
 
 def load_checkpoint(folder: Path, task: PretrainTask, identity: Mapping[str, Any]) -> Progress:
