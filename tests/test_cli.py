@@ -154,6 +154,52 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_that_would_have_no_effect_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(run / "table.lance")
+    words = ["--model", str(run), "--data", table, "--columns", "image=file"]
+    assert "no effect" in failure(["evaluate", "retrieval", *words], capsys)
+    assert "no effect" in failure(["evaluate", "probe", *words, "--label", "land_cover"], capsys)
+    assert "no effect" in failure(["check", table, "--bands", "[1,2,3]", "--headers_only"], capsys)
+    assert "leave --recipe" in failure(["pack", table, "--out", "x", "--model", str(run), "--recipe", "small"], capsys)
+
+
+def test_evaluation_leaves_the_runs_report_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "report.html").read_bytes()
+    words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance"), "--split", "train"]
+    assert main(words) == 0
+    assert (run / "report.html").read_bytes() == before and (run / "report-train.html").exists()
+    assert str(run / "report-train.html") in capsys.readouterr().err
+
+
+def test_pack_as_a_model_wants_it(run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(tmp_path / "again.lance")
+    assert main(["pack", str(world), "--out", table, "--model", str(run)]) == 0
+    assert main(["evaluate", "retrieval", "--model", str(run), "--data", table, "--split", "all"]) == 0
+
+
+def test_skipped_rows_are_said(run: Path, world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = world.read_text().splitlines()
+    rows = [
+        row.replace("images/", f"{world.parent}/images/").replace("audio/", f"{world.parent}/audio/") for row in rows
+    ]
+    rows[3] = rows[3].replace(".png", "-gone.png")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    words = ["--model", str(run), "--data", str(tmp_path / "pairs.csv")]
+    assert main(["evaluate", "retrieval", *words, "--split", "all"]) == 0
+    assert "1 rows skipped (missing image: 1)" in caplog.text
+    caplog.clear()
+    assert main(["evaluate", "probe", *words, "--label", "land_cover"]) in (0, 2)
+    assert "1 rows without a usable image or label were skipped" in caplog.text
+
+
+def test_public_names_are_functions_each_time_they_are_asked_for() -> None:
+    import earthtone
+
+    for _ in range(2):
+        for name in earthtone.__all__:
+            assert isinstance(getattr(earthtone, name), str) or callable(getattr(earthtone, name)), name
+
+
 def test_unknown_encoder_is_named(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["pretrain", str(world), "--out", str(tmp_path / "run"), *TINY, "--model.image_encoder", "resnet81"]
     assert "'resnet81' is no timm model; near it: resnet" in failure(words, capsys)

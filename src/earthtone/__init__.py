@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from earthtone.errors import EarthtoneError
     from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
     from earthtone.models.storage import load_model
-    from earthtone.pretrain import pretrain
     from earthtone.train.recipe_file import load_recipe
+    from earthtone.verbs.pretraining import pretrain
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _HOMES = {
     "load_model": ("earthtone.models.storage", "load_model"),
     "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),
     "pack": ("earthtone.data.pack", "pack"),
-    "pretrain": ("earthtone.pretrain", "pretrain"),
+    "pretrain": ("earthtone.verbs.pretraining", "pretrain"),
 }
 
 __all__ = [

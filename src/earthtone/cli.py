@@ -2,12 +2,14 @@
 
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError
+from earthtone.wording import did_you_mean
 
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
@@ -85,6 +87,8 @@ def check(words: list[str]) -> int:
     parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(words)
+    if options.headers_only and options.bands:
+        raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
     from earthtone.data.check import check as run
     from earthtone.progress import progress_calls
 
@@ -102,26 +106,41 @@ def check(words: list[str]) -> int:
 
 def pack(words: list[str]) -> int:
     """Decode pairs once into one table that training reads fast; appends, resumes."""
+    from earthtone.signal.config import SignalConfig
+    from earthtone.train.recipe_file import check_recipe, read_recipe, recipe_from_dict
+
+    name = _option(words, "--recipe", "default")
+    base = recipe_from_dict(read_recipe(name), name)
     parser = _parser("pack", "Decode pairs into a packed table. A stopped call goes on when it is repeated.")
     _data_arguments(parser)
     parser.add_argument("--out", required=True, type=str, help="the table, such as pairs.lance")
-    parser.add_argument("--recipe", type=str, default="default", help="recipe whose `signal` section is used")
-    parser.add_argument("--model", type=str | None, default=None, help="a run: pack as its model wants it")
+    parser.add_argument("--recipe", type=str, default=name, help="recipe whose `signal` section is used")
+    parser.add_argument("--model", type=str | None, default=None, help="pack as this run's model wants it instead")
     parser.add_argument("--threads", type=int | None, default=None, help="default: one a core")
+    parser.add_class_arguments(SignalConfig, "signal")
+    parser.set_defaults({key: value for key, value in _flat(base).items() if key.startswith("signal.")})
     options = parser.parse_args(words)
+    from dataclasses import replace
+
     from earthtone.data.pack import pack as run
-    from earthtone.train.recipe_file import load_recipe
 
     if options.model is not None:
+        if any(word.startswith(("--recipe", "--signal")) for word in words):
+            raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
         from earthtone.models.storage import load_model
 
         signal = load_model(options.model).signal
     else:
-        signal = load_recipe(options.recipe).signal
+        signal = parser.instantiate(options).signal
+        check_recipe(replace(base, signal=signal), "command line")
     columns = _columns(options.columns)
     result = run(options.data, options.out, signal=signal, columns=columns, threads=options.threads)
     print(result.to_text())
-    print(f"next: earthtone pretrain {result.path} --recipe {options.recipe} --out runs/first")
+    if options.model is not None:
+        print(f"next: earthtone evaluate retrieval --model {options.model} --data {result.path}")
+    else:
+        same = shlex.join(word for word in words if word.startswith("--signal"))
+        print(f"next: earthtone pretrain {result.path} --recipe {options.recipe} {same}".rstrip() + " --out runs/first")
     return 0
 
 
@@ -133,7 +152,7 @@ def pretrain(words: list[str]) -> int:
     name = _option(words, "--recipe", "default")
     base = recipe_from_dict(read_recipe(name), name)
     parser = _parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
-    _data_arguments(parser)
+    _data_arguments(parser, ", or a packed table")
     parser.add_argument("--out", required=True, type=str, help="folder of the run")
     parser.add_argument("--recipe", type=str, default=name, help=f"{', '.join(shipped_recipes())}, or a .yaml file")
     parser.add_argument("--resume", action="store_true", help="go on with the stopped run in --out")
@@ -142,8 +161,8 @@ def pretrain(words: list[str]) -> int:
     options = parser.parse_args(words)
     from dataclasses import fields
 
-    from earthtone.pretrain import pretrain as run
     from earthtone.train.recipe_file import check_recipe
+    from earthtone.verbs.pretraining import pretrain as run
 
     sections = parser.instantiate(options)
     recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})
@@ -153,10 +172,10 @@ def pretrain(words: list[str]) -> int:
     if not result.finished:
         print(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
-            f"go on with: earthtone pretrain {' '.join(w for w in words if w != '--resume')} --resume",
+            f"go on with: earthtone pretrain {shlex.join(w for w in words if w != '--resume')} --resume",
             file=sys.stderr,
         )
-        return 130 if result.stopped_by == "SIGINT" else 0
+        return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
     print(f"{result.folder}: {result.steps} steps, {result.progress.seconds:.0f} s of training")
     print(f"report: {result.folder}/report.html")
     table = result.folder / "table.lance"
@@ -185,7 +204,7 @@ def demo(words: list[str]) -> int:
     parser.add_argument("--epochs", type=int | None, default=None, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="of world and training")
     options = parser.parse_args(words)
-    from earthtone.demo import demo as run
+    from earthtone.verbs.demonstration import demo as run
 
     result = run(
         options.out,
@@ -220,6 +239,7 @@ def _evaluate_retrieval(words: list[str]) -> int:
         help="also count hits by label: IMAGE_COLUMN=AUDIO_COLUMN:MAP.json, or COLUMN for equal labels",
     )  # fmt: skip
     parser.add_argument("--twins", type=str, default="merge", help="merge: identical items count as right; ignore")
+    parser.add_argument("--report", type=str | None, default=None, help="default: report-SPLIT.html in the run")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -227,23 +247,24 @@ def _evaluate_retrieval(words: list[str]) -> int:
     from pathlib import Path
 
     from earthtone.evaluate.on_data import evaluate_retrieval
-    from earthtone.evaluate.run_report import write_run_report
+    from earthtone.evaluate.run_report import Measured, write_run_report
     from earthtone.models.storage import load_model
     from earthtone.train.precision import choose_device
 
     model = load_model(options.model, choose_device(options.device))
     run = Path(options.model)
 
-    def write(table: Any, rows: Any, found: Any) -> None:
-        if run.is_dir():
-            path = write_run_report(run, model, table, rows, found, split=options.split)
+    def show(table: Any, rows: Any, found: Any) -> None:
+        print(_json(found.to_dict()) if options.json else found.to_text(), flush=True)
+        if options.report or run.is_dir():
+            path = Path(options.report or run / f"report-{options.split}.html")
+            write_run_report(run, model, table, measured=Measured(options.split, rows, found), path=path)
             print(f"report: {path}", file=sys.stderr)
 
-    result = evaluate_retrieval(
+    evaluate_retrieval(
         model, options.data, split=options.split, columns=_columns(options.columns), match=options.match,
-        twins=options.twins, resamples=options.resamples, seed=options.seed, then=write,
+        twins=options.twins, resamples=options.resamples, seed=options.seed, then=show,
     )  # fmt: skip
-    print(_json(result.to_dict()) if options.json else result.to_text())
     return 0
 
 
@@ -267,7 +288,7 @@ def _evaluate_probe(words: list[str]) -> int:
 
 def _verb(name: str) -> Callable[[list[str]], int]:
     if name not in VERBS:
-        raise ConfigError(f"no verb {name!r}; {_near(name, list(VERBS))}earthtone --help names all")
+        raise ConfigError(f"no verb {name!r}; {did_you_mean(name, list(VERBS))}earthtone --help names all")
     return VERBS[name][1]
 
 
@@ -282,13 +303,15 @@ def _parser(verb: str, description: str) -> Any:
             unknown = [word for word in message.split() if word.startswith("--")]
             known = [option for action in self._actions for option in action.option_strings]
             wrong = next((word.split("=")[0] for word in unknown if word.split("=")[0] not in known), "")
-            raise ConfigError(f"{' '.join(message.split())}; {_near(wrong, known)}{self.prog} --help names all options")
+            raise ConfigError(
+                f"{' '.join(message.split())}; {did_you_mean(wrong, known)}{self.prog} --help names all options"
+            )
 
     return Parser(prog=f"earthtone {verb}", description=description, allow_abbrev=False)
 
 
-def _data_arguments(parser: Any) -> None:
-    parser.add_argument("data", type=str, help="manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder, or table")
+def _data_arguments(parser: Any, also: str = "") -> None:
+    parser.add_argument("data", type=str, help=f"manifest (CSV, GeoJSON, Parquet, GeoParquet) or release folder{also}")
     _columns_argument(parser)
 
 
@@ -324,23 +347,14 @@ def _option(words: list[str], name: str, default: str) -> str:
 
 
 def _flat(recipe: Any) -> dict[str, Any]:
+    """The recipe's values by dotted key, as the parser takes defaults; `loss.options` is one value."""
     from dataclasses import asdict
 
-    def walk(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for key, value in values.items():
-            nested = isinstance(value, dict) and prefix + key != "loss.options"
-            flat.update(walk(value, f"{prefix}{key}.") if nested else {prefix + key: value})
-        return flat
+    from earthtone.wording import flat
 
-    return walk(asdict(recipe), "")
-
-
-def _near(word: str, known: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, known, n=1) if word else []
-    return f"did you mean {near[0]}? " if near else ""
+    values = asdict(recipe)
+    options = values["loss"].pop("options")
+    return {**flat(values), "loss.options": options}
 
 
 def _json(values: Any) -> str:

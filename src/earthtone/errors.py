@@ -21,8 +21,8 @@ class ModelError(EarthtoneError):
     """Weights or a model card that do not fit what was asked for."""
 
 
-class MissingExtraError(EarthtoneError):
-    """A feature whose optional dependency is not installed."""
+class MissingExtraError(SignalError):
+    """A format whose optional dependency is not installed; a reader of many files counts it and goes on."""
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency; type: pip install 'earthtone[{extra}]'")
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency; type: pip install 'earthtone[{extra}]'")

@@ -53,7 +53,7 @@ def test_everything_is_counted_and_named(world: Path) -> None:
         "missing image": ["lost"], "coordinates out of range": ["far"],
         "broken audio": ["text", "both"], "broken image": ["half", "both"],
     }  # fmt: skip
-    assert result.splits == {"train": 3, "test": 2, "none": 1, "val": 1}
+    assert result.splits == {"train": 4, "test": 2, "val": 1}
     assert result.licenses == {"CC0": 5, "CC BY": 1, "none": 1}
     assert result.extra_columns == ("place",)
     assert result.extent == (-10, 50, 9, 52) and result.without_coordinates == 1
@@ -96,7 +96,7 @@ def test_text_and_json(world: Path) -> None:
     result = check(world)
     text = result.to_text()
     for part in (
-        "7 of 12 rows usable", "train (3), test (2)", "0.5 / 1.2 / 2.5 s", "8000 (7), 16000 (1)", "16 x 16 (6)",
+        "7 of 12 rows usable", "train (4), test (2)", "0.5 / 1.2 / 2.5 s", "8000 (7), 16000 (1)", "16 x 16 (6)",
         "longitude -10 to 9, latitude 50 to 52", "CC0 (5)", "place", "3 rows in 1 groups, 1 of them across splits",
         "broken audio: 2", "text.wav", "lost: line 9:",
     ):  # fmt: skip
@@ -109,7 +109,7 @@ def test_text_and_json(world: Path) -> None:
 def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("id,image,audio\n" + "".join(f"{n},no.png,no.wav\n" for n in range(40)))
     result = check(tmp_path / "m.csv")
-    assert "... 35 more" in result.to_text() and "nothing to use" in result.to_text()
+    assert "... 20 more" in result.to_text() and "nothing to use" in result.to_text()
     assert len(result.to_dict()["problems"]["missing image"]) == 40
     assert not result.ok
     assert set(result.problems) <= set(ROW_PROBLEMS)

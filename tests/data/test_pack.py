@@ -266,7 +266,7 @@ def test_broken_rows_are_counted_and_named(
         "broken image": 3, "broken audio": 4, "missing image": 1, "missing audio": 1, "duplicate id": 1,
     }  # fmt: skip
     problems = named(result.problems_path)
-    assert result.problems_path == tmp_path / "t.problems.csv" and len(problems) == 10
+    assert result.problems_path == tmp_path / "t.lance.problems.csv" and len(problems) == 10
     for name, (_, _, kind, detail) in BROKEN.items():
         assert problems[name][0] == kind and detail in problems[name][1] and "\n" not in problems[name][1]
     assert problems["pair-8"][0] == "missing image" and problems["pair-0"][0] == "duplicate id"
@@ -280,7 +280,7 @@ def test_broken_rows_are_counted_and_named(
     pairs.write_text(tiny_pairs.read_text())
     again = pack(pairs, out, signal=tiny_signal)
     assert (again.added, again.already_there, again.rows, again.problems) == (9, 15, 24, {})
-    assert not (tmp_path / "t.problems.csv").exists()
+    assert not (tmp_path / "t.lance.problems.csv").exists()
 
 
 def test_nothing_usable_is_an_error_and_leaves_nothing(
@@ -381,7 +381,7 @@ def test_tables_of_another_signal_or_other_columns_are_refused(
     pack(head(pairs, 3), out, signal=tiny_signal)
     before = contents(out)
     other = replace(tiny_signal, audio=replace(tiny_signal.audio, mels=64))
-    with pytest.raises(DataError, match=r"packed with another signal config \(audio.mels 32 -> 64\); choose another"):
+    with pytest.raises(DataError, match=r"packed with another signal config \(audio.mels: 32 -> 64\); choose another"):
         pack(pairs, out, signal=other)
     renamed = pairs.with_name("renamed.csv")
     renamed.write_text(pairs.read_text().replace(",label", ",scene", 1))

@@ -4,8 +4,9 @@ import base64
 import re
 from pathlib import Path
 
+from earthtone.data.table import Table
 from earthtone.evaluate.on_data import evaluate_retrieval
-from earthtone.evaluate.run_report import write_run_report
+from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.two_tower import TwoTower
 
 
@@ -18,7 +19,7 @@ def test_report_holds_the_tables_pictures_and_sounds(tiny_model: TwoTower, tiny_
 
     def write(table, rows, result) -> None:  # type: ignore[no-untyped-def]
         pictures.update(table.images(rows))
-        write_run_report(run, tiny_model, table, rows, result, split="test")
+        write_run_report(run, tiny_model, table, measured=Measured("test", rows, result))
 
     evaluate_retrieval(tiny_model, tiny_table, split="test", resamples=10, then=write)
     page = (run / "report.html").read_text()
@@ -27,3 +28,8 @@ def test_report_holds_the_tables_pictures_and_sounds(tiny_model: TwoTower, tiny_
     sounds = [base64.b64decode(data) for data in re.findall(r"data:audio/ogg;base64,([A-Za-z0-9+/=]+)", page)]
     assert sounds and all(sound.startswith(b"OggS") for sound in sounds)
     assert "my &lt;run&gt;" in page and "epochs: 3" in page and "<run>" not in page
+
+
+def test_report_without_anything_measured_says_so(tiny_model: TwoTower, tiny_table: Path, tmp_path: Path) -> None:
+    path = write_run_report(tmp_path, tiny_model, Table(tiny_table), note="nothing was measured yet")
+    assert path == tmp_path / "report.html" and "nothing was measured yet" in path.read_text()

@@ -186,7 +186,16 @@ def without_length() -> bytes:
         ("header.wav", encoded(np.zeros((0, 1), np.float32), 16_000, "WAV", "PCM_16"), "no samples"),
         ("cut.flac", encoded(sound(16_000), 16_000, "FLAC", "PCM_16")[:9000], "sound breaks off"),
         ("piped.flac", without_length(), "does not tell its length"),
-        ("days.wav", encoded(np.zeros((90_000, 1), np.float32), 1, "WAV", "PCM_U8"), "25 h of sound, at most 24 h"),
+        (
+            "days.wav",
+            encoded(np.zeros((25_200_000, 1), np.float32), 1_000, "WAV", "PCM_U8"),
+            "7 h of sound, at most 6 h",
+        ),
+        (
+            "slow.wav",
+            encoded(np.zeros((90_000, 1), np.float32), 1, "WAV", "PCM_U8"),
+            "1 samples a second; at least 1000",
+        ),
     ],
 )
 @pytest.mark.parametrize("hz", [16_000, 32_000])

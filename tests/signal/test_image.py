@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthtone.errors import ConfigError, SignalError
-from earthtone.signal.config import ImageConfig
+from earthtone.signal.config import ImageConfig, SignalConfig, check_signal_config
 from earthtone.signal.image import (
-    check_config,
     decode_tile,
     encode_tile,
     image_hash,
@@ -370,5 +369,5 @@ def test_resizing() -> None:
 
 @pytest.mark.parametrize(("pixels", "stored"), [(8, 40), (64, 40), (0, 0)])
 def test_impossible_sizes_are_explained(pixels: int, stored: int) -> None:
-    with pytest.raises(ConfigError, match=f"signal.image.pixels {pixels} and stored_pixels {stored}"):
-        check_config(ImageConfig(pixels=pixels, stored_pixels=stored))
+    with pytest.raises(ConfigError, match=r"signal\.image\.pixels"):
+        check_signal_config(SignalConfig(image=ImageConfig(pixels=pixels, stored_pixels=stored)))

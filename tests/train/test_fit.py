@@ -176,6 +176,49 @@ def test_a_finished_run_resumes_to_nothing(tiny_table: Path, tiny_recipe: Recipe
     assert all(torch.equal(before[name], value) for name, value in final_weights(tmp_path / "run").items())
 
 
+@pytest.mark.parametrize("key", ["epochs", "learning_rate"])
+def test_a_finished_run_is_not_resumed_with_another_recipe(
+    tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, key: str
+) -> None:
+    fit(Table(tiny_table), tiny_recipe, tmp_path / "run", validate=score)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    changed = replace(tiny_recipe, train=replace(tiny_recipe.train, **{key: getattr(tiny_recipe.train, key) * 2}))
+    with pytest.raises(ConfigError, match=f"train.{key}"):
+        fit(Table(tiny_table), changed, tmp_path / "run", resume=True, validate=score)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+
+
+def test_a_kill_after_the_last_step_is_no_finished_run(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    fit(Table(tiny_table), tiny_recipe, tmp_path / "run", validate=score)
+    whole = final_weights(tmp_path / "run")
+    state = tmp_path / "run" / "run.json"
+    state.write_text(state.read_text().replace('"finished": true', '"finished": false'))
+    (tmp_path / "run" / WEIGHTS_FILE).unlink()  # as killed before they were kept
+    assert fit(Table(tiny_table), tiny_recipe, tmp_path / "run", resume=True, validate=score).finished
+    assert all(torch.equal(whole[name], value) for name, value in final_weights(tmp_path / "run").items())
+
+
+def test_signals_are_given_back_after_an_error(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    def fail(*_: object) -> dict[str, float]:
+        raise RuntimeError("broken validation")
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="broken validation"):
+        fit(Table(tiny_table), tiny_recipe, tmp_path / "run", validate=fail)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_ctrl_c_stops_at_once(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    def impatient(*_: object) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        return {"score": 0.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Table(tiny_table), tiny_recipe, tmp_path / "run", validate=impatient)
+
+
 def test_broken_checkpoint_is_named(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     stopped_run(tiny_table, tiny_recipe, tmp_path / "run")
     path = tmp_path / "run" / CHECKPOINT_FILE

@@ -43,7 +43,14 @@ def test_yaml_numbers_become_floats() -> None:
         ({"signal": {"audio": {"mel": 3}}}, "did you mean signal.audio.mels?"),
         ({"train": {"epochs": "many"}}, "many"),
         ({"train": 3}, "mapping"),
-        ({"train": {"epochs": 0}}, "more than 0"),
+        ({"train": {"epochs": 0}}, "at least 1"),
+        ({"train": {"batch_size": 1}}, "at least 2"),
+        ({"train": {"seed": -1}}, "at least 0"),
+        ({"train": {"warmup_share": 5}}, "0 to 1"),
+        ({"train": {"optimizer": "adam"}}, "weight_decay"),
+        ({"signal": {"audio": {"floor_db": 50}}}, "ceiling_db"),
+        ({"signal": {"image": {"jpeg_quality": 500}}}, "1 to 100"),
+        ({"signal": {"image": {"pixels": 300}}}, "stored_pixels"),
         ({"train": {"schedule": "step"}}, "cosine, constant"),
         ({"loss": {"twins": "drop"}}, "mask, ignore"),
         ({"augment": {"crop_area": [1.0, 0.5]}}, "low <= high"),
@@ -72,3 +79,8 @@ def test_no_recipe_in_the_file(tmp_path: Path, text: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_an_override_through_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="epochs is a value"):
+        load_recipe("small", {"train.epochs": 3, "train.epochs.x": 3})

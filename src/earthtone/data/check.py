@@ -17,15 +17,17 @@ from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, open_source
+from earthtone.data.split import assign_split
 from earthtone.errors import ConfigError
 
 Progress = Callable[[int, int], None]
-_SHOWN = 5  # examples of each kind in the text; the JSON names all
+_SHOWN = 20  # problems of each kind named in the text; the JSON names all
+_TWINS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Twins:
-    """Rows with identical content. `splits` are those the rows name: more than one means that a test leaks."""
+    """Rows with identical content. `splits` are those they will be in: more than one means that a test leaks."""
 
     ids: tuple[str, ...]
     splits: tuple[str, ...]
@@ -203,7 +205,7 @@ class _Tally:
 
     def _usable(self, pair: Pair) -> None:
         self.usable += 1
-        self.counts["splits"][pair.split or "none"] += 1
+        self.counts["splits"][_split_of(pair) or "dealt out by image"] += 1
         self.counts["licenses"][pair.license or "none"] += 1
         if pair.longitude is None or pair.latitude is None:
             self.without_coordinates += 1
@@ -240,7 +242,13 @@ def _named_rows(source: Iterable[Pair | Problem], rows: set[int]) -> dict[int, t
     if not rows:
         return {}
     items: Iterator[tuple[int, Pair | Problem]] = enumerate(islice(source, max(rows) + 1))
-    return {row: (item.id, item.split if isinstance(item, Pair) else None) for row, item in items if row in rows}
+    return {row: (item.id, _split_of(item) if isinstance(item, Pair) else None) for row, item in items if row in rows}
+
+
+def _split_of(pair: Pair) -> str | None:
+    """The split that packing will give the pair; None where that depends on its image, which keeps copies together."""
+    placeless = pair.longitude is None or pair.latitude is None
+    return None if pair.split is None and placeless else assign_split(pair)
 
 
 def _twins_of(group: list[int], named: Mapping[int, tuple[str, str | None]]) -> Twins:
@@ -263,5 +271,8 @@ def _twins(name: str, groups: list[Twins]) -> list[str]:
         return []
     rows, leaks = sum(len(group.ids) for group in groups), sum(len(group.splits) > 1 for group in groups)
     lines = [f"  duplicate {name}: {rows} rows in {len(groups)} groups, {leaks} of them across splits"]
-    lines += [f"    {', '.join(group.ids[:_SHOWN])}{', ...' * (len(group.ids) > _SHOWN)}" for group in groups[:_SHOWN]]
+    lines += [
+        f"    {', '.join(group.ids[:_TWINS_SHOWN])}{', ...' * (len(group.ids) > _TWINS_SHOWN)}"
+        for group in groups[:_TWINS_SHOWN]
+    ]
     return lines

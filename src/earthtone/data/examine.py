@@ -10,10 +10,12 @@ from PIL import Image, UnidentifiedImageError
 from earthtone.data.pair import FileOrBytes, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.signal.audio import AudioFacts, probe_audio, read_audio
-from earthtone.signal.image import TIFF_MAGIC, image_hash, read_image, warnings_as
+from earthtone.signal.config import AudioConfig
+from earthtone.signal.image import TIFF_MAGIC, image_formats, image_hash, read_image, warnings_as
 
 BROKEN_IMAGE = "broken image"
 BROKEN_AUDIO = "broken audio"
+_LEAST_SECONDS = AudioConfig().min_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def bytes_digest(source: FileOrBytes) -> bytes:
 
 def _recording(source: FileOrBytes, decode: bool) -> AudioFacts:
     facts = probe_audio(source)
+    if facts.seconds < _LEAST_SECONDS:
+        raise SignalError(f"{facts.seconds:.2f} s of sound; packing expects at least {_LEAST_SECONDS} s")
     if decode:
         samples = read_audio(source, facts.hz)
         return AudioFacts(len(samples) / facts.hz, facts.hz, facts.channels)
@@ -96,12 +100,12 @@ def _header(source: FileOrBytes) -> tuple[int, int, str]:
         if _start(source).startswith(TIFF_MAGIC):
             return _tiff_header(source)
         with warnings_as("ignore", Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=image_formats())
         with image:
             return image.width, image.height, image.mode
     except UnidentifiedImageError as error:
         raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # each format has its own errors for broken data
         raise SignalError(f"{name}: broken image ({error}); a whole file was expected") from error
 
 

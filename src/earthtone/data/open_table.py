@@ -1,14 +1,18 @@
 """Any data - a packed table, a manifest, a release folder - as a packed table."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from earthtone.data.pack import pack, unfinished_marker
+from earthtone.atomic import write_text_atomic
+from earthtone.data.pack import PackResult, pack, unfinished_marker
 from earthtone.data.table import Table
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import SignalConfig
+
+_log = logging.getLogger(__name__)
 
 
 def is_packed(data: str | Path) -> bool:
@@ -25,6 +29,8 @@ def open_table(
     Raises DataError when nothing in it is usable.
     """
     if is_packed(data):
+        if columns:
+            raise ConfigError(f"{data} is packed: --columns has no effect on it; leave it out")
         if (marker := unfinished_marker(Path(data))).exists():
             raise DataError(
                 f"{data}: its packing has not ended; wait for it or repeat the earthtone pack that was stopped "
@@ -32,10 +38,33 @@ def open_table(
             )
         yield Table(data)
     elif keep is not None:
-        pack(data, keep, signal=signal, columns=columns)
+        note, source = _source_note(Path(data), keep)
+        _tell(pack(data, keep, signal=signal, columns=columns))
+        write_text_atomic(note, source)
         yield Table(keep)
     else:
         with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
             once = Path(folder) / "once.lance"
-            pack(data, once, signal=signal, columns=columns, preview_seconds=5.0)
+            _tell(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0), kept=False)
             yield Table(once)
+
+
+def _source_note(data: Path, keep: Path) -> tuple[Path, str]:
+    """Return the file beside `keep` that says whose pairs it holds, and its text: a run's own table is of one source.
+
+    Raises DataError when it holds the pairs of other data.
+    """
+    note, source = keep.with_name(f"{keep.name}.source"), str(data.resolve())
+    if note.exists() and (before := note.read_text(encoding="utf-8").strip()) != source:
+        raise DataError(
+            f"{keep} holds the pairs of {before}; choose another --out, or name the table itself as the data"
+        )
+    return note, f"{source}\n"
+
+
+def _tell(result: PackResult, *, kept: bool = True) -> None:
+    """Warn of skipped rows: what is measured or learned is not all that was given."""
+    if result.problems:
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(result.problems.items()))
+        where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
+        _log.warning("%d rows skipped (%s); %s", sum(result.problems.values()), kinds, where)

@@ -1,6 +1,7 @@
 """Pairs to a packed table: decode once, keep what training needs, append, resume."""
 
 import csv
+import glob
 import hashlib
 import os
 from collections import Counter
@@ -21,15 +22,17 @@ from filelock import FileLock, Timeout
 from earthtone.atomic import atomic_path
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import Pair, Problem
+from earthtone.data.soundingearth import looks_like_release
 from earthtone.data.source import Source, open_source
-from earthtone.data.split import assign_split
+from earthtone.data.split import assign_split, hash_split
 from earthtone.data.table import Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_audio, write_preview
-from earthtone.signal.config import SignalConfig
+from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import encode_tile, image_hash, read_image, stored_tile
 from earthtone.signal.mel import log_mel, spectrogram_from_picture
+from earthtone.wording import changes, flat
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -72,8 +75,12 @@ def pack(
     Memory does not grow with the rows, but for about 70 bytes an id. Raises DataError, also when nothing is usable.
     """
     signal = signal or SignalConfig()
-    out = Path(out)
-    source = open_source(data, columns=columns)
+    check_signal_config(signal)
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; at least 1 expected")
+    out = Path(out).absolute()
+    prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
+    source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")
     _check_input(source, signal)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +100,7 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
     marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
     added = already = 0
-    with _ProblemList(out.with_suffix(".problems.csv")) as listed:
+    with _ProblemList(out.with_name(f"{out.name}.problems.csv")) as listed:
 
         def fresh() -> Iterator[Pair | Problem]:
             nonlocal already
@@ -146,8 +153,7 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
         return set()
     table = Table(out)
     if table.signal != signal:
-        old, new = _flat(asdict(table.signal)), _flat(asdict(signal))
-        changed = ", ".join(f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key])
+        changed = changes(flat(asdict(table.signal)), flat(asdict(signal)))
         raise DataError(f"{out} was packed with another signal config ({changed}); choose another --out")
     if set(table.extra_columns) != set(source.extra_columns):
         raise DataError(
@@ -161,6 +167,14 @@ def _packed(pair: Pair | Problem, source: Source, signal: SignalConfig, preview_
     """Return the table's row of a pair, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
+    try:
+        return _row(pair, source, signal, preview_seconds)
+    except (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # one odd file must not stop hours of work; decoders have faults of their own
+        return Problem(pair.id, "broken pair", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def _row(pair: Pair, source: Source, signal: SignalConfig, preview_seconds: float) -> Row | Problem:
     assert pair.image is not None and pair.audio is not None  # noqa: S101 - `open_source` asked for both
     try:
         whole = read_image(pair.image, signal.image.bands, min_side=_decode_side(signal))
@@ -179,7 +193,7 @@ def _packed(pair: Pair | Problem, source: Source, signal: SignalConfig, preview_
     return {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
-        "split": assign_split(pair),
+        "split": split_of(pair, image_hash(tile)),
         "image": encode_tile(tile, signal.image),
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
@@ -189,6 +203,12 @@ def _packed(pair: Pair | Problem, source: Source, signal: SignalConfig, preview_
         "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
         **pair.extra,
     }
+
+
+def split_of(pair: Pair, content: str) -> str | None:
+    """Return the pair's split: its own, its place's, or that of its image, so that copies of one stay together."""
+    placeless = pair.longitude is None or pair.latitude is None
+    return hash_split(content) if pair.split is None and placeless else assign_split(pair)
 
 
 def _decode_side(signal: SignalConfig) -> int | None:
@@ -245,7 +265,7 @@ class _ProblemList:
         self.kept: Path | None = None
 
     def __enter__(self) -> "_ProblemList":
-        for left in self.path.parent.glob(f".{self.path.stem}.*{self.path.suffix}"):
+        for left in self.path.parent.glob(f".{glob.escape(self.path.stem)}.????????{self.path.suffix}"):
             left.unlink()  # what a killed call left; we hold the lock
         self._whole = atomic_path(self.path)
         self._file = self._whole.__enter__().open("w", newline="", encoding="utf-8")
@@ -254,7 +274,7 @@ class _ProblemList:
         return self
 
     def add(self, problem: Problem) -> None:
-        self._rows.writerow([problem.id, problem.kind, problem.detail])
+        self._rows.writerow([_no_formula(problem.id), problem.kind, _no_formula(problem.detail)])
         self._file.flush()  # what is written cannot fail when the file is closed
         self.kept = self.path
 
@@ -266,15 +286,13 @@ class _ProblemList:
             self.path.unlink(missing_ok=True)
 
 
+def _no_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def _id_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value})
-    return flat
 
 
 def _reason(error: OSError) -> str:

@@ -44,6 +44,8 @@ def table_schema(signal: SignalConfig, extra_columns: Sequence[str]) -> pa.Schem
         pa.field("audio_seconds", pa.float64()),
         pa.field("audio_preview", pa.binary()),
     ]
+    if odd := [name for name in extra_columns if "." in name or name.startswith("_row")]:
+        raise DataError(f"columns {odd} of the manifest: a packed table takes no dots and no _row...; rename them")
     taken = {field.name for field in fields}
     if clash := sorted(taken.intersection(extra_columns)):
         raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
@@ -59,14 +61,22 @@ class Table:
         self.path = Path(path)
         try:
             self._dataset = lance.dataset(str(path))
-            card = json.loads(self._dataset.schema.metadata[_CARD])
-        except (ValueError, OSError, KeyError, TypeError) as error:
+            card = dict(json.loads(self._dataset.schema.metadata[_CARD]))
+            version, signal = card["format"], card["signal"]
+        except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path}: not a packed table; make one with: earthtone pack DATA --out {path}") from error
-        if card["format"] != FORMAT:
-            raise DataError(f"{path}: table format {card['format']}, {FORMAT} expected; install a newer earthtone")
-        self.signal = signal_from_dict(card["signal"])
-        own = set(table_schema(self.signal, ()).names)
-        self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own)
+        if version != FORMAT:
+            raise DataError(f"{path}: table format {version}, {FORMAT} expected; install a newer earthtone")
+        self.signal = signal_from_dict(signal)
+        own = table_schema(self.signal, ())
+        kinds = {field.name: field.type for field in own if field.name != "audio"}  # Lance shows a blob as it lies
+        if lost := [name for name, kind in kinds.items() if self._type_of(name) != kind]:
+            raise DataError(f"{path}: columns {lost} are missing or of another type: a damaged table; pack it again")
+        self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own.names)
+
+    def _type_of(self, name: str) -> Any:
+        schema = self._dataset.schema
+        return schema.field(name).type if name in schema.names else None
 
     def __len__(self) -> int:
         return int(self._dataset.count_rows())
@@ -99,14 +109,28 @@ class Table:
         splits = self.column("split")
         rows = np.array([row for row, value in enumerate(splits) if value == split], np.int64)
         if not len(rows):
-            have = ", ".join(f"{name} ({splits.count(name)})" for name in sorted({str(s) for s in splits})) or "no rows"
+            have = (
+                ", ".join(
+                    f"{name} ({[str(s) for s in splits].count(name)})" for name in sorted({str(s) for s in splits})
+                )
+                or "no rows"
+            )
             raise DataError(f"{self.path}: no rows of split {split!r}; it has {have}; choose one with --split")
         return rows
 
     def records(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the named columns of some rows, in the order asked for."""
-        taken: list[dict[str, Any]] = self._dataset.take([int(row) for row in rows], columns=list(columns)).to_pylist()
+        try:
+            taken: list[dict[str, Any]] = self._dataset.take(
+                [int(row) for row in rows], columns=list(columns)
+            ).to_pylist()
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
         return taken
+
+    def _damaged(self, error: Exception) -> DataError:
+        reason = str(error).splitlines()[0][:160]
+        return DataError(f"{self.path}: a file of the table is missing or broken ({reason}); copy or pack it again")
 
     def images(self, rows: Sequence[int]) -> list[bytes]:
         """Return the packed JPEGs of some rows."""
@@ -123,4 +147,9 @@ class Table:
         blobs = self._dataset.take_blobs("audio", indices=[int(row) for row in rows], buffer_size=max(size, 1))
         for blob, start, count in zip(blobs, starts, frames, strict=True):
             blob.seek(int(start) * mels)
-            yield np.frombuffer(blob.read(int(count) * mels), np.uint8).reshape(-1, mels)
+            data = blob.read(int(count) * mels)
+            if count < 1 or len(data) != count * mels:
+                raise DataError(
+                    f"{self.path}: a recording of {len(data)} bytes where {count} frames were; pack it again"
+                )
+            yield np.frombuffer(data, np.uint8).reshape(-1, mels)

@@ -138,7 +138,7 @@ def _read_map(path: Path) -> dict[str, frozenset[str]]:
     except OSError as error:
         near = ", ".join(sorted(other.name for other in path.parent.glob("*.json"))[:5]) or "none"
         raise DataError(f"cannot read the label map {path}: {error.strerror}; JSON files there: {near}") from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8, or nested without end
         raise DataError(f"label map {path} is not JSON: {error}") from error
     expected = 'an object such as {"beach": ["sea_waves", "wind"]} expected'
     if not isinstance(found, dict) or not found:

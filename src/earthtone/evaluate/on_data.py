@@ -1,6 +1,7 @@
 """The evaluations of a model on data as a user names it: a packed table, a manifest, a release folder."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,11 +14,11 @@ from earthtone.data.pair import Pair
 from earthtone.data.source import open_source
 from earthtone.data.split import assign_split
 from earthtone.data.table import Table
-from earthtone.errors import DataError, SignalError
+from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.evaluate.embedded import EmbeddedPairs
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.probe import ProbeResult, linear_probe
-from earthtone.evaluate.ranking import rank_pairs
+from earthtone.evaluate.ranking import TWINS, rank_pairs
 from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.retrieval import evaluate_retrieval as evaluate_embedded
 from earthtone.models.embed_rows import embed_rows, image_features
@@ -29,6 +30,7 @@ from earthtone.signal.image import Pixels
 
 Labelled = tuple[Embeddings, list[str]]
 _PLACE_COLUMNS = ("id", "longitude", "latitude")
+_log = logging.getLogger(__name__)
 _IMAGES_AT_ONCE = 256
 Value = TypeVar("Value")
 
@@ -52,13 +54,33 @@ def evaluate_retrieval(
     """
     model = model if isinstance(model, TwoTower) else load_model(model)
     match = LabelMatch.parse(match) if isinstance(match, str) else match
+    if twins not in TWINS or resamples < 1 or seed < 0:  # before the long part
+        known = " or ".join(TWINS)
+        raise ConfigError(
+            f"twins {twins!r}, resamples {resamples}, seed {seed}; {known}, at least 1, at least 0 expected"
+        )
     with open_table(data, model.signal, columns=columns) as table:
         rows = table.rows_of(split)
+        _warn_of_leaks(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
         result = evaluate_embedded(pairs, twins=twins, match=match, resamples=resamples, seed=seed)
         if then is not None:
             then(table, rows, result)
     return result
+
+
+def _warn_of_leaks(table: Table, split: str, rows: NDArray[np.int64]) -> None:
+    """Warn when pairs that are measured share an image or a recording with pairs that were trained on."""
+    if split != "test" or "train" not in (splits := table.column("split")):
+        return
+    train = np.array([name == "train" for name in splits])
+    groups = [table.groups(name) for name in ("image_hash", "audio_hash")]
+    leaked = np.logical_or.reduce([np.isin(group[rows], group[train]) for group in groups])
+    if leaked.any():
+        _log.warning(
+            "%d of %d test pairs share an image or a recording with training pairs; the figures flatter the model",
+            int(leaked.sum()), len(rows),
+        )  # fmt: skip
 
 
 def embedded_pairs(
@@ -105,11 +127,11 @@ def evaluate_probe(
     images and labels only. Raises DataError.
     """
     model = model if isinstance(model, TwoTower) else load_model(model)
-    parts = (
-        _packed_features(model, Table(data), label)
-        if is_packed(data)
-        else _file_features(model, data, label, dict(columns or {}))
-    )
+    if is_packed(data):
+        with open_table(data, model.signal, columns=columns) as table:
+            parts = _packed_features(model, table, label)
+    else:
+        parts = _file_features(model, data, label, dict(columns or {}))
     for split in ("train", "test"):
         if split not in parts:
             raise DataError(f"{data}: no labelled images of split {split!r}; a probe needs train and test")
@@ -134,7 +156,6 @@ def _file_features(model: TwoTower, data: str | Path, label: str, columns: dict[
         raise DataError(f"{data}: no label column {label!r}; its free columns: {', '.join(source.extra_columns)}")
     features: dict[str, list[Embeddings]] = {}
     labels: dict[str, list[str]] = {}
-    broken = 0
 
     def read(pair: Pair) -> tuple[Pair, Pixels | None]:
         assert pair.image is not None  # noqa: S101 - `need` asked for it
@@ -143,11 +164,20 @@ def _file_features(model: TwoTower, data: str | Path, label: str, columns: dict[
         except SignalError:
             return pair, None
 
-    usable = (item for item in source if isinstance(item, Pair) and item.extra.get(label))
+    skipped = 0
+
+    def usable() -> Iterator[Pair]:
+        nonlocal skipped
+        for item in source:
+            if isinstance(item, Pair) and item.extra.get(label):
+                yield item
+            else:
+                skipped += 1
+
     waiting: dict[str, list[Pixels]] = {}
-    for pair, tile in progress(ordered_map(read, usable, threads=2), total=len(source), label="features"):
+    for pair, tile in progress(ordered_map(read, usable(), threads=2), total=len(source), label="features"):
         if tile is None:
-            broken += 1
+            skipped += 1
             continue
         split = str(assign_split(pair))
         labels.setdefault(split, []).append(pair.extra[label])
@@ -159,6 +189,10 @@ def _file_features(model: TwoTower, data: str | Path, label: str, columns: dict[
     for split, tiles in waiting.items():
         if tiles:
             features.setdefault(split, []).append(model.image_features(tiles))
+    if skipped:
+        _log.warning(
+            "%s: %d rows without a usable image or label were skipped; earthtone check names them", data, skipped
+        )
     return {split: (np.concatenate(parts), labels[split]) for split, parts in features.items()}
 
 

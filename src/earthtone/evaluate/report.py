@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
+from earthtone.evaluate.geodesy import great_circle_km
 
 MAX_MATCHES = 12
 """Matches shown in each group."""
@@ -316,11 +317,7 @@ def _where(item: Item) -> str:
 
 
 def _distance_km(first: Item, second: Item) -> float | None:
-    """The great-circle distance (haversine, radius 6371 km)."""
-    degrees = (first.longitude, first.latitude, second.longitude, second.latitude)
-    known = [math.radians(value) for value in degrees if value is not None]
-    if len(known) < 4:
+    if None in (first.longitude, first.latitude, second.longitude, second.latitude):
         return None
-    lon_1, lat_1, lon_2, lat_2 = known
-    h = math.sin((lat_2 - lat_1) / 2) ** 2 + math.cos(lat_1) * math.cos(lat_2) * math.sin((lon_2 - lon_1) / 2) ** 2
-    return 2 * 6371.0 * math.asin(min(1.0, math.sqrt(h)))
+    places = (first.longitude, first.latitude, second.longitude, second.latitude)
+    return float(great_circle_km(*places))  # type: ignore[arg-type]  # none of them is None

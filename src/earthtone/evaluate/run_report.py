@@ -1,6 +1,7 @@
 """The report of a run: its log, its recipe, its retrieval, and pictures and sounds out of the table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +21,53 @@ _FOUND = 3  # what each of them found
 _SYNTHETIC = "Toy world: images, sounds and places are made by a program. Nothing here says anything about real data."
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Retrieval on the `rows` of a split."""
+
+    split: str
+    rows: NDArray[np.int64]
+    result: RetrievalResult
+
+
 def write_run_report(
     folder: Path,
     model: TwoTower,
     table: Table,
-    rows: NDArray[np.int64],
-    result: RetrievalResult,
     *,
-    split: str,
+    measured: Measured | None = None,
     probes: Mapping[str, ProbeResult] | None = None,
+    note: str | None = None,
+    path: Path | None = None,
 ) -> Path:
-    """Write `report.html` for the run in `folder` and return its path."""
-    card = model.card
+    """Write the report of the run in `folder` to `path`, by default its `report.html`, and return the path."""
     recipe = folder / "recipe.yaml"
-    sources = set(table.column("source"))
+    notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
+    split = f"{measured.split} pairs of " if measured else ""
     return write_report(
         Report(
-            title=f"{folder.resolve().name}: {split} pairs of {table.path.name}",
-            summary=_summary(card, table, split, len(rows)),
+            title=f"{folder.resolve().name}: {split}{table.path.name}",
+            summary=_summary(model.card, table, measured),
             history=read_history(folder),
-            retrieval=result.to_dict(),
-            ranks=result.ranks,
-            matches=_matches(table, rows, result),
+            retrieval=measured.result.to_dict() if measured else None,
+            ranks=measured.result.ranks if measured else {},
+            matches=_matches(table, measured.rows, measured.result) if measured else {},
             probe={name: probe.to_dict() for name, probe in (probes or {}).items()} or None,
             config_yaml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
-            notes=[_SYNTHETIC] if "toyworld" in sources else [],
+            notes=[*notes, *([note] if note else [])],
         ),
-        folder / REPORT_FILE,
+        path or folder / REPORT_FILE,
     )
 
 
-def _summary(card: Mapping[str, Any], table: Table, split: str, count: int) -> dict[str, str]:
+def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:
     model, versions = card.get("model", {}), card.get("versions", {})
-    return {
-        "Pairs measured": f"{count:,} ({split})",
+    facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
+    return facts | {
         "Pairs in the table": f"{len(table):,}",
         "Encoders": f"{model.get('image_encoder')}, {model.get('audio_encoder')}; {model.get('dimensions')} dimensions",
-        "Training": f"{card.get('training_seconds', 0):,.0f} s, {card.get('step', 0):,} steps, {card.get('precision')}",
-        "Device": str(card.get("device")),
+        "Weights kept": f"of step {card.get('step', 0):,}, after {card.get('training_seconds', 0):,.0f} s of training",
+        "Device": f"{card.get('device')}, {card.get('precision')}",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }
 

@@ -1,6 +1,5 @@
 """Losses by name; each takes (N, D) image and audio embeddings and leaves twins out of the negatives."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,6 +9,7 @@ from earthtone.losses.base import Loss
 from earthtone.losses.infonce import SymmetricInfoNCE
 from earthtone.losses.siglip import SigLIP
 from earthtone.losses.triplet import BatchTriplet
+from earthtone.wording import did_you_mean
 
 __all__ = ["LOSSES", "BatchTriplet", "Loss", "SigLIP", "SymmetricInfoNCE", "make_loss"]
 
@@ -32,11 +32,12 @@ def make_loss(name: str, **options: Any) -> Loss:
     for option in options:
         if option not in known:
             raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
-    return LOSSES[name](**options)
+    try:
+        return LOSSES[name](**options)
+    except TypeError as error:
+        raise ConfigError(f"options of the loss {name!r}: {error}; numbers expected") from error
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    return f"unknown {what}: {name!r}{hint}; known are {', '.join(known)}"
+    return f"unknown {what}: {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}"

@@ -30,6 +30,8 @@ def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = Non
 
 def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
     """Return all windows (windows, frames, mels) of a recording; stereo samples are (samples, channels)."""
+    if isinstance(sound, tuple) and config.input == "spectrogram":
+        raise SignalError("samples given; this model was trained on ready spectrogram pictures and knows only those")
     if isinstance(sound, tuple):
         samples, hz = np.asarray(sound[0]), sound[1]
         if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or hz <= 0:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 
 from earthtone.atomic import write_text_atomic
-from earthtone.errors import DataError, ModelError
+from earthtone.errors import ConfigError, ModelError
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
@@ -64,8 +65,17 @@ def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
     try:
         # the weights are in the file: whatever the towers started from must not be fetched again
         config = ModelConfig(**{**card["model"], "image_weights": None, "audio_weights": None})
+        _refuse_hub(config)
         model = TwoTower(config, signal_from_dict(card["signal"]))
-    except (KeyError, TypeError, DataError) as error:
-        raise ModelError(f"{file}: its card does not describe a model of this version ({error})") from error
+    except Exception as error:  # a card may hold anything, and timm's models fail in their own ways
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelError(f"{file}: its card does not describe a model of this version ({reason})") from error
     model.card = card
     return model
+
+
+def _refuse_hub(config: ModelConfig) -> None:
+    """A model file must not make its reader fetch anything."""
+    for name in (config.image_encoder, config.audio_encoder):
+        if not isinstance(name, str) or not timm.is_model(name):
+            raise ConfigError(f"encoder {name!r:.60} is no timm model")

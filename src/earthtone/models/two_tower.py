@@ -14,8 +14,8 @@ from earthtone.errors import SignalError
 from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import make_tower
 from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
-from earthtone.signal.config import SignalConfig
-from earthtone.signal.image import check_config, resized
+from earthtone.signal.config import SignalConfig, check_signal_config
+from earthtone.signal.image import resized
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,7 +34,7 @@ class TwoTower(nn.Module):
 
     def __init__(self, config: ModelConfig, signal: SignalConfig) -> None:
         super().__init__()
-        check_config(signal.image)
+        check_signal_config(signal)
         self.config = config
         self.signal = signal
         self.card: Mapping[str, Any] = {}
@@ -113,10 +113,11 @@ class TwoTower(nn.Module):
             views, lambda p: self.image_tower.encoder(self.image_input(p)), batch, unit=False, width=width
         )
 
-    def embed_images(self, images: Sequence[ImageInput], batch: int = 32) -> Embeddings:
+    def embed_images(self, images: Sequence[ImageInput], batch: int = 32, *, gsd_m: float | None = None) -> Embeddings:
         """Return unit vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
 
         The same image gives the same vector alone or in a batch, from its file or from a packed table.
+        `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`.
         Raises SignalError for what cannot be decoded.
 
         >>> model.embed_images(["tile.jpg", Path("scene.tif")]).shape  # doctest: +SKIP
@@ -125,7 +126,7 @@ class TwoTower(nn.Module):
         _refuse_single(images)
         out = np.empty((len(images), self.config.dimensions), np.float32)
         for start in range(0, len(images), batch):
-            tiles = [image_tile(image, self.signal.image) for image in images[start : start + batch]]
+            tiles = [image_tile(image, self.signal.image, gsd_m) for image in images[start : start + batch]]
             out[start : start + batch] = self.embed_tiles(tiles, batch)
         return out
 
@@ -172,8 +173,10 @@ class TwoTower(nn.Module):
 
 
 def _refuse_single(inputs: object) -> None:
-    """A path is a sequence too, of letters."""
-    if isinstance(inputs, (str, bytes, Path)):
+    """A path is a sequence too, of letters, and an array one of rows."""
+    sound = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int)
+    picture = isinstance(inputs, np.ndarray) and inputs.ndim < 4
+    if sound or picture or isinstance(inputs, (str, bytes, Path)):
         raise SignalError(f"{inputs!r:.60}: a list was expected; write [{inputs!r:.60}]")
 
 

@@ -10,12 +10,13 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from earthtone.errors import SignalError
+from earthtone.errors import MissingExtraError, SignalError
 
 Samples = NDArray[np.float32]
 
 _BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
-_AAC_SUFFIXES = {".m4a", ".aac", ".mp4", ".webm", ".mka"}
+_AAC_CONTAINERS = {".m4a": "mov", ".mp4": "mov", ".aac": "aac", ".webm": "matroska", ".mka": "matroska"}
+_LEAST_HZ = 1000  # slower "recordings" are sensors, or headers made to fill the memory
 _MAX_HOURS = 6  # mono float32 at 32 kHz: 2.8 GB
 _UNKNOWN_FRAMES = 2**60  # a FLAC written to a pipe does not know its length; libsndfile says 2^63 - 1
 
@@ -101,11 +102,17 @@ def _open(source: Path | bytes) -> soundfile.SoundFile:
     name = _name(source)
     _refuse_empty(source)
     try:
-        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source)
+        # a whole path: libsndfile takes a bare "-" for standard input
+        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source.absolute())
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
         raise SignalError(
             f"{name}: not a sound file ({_short(error)}); WAV, FLAC, Ogg, Opus or MP3 expected"
         ) from error
+    if file.samplerate < _LEAST_HZ:
+        file.close()
+        raise SignalError(
+            f"{name}: {file.samplerate} samples a second; at least {_LEAST_HZ} were expected; write it anew"
+        )
     if file.frames > _UNKNOWN_FRAMES:
         file.close()
         raise SignalError(
@@ -137,18 +144,28 @@ def _decode_aac(source: Path | bytes) -> tuple[Samples, int, int]:
     try:
         import av
     except ImportError as error:
-        raise SignalError(f"{name}: AAC needs an optional dependency; type: pip install 'earthtone[aac]'") from error
+        raise MissingExtraError(f"{name}: AAC", "aac") from error
+    parts: list[Samples] = []
     try:
-        with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source)) as container:
+        # an opened file and a named container: FFmpeg would follow addresses and playlists
+        kind = "mov" if isinstance(source, bytes) else _AAC_CONTAINERS[source.suffix.lower()]
+        with (
+            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,
+            av.open(file, format=kind) as container,
+        ):
             stream = container.streams.audio[0]
             hz, channels = int(stream.rate), int(stream.channels)
             planes = av.AudioResampler(format="fltp", rate=hz)  # FFmpeg's own mono is no mean: it adds 3 dB
-            parts: list[Samples] = [
-                out.to_ndarray().mean(axis=0, dtype=np.float32)
-                for frame in container.decode(stream)
-                for out in planes.resample(frame)
-            ]
-    except (OSError, ValueError, IndexError, EOFError) as error:
+            room = _MAX_HOURS * 3600 * hz
+            for frame in container.decode(stream):
+                for out in planes.resample(frame):
+                    parts.append(out.to_ndarray().mean(axis=0, dtype=np.float32))
+                    room -= len(parts[-1])
+                if room < 0:
+                    raise SignalError(f"{name}: more than {_MAX_HOURS} h of sound; cut it")
+    except SignalError:
+        raise
+    except Exception as error:  # FFmpeg's errors have many bases, and PyAV has faults of its own
         reason = getattr(error, "strerror", None) or _short(error)
         raise SignalError(f"{name}: not a sound file ({reason}); AAC expected") from error
     samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -158,7 +175,7 @@ def _decode_aac(source: Path | bytes) -> tuple[Samples, int, int]:
 def _is_aac(source: Path | bytes) -> bool:
     if isinstance(source, bytes):
         return source[4:8] == b"ftyp"
-    return source.suffix.lower() in _AAC_SUFFIXES
+    return source.suffix.lower() in _AAC_CONTAINERS
 
 
 def _name(source: Path | bytes) -> str:

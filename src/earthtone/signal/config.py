@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,53 @@ def signal_from_dict(values: Mapping[str, Any]) -> SignalConfig:
     try:
         image = dict(values["image"])
         image["bands"] = None if image["bands"] is None else tuple(image["bands"])
-        return SignalConfig(audio=AudioConfig(**values["audio"]), image=ImageConfig(**image))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"signal config of another version of earthtone ({error}); install that version") from error
+        config = SignalConfig(audio=AudioConfig(**values["audio"]), image=ImageConfig(**image))
+        check_signal_config(config)
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise DataError(f"signal config of another version of earthtone, or none ({error})") from error
+    return config
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "audio.sample_rate_hz": (1_000, 400_000),
+    "audio.window_seconds": (0.01, 3600),
+    "audio.mels": (8, 1024),
+    "audio.fft_seconds": (0.0005, 2),
+    "audio.hop_seconds": (0.0005, 2),
+    "audio.min_hz": (0, 200_000),
+    "audio.max_hz": (1, 200_000),
+    "audio.floor_db": (-300, 300),
+    "audio.ceiling_db": (-300, 300),
+    "audio.min_seconds": (0, 3600),
+    "image.pixels": (16, 4096),
+    "image.stored_pixels": (16, 8192),
+    "image.footprint_m": (0.1, 1e7),
+    "image.jpeg_quality": (1, 100),
+}
+
+
+def check_signal_config(config: SignalConfig) -> None:
+    """Raise ConfigError for values that no sound and no image can have; configs also come out of files."""
+    for key, (low, high) in _RANGES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if value is None and name in ("max_hz", "footprint_m"):
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not low <= value <= high:
+            raise ConfigError(f"signal.{key} is {value!r:.60}; {low:g} to {high:g} expected")
+    audio, image = config.audio, config.image
+    if audio.floor_db >= audio.ceiling_db:
+        raise ConfigError(f"signal.audio.floor_db {audio.floor_db} must lie below ceiling_db {audio.ceiling_db}")
+    if not audio.hop_seconds <= audio.fft_seconds or audio.hop_seconds > audio.window_seconds:
+        raise ConfigError(
+            f"signal.audio.hop_seconds is {audio.hop_seconds}; no more than fft_seconds and window_seconds"
+        )
+    if audio.input not in ("waveform", "spectrogram"):
+        raise ConfigError(f"signal.audio.input is {audio.input!r:.60}; waveform or spectrogram expected")
+    if image.stored_pixels < image.pixels:
+        raise ConfigError(
+            f"signal.image.pixels {image.pixels} is more than stored_pixels {image.stored_pixels}; no more was expected"
+        )
+    if image.bands is not None and (len(image.bands) != 3 or not all(type(b) is int and b > 0 for b in image.bands)):
+        raise ConfigError(f"signal.image.bands is {image.bands!r:.60}; three band numbers from 1 on expected")

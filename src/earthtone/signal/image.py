@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from earthtone.errors import ConfigError, SignalError
+from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
 
 Pixels = NDArray[np.uint8]
@@ -85,8 +86,11 @@ def encode_tile(tile: Pixels, config: ImageConfig) -> bytes:
 
 
 def decode_tile(data: bytes) -> Pixels:
-    """Return the pixels (side, side, 3) of a packed tile."""
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
+    """Return the pixels (side, side, 3) of a packed tile. Raises SignalError when the table is damaged."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if pixels is None:
+        raise SignalError(f"a packed tile of {len(data)} bytes is no JPEG: the table is damaged; pack it again")
+    return np.asarray(pixels, np.uint8)
 
 
 def warped(
@@ -129,12 +133,19 @@ def _bytes_of(source: Path | bytes) -> tuple[bytes, str]:
     return data, name
 
 
+@cache
+def image_formats() -> tuple[str, ...]:
+    """All formats of Pillow but PostScript, which it hands to another program."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in ("EPS", "WMF"))
+
+
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """Yield a picture that Pillow opens; whatever goes wrong with it is a SignalError."""
     try:
         with warnings_as("error", Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=image_formats())
         with image:
             yield image
     except SignalError:
@@ -217,12 +228,3 @@ def _stretched(values: NDArray[np.float32], valid: NDArray[np.bool_] | None = No
 
 def _grey_to_rgb(values: Pixels) -> Pixels:
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
-
-
-def check_config(config: ImageConfig) -> None:
-    """Raise ConfigError when sizes make no sense."""
-    if config.pixels < 16 or config.stored_pixels < config.pixels:
-        raise ConfigError(
-            f"signal.image.pixels {config.pixels} and stored_pixels {config.stored_pixels}: "
-            "16 <= pixels <= stored_pixels expected"
-        )

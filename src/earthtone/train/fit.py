@@ -24,12 +24,15 @@ from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
+from earthtone.train.run_state import open_run, write_state
 from earthtone.train.task import PretrainTask
+from earthtone.wording import changes, flat
 
 #: Returns figures of a model on some rows of a table, `score` among them.
 ValidateRows = Callable[[TwoTower, Table, NDArray[np.int64]], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
+_FEWEST_TO_CHOOSE_BY = 30  # validation pairs; with fewer the best weights are the luckiest
 
 
 @dataclass(frozen=True)
@@ -51,67 +54,79 @@ def fit(
     With `resume` it goes on from the checkpoint in `out`, to the same weights as without a stop (bit for bit on one
     CPU). Raises ConfigError when `out` holds another run, DataError when the loss is no number any more.
     """
-    if recipe.signal != table.signal:
-        raise ConfigError(f"{table.path} was packed with another signal config than the recipe has; pack it again")
-    identity = {**_flat(asdict(recipe)), "data": table.fingerprint}
-    _refuse_other_run(out, resume)
+    if changed := changes(flat(asdict(table.signal)), flat(asdict(recipe.signal))):
+        raise ConfigError(
+            f"{table.path} was packed with another signal config than the recipe has ({changed}); pack it again with: "
+            "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
+        )
+    identity = {**flat(asdict(recipe)), "data": table.fingerprint}
+    if open_run(out, identity, resume=resume):
+        return _finished(out)
     torch.manual_seed(recipe.train.seed)
     device = choose_device(recipe.train.device)
     model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
     loss = make_loss(recipe.loss.name, **recipe.loss.options)
     loader = TrainLoader(table, table.rows_of("train"), recipe)
     task = PretrainTask(model, loss, recipe.train, loader.steps)
-    progress = _resumed(out, task, identity) if resume else Progress()
+    validation, keep_best = _validation(table, recipe, validate)
+    progress = _resumed(out, task) if resume else Progress()
     loader.first = progress.step
-    write_text_atomic(out / "recipe.yaml", recipe.to_yaml())  # not before the resume was found to fit
+    write_state(out, identity, finished=False)
+    write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
     with History(out, progress.step) as history:
         keeper = Keeper(
             out,
             history,
             progress,
             steps_per_epoch=loader.steps_per_epoch,
-            validate=_validation(table, recipe, validate),
-            identity=identity,
+            validate=validation,
+            keep_best=keep_best,
             card=_card(table, recipe, device),
         )
-        if len(loader):
+        with keeper.signals():
             _trainer(recipe, device, keeper).fit(task, loader)
     done = keeper.progress.step >= loader.steps
-    if done:  # the checkpoint is three times the model, and nothing is left to resume
-        (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if done:
+        write_state(out, identity, finished=True)
+        (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # three times the model, and nothing is left to resume
     return FitResult(out, done, keeper.stopped_by.name if keeper.stopped_by else None, keeper.progress, loader.steps)
 
 
-def _refuse_other_run(out: Path, resume: bool) -> None:
-    """Raise ConfigError where a run would be written over."""
-    begun = [name for name in ("model.safetensors", CHECKPOINT_FILE) if (out / name).exists()]
-    if begun and not resume:
-        raise ConfigError(f"{out} holds a run already ({begun[0]}); go on with --resume, or choose another --out")
+def _finished(out: Path) -> FitResult:
+    """The result of a run that had ended before."""
+    lines = read_history(out)
+    progress = Progress(step=int(lines[-1]["step"]), seconds=max(line.get("seconds", 0.0) for line in lines))
+    return FitResult(out, True, None, progress, progress.step)
 
 
-def _resumed(out: Path, task: PretrainTask, identity: Mapping[str, Any]) -> Progress:
-    """Return where the run in `out` is, its checkpoint loaded; a finished run is at its end."""
+def _resumed(out: Path, task: PretrainTask) -> Progress:
+    """Return where the run in `out` is, its checkpoint loaded."""
     if (out / CHECKPOINT_FILE).exists():
-        return load_checkpoint(out, task, identity)
-    history = read_history(out)
-    if history and history[-1]["step"] >= task.steps:
-        return Progress(step=task.steps)
+        return load_checkpoint(out, task)
     _log.warning("%s holds no checkpoint yet; training starts from the beginning", out)
     return Progress()
 
 
-def _validation(table: Table, recipe: Recipe, validate: ValidateRows | None) -> Callable[[TwoTower], Any] | None:
-    """Bind `validate` to the validation pairs; None when there are none."""
+def _validation(
+    table: Table, recipe: Recipe, validate: ValidateRows | None
+) -> tuple[Callable[[TwoTower], Any] | None, bool]:
+    """Bind `validate` to the validation pairs, and say whether there are enough to choose weights by them."""
+    best = recipe.train.keep == "best"
     if validate is None or not recipe.train.validate_every:
-        return None
+        return None, False
     try:
         rows = table.rows_of("val")
     except DataError:
         _log.warning("%s has no pairs of split val; the last weights are kept", table.path)
-        return None
+        return None, False
+    if best and len(rows) < _FEWEST_TO_CHOOSE_BY:
+        _log.warning(
+            "%s has %d pairs of split val, at least %d are needed to choose weights by them; the last weights are kept",
+            table.path, len(rows), _FEWEST_TO_CHOOSE_BY,
+        )  # fmt: skip
     count = recipe.train.validation_rows
     chosen = rows if len(rows) <= count else np.sort(np.random.default_rng(0).permutation(rows)[:count])
-    return lambda model: validate(model, table, chosen)
+    return lambda model: validate(model, table, chosen), best and len(rows) >= _FEWEST_TO_CHOOSE_BY
 
 
 def _trainer(recipe: Recipe, device: str, keeper: Keeper) -> Any:
@@ -146,13 +161,3 @@ def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
             **{name: version(name) for name in ("earthtone", "torch", "timm", "lightning", "numpy")},
         },
     }
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
 from earthtone.atomic import write_text_atomic
+from earthtone.errors import DataError
 
 LOG_FILE = "log.jsonl"
 
@@ -23,11 +25,14 @@ class History:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if kept else None)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append the figures of a step."""
-        self._file.write(json.dumps({"step": step, **figures}) + "\n")
-        self._file.flush()
-        for name, value in figures.items():
-            self._board.add_scalar(name, value, step)
+        """Append the figures of a step. Raises DataError when the disk is full."""
+        try:
+            self._file.write(json.dumps({"step": step, **figures}) + "\n")
+            self._file.flush()
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror}; free the disk, then --resume") from error
 
     def __enter__(self) -> "History":
         return self
@@ -35,8 +40,9 @@ class History:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        with suppress(OSError):  # what could be written is written; an error before this one says more
+            self._file.close()
+            self._board.close()
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
@@ -45,9 +51,11 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            figures = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if isinstance(figures, dict) and isinstance(figures.get("step"), int):
+            lines.append(figures)
     return lines

@@ -3,7 +3,8 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,11 @@ from earthtone.train.task import PretrainTask
 Validate = Callable[[TwoTower], Mapping[str, float]]
 
 _LOG_EVERY = 10  # steps
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopAtOnceError(Exception):
+    """The second Ctrl-C; not KeyboardInterrupt, which Lightning takes for its own."""
 
 
 class Keeper(Callback):
@@ -35,7 +41,7 @@ class Keeper(Callback):
         *,
         steps_per_epoch: int,
         validate: Validate | None,
-        identity: Mapping[str, Any],
+        keep_best: bool,
         card: Mapping[str, Any],
     ) -> None:
         self.folder = folder
@@ -43,23 +49,22 @@ class Keeper(Callback):
         self.progress = progress
         self.steps_per_epoch = steps_per_epoch
         self.validate = validate
-        self.identity = identity
+        self.keep_best = keep_best
         self.card = card
         self.stopped_by: signal.Signals | None = None
         self._bar: Any = None
         self._shown: dict[str, str] = {}
         self._since = time.monotonic()
         self._last_checkpoint = time.monotonic()
-        self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once."""
+        """Start the clocks; signals are ours from here on, whatever Lightning installed."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
         self._since = self._last_checkpoint = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._stop)
+            for number in _STOPS:
+                signal.signal(number, self._stop)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step and do what is due after it."""
@@ -79,18 +84,28 @@ class Keeper(Callback):
             self._end_epoch(task, task.done // self.steps_per_epoch)
         due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
         if self.stopped_by or due:
-            save_checkpoint(self.folder, task, self.progress, self.identity)
+            save_checkpoint(self.folder, task, self.progress)
             self._last_checkpoint = time.monotonic()
         if self.stopped_by:
             trainer.should_stop = True
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar, give the signals back."""
-        if self._bar is not None:
-            self._bar.close()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once.
+
+        What handled them before does so again afterwards, whatever happened.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.getsignal(number) for number in _STOPS} if main else {}
+        try:
+            yield
+        except StopAtOnceError:
+            raise KeyboardInterrupt from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._bar is not None:
+                self._bar.close()
 
     def _count(self, step: int) -> None:
         now = time.monotonic()
@@ -111,7 +126,7 @@ class Keeper(Callback):
         better = self.progress.best is None or figures["score"] > self.progress.best
         if better:
             self.progress = replace(self.progress, best=figures["score"], best_step=task.done)
-        if better if task.config.keep == "best" else last:
+        if better if self.keep_best else last:
             self._keep(task, figures)
         self._since = time.monotonic()
 
@@ -130,5 +145,6 @@ class Keeper(Callback):
         )
 
     def _stop(self, number: int, _: FrameType | None) -> None:
+        if self.stopped_by is not None:
+            raise StopAtOnceError
         self.stopped_by = signal.Signals(number)
-        signal.signal(number, self._handlers[self.stopped_by])  # a second one acts as it always did

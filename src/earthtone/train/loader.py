@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from earthtone.data.table import Table
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, DataError
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import random_sound, random_view
 from earthtone.train.recipe import Recipe
@@ -43,6 +43,8 @@ class TrainLoader:
         self._rows = rows
         self._recipe = recipe
         self._frames = table.frames()
+        if (self._frames[rows] < table.signal.audio.window_frames).any():
+            raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         masked = recipe.loss.twins == "mask"
         self._groups = [table.groups(name) for name in ("image_hash", "audio_hash")] if masked else []
         self.steps_per_epoch = len(rows) // size

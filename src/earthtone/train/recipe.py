@@ -15,7 +15,7 @@ class LossConfig:
 
     name: str = "infonce"
     """`infonce`, `siglip` or `batch_triplet`."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, bool | int | float | str | None] = field(default_factory=dict)  # `Any` would import classes
     """Options of that loss."""
     twins: str = "mask"
     """Pairs with the same image or recording: `mask` keeps them out of the negatives, `ignore` does not look."""

@@ -1,7 +1,6 @@
 """Recipes by name, from YAML files, with overrides; every mistake is named."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,19 +10,28 @@ import jsonargparse
 import yaml
 
 from earthtone.errors import ConfigError
+from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
+from earthtone.wording import did_you_mean
 
 _CHOICES = {
     "loss.twins": ("mask", "ignore"),
     "model.projection": ("linear", "mlp"),
-    "signal.audio.input": ("waveform", "spectrogram"),
     "train.optimizer": ("adamw", "adam"),
     "train.schedule": ("cosine", "constant"),
     "train.precision": ("auto", "32", "bf16"),
     "train.device": ("auto", "cpu", "cuda", "mps"),
     "train.keep": ("best", "last"),
 }
-_POSITIVE = ("train.epochs", "train.batch_size", "train.learning_rate", "train.threads", "model.dimensions")
+_AT_LEAST = {
+    "model.dimensions": 1, "train.epochs": 1,
+    "train.batch_size": 2, "train.threads": 1, "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0,
+    "train.validation_rows": 1, "train.checkpoint_seconds": 0, "augment.gain_db": 0, "train.learning_rate": 1e-12,
+}  # fmt: skip
+_SHARES = (
+    "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
+    "augment.mel_mask", "train.warmup_share", "model.drop_path",
+)  # fmt: skip
 
 
 def shipped_recipes() -> list[str]:
@@ -43,6 +51,8 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
         place = values
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"override {key}: {section} is a value, no section")
         place[last] = value
     return recipe_from_dict(values, str(name))
 
@@ -73,14 +83,12 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     elif str(name) in shipped_recipes():
         text = (resources.files("earthtone") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     else:
-        near = difflib.get_close_matches(str(name), shipped_recipes(), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        known = ", ".join(shipped_recipes())
+        hint, known = did_you_mean(str(name), shipped_recipes()), ", ".join(shipped_recipes())
         raise ConfigError(f"no recipe {str(name)!r}; {hint}shipped: {known}; or a path that ends in .yaml")
     try:
         values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {name} is no YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"recipe {name} is no YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"recipe {name}: {type(values).__name__} found, a mapping of sections expected")
     return values
@@ -92,9 +100,23 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         value = _value(recipe, key)
         if value not in known:
             raise ConfigError(f"{source}: {key} is {value!r}; one of {', '.join(known)} expected")
-    for key in _POSITIVE:
-        if _value(recipe, key) <= 0:
-            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; more than 0 expected")
+    for key, least in _AT_LEAST.items():
+        if not _value(recipe, key) >= least:
+            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; at least {least} expected")
+    for key in _SHARES:
+        if not 0 <= _value(recipe, key) <= 1:
+            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; a share from 0 to 1 expected")
+    train = recipe.train
+    if train.clip_norm is not None and train.clip_norm <= 0:
+        raise ConfigError(f"{source}: train.clip_norm is {train.clip_norm}; more than 0 expected, or null")
+    if train.optimizer == "adam" and train.weight_decay:
+        raise ConfigError(
+            f"{source}: train.weight_decay {train.weight_decay} would enter adam's moments; choose adamw or set it to 0"
+        )
+    try:
+        check_signal_config(recipe.signal)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
     low, high = recipe.augment.crop_area
     if not 0 < low <= high <= 1:
         raise ConfigError(f"{source}: augment.crop_area is {recipe.augment.crop_area}; 0 < low <= high <= 1 expected")
@@ -110,13 +132,12 @@ def _value(recipe: Recipe, dotted: str) -> Any:
 def _refuse_unknown(section: Any, values: Any, source: str, prefix: str) -> None:
     """Raise ConfigError for a key that the dataclass `section` lacks, naming the nearest one."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {values!r}; a mapping of options expected")
+        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {values!r:.60}; a mapping of options expected")
     known = [entry.name for entry in dataclasses.fields(section)]
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}")
+            hint = did_you_mean(f"{prefix}{key}", [prefix + name for name in known])
+            raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}known: {', '.join(known)}")
         inner = getattr(section, key)
         if dataclasses.is_dataclass(inner):
             _refuse_unknown(inner, value, source, f"{prefix}{key}.")

@@ -173,3 +173,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="cannot write to"):
         write_toyworld(tmp_path / "file" / "world", rows=1, **SMALL)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("mine")
+    with pytest.raises(DataError, match=r"holds 'manifest.csv'.*choose another --out"):
+        write_toyworld(tmp_path, rows=2, seconds=0.5, hz=8_000, pixels=16)
+    assert (tmp_path / "manifest.csv").read_text() == "mine"

@@ -136,6 +136,9 @@ class _claimed:  # noqa: N801 - reads as a statement: with _claimed(folder)
         except OSError as error:
             raise DataError(f"cannot write to {self._out}: {error.strerror}; choose another --out") from error
         try:
+            own = [name for name in ("manifest.csv", "README.txt", "images", "audio") if (self._out / name).exists()]
+            if own and not settings.exists():
+                raise DataError(f"{self._out} holds {own[0]!r}, which is no toy world's; choose another --out")
             if theirs != mine:
                 raise DataError(
                     f"{self._out} holds another toy world: {' '.join(theirs.split())} instead of "

@@ -1,6 +1,5 @@
 """From data to a run: pack if need be, train, measure on the validation pairs, report."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,16 +8,14 @@ from numpy.typing import NDArray
 
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
-from earthtone.errors import DataError
 from earthtone.evaluate.on_data import evaluate_retrieval, validation_figures
 from earthtone.evaluate.retrieval import RetrievalResult
-from earthtone.evaluate.run_report import write_run_report
+from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.storage import load_model
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
-
-_log = logging.getLogger(__name__)
+from earthtone.train.run_state import refuse_other_run
 
 
 def pretrain(
@@ -37,6 +34,7 @@ def pretrain(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
+    refuse_other_run(out, resume=resume)
     with open_table(data, recipe.signal, columns=columns, keep=out / "table.lance") as table:
         result = fit(table, recipe, out, resume=resume, validate=validation_figures)
         if result.finished and report:
@@ -45,17 +43,18 @@ def pretrain(
 
 
 def report_on_validation(run: Path, table: Table) -> None:
-    """Write the run's report from its validation pairs; the test pairs are for `earthtone evaluate`."""
-    try:
-        table.rows_of("val")
-    except DataError:
-        _log.warning(
-            "%s has no pairs of split val: no report; type: earthtone evaluate retrieval --model %s", table, run
+    """Write the run's report: its training and, where there are validation pairs, how it does on them.
+
+    The test pairs are for `earthtone evaluate`.
+    """
+    model = load_model(run)
+    if "val" not in table.column("split"):
+        write_run_report(
+            run, model, table, note=f"{table.path.name} has no pairs of split val: nothing was measured yet."
         )
         return
-    model = load_model(run)
 
     def write(opened: Table, rows: NDArray[np.int64], result: RetrievalResult) -> None:
-        write_run_report(run, model, opened, rows, result, split="val")
+        write_run_report(run, model, opened, measured=Measured("val", rows, result))
 
     evaluate_retrieval(model, table.path, split="val", then=write)

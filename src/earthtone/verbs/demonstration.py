@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from earthtone.data.pack import pack
 from earthtone.data.table import Table
 from earthtone.data.toyworld import write_toyworld
+from earthtone.errors import ConfigError
 from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
 from earthtone.evaluate.probe import ProbeResult
 from earthtone.evaluate.retrieval import RetrievalResult
-from earthtone.evaluate.run_report import REPORT_FILE, write_run_report
+from earthtone.evaluate.run_report import REPORT_FILE, Measured, write_run_report
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.pretrain import pretrain
 from earthtone.progress import progress_calls
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
+from earthtone.verbs.pretraining import pretrain
+
+_FEWEST_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ def demo(
 
     `say` gets a line before each step.
     """
+    if rows < _FEWEST_ROWS:
+        raise ConfigError(
+            f"{rows} rows; at least {_FEWEST_ROWS} expected, so that every split has some of each land cover"
+        )
     out = Path(out)
     overrides = {"train.seed": seed} | ({} if epochs is None else {"train.epochs": epochs})
     recipe = load_recipe("demo", overrides)
@@ -78,7 +85,7 @@ def demo(
         progress=progress_calls("toy world"),
     )  # fmt: skip
     say("2/5 pack it into one table")
-    table = pack(manifest, out / "world.lance", signal=recipe.signal).path
+    table = pack(manifest, out / f"world-{rows}.lance", signal=recipe.signal).path
     say(f"3/5 train two encoders, {recipe.train.epochs} epochs, without a label")
     run = out / "run"
     if not pretrain(table, run, recipe=recipe, resume=run.exists(), report=False).finished:
@@ -91,7 +98,7 @@ def demo(
 
     def write(opened: Table, test_rows: NDArray[np.int64], result: RetrievalResult) -> None:
         probes = {"land cover, trained": probe, "land cover, untrained": untrained}
-        write_run_report(run, model, opened, test_rows, result, split="test", probes=probes)
+        write_run_report(run, model, opened, measured=Measured("test", test_rows, result), probes=probes)
 
     retrieval = evaluate_retrieval(model, table, then=write)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)

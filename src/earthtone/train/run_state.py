@@ -1,0 +1,56 @@
+"""What a run is: of which recipe and data, and whether its training has ended; decides what a resume may do."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from earthtone.atomic import write_text_atomic
+from earthtone.errors import ConfigError, DataError
+from earthtone.wording import changes
+
+STATE_FILE = "run.json"
+
+
+def open_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> bool:
+    """Return whether the run in `folder` has ended already; nothing is written.
+
+    `identity` is flat: the recipe's values and the data's fingerprint. Raises ConfigError where a run would be written
+    over, or resumed with something else than it was begun with.
+    """
+    state = _read(folder)
+    refuse_other_run(folder, resume=resume)
+    if state is None:
+        if (folder / "model.safetensors").exists():
+            raise ConfigError(f"{folder} holds a model but no {STATE_FILE}: no run to go on with; choose another --out")
+        return False
+    if changed := changes(state["identity"], identity):
+        raise ConfigError(
+            f"{folder}: --resume with something else than it was begun with ({changed}); undo it, or "
+            "start anew with another --out"
+        )
+    return bool(state["finished"])
+
+
+def refuse_other_run(folder: Path, *, resume: bool) -> None:
+    """Raise ConfigError where a run would be written over; cheap, before anything is packed."""
+    if not resume and ((folder / STATE_FILE).exists() or (folder / "model.safetensors").exists()):
+        raise ConfigError(f"{folder} holds a run already; go on with --resume, or choose another --out")
+
+
+def write_state(folder: Path, identity: Mapping[str, Any], *, finished: bool) -> None:
+    """Write the state, whole or not at all."""
+    write_text_atomic(
+        folder / STATE_FILE, json.dumps({"finished": finished, "identity": dict(identity)}, indent=1) + "\n"
+    )
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return {"identity": dict(state["identity"]), "finished": state["finished"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); choose another --out") from error

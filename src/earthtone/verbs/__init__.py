@@ -1,0 +1,1 @@
+"""Verbs that cross folders: each is one function."""
