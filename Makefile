@@ -13,7 +13,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@
 
-demo: $(VENV)/installed ## the whole way on a toy world, about six minutes on two cores
+demo: $(VENV)/installed ## the whole way on a toy world, about five minutes on two cores
 	$(BIN)/earthtone demo --out demo $(DEMO_ARGS)
 
 test: $(VENV)/installed lint ## everything, under 15 minutes on two cores
