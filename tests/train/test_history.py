@@ -1,6 +1,8 @@
 """The log survives kills and is cut at the step a resume starts from."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from earthtone.train.history import LOG_FILE, History, read_history
@@ -27,3 +29,24 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
     (tmp_path / LOG_FILE).write_text(json.dumps({"step": 10, "loss": 1.0}) + '\n{"step": 20, "lo')
     assert read_history(tmp_path) == [{"step": 10, "loss": 1.0}]
     assert read_history(tmp_path / "nowhere") == []
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from earthtone.errors import DataError
+from earthtone.train.history import History
+with History(Path(sys.argv[1]), 0) as history:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
+    try:
+        for step in range(100):
+            history.add(step, {"loss": 1.0})
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert "cannot write" in done.stdout and "free the disk, then --resume" in done.stdout, done.stderr
+    assert "Traceback" not in done.stdout and len(read_history(tmp_path)) >= 1
