@@ -124,7 +124,7 @@ def test_evaluate_probe(run: Path, world: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.slow
 def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--rows", "160", "--epochs", "1"]) == 0
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--rows", "200", "--epochs", "1"]) == 0
     shown = capsys.readouterr().out
     assert "chance" in shown and "earthtone check my/manifest.csv" in shown
     assert (tmp_path / "demo" / "run" / "report.html").exists()
