@@ -1,0 +1,30 @@
+"""`earthtone check`."""
+
+from earthtone.cli.parsing import columns_mapping, data_arguments, json_text, make_parser
+from earthtone.errors import ConfigError
+
+
+def check(words: list[str]) -> int:
+    """Look at data before it is packed: counts, sizes, places, missing and broken files, duplicates, licences."""
+    parser = make_parser("check", "Look at a manifest or a release folder; exit 1 when nothing in it is usable.")
+    data_arguments(parser)
+    parser.add_argument("--headers_only", action="store_true", help="do not decode the files: faster, finds less")
+    parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
+    parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(words)
+    if options.headers_only and options.bands:
+        raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
+    from earthtone.data.check import check as run
+    from earthtone.progress import progress_calls
+
+    result = run(
+        options.data,
+        columns=columns_mapping(options.columns),
+        decode=not options.headers_only,
+        bands=options.bands,
+        sample=options.sample,
+        progress=progress_calls("check"),
+    )
+    print(json_text(result.to_dict()) if options.json else result.to_text())
+    return 0 if result.ok else 1

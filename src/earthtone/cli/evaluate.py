@@ -1,0 +1,26 @@
+"""`earthtone evaluate TASK`: which task; each has its own file."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from earthtone.errors import ConfigError
+from earthtone.wording import did_you_mean
+
+#: What each task measures; its function lies in the module `evaluate_TASK`.
+TASKS: Mapping[str, str] = {
+    "retrieval": "how well images find their recordings and the other way round",
+    "probe": "how well a linear classifier reads a label off frozen image features",
+}
+
+
+def evaluate(words: list[str]) -> int:
+    """Measure a model in one of the tasks."""
+    if words and words[0] in ("-h", "--help"):
+        print("usage: earthtone evaluate TASK [options]; --help after the task tells its options\n")
+        print("\n".join(f"  {name:<12} {text}" for name, text in TASKS.items()))
+        return 0
+    if not words or words[0] not in TASKS:
+        found = words[0] if words else "nothing"
+        raise ConfigError(f"evaluate {found}; {did_you_mean(found, TASKS)}one of {', '.join(TASKS)} expected")
+    task: Callable[[list[str]], int] = getattr(import_module(f"earthtone.cli.evaluate_{words[0]}"), words[0])
+    return task(words[1:])

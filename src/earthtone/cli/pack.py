@@ -1,0 +1,46 @@
+"""`earthtone pack`."""
+
+import shlex
+
+from earthtone.cli.parsing import columns_mapping, data_arguments, early_option, flat_recipe, make_parser
+from earthtone.errors import ConfigError
+
+
+def pack(words: list[str]) -> int:
+    """Decode pairs once into one table that training reads fast; appends, resumes."""
+    from earthtone.signal.config import SignalConfig
+    from earthtone.train.recipe_file import check_recipe, read_recipe, recipe_from_dict
+
+    name = early_option(words, "--recipe", "default")
+    base = recipe_from_dict(read_recipe(name), name)
+    parser = make_parser("pack", "Decode pairs into a packed table. A stopped call goes on when it is repeated.")
+    data_arguments(parser)
+    parser.add_argument("--out", required=True, type=str, help="the table, such as pairs.lance")
+    parser.add_argument("--recipe", type=str, default=name, help="recipe whose `signal` section is used")
+    parser.add_argument("--model", type=str | None, default=None, help="pack as this run's model wants it instead")
+    parser.add_argument("--threads", type=int | None, default=None, help="default: one a core")
+    parser.add_class_arguments(SignalConfig, "signal")
+    parser.set_defaults({key: value for key, value in flat_recipe(base).items() if key.startswith("signal.")})
+    options = parser.parse_args(words)
+    from dataclasses import replace
+
+    from earthtone.data.pack import pack as run
+
+    if options.model is not None:
+        if any(word.startswith(("--recipe", "--signal")) for word in words):
+            raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
+        from earthtone.models.storage import load_model
+
+        signal = load_model(options.model).signal
+    else:
+        signal = parser.instantiate(options).signal
+        check_recipe(replace(base, signal=signal), "command line")
+    columns = columns_mapping(options.columns)
+    result = run(options.data, options.out, signal=signal, columns=columns, threads=options.threads)
+    print(result.to_text())
+    if options.model is not None:
+        print(f"next: earthtone evaluate retrieval --model {options.model} --data {result.path}")
+    else:
+        same = shlex.join(word for word in words if word.startswith("--signal"))
+        print(f"next: earthtone pretrain {result.path} --recipe {options.recipe} {same}".rstrip() + " --out runs/first")
+    return 0

@@ -1,0 +1,46 @@
+"""`earthtone pretrain`."""
+
+import shlex
+import sys
+
+from earthtone.cli.parsing import columns_mapping, data_arguments, early_option, flat_recipe, make_parser
+
+
+def pretrain(words: list[str]) -> int:
+    """Train two encoders on pairs; logs, checkpoints, a report."""
+    from earthtone.train.recipe import Recipe
+    from earthtone.train.recipe_file import read_recipe, recipe_from_dict, shipped_recipes
+
+    name = early_option(words, "--recipe", "default")
+    base = recipe_from_dict(read_recipe(name), name)
+    parser = make_parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
+    data_arguments(parser, ", or a packed table")
+    parser.add_argument("--out", required=True, type=str, help="folder of the run")
+    parser.add_argument("--recipe", type=str, default=name, help=f"{', '.join(shipped_recipes())}, or a .yaml file")
+    parser.add_argument("--resume", action="store_true", help="go on with the stopped run in --out")
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults(flat_recipe(base))
+    options = parser.parse_args(words)
+    from dataclasses import fields
+
+    from earthtone.train.recipe_file import check_recipe
+    from earthtone.verbs.pretraining import pretrain as run
+
+    sections = parser.instantiate(options)
+    recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})
+    check_recipe(recipe, "command line")
+    columns = columns_mapping(options.columns)
+    result = run(options.data, options.out, recipe=recipe, resume=options.resume, columns=columns)
+    if not result.finished:
+        print(
+            f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
+            f"go on with: earthtone pretrain {shlex.join(w for w in words if w != '--resume')} --resume",
+            file=sys.stderr,
+        )
+        return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
+    print(f"{result.folder}: {result.steps} steps, {result.progress.seconds:.0f} s of training")
+    print(f"report: {result.folder}/report.html")
+    table = result.folder / "table.lance"
+    data = table if table.exists() else options.data
+    print(f"next: earthtone evaluate retrieval --model {result.folder} --data {data} --split test")
+    return 0
