@@ -45,11 +45,19 @@ def test_the_same_vectors_from_folder_and_from_file(tiny_model: TwoTower, saved:
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_model_with_attention_over_windows(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", 8, windows="attention"), tiny_signal)
+    torch.nn.init.normal_(model.reducer.get_parameter("weight.weight"))
+    loaded = load_model(save_model(tmp_path, model, {}))
+    recording = [np.random.default_rng(0).integers(0, 256, (5, 50, 32), np.uint8)]
+    np.testing.assert_array_equal(loaded.embed_windows(recording), model.embed_windows(recording))
+
+
 @pytest.mark.parametrize("encoder", ["test_vit", "test_efficientnet"])
 def test_after_training_steps_and_in_channels_last(encoder: str, tiny_signal: SignalConfig, tmp_path: Path) -> None:
     model = TwoTower(ModelConfig(encoder, encoder, dimensions=8, projection="mlp", drop_path=0.1), tiny_signal)
     for _ in range(3):  # batch norms collect statistics
-        model(torch.randint(0, 256, (4, 32, 32, 3)).byte(), torch.randint(0, 256, (4, 50, 32)).byte())
+        model(torch.randint(0, 256, (4, 32, 32, 3)).byte(), torch.randint(0, 256, (4, 2, 50, 32)).byte())
     loaded = load_model(save_model(tmp_path, model, {}))
     for one, other in zip(embeddings(loaded), embeddings(model), strict=True):
         np.testing.assert_array_equal(one, other)

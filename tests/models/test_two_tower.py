@@ -123,6 +123,69 @@ def test_a_recording_is_the_mean_of_its_windows(
     np.testing.assert_allclose(tiny_model.embed_audio([recordings[2]])[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
+def with_attention(signal: SignalConfig) -> TwoTower:
+    """A model whose attention prefers some windows clearly."""
+    torch.manual_seed(0)
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, windows="attention"), signal).eval()
+    torch.nn.init.normal_(model.reducer.get_parameter("weight.weight"), std=3.0)
+    return model
+
+
+def test_a_mean_is_the_plain_mean_bit_for_bit(
+    tiny_model: TwoTower, recordings: Files, tiny_signal: SignalConfig
+) -> None:
+    windows = [recording_windows(path, tiny_signal.audio) for path in recordings]
+    with torch.inference_mode():
+        each = tiny_model._in_batches([window for one in windows for window in one], tiny_model.project_windows, 32)
+    parts = np.split(each, np.cumsum([len(one) for one in windows])[:-1])
+    means = np.array([part.mean(axis=0, dtype=np.float64) for part in parts], np.float32)
+    np.testing.assert_array_equal(tiny_model.embed_windows(windows), unit_rows(means))
+
+
+def test_attention_alone_in_batches_and_in_another_order(tiny_signal: SignalConfig, recordings: Files) -> None:
+    model = with_attention(tiny_signal)
+    whole = model.embed_audio(recordings)
+    assert_unit(whole, len(recordings))
+    windows = [recording_windows(path, tiny_signal.audio) for path in recordings]
+    np.testing.assert_array_equal(model.embed_windows(windows), whole)
+    np.testing.assert_array_equal(model.embed_windows(windows[::-1])[::-1], whole)
+    shuffled = [np.random.default_rng(0).permutation(one) for one in windows]
+    np.testing.assert_allclose(model.embed_windows(shuffled), whole, atol=1e-6)
+    plain = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16), tiny_signal).eval()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("reducer.")})
+    found = plain.embed_windows(windows)
+    single = [len(one) == 1 for one in windows]
+    np.testing.assert_array_equal(found[single], whole[single])  # one window: nothing to weigh
+    assert np.abs(found[4] - whole[4]).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["mean", "attention"])
+def test_training_hears_what_embedding_hears(kind: str, tiny_signal: SignalConfig) -> None:
+    model = with_attention(tiny_signal)
+    if kind == "mean":
+        torch.nn.init.zeros_(model.reducer.get_parameter("weight.weight"))
+    windows = np.random.default_rng(0).integers(0, 256, (3, 4, 50, 32), np.uint8)
+    windows[1, 2:] = 0  # filling: the second recording has two windows
+    heard = torch.tensor([[True] * 4, [True, True, False, False], [True] * 4])
+    with torch.inference_mode():
+        projected = model.project_sound(torch.from_numpy(windows), heard).numpy()
+    whole = model.embed_windows([windows[0], windows[1, :2], windows[2]])
+    np.testing.assert_allclose(unit_rows(projected), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mean", "attention"])
+def test_one_window_is_projected_as_it_is(kind: str, tiny_signal: SignalConfig) -> None:
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, windows=kind), tiny_signal).eval()
+    windows = torch.randint(0, 256, (3, 1, 50, 32)).byte()
+    with torch.inference_mode():
+        assert torch.equal(model.project_sound(windows), model.project_windows(windows[:, 0]))
+
+
+def test_an_unknown_reducer(tiny_signal: SignalConfig) -> None:
+    with pytest.raises(ConfigError, match=r"model\.windows is 'atention'; did you mean attention"):
+        TwoTower(ModelConfig("test_resnet", "test_resnet", windows="atention"), tiny_signal)
+
+
 def test_nothing_in_nothing_out(tiny_model: TwoTower) -> None:
     assert tiny_model.embed_images([]).shape == tiny_model.embed_audio([]).shape == (0, 16)
     assert tiny_model.embed_tiles([]).shape == tiny_model.embed_windows([]).shape == (0, 16)
@@ -162,7 +225,7 @@ def test_inputs_are_normalised(tiny_model: TwoTower) -> None:
 
 def test_both_towers_learn(tiny_signal: SignalConfig) -> None:
     model = TwoTower(ModelConfig("test_resnet", "test_vit", dimensions=16), tiny_signal)
-    images, sounds = model(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.ones(2, 50, 32, dtype=torch.uint8))
+    images, sounds = model(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.ones(2, 1, 50, 32, dtype=torch.uint8))
     (images.sum() + sounds.sum()).backward()
     assert all(weight.grad is not None for weight in model.parameters())
 

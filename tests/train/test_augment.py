@@ -1,10 +1,14 @@
 """Random views: bounded, reproducible, and nothing when everything is switched off."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from earthtone.signal.config import AudioConfig
-from earthtone.train.augment import colour_matrix, random_sound, random_view
+from earthtone.train.augment import colour_matrix, random_sound, random_starts, random_view
 from earthtone.train.recipe import AugmentConfig
 
 NOTHING = AugmentConfig(
@@ -60,3 +64,36 @@ def test_masks_are_no_wider_than_allowed() -> None:
         out = random_sound(WINDOW, AudioConfig(), config, draw(seed))
         masked = out == int(WINDOW.mean())
         assert masked.all(axis=1).sum() <= 10 and masked.all(axis=0).sum() <= 4
+
+
+@given(st.integers(0, 2000), st.integers(1, 12), st.integers(0, 2**32))
+def test_starts_are_within_the_recording_spread_and_distinct(room: int, count: int, seed: int) -> None:
+    starts = random_starts(room, count, draw(seed))
+    assert len(starts) == count and starts[0] >= 0 and starts[-1] <= room
+    assert starts == sorted(starts)
+    if room + 1 >= count:
+        assert len(set(starts)) == count
+    widest = -(-(room + 1) // count)  # frames in a stratum
+    assert all(b - a < 2 * widest for a, b in pairwise([-1, *starts, room + 1]))
+
+
+def test_one_window_is_the_published_one() -> None:
+    assert [random_starts(900, 1, draw(seed)) for seed in range(50)] == [
+        [int(draw(seed).integers(901))] for seed in range(50)
+    ]
+
+
+def test_windows_start_anywhere_equally_often() -> None:
+    found = np.concatenate([random_starts(99, 4, draw(seed)) for seed in range(5000)])
+    counts = np.bincount(found, minlength=100)  # 200 expected of each, deviation 14
+    assert counts.min() > 140 and counts.max() < 260
+
+
+def test_no_frame_is_left_out_in_the_long_run() -> None:
+    heard = np.zeros(1000, int)
+    for seed in range(3000):
+        for start in random_starts(900, 3, draw(seed)):
+            heard[start : start + 100] += 1
+    assert heard.min() >= 1
+    inner = heard[100:-100]
+    assert inner.min() > 0.8 * inner.mean()  # 1000 expected of each

@@ -58,15 +58,21 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize(
+    ("precision", "keep", "windows", "reducer"),
+    [
+        ("32", "best", 1, "mean"),
+        ("bf16", "last", 1, "mean"),
+        ("32", "last", 3, "mean"),
+        ("bf16", "best", 2, "attention"),
+    ],
+)
 def test_stop_in_mid_epoch_and_resume_equals_no_stop(
-    tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, precision: str, keep: str
+    tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, precision: str, keep: str, windows: int, reducer: str
 ) -> None:
-    train = replace(tiny_recipe.train, precision=precision, keep=keep)
-    recipe = replace(
-        tiny_recipe, train=train, model=replace(tiny_recipe.model, drop_path=0.2)
-    )  # uses torch's generator
+    train = replace(tiny_recipe.train, precision=precision, keep=keep, windows=windows)
+    model = replace(tiny_recipe.model, drop_path=0.2, windows=reducer)  # drop_path uses torch's generator
+    recipe = replace(tiny_recipe, train=train, model=model)
     table = Table(tiny_table)
     fit(table, recipe, tmp_path / "whole", validate=score)
     stops = iter([False, False, True, False, True])  # Ctrl-C in the 2nd and in a later epoch, whenever validated
@@ -226,6 +232,13 @@ def test_broken_checkpoint_is_named(tiny_table: Path, tiny_recipe: Recipe, tmp_p
     with pytest.raises(Exception, match=r"checkpoint.safetensors: cannot be read") as caught:
         fit(Table(tiny_table), tiny_recipe, tmp_path / "run", resume=True)
     assert type(caught.value).__name__ == "ModelError"
+
+
+def test_attention_over_windows_learns(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    train = replace(tiny_recipe.train, windows=2)
+    recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, windows="attention"), train=train)
+    assert fit(Table(tiny_table), recipe, tmp_path / "run").finished
+    assert final_weights(tmp_path / "run")["reducer.weight.weight"].abs().min() > 0  # it starts at zero
 
 
 @pytest.mark.parametrize("name", ["infonce", "siglip", "batch_triplet"])

@@ -34,11 +34,48 @@ def test_shapes_and_types(tiny_table: Path, tiny_recipe: Recipe) -> None:
     batch = next(iter(TrainLoader(table, table.rows_of("all"), tiny_recipe)))
     signal = table.signal
     assert batch.image.shape == (4, signal.image.pixels, signal.image.pixels, 3)
-    assert batch.audio.shape == (4, signal.audio.window_frames, signal.audio.mels)
+    assert batch.audio.shape == (4, 1, signal.audio.window_frames, signal.audio.mels)
     assert batch.image.dtype == batch.audio.dtype == torch.uint8
 
 
-def test_batches_depend_on_seed_and_step_alone(tiny_table: Path, tiny_recipe: Recipe) -> None:
+def windows_of(recipe: Recipe, windows: int) -> Recipe:
+    """The recipe with several windows, and sounds as they are."""
+    quiet = replace(recipe.augment, gain_db=0, time_mask=0, mel_mask=0)
+    return replace(recipe, train=replace(recipe.train, windows=windows), augment=quiet)
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_windows_come_from_their_recordings_in_order(tiny_table: Path, tiny_recipe: Recipe, several: int) -> None:
+    table = Table(tiny_table)
+    size, frames = table.signal.audio.window_frames, table.frames()
+    for batch in TrainLoader(table, table.rows_of("all"), windows_of(tiny_recipe, several)):
+        assert batch.audio.shape == (4, several, size, 32) and batch.audio.is_contiguous()
+        for row, windows in zip(batch.rows.tolist(), batch.audio.numpy(), strict=True):
+            [whole] = table.sound([row], [0], [int(frames[row])])
+            starts = [
+                next(s for s in range(len(whole) - size + 1) if np.array_equal(whole[s : s + size], window))
+                for window in windows
+            ]
+            assert starts == sorted(starts)
+            assert len(set(starts)) == min(several, len(whole) - size + 1)
+
+
+def test_recordings_without_room_for_the_windows_are_counted(
+    tiny_table: Path, tiny_recipe: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table(tiny_table)
+    short = int((table.frames() == table.signal.audio.window_frames).sum())
+    assert 0 < short < 24
+    TrainLoader(table, table.rows_of("all"), windows_of(tiny_recipe, 2))
+    assert f"{short} of 24 training recordings have fewer than 2 different windows of 1 s" in caplog.text
+    caplog.clear()
+    TrainLoader(table, table.rows_of("all"), windows_of(tiny_recipe, 1))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_batches_depend_on_seed_and_step_alone(tiny_table: Path, tiny_recipe: Recipe, several: int) -> None:
+    tiny_recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, windows=several))
     table = Table(tiny_table)
     rows = table.rows_of("all")
     whole = list(TrainLoader(table, rows, tiny_recipe))

@@ -53,6 +53,9 @@ def test_yaml_numbers_become_floats() -> None:
         ({"signal": {"image": {"pixels": 300}}}, "stored_pixels"),
         ({"train": {"schedule": "step"}}, "cosine, constant"),
         ({"loss": {"twins": "drop"}}, "mask, ignore"),
+        ({"train": {"windows": 0}}, "at least 1"),
+        ({"model": {"windows": "max"}}, "mean, attention"),
+        ({"model": {"windows": "attention"}}, "set train.windows to 2 or more"),
         ({"augment": {"crop_area": [1.0, 0.5]}}, "low <= high"),
     ],
 )

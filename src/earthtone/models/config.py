@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+REDUCERS = ("mean", "attention")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -21,3 +23,6 @@ class ModelConfig:
     """As `image_weights`, for the audio encoder."""
     drop_path: float = 0.0
     """Stochastic depth rate of both encoders."""
+    windows: str = "mean"
+    """How the windows of a recording become one vector: `mean`, or `attention` (learned weights; needs training on
+    several windows, `train.windows`)."""

@@ -14,6 +14,7 @@ from earthtone.errors import SignalError
 from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import make_tower
 from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
+from earthtone.models.reducer import make_reducer, weighted_mean
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import resized
 
@@ -58,6 +59,7 @@ class TwoTower(nn.Module):
             weights=config.audio_weights,
             drop_path=config.drop_path,
         )
+        self.reducer = make_reducer(config.windows, config.dimensions)
         self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
 
@@ -80,10 +82,23 @@ class TwoTower(nn.Module):
         projected: Tensor = self.image_tower(self.image_input(pixels))
         return projected
 
-    def project_sound(self, spectrograms: Tensor) -> Tensor:
+    def project_windows(self, spectrograms: Tensor) -> Tensor:
         """Return projections (N, dimensions), not normalised, of uint8 windows (N, frames, mels)."""
         projected: Tensor = self.audio_tower(self.sound_input(spectrograms))
         return projected
+
+    def project_sound(self, spectrograms: Tensor, heard: Tensor | None = None) -> Tensor:
+        """Return one vector a recording (N, dimensions) of uint8 windows (N, W, frames, mels).
+
+        One window gives its projection as it is; several count as `model.windows` says, each at length 1, as in
+        `embed_windows`. `heard` bool (N, W) is False where a recording has fewer windows and the rest is filling.
+        """
+        count, several = spectrograms.shape[:2]
+        vectors = self.project_windows(spectrograms.flatten(0, 1)).reshape(count, several, -1)  # (N, W, dimensions)
+        if several > 1:
+            vectors = F.normalize(vectors.float(), dim=-1)
+        reduced: Tensor = self.reducer(vectors, heard)
+        return reduced
 
     def forward(self, pixels: Tensor, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
         """Return both projections of a batch."""
@@ -97,11 +112,19 @@ class TwoTower(nn.Module):
 
     @torch.inference_mode()
     def embed_windows(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return one unit vector a recording (N, dimensions): the mean over its windows (windows, frames, mels)."""
-        flat = self._in_batches([window for recording in windows for window in recording], self.project_sound, batch)
+        """Return one unit vector a recording (N, dimensions) of its windows (windows, frames, mels), any number."""
+        flat = [window for recording in windows for window in recording]
+        width = self.config.dimensions + 1
+        scored = self._in_batches(flat, self._scored_windows, batch, unit=False, width=width)
         ends = np.cumsum([len(recording) for recording in windows])
-        means = [part.mean(axis=0, dtype=np.float64) for part in np.split(flat, ends[:-1])] if len(windows) else []
-        return unit_rows(np.array(means, np.float32).reshape(len(windows), self.config.dimensions))
+        parts = np.split(scored, ends[:-1]) if len(windows) else []
+        reduced = [weighted_mean(part[:, :-1], part[:, -1]) for part in parts]
+        return unit_rows(np.array(reduced, np.float32).reshape(len(windows), self.config.dimensions))
+
+    def _scored_windows(self, spectrograms: Tensor) -> Tensor:
+        """Return vectors of windows (N, frames, mels) and, as last column, their scores: (N, dimensions + 1)."""
+        vectors = F.normalize(self.project_windows(spectrograms).float(), dim=1)
+        return torch.cat([vectors, self.reducer.score(vectors)[:, None]], dim=1)
 
     @torch.inference_mode()
     def image_features(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
@@ -133,7 +156,7 @@ class TwoTower(nn.Module):
     def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:
         """Return unit vectors (N, dimensions), float32, of sound files or of pairs (mono samples, hz).
 
-        A whole recording is heard: the mean over windows that cover it, always the same ones.
+        A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says.
         Raises SignalError for what cannot be decoded.
 
         >>> model.embed_audio(["waves.mp3", (samples, 44_100)]).shape  # doctest: +SKIP

@@ -1,5 +1,7 @@
 """Random views of a pair in uint8: one warp and one colour matrix for the tile, gain and masks for the sound."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -36,6 +38,17 @@ def colour_matrix(config: AugmentConfig, draw: Generator) -> np.ndarray:
     matrix[:, :3] = brightness * contrast * cast[:, None] * mix
     matrix[:, 3] = 127.5 * (1 - contrast)  # contrast turns about middle grey
     return matrix
+
+
+def random_starts(room: int, count: int, draw: Generator) -> list[int]:
+    """Return the first frames of `count` windows of a recording, ascending, each from 0 to `room`.
+
+    The possible starts are cut into `count` strata, equal to a frame, and one is drawn from each: windows are spread
+    over the recording and differ wherever room + 1 >= count, yet all together they start anywhere equally often, as a
+    single random window does.
+    """
+    edges = [stratum * (room + 1) // count for stratum in range(count + 1)]
+    return [int(draw.integers(low, max(high, low + 1))) for low, high in pairwise(edges)]
 
 
 def random_sound(window: Spectrogram, audio: AudioConfig, config: AugmentConfig, draw: Generator) -> Spectrogram:

@@ -1,5 +1,6 @@
 """Batches from a packed table by threads; each is a function of seed and step alone, so training resumes exactly."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,14 +15,15 @@ from torch import Tensor
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.image import decode_tile
-from earthtone.train.augment import random_sound, random_view
+from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
 
+_log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, frames, mels), `twins` bool (N, N), `rows` int64 (N,)."""
+    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `twins` bool (N, N), `rows` int64 (N,)."""
 
     image: Tensor
     audio: Tensor
@@ -45,6 +47,7 @@ class TrainLoader:
         self._frames = table.frames()
         if (self._frames[rows] < table.signal.audio.window_frames).any():
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
+        self._warn_of_repeats(rows)
         masked = recipe.loss.twins == "mask"
         self._groups = [table.groups(name) for name in ("image_hash", "audio_hash")] if masked else []
         self.steps_per_epoch = len(rows) // size
@@ -81,19 +84,36 @@ class TrainLoader:
         tiles = map(decode_tile, self._table.images(rows.tolist()))
         side = signal.image.pixels
         views = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
-        frames = signal.audio.window_frames
-        room = self._frames[rows] - frames  # recordings are at least one window long
-        starts = [int(draw.integers(free + 1)) for draw, free in zip(draws, room, strict=True)]
-        sound = self._table.sound(rows.tolist(), starts, [frames] * len(rows))
-        heard = [
-            random_sound(window, signal.audio, recipe.augment, draw) for window, draw in zip(sound, draws, strict=True)
-        ]
         return Batch(
             image=torch.from_numpy(np.stack(views)),
-            audio=torch.from_numpy(np.stack(heard)),
+            audio=torch.from_numpy(self._sound(rows, draws)),
             twins=self._twins(rows),
             rows=torch.from_numpy(rows),
         )
+
+    def _sound(self, rows: NDArray[np.int64], draws: list[np.random.Generator]) -> NDArray[np.uint8]:
+        """Return changed windows (N, W, frames, mels) from random places of the rows' recordings."""
+        audio, several = self._table.signal.audio, self._recipe.train.windows
+        frames = audio.window_frames
+        room = self._frames[rows] - frames  # recordings are at least one window long
+        starts = [
+            start for free, draw in zip(room, draws, strict=True) for start in random_starts(int(free), several, draw)
+        ]
+        sound = self._table.sound(np.repeat(rows, several).tolist(), starts, [frames] * len(starts))
+        each = (draw for draw in draws for _ in range(several))
+        heard = [
+            random_sound(window, audio, self._recipe.augment, draw) for window, draw in zip(sound, each, strict=True)
+        ]
+        return np.stack(heard).reshape(len(rows), several, frames, audio.mels)
+
+    def _warn_of_repeats(self, rows: NDArray[np.int64]) -> None:
+        """Say how many recordings are too short for as many different windows as the recipe asks for."""
+        audio, several = self._table.signal.audio, self._recipe.train.windows
+        if few := int((self._frames[rows] - audio.window_frames + 1 < several).sum()):
+            _log.warning(
+                "%s: %d of %d training recordings have fewer than %d different windows of %g s: windows are repeated",
+                self._table.path, few, len(rows), several, audio.window_seconds,
+            )  # fmt: skip
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self._recipe.train.seed, epoch]).permutation(self._rows)

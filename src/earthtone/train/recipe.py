@@ -57,6 +57,9 @@ class TrainConfig:
     """Passes over the training pairs."""
     batch_size: int = 128
     """Pairs in a step; all others of the step are negatives."""
+    windows: int = 1
+    """Windows of a recording in a step, at random places spread over it; memory and time of the audio encoder grow
+    with them."""
     learning_rate: float = 1e-3
     """At the top of the schedule."""
     weight_decay: float = 0.05

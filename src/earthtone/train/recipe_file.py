@@ -10,6 +10,7 @@ import jsonargparse
 import yaml
 
 from earthtone.errors import ConfigError
+from earthtone.models.config import REDUCERS
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
 from earthtone.wording import did_you_mean
@@ -17,6 +18,7 @@ from earthtone.wording import did_you_mean
 _CHOICES = {
     "loss.twins": ("mask", "ignore"),
     "model.projection": ("linear", "mlp"),
+    "model.windows": REDUCERS,
     "train.optimizer": ("adamw", "adam"),
     "train.schedule": ("cosine", "constant"),
     "train.precision": ("auto", "32", "bf16"),
@@ -24,9 +26,9 @@ _CHOICES = {
     "train.keep": ("best", "last"),
 }
 _AT_LEAST = {
-    "model.dimensions": 1, "train.epochs": 1,
-    "train.batch_size": 2, "train.threads": 1, "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0,
-    "train.validation_rows": 1, "train.checkpoint_seconds": 0, "augment.gain_db": 0, "train.learning_rate": 1e-12,
+    "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.threads": 1,
+    "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
+    "train.checkpoint_seconds": 0, "train.learning_rate": 1e-12, "augment.gain_db": 0,
 }  # fmt: skip
 _SHARES = (
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
@@ -112,6 +114,11 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     if train.optimizer == "adam" and train.weight_decay:
         raise ConfigError(
             f"{source}: train.weight_decay {train.weight_decay} would enter adam's moments; choose adamw or set it to 0"
+        )
+    if recipe.model.windows == "attention" and train.windows < 2:
+        raise ConfigError(
+            f"{source}: model.windows attention learns nothing from one window a step; "
+            "set train.windows to 2 or more, or model.windows to mean"
         )
     try:
         check_signal_config(recipe.signal)
