@@ -347,6 +347,35 @@ def test_the_centre_moves_the_crop_within_its_room(centre: tuple[float, float], 
     np.testing.assert_array_equal(found, NOISE[top : top + 32, left : left + 32])
 
 
+@pytest.mark.parametrize(("ratio", "height", "width"), [(4.0, 16, 64), (0.25, 64, 16)])
+def test_a_crop_of_another_ratio(ratio: float, height: int, width: int) -> None:
+    found = warped(NOISE, 64, area=0.25, centre=(0.5, 0.5), degrees=0.0, mirrored=False, ratio=ratio)
+    top, left = (64 - height) // 2, (64 - width) // 2
+    part = NOISE[top : top + height, left : left + width]
+    by_pillow = Image.fromarray(part).resize((64, 64), Image.Resampling.BILINEAR)
+    inner = np.s_[4:-4, 4:-4]  # Pillow ends at the crop's edge, a warp looks beyond it
+    np.testing.assert_allclose(found[inner].astype(int), np.asarray(by_pillow)[inner], atol=6)
+
+
+STRAIGHT = np.arange(64.0)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 37.0, 90.0])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_straight_lines_bend_nothing(degrees: float, mirrored: bool) -> None:
+    options = {"area": 0.6, "centre": (0.3, 0.9), "degrees": degrees, "mirrored": mirrored, "ratio": 1.2}
+    bent = warped(NOISE, 64, **options, bends=(STRAIGHT, STRAIGHT))  # type: ignore[arg-type]
+    straight = warped(NOISE, 64, **options)  # type: ignore[arg-type]
+    difference = np.abs(bent.astype(int) - straight)  # both round places to 1/32 pixel, each in its own way
+    assert difference.mean() < 2 and difference.max() < 30
+
+
+def test_columns_and_rows_look_where_the_bends_say() -> None:
+    columns, rows = STRAIGHT[::-1].copy(), np.minimum(STRAIGHT, 20)
+    found = warped(NOISE, 64, area=1.0, centre=(0.5, 0.5), degrees=0.0, mirrored=False, bends=(columns, rows))
+    np.testing.assert_array_equal(found, NOISE[np.minimum(np.arange(64), 20)][:, ::-1])
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     area=st.floats(0.05, 1.0),
@@ -354,10 +383,15 @@ def test_the_centre_moves_the_crop_within_its_room(centre: tuple[float, float], 
     y=st.floats(0, 1),
     degrees=st.floats(-180, 180),
     mirrored=st.booleans(),
+    ratio=st.floats(0.5, 2.0),
+    bent=st.booleans(),
 )
-def test_any_view_is_a_view_of_the_tile(area: float, x: float, y: float, degrees: float, mirrored: bool) -> None:
+def test_any_view_is_a_view_of_the_tile(
+    area: float, x: float, y: float, degrees: float, mirrored: bool, ratio: float, bent: bool
+) -> None:
     tile = np.full((40, 40, 3), 90, np.uint8)
-    found = warped(tile, 24, area=area, centre=(x, y), degrees=degrees, mirrored=mirrored)
+    bends = (np.linspace(0, 23, 24) ** 1.1, np.linspace(0, 23, 24)) if bent else None
+    found = warped(tile, 24, area=area, centre=(x, y), degrees=degrees, mirrored=mirrored, ratio=ratio, bends=bends)
     assert found.shape == (24, 24, 3) and (found == 90).all()  # beyond the edge its mirror image, never black
 
 

@@ -1,9 +1,13 @@
 """Random views: bounded, reproducible, and nothing when everything is switched off."""
 
+import colorsys
+from dataclasses import replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +18,10 @@ from earthtone.train.recipe import AugmentConfig
 NOTHING = AugmentConfig(
     crop_area=(1.0, 1.0), rotation_degrees=0, mirror=False, brightness=0, contrast=0, saturation=0, colour_cast=0,
     gain_db=0, roll=False, time_mask=0, mel_mask=0,
+)  # fmt: skip
+PAPER = AugmentConfig(
+    crop_area=(0.5, 1.0), crop_ratio=(0.75, 4 / 3), rotation_degrees=180, mirror=False, grid_distortion=0.3,
+    blur_sigma=1.0, hue_degrees=20,
 )  # fmt: skip
 TILE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 WINDOW = np.random.default_rng(1).integers(0, 256, (40, 16), np.uint8)
@@ -29,10 +37,108 @@ def test_nothing_switched_on_changes_nothing() -> None:
 
 
 def test_same_draw_same_view() -> None:
-    config = AugmentConfig(roll=True)
-    for make in (lambda d: random_view(TILE, 32, config, d), lambda d: random_sound(WINDOW, AudioConfig(), config, d)):
+    for make in (
+        lambda d: random_view(TILE, 32, AugmentConfig(), d),
+        lambda d: random_view(TILE, 32, PAPER, d),
+        lambda d: random_sound(WINDOW, AudioConfig(), AugmentConfig(roll=True), d),
+    ):
         assert np.array_equal(make(draw(3)), make(draw(3)))
         assert not np.array_equal(make(draw(3)), make(draw(4)))
+
+
+@pytest.mark.parametrize(
+    "tiny", [{"grid_distortion": 1e-9}, {"blur_sigma": 1e-9}, {"hue_degrees": 1e-9}, {"crop_ratio": (1.0, 1.0)}]
+)
+def test_next_to_nothing_changes_next_to_nothing(tiny: dict) -> None:
+    found = random_view(TILE, 48, replace(NOTHING, **tiny), draw())
+    assert np.abs(found.astype(int) - TILE).max() <= 1
+
+
+def test_without_strength_the_view_is_the_crop() -> None:
+    config = replace(NOTHING, crop_area=(0.25, 0.25))
+    for seed in range(5):
+        d = draw(seed)
+        d.uniform()  # the area
+        x, y = d.uniform(), d.uniform()
+        left, top = 24 * x, 24 * y
+        expected = cv2.getRectSubPix(TILE, (24, 24), (left + 11.5, top + 11.5))
+        found = random_view(TILE, 24, config, draw(seed))
+        assert np.abs(found.astype(int) - expected).max() <= 8  # places are rounded to 1/32 pixel
+
+
+def test_unused_options_draw_nothing() -> None:
+    """So views of recipes without them are what they were."""
+    plain, d = AugmentConfig(), draw(1)
+    random_view(TILE, 32, plain, d)
+    expected = draw(1)
+    expected.uniform(size=3), expected.uniform(), expected.random(), expected.uniform(size=6)
+    assert d.random() == expected.random()
+
+
+def test_blur_is_a_gaussian_of_a_width_up_to_sigma() -> None:
+    config = replace(NOTHING, blur_sigma=2.0)
+    widths = []
+    for seed in range(200):
+        found = random_view(TILE, 48, config, draw(seed)).astype(float)
+        d = draw(seed)
+        d.uniform(size=4)  # area, centre, rotation
+        sigma = d.uniform(0, 2.0)
+        widths.append(sigma)
+        if seed < 20 and sigma > 0.2:
+            expected = scipy.ndimage.gaussian_filter(TILE.astype(float), (sigma, sigma, 0), mode="mirror", truncate=3)
+            assert np.abs(found - expected).max() < 12 and np.abs(found - expected).mean() < 2
+    assert min(widths) < 0.1 and max(widths) > 1.9
+
+
+def test_crops_have_the_area_and_the_ratio_asked_for() -> None:
+    """Read off a tile whose colours are the places: the warp of a ramp has the crop's extent as its slope."""
+    y, x = np.mgrid[0:200, 0:200]
+    ramp = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
+    config = replace(NOTHING, crop_area=(0.4, 0.9), crop_ratio=(0.5, 2.0))
+    areas, ratios = [], []
+    for seed in range(300):
+        view = random_view(ramp, 50, config, draw(seed)).astype(float)
+        width, height = (view[:, 44, 0] - view[:, 5, 0]).mean(), (view[44, :, 1] - view[5, :, 1]).mean()
+        areas.append(width * height / (39 * 4) ** 2)
+        ratios.append(width / height)
+    assert 0.37 < min(areas) < 0.45 and 0.85 < max(areas) < 0.93
+    assert abs(np.mean(areas) - 0.65) < 0.03
+    assert 0.47 < min(ratios) < 0.7 and 1.4 < max(ratios) < 2.1
+    assert abs(np.log(ratios).mean()) < 0.06
+
+
+def test_distortion_keeps_the_edges_and_the_order_and_moves_the_middle() -> None:
+    x = np.tile(np.arange(250, dtype=np.uint8), (250, 1))
+    ramp = np.stack([x, x.T, x], axis=-1)
+    shifts = []
+    for seed in range(100):
+        view = random_view(ramp, 250, replace(NOTHING, grid_distortion=0.5), draw(seed)).astype(int)
+        across, down = view[100, :, 0], view[:, 100, 1]
+        for line in (across, down):
+            assert line[0] <= 1 and line[-1] >= 248 and (np.diff(line) >= 0).all()
+            shifts += [line[50] - 50, line[100] - 100, line[150] - 150]
+        assert np.ptp(view[:, 77, 0]) <= 1  # columns stay straight
+    assert abs(np.mean(shifts)) < 3 and min(shifts) < -15 and max(shifts) > 15
+
+
+def test_hues_turn_on_the_colour_circle() -> None:
+    config = replace(NOTHING, hue_degrees=60)
+    found = []
+    for seed in range(200):
+        matrix = colour_matrix(config, draw(seed))
+        assert np.allclose(matrix @ [90, 90, 90, 1], 90)  # greys stay
+        y, i, q = colorsys.rgb_to_yiq(*(matrix @ [200, 80, 40, 1]) / 255)
+        y_before, i_before, q_before = colorsys.rgb_to_yiq(200 / 255, 80 / 255, 40 / 255)
+        assert y == pytest.approx(y_before, abs=0.01)
+        assert np.hypot(i, q) == pytest.approx(np.hypot(i_before, q_before), rel=0.05)
+        found.append(np.degrees(np.arctan2(q, i) - np.arctan2(q_before, i_before)))
+    assert -63 < min(found) < -55 and 55 < max(found) < 63
+
+
+def test_views_of_the_paper_are_bytes_of_the_right_shape() -> None:
+    for seed in range(20):
+        view = random_view(TILE, 40, PAPER, draw(seed))
+        assert view.shape == (40, 40, 3) and view.dtype == np.uint8 and view.std() > 5
 
 
 @pytest.mark.parametrize("seed", range(5))

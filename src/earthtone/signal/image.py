@@ -19,6 +19,7 @@ from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
 
 Pixels = NDArray[np.uint8]
+Positions = NDArray[np.float64]
 
 _MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
 _FILTERS = threading.Lock()
@@ -94,30 +95,44 @@ def decode_tile(data: bytes) -> Pixels:
 
 
 def warped(
-    tile: Pixels, side: int, *, area: float, centre: tuple[float, float], degrees: float, mirrored: bool
+    tile: Pixels,
+    side: int,
+    *,
+    area: float,
+    centre: tuple[float, float],
+    degrees: float,
+    mirrored: bool,
+    ratio: float = 1.0,
+    bends: tuple[Positions, Positions] | None = None,
 ) -> Pixels:
-    """Return a random view (side, side, 3) by one warp: crop, rotation, flip and resize at once.
+    """Return a random view (side, side, 3) by one warp: crop, rotation, flip, resize and distortion at once.
 
-    `area` is the share of the tile inside the crop; `centre` in 0-1 moves the crop within the room that is left;
-    outside the tile its mirror image is seen.
+    `area` is the share of the tile inside the crop, `ratio` its width over its height; `centre` in 0-1 moves the crop
+    within the room that is left; outside the tile its mirror image is seen. `bends` says for each column and each row
+    (side,) of the view at which column and row of the straight view it looks.
     """
     size = tile.shape[0]
-    crop = size * area**0.5
-    middle_x = crop / 2 + centre[0] * (size - crop)
-    middle_y = crop / 2 + centre[1] * (size - crop)
-    scale = crop / side  # tile pixels a view pixel
-    cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    width, height = size * (area * ratio) ** 0.5, size * (area / ratio) ** 0.5
+    middle_x = width / 2 + centre[0] * (size - width)
+    middle_y = height / 2 + centre[1] * (size - height)
+    scale_x, scale_y = width / side, height / side  # tile pixels a view pixel
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     flip = -1.0 if mirrored else 1.0
     half = (side - 1) / 2
     # view (u, v) -> tile (x, y): turn and scale about the middles of both
     matrix = np.array(
         [
-            [flip * cos, -sin, middle_x - 0.5 - half * (flip * cos - sin)],
-            [flip * sin, cos, middle_y - 0.5 - half * (flip * sin + cos)],
+            [flip * scale_x * cos, -scale_x * sin, middle_x - 0.5 - half * scale_x * (flip * cos - sin)],
+            [flip * scale_y * sin, scale_y * cos, middle_y - 0.5 - half * scale_y * (flip * sin + cos)],
         ]
     )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    view = cv2.warpAffine(tile, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    if bends is None:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        view = cv2.warpAffine(tile, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    else:
+        columns, rows = bends[0][None, :], bends[1][:, None]
+        x, y = ((line[0] * columns + line[1] * rows + line[2]).astype(np.float32) for line in matrix)
+        view = cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(view, np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Random views of a pair in uint8: one warp and one colour matrix for the tile, gain and masks for the sound."""
+"""Random views of a pair in uint8: warp, blur and colour matrix for the tile; places, gain and masks for the sound."""
 
 from itertools import pairwise
 
@@ -7,37 +7,80 @@ import numpy as np
 from numpy.random import Generator
 
 from earthtone.signal.config import AudioConfig
-from earthtone.signal.image import Pixels, warped
+from earthtone.signal.image import Pixels, Positions, warped
 from earthtone.signal.mel import Spectrogram
 from earthtone.train.recipe import AugmentConfig
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+# NTSC's YIQ: brightness, and two axes of colour in which turning changes the hue alone
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB = np.linalg.inv(_YIQ)
+_CELLS = 5  # columns and rows of the grid that is distorted
+_FAINTEST_BLUR = 0.2  # sigma in pixels; below it 8 bits hardly change
 
 
 def random_view(tile: Pixels, side: int, config: AugmentConfig, draw: Generator) -> Pixels:
-    """Return a random view (side, side, 3) of a stored tile."""
+    """Return a random view (side, side, 3) of a stored tile.
+
+    What the recipe leaves at zero draws nothing: an option that is not used does not change the others' draws.
+    """
+    area = draw.uniform(*config.crop_area)
     view = warped(
         tile,
         side,
-        area=draw.uniform(*config.crop_area),
+        area=area,
         centre=(draw.uniform(), draw.uniform()),
         degrees=draw.uniform(-config.rotation_degrees, config.rotation_degrees),
         mirrored=config.mirror and draw.random() < 0.5,
+        ratio=_ratio(area, config, draw),
+        bends=_bends(side, config, draw),
     )
+    if config.blur_sigma and (sigma := draw.uniform(0, config.blur_sigma)) > _FAINTEST_BLUR:
+        view = np.asarray(cv2.GaussianBlur(view, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.uint8)
     return np.asarray(cv2.transform(view, colour_matrix(config, draw)), np.uint8)
 
 
+def _ratio(area: float, config: AugmentConfig, draw: Generator) -> float:
+    """Return the crop's width over its height: no longer and no wider than the tile, with the area kept."""
+    low, high = config.crop_ratio
+    if low == high == 1:
+        return 1.0
+    return float(np.clip(np.exp(draw.uniform(np.log(low), np.log(high))), area, 1 / area))
+
+
+def _bends(side: int, config: AugmentConfig, draw: Generator) -> tuple[Positions, Positions] | None:
+    """Return where a view's columns and rows look when the cells of a grid get random sizes; its edges stay."""
+    if not config.grid_distortion:
+        return None
+    columns, rows = 1 + draw.uniform(-config.grid_distortion, config.grid_distortion, (2, _CELLS))
+    return _bent(side, columns), _bent(side, rows)
+
+
+def _bent(side: int, sizes: Positions) -> Positions:
+    ends = np.append(0.0, sizes.cumsum())
+    middles = np.arange(side) + 0.5
+    bent = np.interp(middles, np.linspace(0, side, len(ends)), ends * (side / ends[-1])) - 0.5
+    return np.asarray(bent, np.float64)
+
+
 def colour_matrix(config: AugmentConfig, draw: Generator) -> np.ndarray:
-    """Return the 3 x 4 matrix of a random brightness, contrast, saturation and colour cast, applied to RGB in 0-255."""
+    """Return the 3 x 4 matrix of a random brightness, contrast, saturation, cast and hue, applied to RGB in 0-255."""
     brightness = 1 + draw.uniform(-config.brightness, config.brightness)
     contrast = 1 + draw.uniform(-config.contrast, config.contrast)
     saturation = 1 + draw.uniform(-config.saturation, config.saturation)
     cast = 1 + draw.uniform(-config.colour_cast, config.colour_cast, 3)
-    mix = saturation * np.eye(3) + (1 - saturation) * np.tile(_LUMA, (3, 1))
+    mix = saturation * np.eye(3) + (1 - saturation) * np.tile(_YIQ[0], (3, 1))
+    if config.hue_degrees:
+        mix = mix @ _hue_turn(draw.uniform(-config.hue_degrees, config.hue_degrees))
     matrix = np.empty((3, 4))
     matrix[:, :3] = brightness * contrast * cast[:, None] * mix
     matrix[:, 3] = 127.5 * (1 - contrast)  # contrast turns about middle grey
     return matrix
+
+
+def _hue_turn(degrees: float) -> np.ndarray:
+    """Return the 3 x 3 matrix on RGB that turns hues and leaves greys and brightness alone."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.asarray(_RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ)
 
 
 def random_starts(room: int, count: int, draw: Generator) -> list[int]:

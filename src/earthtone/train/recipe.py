@@ -27,16 +27,24 @@ class AugmentConfig:
 
     crop_area: tuple[float, float] = (0.5, 1.0)
     """Share of the tile inside the random crop."""
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
+    """Width over height of the random crop, drawn evenly in its logarithm; 0.75 to 1.33 is usual in the field."""
     rotation_degrees: float = 180.0
     """Rotation by any angle up to this, both ways; overhead images have no up."""
     mirror: bool = True
     """Mirror half of the tiles."""
+    grid_distortion: float = 0.0
+    """Largest relative change of a column's width and a row's height in a grid of 5 x 5 cells over the view."""
+    blur_sigma: float = 0.0
+    """Widest Gaussian blur, in pixels of the view; each view draws its own, from none up."""
     brightness: float = 0.2
     """Largest relative change of brightness."""
     contrast: float = 0.2
     """Largest relative change of contrast."""
     saturation: float = 0.2
     """Largest relative change of saturation."""
+    hue_degrees: float = 0.0
+    """Largest turn of all hues around the colour circle, both ways."""
     colour_cast: float = 0.05
     """Largest relative change of one colour channel."""
     gain_db: float = 6.0

@@ -1,6 +1,7 @@
 """Recipes by name, from YAML files, with overrides; every mistake is named."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -29,10 +30,11 @@ _AT_LEAST = {
     "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.threads": 1,
     "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
     "train.checkpoint_seconds": 0, "train.learning_rate": 1e-12, "augment.gain_db": 0,
+    "augment.blur_sigma": 0, "augment.hue_degrees": 0,
 }  # fmt: skip
 _SHARES = (
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
-    "augment.mel_mask", "train.warmup_share", "model.drop_path",
+    "augment.mel_mask", "augment.grid_distortion", "train.warmup_share", "model.drop_path",
 )  # fmt: skip
 
 
@@ -124,6 +126,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         check_signal_config(recipe.signal)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
+    low, high = recipe.augment.crop_ratio
+    if not 0 < low <= high < math.inf:
+        raise ConfigError(f"{source}: augment.crop_ratio is {recipe.augment.crop_ratio}; 0 < low <= high expected")
     low, high = recipe.augment.crop_area
     if not 0 < low <= high <= 1:
         raise ConfigError(f"{source}: augment.crop_area is {recipe.augment.crop_area}; 0 < low <= high <= 1 expected")
