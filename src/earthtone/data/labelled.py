@@ -58,6 +58,8 @@ class Palette:
     """Values or colours that are left out of training and of every figure."""
     shown: tuple[tuple[int, int, int], ...] = ()
     """The RGB in which class k is drawn."""
+    binarised: bool = False
+    """Whether a mask's channels are set to 0 below 128 and to 255 from there, before its colours are looked up."""
 
 
 @dataclass(frozen=True)

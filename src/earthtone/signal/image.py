@@ -21,7 +21,7 @@ from earthtone.signal.config import ImageConfig
 Pixels = NDArray[np.uint8]
 Positions = NDArray[np.float64]
 
-_MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
+MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
 _FILTERS = threading.Lock()
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -33,10 +33,10 @@ def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, 
     from its 2nd to its 98th percentile. `bands` chooses 1-based bands of a GeoTIFF. `min_side` allows a JPEG to be
     decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
     """
-    data, name = _bytes_of(source)
+    data, name = bytes_of(source)
     if data.startswith(TIFF_MAGIC):
         return _read_tiff(data, name, bands)
-    with _opened(data, name) as image:
+    with opened_picture(data, name) as image:
         if min_side is not None:
             image.draft("RGB", (min_side, min_side))
         return _pillow_pixels(image)
@@ -44,8 +44,8 @@ def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, 
 
 def read_grey(source: Path | bytes) -> Pixels:
     """Return the values (height, width) of an 8-bit picture, such as a ready spectrogram. Raises SignalError."""
-    data, name = _bytes_of(source)
-    with _opened(data, name) as image:
+    data, name = bytes_of(source)
+    with opened_picture(data, name) as image:
         if image.mode.startswith(("I", "F")):
             raise SignalError(f"{name}: picture of mode {image.mode}; 8 bits a pixel expected")
         return np.asarray(image.convert("L"), np.uint8)
@@ -136,7 +136,7 @@ def warped(
     return np.asarray(view, np.uint8)
 
 
-def _bytes_of(source: Path | bytes) -> tuple[bytes, str]:
+def bytes_of(source: Path | bytes) -> tuple[bytes, str]:
     """Return a file's content and its name for messages."""
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
@@ -156,7 +156,7 @@ def image_formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+def opened_picture(data: bytes, name: str) -> Iterator[Image.Image]:
     """Yield a picture that Pillow opens; whatever goes wrong with it is a SignalError."""
     try:
         with warnings_as("error", Image.DecompressionBombWarning):
@@ -199,7 +199,7 @@ def _read_tiff(data: bytes, name: str, bands: tuple[int, int, int] | None) -> Pi
             with warnings_as("ignore", NotGeoreferencedWarning):
                 file = memory.open(driver="GTiff")
             with file:
-                if file.width * file.height > _MAX_PIXELS:
+                if file.width * file.height > MAX_PIXELS:
                     raise SignalError(f"{name}: {file.width} x {file.height} pixels; cut it into tiles first")
                 chosen = _chosen_bands(file.count, name, bands)
                 values = np.moveaxis(file.read(chosen), 0, -1)
