@@ -69,12 +69,12 @@ def bootstrap_intervals(
     number = np.arange(count) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     block = max(1, min(resamples, max_bytes // (24 * count)))
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
-    for weights in _weights(number, resamples, block, seed):
+    for weights in resample_weights(number, resamples, block, seed):
         for name, figure in figures.items():
             parts[name].append(
                 _weighted_medians(figure, weights) if figure.median else _weighted_means(figure, weights)
             )
-    return {name: _interval(np.concatenate(found)) for name, found in parts.items()}
+    return {name: interval(np.concatenate(found)) for name, found in parts.items()}
 
 
 def estimates(
@@ -93,8 +93,8 @@ def estimates(
     }
 
 
-def _weights(number: NDArray[np.intp], resamples: int, block: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each query is drawn: (resamples, N) in blocks of rows."""
+def resample_weights(number: NDArray[np.intp], resamples: int, block: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each query is drawn, (resamples, N) in blocks of rows; `number` is the cluster of each query."""
     rng = np.random.default_rng(seed)
     count = int(number.max()) + 1
     for start in range(0, resamples, block):
@@ -126,7 +126,8 @@ def _weighted_medians(figure: PerQuery, weights: NDArray[np.float64]) -> NDArray
     return medians
 
 
-def _interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
+def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of a figure's resampled values; NaN without any known value."""
     known = resampled[~np.isnan(resampled)]
     if not len(known):
         return float("nan"), float("nan")

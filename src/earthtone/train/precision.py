@@ -1,6 +1,8 @@
 """Which numbers to compute with on which device."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -38,3 +40,8 @@ def choose_precision(name: str, device: str) -> str:
     if device == "cpu":
         return "bf16-mixed" if cpu_has_bfloat16() else "32-true"
     return "bf16-mixed" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def autocast(precision: str, device: str) -> AbstractContextManager[Any]:
+    """Return the context of a forward pass outside Lightning, for what `choose_precision` returned."""
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16-mixed" else nullcontext()

@@ -1,0 +1,77 @@
+"""Features on disk: named by the model and the data that they came from, whole or absent."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.atomic import atomic_path, write_text_atomic
+from earthtone.data.labelled import LabelledItem
+from earthtone.errors import DataError
+
+Chunk = NDArray[np.float32]
+
+
+def data_fingerprint(items: Sequence[LabelledItem]) -> str:
+    """Return a hash of which images these are: ids, file sizes and times of change, in order; not where they lie.
+
+    A folder that is moved whole keeps its fingerprint; a changed, replaced or renamed file does not.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for item in items:
+        try:
+            stat = item.image.stat() if item.image is not None else None
+        except OSError:
+            stat = None  # a missing file is told when it is read
+        size, changed = (stat.st_size, stat.st_mtime_ns) if stat is not None else (-1, -1)
+        digest.update(f"{item.id}\0{size}\0{changed}\n".encode())
+    return digest.hexdigest()
+
+
+class FeatureCache:
+    """Arrays of features in a folder, each with what was said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """Return where the array of a key lies, whether it is there or not."""
+        text = json.dumps(key, sort_keys=True)
+        return self.folder / f"features-{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.npy"
+
+    def read(self, key: Mapping[str, Any]) -> tuple[Chunk, dict[str, Any]] | None:
+        """Return the array (N, F), mapped from disk, and its notes; None where there is none, or a damaged one."""
+        path = self.path(key)
+        try:
+            notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        fits = isinstance(notes, dict) and notes.get("key") == dict(key) and notes.get("shape") == list(values.shape)
+        return (values, notes["notes"]) if fits and values.dtype == np.float32 else None
+
+    def write(
+        self, key: Mapping[str, Any], chunks: Iterator[Chunk], shape: tuple[int, int], notes: dict[str, Any]
+    ) -> None:
+        """Write an array of a known shape chunk by chunk; `notes` may be filled while the chunks are made.
+
+        Nothing is held but one chunk. Raises DataError when the folder cannot be written.
+        """
+        path = self.path(key)
+        if path.parent.exists() and not path.parent.is_dir():
+            raise DataError(f"{path.parent} is a file; a folder for features was expected: --cache FOLDER")
+        with atomic_path(path) as temporary:
+            with temporary.open("wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for chunk in chunks:
+                    file.write(np.ascontiguousarray(chunk, "<f4").data)
+                file.flush()
+                os.fsync(file.fileno())
+            told = {"key": dict(key), "shape": list(shape), "notes": notes}
+            write_text_atomic(path.with_suffix(".json"), json.dumps(told, ensure_ascii=False) + "\n")

@@ -1,0 +1,89 @@
+"""Images of labelled items to batches of pixels: decoded in threads ahead, broken ones counted by name."""
+
+import os
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.labelled import LabelledItem
+from earthtone.data.ordered import ordered_map
+from earthtone.errors import DataError, SignalError
+from earthtone.signal.config import ImageConfig
+from earthtone.signal.image import Pixels, read_image, resized, stored_tile
+
+Bands = tuple[int, int, int]
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Consecutive items, of which those that can be read are in `pixels`."""
+
+    start: int
+    """Position of the first item."""
+    count: int
+    """How many items, broken ones too."""
+    good: NDArray[np.int64]
+    """Positions, from `start`, of those that can be read."""
+    pixels: Pixels
+    """(batch, side, side, 3): first the good ones, then zeros up to the size that all batches have."""
+
+
+def picture_batches(
+    items: Sequence[LabelledItem], side: int, batch: int, broken: MutableMapping[str, str], bands: Bands | None = None
+) -> Iterator[PictureBatch]:
+    """Yield the centre squares of the items' images in batches; `broken` gets, by id, why one cannot be read.
+
+    All batches have one size, the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
+    """
+    waiting: list[Pixels] = []
+    good: list[int] = []
+    start = 0
+    pictures = ordered_map(lambda item: read_picture(item, side, bands), items, decoding_threads())
+    for position, (item, picture) in enumerate(zip(items, pictures, strict=True)):
+        if isinstance(picture, str):
+            broken[item.id] = picture
+        else:
+            good.append(position - start)
+            waiting.append(resized(picture, side))
+        if position + 1 - start == batch or position + 1 == len(items):
+            pixels = np.zeros((batch, side, side, 3), np.uint8)
+            for row, square in enumerate(waiting):
+                pixels[row] = square
+            yield PictureBatch(start, position + 1 - start, np.array(good, np.int64), pixels)
+            waiting, good, start = [], [], position + 1
+
+
+def read_picture(item: LabelledItem, side: int, bands: Bands | None = None) -> Pixels | str:
+    """Return the centre square of an item's image, at most `side` pixels a side, or why it cannot be read."""
+    if item.image is None:
+        return "it has no image"
+    try:
+        return read_square(item.image, side, bands)
+    except SignalError as error:
+        return str(error)
+
+
+def read_square(path: Path, side: int, bands: Bands | None = None) -> Pixels:
+    """Return the centre square of an image, at most `side` pixels a side. Raises SignalError."""
+    config = ImageConfig(pixels=side, stored_pixels=side, bands=bands)
+    return stored_tile(read_image(path, bands, min_side=side), config)
+
+
+def decoding_threads() -> int:
+    """Return how many threads decode images."""
+    return max(2, min(8, os.cpu_count() or 2))
+
+
+def tell_of_broken(broken: MutableMapping[str, str] | dict[str, str], count: int) -> str | None:
+    """Return a line on images that were left out, None where all could be read. Raises DataError where none could."""
+    if not broken:
+        return None
+    first_id, reason = next(iter(broken.items()))
+    if len(broken) == count:
+        raise DataError(f"none of {count} images can be read; the first, {first_id!r}: {reason}")
+    names = ", ".join(list(broken)[:_NAMED]) + (" ..." if len(broken) > _NAMED else "")
+    return f"{len(broken)} of {count} images cannot be read and were left out: {names} (the first: {reason})"
