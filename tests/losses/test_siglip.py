@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from earthtone.losses import SigLIP
+from earthtone.losses.siglip import SigLIP
 
 
 def by_loop(image: np.ndarray, audio: np.ndarray, temperature: float, bias: float, twins: np.ndarray) -> float:

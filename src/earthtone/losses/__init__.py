@@ -1,41 +1,83 @@
 """Losses by name; each takes (N, D) image and audio embeddings and leaves twins out of the negatives."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from earthtone.errors import ConfigError
+from earthtone.losses.barlow_twins import BarlowTwins
 from earthtone.losses.base import Loss
-from earthtone.losses.infonce import SymmetricInfoNCE
+from earthtone.losses.infonce import InfoNCE
+from earthtone.losses.infonce_memory import InfoNCEMemory
+from earthtone.losses.place_distillation import PlaceDistillation
 from earthtone.losses.siglip import SigLIP
+from earthtone.losses.simclr import SimCLR
 from earthtone.losses.triplet import BatchTriplet
+from earthtone.losses.triplet_margin import TripletMargin
 from earthtone.wording import did_you_mean
 
-__all__ = ["LOSSES", "BatchTriplet", "Loss", "SigLIP", "SymmetricInfoNCE", "make_loss"]
+__all__ = ["LOSSES", "PUBLISHED", "Loss", "loss_class", "loss_options", "make_loss"]
 
-LOSSES: dict[str, Callable[..., Loss]] = {
-    "batch_triplet": BatchTriplet,
-    "infonce": SymmetricInfoNCE,
+LOSSES: dict[str, type[Loss]] = {
+    "infonce": InfoNCE,
     "siglip": SigLIP,
+    "batch_triplet": BatchTriplet,
+    "triplet_margin": TripletMargin,
+    "infonce_memory": InfoNCEMemory,
+    "place_distillation": PlaceDistillation,
+    "simclr": SimCLR,
+    "barlow_twins": BarlowTwins,
+}
+
+#: The names of the SoundingEarth release (arXiv 2108.00688): which loss they are, and with which options.
+PUBLISHED: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "TripletLoss": ("batch_triplet", {}),
+    "NaiveTriplet": ("triplet_margin", {}),
+    "ContrastiveLoss": (
+        "infonce",
+        {"temperature": 0.2, "learnable_temperature": False, "directions": "image_to_audio"},
+    ),
+    "SymmetricCL": ("infonce", {"temperature": 0.2, "learnable_temperature": False, "directions": "sum"}),
+    "SymmetricCLWithMemory": ("infonce_memory", {}),
+    "SymmetricCLWithMemoryAndDistillation": ("place_distillation", {}),
+    "SimCLRLoss": ("simclr", {"directions": "audio_to_image"}),
+    "SymmetricSimCLR": ("simclr", {}),
+    "BarlowTwins": ("barlow_twins", {}),
 }
 
 
 def make_loss(name: str, **options: Any) -> Loss:
-    """The loss called `name` with its options; raises ConfigError when the name or an option is unknown.
+    """The loss called `name`, or by its name in the release, with its options; given ones go before the release's.
+
+    Raises ConfigError when the name or an option is unknown.
 
     >>> make_loss("infonce", temperature=0.1).temperature  # doctest: +ELLIPSIS
     0.1...
+    >>> make_loss("SymmetricCL").temperature  # doctest: +ELLIPSIS
+    0.2...
     """
-    if name not in LOSSES:
-        raise ConfigError(_unknown("loss", name, LOSSES))
-    known = inspect.signature(LOSSES[name]).parameters
+    kind, own = loss_class(name), PUBLISHED.get(name, ("", {}))[1]
+    known = loss_options(name)
     for option in options:
         if option not in known:
             raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
     try:
-        return LOSSES[name](**options)
+        return kind(**{**own, **options})
     except TypeError as error:
         raise ConfigError(f"options of the loss {name!r}: {error}; numbers expected") from error
+
+
+def loss_class(name: str) -> type[Loss]:
+    """The class behind a name. Raises ConfigError, listing the known ones."""
+    name = PUBLISHED[name][0] if name in PUBLISHED else name
+    if name not in LOSSES:
+        raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED]))
+    return LOSSES[name]
+
+
+def loss_options(name: str) -> tuple[str, ...]:
+    """The names of the options of a loss."""
+    return tuple(inspect.signature(loss_class(name)).parameters)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,8 @@
 """What every loss shares: checked inputs, full precision whatever surrounds it, and twins that are never negatives."""
 
+import math
 from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,25 +11,64 @@ from torch import Tensor, nn
 from earthtone.errors import ConfigError
 
 
+class RowFacts(NamedTuple):
+    """What is known of a batch's N rows beside their embeddings.
+
+    `excluded` bool (N, N), False on the diagonal, True where row j is no negative of row i; `groups` int64 (N, 2),
+    numbers of image and recording, equal for equal ones; `points` (N, 3), unit vectors of the places.
+    """
+
+    excluded: Tensor | None
+    groups: Tensor | None
+    points: Tensor | None
+
+
 class Loss(nn.Module, ABC):
     """A loss over a batch of N pairs: row i of both modalities is one pair, every other row is a negative."""
 
-    def forward(self, image: Tensor, audio: Tensor, twins: Tensor | None = None) -> Tensor:
+    needs_points: ClassVar[bool] = False
+    """Whether `points` must be given."""
+    has_queue: ClassVar[bool] = False
+    """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which tell twins among them."""
+    uses_twins: ClassVar[bool] = True
+    """Whether there are negatives that twins can be kept out of."""
+
+    def forward(
+        self,
+        image: Tensor,
+        audio: Tensor,
+        twins: Tensor | None = None,
+        points: Tensor | None = None,
+        groups: Tensor | None = None,
+    ) -> Tensor:
         """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
         `image` and `audio` are (N, D). `twins` is a symmetric bool (N, N), True at [i, j] when row j is a twin of
-        row i (same place, image or recording) and so must not be a negative; its diagonal is ignored. Raises
-        ConfigError when the shapes do not fit or `twins` is not bool.
+        row i (same place, image or recording) and so must not be a negative; its diagonal is ignored. `points`
+        (N, 3) are unit vectors of the places, for losses with `needs_points`. `groups` int64 (N, 2) are numbers of
+        image and recording, for losses with `has_queue`: a row of the queue that shares one with a row of the batch
+        is its twin; negative numbers are nobody's. Raises ConfigError when shapes or types do not fit, something
+        needed is missing, or twins are given to a loss without negatives.
         """
         _check_embeddings(image, audio)
+        if twins is not None and not self.uses_twins:
+            raise ConfigError(f"{type(self).__name__} has no negatives to keep twins out of; leave twins out")
+        if twins is not None and self.has_queue and groups is None:
+            raise ConfigError(f"{type(self).__name__} got twins but no groups to tell twins in its queue; give both")
+        if self.needs_points and points is None:
+            raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
-        excluded = None if twins is None else _off_diagonal(twins, image)
+        facts = RowFacts(
+            None if twins is None else _off_diagonal(twins, image),
+            None if groups is None else _checked("groups", groups, image, 2, floating=False).to(image.device),
+            None if points is None else _checked("points", points, image, 3, floating=True).to(image.device, dtype),
+        )
         with torch.autocast(device_type=image.device.type, enabled=False):
-            return self.compute(image.to(dtype), audio.to(dtype), excluded)
+            return self.compute(image.to(dtype), audio.to(dtype), facts)
 
     @abstractmethod
-    def compute(self, image: Tensor, audio: Tensor, excluded: Tensor | None) -> Tensor:
-        """The scalar loss of checked embeddings in full precision; `excluded` (N, N) is False on the diagonal."""
+    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+        """The scalar loss of checked embeddings in full precision."""
 
     @property
     def temperature(self) -> float | None:
@@ -35,12 +76,26 @@ class Loss(nn.Module, ABC):
         return None
 
 
-def cosine(image: Tensor, audio: Tensor) -> Tensor:
-    """The (N, N) cosine similarities of (N, D) embeddings; rows are images, columns are recordings.
+def unit(embeddings: Tensor) -> Tensor:
+    """The rows (N, D) at length 1; the floor keeps the gradient of an all-zero embedding moderate."""
+    return F.normalize(embeddings, dim=1, eps=1e-6)
 
-    The floor of the norm keeps the gradient of an all-zero embedding moderate.
-    """
-    return F.normalize(image, dim=1, eps=1e-6) @ F.normalize(audio, dim=1, eps=1e-6).T
+
+def cosine(image: Tensor, audio: Tensor) -> Tensor:
+    """The (N, N) cosine similarities of (N, D) embeddings; rows are images, columns are recordings."""
+    return unit(image) @ unit(audio).T
+
+
+def check_positive(loss: str, option: str, value: float, example: float) -> None:
+    """Raise ConfigError unless the option's value is a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{loss}: {option} is {value}; it must be a number above 0, such as {example}")
+
+
+def check_count(loss: str, option: str, value: int, example: int) -> None:
+    """Raise ConfigError unless the option's value is a whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{loss}: {option} is {value}; it must be a whole number of at least 1, such as {example}")
 
 
 def _check_embeddings(image: Tensor, audio: Tensor) -> None:
@@ -51,6 +106,17 @@ def _check_embeddings(image: Tensor, audio: Tensor) -> None:
         raise ConfigError(f"a loss got an empty batch: {found}; give it at least one pair")
     if not (image.is_floating_point() and audio.is_floating_point()):
         raise ConfigError(f"a loss got embeddings of {image.dtype} and {audio.dtype}; both must be floating point")
+
+
+def _checked(name: str, given: Tensor, image: Tensor, width: int, *, floating: bool) -> Tensor:
+    """`given`, when it is (N, width) of the right kind."""
+    kind = given.is_floating_point() if floating else given.dtype == torch.int64
+    if not kind or tuple(given.shape) != (image.shape[0], width):
+        raise ConfigError(
+            f"{name} are {given.dtype} of shape {tuple(given.shape)}; embeddings of shape {tuple(image.shape)} need "
+            f"{'floating point' if floating else 'torch.int64'} of shape {(image.shape[0], width)}"
+        )
+    return given.detach()
 
 
 def _off_diagonal(twins: Tensor, image: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from earthtone.atomic import write_text_atomic
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
-from earthtone.losses import make_loss
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint
 from earthtone.train.history import History, read_history
@@ -24,6 +23,7 @@ from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_loss import recipe_loss
 from earthtone.train.run_state import open_run, write_state
 from earthtone.train.task import PretrainTask
 from earthtone.wording import changes, flat
@@ -65,7 +65,7 @@ def fit(
     torch.manual_seed(recipe.train.seed)
     device = choose_device(recipe.train.device)
     model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
-    loss = make_loss(recipe.loss.name, **recipe.loss.options)
+    loss = recipe_loss(recipe)
     loader = TrainLoader(table, table.rows_of("train"), recipe)
     task = PretrainTask(model, loss, recipe.train, loader.steps)
     validation, keep_best = _validation(table, recipe, validate)

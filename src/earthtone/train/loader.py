@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from earthtone.data.points import unit_points
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
+from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
@@ -23,12 +25,18 @@ _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `twins` bool (N, N), `rows` int64 (N,)."""
+    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `twins` bool (N, N), `rows` int64 (N,).
+
+    `groups` int64 (N, 2): numbers of image and recording, equal for equal ones; given with `twins`. `points` float32
+    (N, 3): unit vectors of the places, given when the loss needs them.
+    """
 
     image: Tensor
     audio: Tensor
     twins: Tensor | None
     rows: Tensor
+    groups: Tensor | None = None
+    points: Tensor | None = None
 
 
 class TrainLoader:
@@ -50,6 +58,7 @@ class TrainLoader:
         self._warn_of_repeats(rows)
         masked = recipe.loss.twins == "mask"
         self._groups = [table.groups(name) for name in ("image_hash", "audio_hash")] if masked else []
+        self._points = unit_points(table, rows) if loss_class(recipe.loss.name).needs_points else None
         self.steps_per_epoch = len(rows) // size
         self.first = first
 
@@ -89,6 +98,8 @@ class TrainLoader:
             audio=torch.from_numpy(self._sound(rows, draws)),
             twins=self._twins(rows),
             rows=torch.from_numpy(rows),
+            groups=torch.from_numpy(np.stack([group[rows] for group in self._groups], 1)) if self._groups else None,
+            points=None if self._points is None else torch.from_numpy(self._points[rows]),
         )
 
     def _sound(self, rows: NDArray[np.int64], draws: list[np.random.Generator]) -> NDArray[np.uint8]:

@@ -14,9 +14,11 @@ class LossConfig:
     """What pulls pairs together and pushes others apart."""
 
     name: str = "infonce"
-    """`infonce`, `siglip` or `batch_triplet`."""
+    """`infonce`, `siglip`, `batch_triplet`, `triplet_margin`, `infonce_memory`, `place_distillation`, `simclr` or
+    `barlow_twins`; or one of the published release's: `TripletLoss`, `NaiveTriplet`, `ContrastiveLoss`, `SymmetricCL`,
+    `SymmetricCLWithMemory`, `SymmetricCLWithMemoryAndDistillation`, `SimCLRLoss`, `SymmetricSimCLR`, `BarlowTwins`."""
     options: dict[str, bool | int | float | str | None] = field(default_factory=dict)  # `Any` would import classes
-    """Options of that loss."""
+    """Options of that loss (docs/losses.md); `batch_size` and `dimensions` come from the recipe."""
     twins: str = "mask"
     """Pairs with the same image or recording: `mask` keeps them out of the negatives, `ignore` does not look."""
 

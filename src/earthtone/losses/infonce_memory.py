@@ -1,0 +1,56 @@
+"""InfoNCE whose negatives are the batch and the batches before it."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from earthtone.losses.base import RowFacts, check_positive
+from earthtone.losses.memory import MemoryLoss
+from earthtone.losses.queue import Queued, over_blocks, shared_group
+
+
+class InfoNCEMemory(MemoryLoss):
+    """The sum of the cross-entropies image to sound and sound to image of cosine / temperature over batch and queue.
+
+    The temperature is fixed. Twins are left out of the softmax, in the batch by `twins`, in the queue by `groups`:
+    a row that comes again while it is still in the queue is no negative of itself. The release's
+    `SymmetricCLWithMemory`; without `twins` and `groups` the values are its values.
+
+    Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and a few N x 8,192 blocks of the queue, each
+    128 MiB; the queue itself is 2 x batches x N x D floats (512 MiB for 128 batches of 4,096 and D = 128), twice
+    while the loss is computed.
+
+    Source: He et al., "Momentum Contrast", arXiv 1911.05722 (the queue); Heidler et al., arXiv 2108.00688.
+    """
+
+    name = "infonce_memory"
+
+    def __init__(
+        self, temperature: float = 0.1, batches: int = 128, batch_size: int = 256, dimensions: int = 128
+    ) -> None:
+        super().__init__(batches, batch_size, dimensions)
+        check_positive(self.name, "temperature", temperature, 0.1)
+        self.fixed_temperature = temperature
+
+    def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+        """The scalar cross-entropy of finding the own key; see the class."""
+        scaled = query / self.fixed_temperature
+
+        def of_block(block: Queued) -> Tensor:
+            logits: Tensor = scaled @ getattr(block, queued_keys).T
+            if facts.groups is not None:
+                logits = logits.masked_fill(shared_group(facts.groups, block.groups), -math.inf)
+            return logits.logsumexp(dim=1)  # (N)
+
+        logits = scaled @ keys.T  # (N, N)
+        own = logits.diagonal()
+        if facts.excluded is not None:
+            logits = logits.masked_fill(facts.excluded, -math.inf)
+        every = torch.stack([logits.logsumexp(dim=1), *over_blocks(of_block, queued)])
+        return (every.logsumexp(dim=0) - own).mean()
+
+    @property
+    def temperature(self) -> float:
+        """The fixed temperature."""
+        return self.fixed_temperature

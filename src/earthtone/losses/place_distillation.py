@@ -1,0 +1,70 @@
+"""Similarities that follow the places: the nearer two pairs lie, the more alike they shall be."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from earthtone.losses.base import RowFacts, check_positive
+from earthtone.losses.memory import MemoryLoss
+from earthtone.losses.queue import Queued, over_blocks, shared_group
+
+
+class _Part(NamedTuple):
+    """Of some columns, a row each: log sum exp of the logits and of the targets' logits, the targets' mean logit."""
+
+    logits: Tensor
+    closeness: Tensor
+    expected: Tensor
+
+
+class PlaceDistillation(MemoryLoss):
+    """The sum of the cross-entropies image to sound and sound to image of cosines with soft targets from places.
+
+    With unit embeddings x, y and unit position vectors p, over all columns j of the batch and of the queue,
+
+        targets t[i, j] = softmax_j(p_i . p_j / nu)        loss = mean_i -sum_j t[i, j] log softmax_j(x_i . y_j)
+
+    and the same with x and y exchanged. The cosines are divided by no temperature. nu = 0.1 lets the weight fall to
+    1/e at 26 degrees of arc (2,900 km). Twins are left out of both softmaxes, in the batch by `twins`, in the queue
+    by `groups`. The release's `SymmetricCLWithMemoryAndDistillation`.
+
+    Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and a few N x 8,192 blocks of the queue, each
+    128 MiB; the queue itself as in `InfoNCEMemory`.
+
+    Source: the release of Heidler et al., arXiv 2108.00688; soft targets: Hinton et al., arXiv 1503.02531.
+    """
+
+    name = "place_distillation"
+    needs_points = True
+
+    def __init__(self, nu: float = 0.1, batches: int = 128, batch_size: int = 256, dimensions: int = 128) -> None:
+        super().__init__(batches, batch_size, dimensions)
+        check_positive(self.name, "nu", nu, 0.1)
+        self.nu = nu
+
+    def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+        """The scalar cross-entropy with soft targets; see the class."""
+        assert facts.points is not None  # noqa: S101 - for the type checker: forward saw to it
+        points = facts.points / self.nu
+
+        def of_block(block: Queued) -> _Part:
+            twins = None if facts.groups is None else shared_group(facts.groups, block.groups)
+            return _part(query @ getattr(block, queued_keys).T, points @ block.points.T, twins)
+
+        parts = [_part(query @ keys.T, points @ facts.points.T, facts.excluded), *over_blocks(of_block, queued)]
+        logits, closeness, expected = (torch.stack(values) for values in zip(*parts, strict=True))  # (parts, N) each
+        return (logits.logsumexp(dim=0) - (closeness.softmax(dim=0) * expected).sum(dim=0)).mean()
+
+
+def _part(logits: Tensor, closeness: Tensor, excluded: Tensor | None) -> _Part:
+    if excluded is not None:
+        weighed, logits = logits.masked_fill(excluded, 0.0), logits.masked_fill(excluded, -math.inf)
+        closeness = closeness.masked_fill(excluded, -math.inf)
+    else:
+        weighed = logits
+    mass = closeness.logsumexp(dim=1)
+    # a row whose columns are all twins has no mass: its weights are 0 instead of NaN
+    weights = (closeness - mass.clamp(min=torch.finfo(mass.dtype).min)[:, None]).exp()
+    return _Part(logits.logsumexp(dim=1), mass, (weights * weighed).sum(dim=1))
