@@ -6,7 +6,6 @@ A spectrogram is one blob, time first, so that a window is one contiguous slice 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from earthtone.errors import DataError
-from earthtone.signal.config import SignalConfig, signal_from_dict
+from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
 
 FORMAT = 1  # raised when an older reader could not read a newer table
@@ -50,7 +49,7 @@ def table_schema(signal: SignalConfig, extra_columns: Sequence[str]) -> pa.Schem
     if clash := sorted(taken.intersection(extra_columns)):
         raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
     fields += [pa.field(name, pa.string()) for name in extra_columns]
-    card = json.dumps({"format": FORMAT, "signal": asdict(signal)}, sort_keys=True)
+    card = json.dumps({"format": FORMAT, "signal": signal_to_dict(signal)}, sort_keys=True)
     return pa.schema(fields, metadata={_CARD: card.encode()})
 
 
@@ -84,7 +83,7 @@ class Table:
     @property
     def fingerprint(self) -> str:
         """A short hash of the rows' identities, splits and contents; equal tables have equal fingerprints."""
-        digest = hashlib.blake2b(json.dumps(asdict(self.signal), sort_keys=True).encode(), digest_size=8)
+        digest = hashlib.blake2b(json.dumps(signal_to_dict(self.signal), sort_keys=True).encode(), digest_size=8)
         for batch in self._dataset.to_batches(columns=["id", "split", "image_hash", "audio_hash"]):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 digest.update("\0".join(str(value) for value in row).encode())

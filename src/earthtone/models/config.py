@@ -10,9 +10,9 @@ class ModelConfig:
     """Two encoders and the space they share."""
 
     image_encoder: str = "resnet18"
-    """Any timm model name."""
+    """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth."""
     audio_encoder: str = "resnet18"
-    """Any timm model name; it sees spectrograms as pictures of one channel."""
+    """As `image_encoder`; it sees spectrograms as pictures of one channel."""
     dimensions: int = 128
     """Size of the shared embedding."""
     projection: str = "linear"
@@ -26,3 +26,8 @@ class ModelConfig:
     windows: str = "mean"
     """How the windows of a recording become one vector: `mean`, or `attention` (learned weights; needs training on
     several windows, `train.windows`)."""
+    unit: bool = True
+    """Embeddings have length 1 and are compared by cosine; false: raw ones, compared by Euclidean distance."""
+    sound_scale: str = "standard"
+    """How spectrogram bytes become numbers: `standard` (about zero mean and unit variance), or `soundingearth` (from
+    exp(-1.5) to exp(0.5), as the release does)."""

@@ -1,4 +1,4 @@
-"""timm encoders for pictures and for spectrograms, with their projection heads."""
+"""Encoders for pictures and for spectrograms - timm's and the release's ResNets - with their projection heads."""
 
 import difflib
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
+from earthtone.models.release_resnet import RELEASE_RESNETS, ReleaseResNet
 from earthtone.models.weights import fill, read_safetensors
 
 
@@ -38,18 +39,48 @@ def make_tower(
     weights: str | None = None,
     drop_path: float = 0.0,
 ) -> Tower:
-    """Return a tower around the timm model `name` for inputs of the given size. Raises ConfigError, ModelError."""
-    if not timm.is_model(name) and not name.startswith("hf-hub:"):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
-    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": weights == "pretrained"}
-    if drop_path:
-        options["drop_path_rate"] = drop_path  # not every family knows it
-    encoder, features = _fitting_encoder(name, options, (channels, height, width))
+    """Return a tower around the encoder `name` for inputs of the given size. Raises ConfigError, ModelError."""
+    shape = (channels, height, width)
+    encoder, features = make_encoder(name, shape, pretrained=weights == "pretrained", drop_path=drop_path)
     if weights is not None and weights != "pretrained":
         fill(encoder, read_safetensors(Path(weights))[0], Path(weights))
     return Tower(encoder, features, dimensions, projection)
+
+
+def is_encoder(name: object) -> bool:
+    """Return whether `name` is an encoder that is made without asking any network."""
+    return isinstance(name, str) and (name in RELEASE_RESNETS or bool(timm.is_model(name)))
+
+
+def make_encoder(
+    name: str,
+    shape: tuple[int, int, int],
+    *,
+    pretrained: bool = False,
+    drop_path: float = 0.0,
+    output_stride: int = 32,
+) -> tuple[nn.Module, int]:
+    """Return an encoder for inputs of `shape` (channels, height, width), and how many features it gives.
+
+    `pretrained` lets timm fetch its weights. With `output_stride` 16 or 8 the last stages keep their resolution.
+    Raises ConfigError for an unknown name and for what this encoder cannot do.
+    """
+    if name in RELEASE_RESNETS:
+        if pretrained or drop_path:
+            what = "weights of its own to fetch" if pretrained else "drop_path"
+            raise ConfigError(f"encoder {name!r} has no {what}; leave that option out")
+        release = ReleaseResNet(name, shape[0], output_stride)
+        return release, release.num_features
+    if not timm.is_model(name) and not name.startswith("hf-hub:"):
+        near = difflib.get_close_matches(name, [*RELEASE_RESNETS, *timm.list_models()], n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": shape[0], "pretrained": pretrained}
+    if drop_path:
+        options["drop_path_rate"] = drop_path  # not every family knows it
+    if output_stride != 32:
+        options["output_stride"] = output_stride  # nor this
+    return _fitting_encoder(name, options, shape)
 
 
 def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
@@ -62,7 +93,7 @@ def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, 
     for sizing in ({**size, "dynamic_img_size": True, "dynamic_img_pad": True}, size, {}):
         try:
             encoder = timm.create_model(name, **options, **sizing)
-        except TypeError as error:  # an option that this family does not know
+        except (TypeError, AssertionError) as error:  # an option, or its value, that this family does not know
             reasons.append(error)
             continue
         except (RuntimeError, OSError, ValueError) as error:
@@ -75,6 +106,11 @@ def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, 
             continue
         if len(features) == 1:
             return encoder.train(), int(features[0])
+    if "output_stride" in options:
+        raise ConfigError(
+            f"encoder {name!r} has no output_stride {options['output_stride']}; leave it at 32, or choose "
+            "an encoder that can be dilated, such as resnet50, convnext_tiny or release_resnet50"
+        )
     why = f": {_line(reasons[-1])}" if reasons else ""
     raise ConfigError(
         f"encoder {name!r} cannot be used for inputs of {shape[1]} x {shape[2]}{why}; "

@@ -6,19 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.config import ModelConfig
+from earthtone.models.encoders import is_encoder
+from earthtone.models.release_checkpoint import is_release, read_release
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
-from earthtone.signal.config import signal_from_dict
+from earthtone.signal.config import signal_from_dict, signal_to_dict
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "card.json"
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")  # what torch.save writes
 
 
 def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
@@ -30,7 +32,7 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
         **card,
         "format": FORMAT,
         "model": asdict(model.config),
-        "signal": asdict(model.signal),
+        "signal": signal_to_dict(model.signal),
     }
     path = folder / WEIGHTS_FILE
     write_safetensors(path, model.state_dict(), {"earthtone": json.dumps(full, sort_keys=True)})
@@ -39,15 +41,20 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower:
-    """Return the model of a run's folder or of a `.safetensors` file, in evaluation mode.
+    """Return the model of a run's folder, of a `.safetensors` file or of a checkpoint of the SoundingEarth release.
 
-    Nothing is executed from the file. Raises ModelError when it is missing, broken or not ours.
+    It is in evaluation mode. Nothing is executed from the file. Raises ModelError when it is missing, broken or none
+    of these.
     """
     path = Path(path)
     file = path / WEIGHTS_FILE if path.is_dir() else path
+    if file.suffix in CHECKPOINT_SUFFIXES:
+        return read_release(file).model.to(device)
     if not file.exists():
         raise ModelError(f"{path}: no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {path}")
     weights, header = read_safetensors(file)
+    if is_release(weights):
+        return read_release(file).model.to(device)
     if "earthtone" not in header:
         raise ModelError(f"{file}: safetensors of another project; a model written by earthtone was expected")
     try:
@@ -77,5 +84,5 @@ def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
 def _refuse_hub(config: ModelConfig) -> None:
     """A model file must not make its reader fetch anything."""
     for name in (config.image_encoder, config.audio_encoder):
-        if not isinstance(name, str) or not timm.is_model(name):
+        if not is_encoder(name):
             raise ConfigError(f"encoder {name!r:.60} is no timm model")

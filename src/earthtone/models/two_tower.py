@@ -1,5 +1,6 @@
 """The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthtone.errors import SignalError
+from earthtone.errors import ConfigError, SignalError
 from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import make_tower
 from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
 from earthtone.models.reducer import make_reducer, weighted_mean
+from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import resized
+from earthtone.signal.image import seen
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Spectrogram bytes to numbers: (byte - centre) / width. The release's bytes stand for exp(-1.5) to exp(0.5).
+_SOUND_SCALES = {
+    "standard": (110.0, 45.0),
+    "soundingearth": (
+        -255.0 * math.exp(-1.5) / (math.exp(0.5) - math.exp(-1.5)),
+        255.0 / (math.exp(0.5) - math.exp(-1.5)),
+    ),
+}
 
 Embeddings = NDArray[np.float32]
 
 
 class TwoTower(nn.Module):
-    """Two encoders and their projections; `embed_images` and `embed_audio` turn files into unit vectors.
+    """Two encoders and their projections; `embed_images` and `embed_audio` turn files into vectors.
 
+    The vectors have length 1, or are the projections as they are where `config.unit` is false.
     `card` tells where the weights come from: recipe, data, versions, figures (Mitchell et al. 2019, model cards).
     """
 
@@ -36,6 +45,9 @@ class TwoTower(nn.Module):
     def __init__(self, config: ModelConfig, signal: SignalConfig) -> None:
         super().__init__()
         check_signal_config(signal)
+        if config.sound_scale not in _SOUND_SCALES:
+            known = " or ".join(_SOUND_SCALES)
+            raise ConfigError(f"sound_scale {config.sound_scale!r}; {known} expected (model.sound_scale)")
         self.config = config
         self.signal = signal
         self.card: Mapping[str, Any] = {}
@@ -60,8 +72,8 @@ class TwoTower(nn.Module):
             drop_path=config.drop_path,
         )
         self.reducer = make_reducer(config.windows, config.dimensions)
-        self.register_buffer("image_mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("image_std", torch.tensor(_IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -73,8 +85,9 @@ class TwoTower(nn.Module):
         return (pixels.permute(0, 3, 1, 2).float() - self.image_mean) / self.image_std
 
     def sound_input(self, spectrograms: Tensor) -> Tensor:
-        """Return roughly standardised (N, 1, mels, frames) of uint8 spectrograms (N, frames, mels)."""
-        scaled = spectrograms.transpose(1, 2).unsqueeze(1).float().sub_(110.0).div_(45.0)
+        """Return (N, 1, mels, frames) on the scale `config.sound_scale` of uint8 spectrograms (N, frames, mels)."""
+        centre, width = _SOUND_SCALES[self.config.sound_scale]
+        scaled = spectrograms.transpose(1, 2).unsqueeze(1).float().sub_(centre).div_(width)
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def project_images(self, pixels: Tensor) -> Tensor:
@@ -90,13 +103,13 @@ class TwoTower(nn.Module):
     def project_sound(self, spectrograms: Tensor, heard: Tensor | None = None) -> Tensor:
         """Return one vector a recording (N, dimensions) of uint8 windows (N, W, frames, mels).
 
-        One window gives its projection as it is; several count as `model.windows` says, each at length 1, as in
-        `embed_windows`. `heard` bool (N, W) is False where a recording has fewer windows and the rest is filling.
+        One window gives its projection as it is; several count as `model.windows` says, each at length 1 where the
+        model's embeddings have it, as in `embed_windows`. `heard` bool (N, W) is False where a recording has fewer windows and the rest is filling.
         """
         count, several = spectrograms.shape[:2]
         vectors = self.project_windows(spectrograms.flatten(0, 1)).reshape(count, several, -1)  # (N, W, dimensions)
         if several > 1:
-            vectors = F.normalize(vectors.float(), dim=-1)
+            vectors = self._window_vectors(vectors.float())
         reduced: Tensor = self.reducer(vectors, heard)
         return reduced
 
@@ -106,38 +119,54 @@ class TwoTower(nn.Module):
 
     @torch.inference_mode()
     def embed_tiles(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return unit vectors (N, dimensions) of stored tiles (side, side, 3) of any sides."""
-        side = self.signal.image.pixels
-        return self._in_batches([resized(tile, side) for tile in tiles], self.project_images, batch)
+        """Return vectors (N, dimensions) of stored tiles (side, side, 3) of any sides."""
+        views = [seen(tile, self.signal.image) for tile in tiles]
+        return self._in_batches(views, self.project_images, batch, unit=self.config.unit)
 
     @torch.inference_mode()
     def embed_windows(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return one unit vector a recording (N, dimensions) of its windows (windows, frames, mels), any number."""
+        """Return one vector a recording (N, dimensions) of its windows (windows, frames, mels), any number."""
         flat = [window for recording in windows for window in recording]
         width = self.config.dimensions + 1
         scored = self._in_batches(flat, self._scored_windows, batch, unit=False, width=width)
-        ends = np.cumsum([len(recording) for recording in windows])
-        parts = np.split(scored, ends[:-1]) if len(windows) else []
-        reduced = [weighted_mean(part[:, :-1], part[:, -1]) for part in parts]
-        return unit_rows(np.array(reduced, np.float32).reshape(len(windows), self.config.dimensions))
+        reduced = [weighted_mean(part[:, :-1], part[:, -1]) for part in _by_recording(scored, windows)]
+        vectors = np.array(reduced, np.float32).reshape(len(windows), self.config.dimensions)
+        return unit_rows(vectors) if self.config.unit else vectors
+
+    @torch.inference_mode()
+    def sound_features(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
+        """Return the sound encoder's pooled features (N, features): a mean over each recording's windows.
+
+        `windows` are (windows, frames, mels) a recording; the features are those before the projection.
+        """
+        flat = [window for recording in windows for window in recording]
+        width = self.audio_tower.features
+        rows = self._in_batches(
+            flat, lambda s: self.audio_tower.encoder(self.sound_input(s)), batch, unit=False, width=width
+        )
+        means = [part.mean(axis=0, dtype=np.float64) for part in _by_recording(rows, windows)]
+        return np.array(means, np.float32).reshape(len(windows), width)
 
     def _scored_windows(self, spectrograms: Tensor) -> Tensor:
         """Return vectors of windows (N, frames, mels) and, as last column, their scores: (N, dimensions + 1)."""
-        vectors = F.normalize(self.project_windows(spectrograms).float(), dim=1)
+        vectors = self._window_vectors(self.project_windows(spectrograms).float())
         return torch.cat([vectors, self.reducer.score(vectors)[:, None]], dim=1)
+
+    def _window_vectors(self, projections: Tensor) -> Tensor:
+        """Return what is averaged over windows: projections (..., dimensions) at length 1, or as they are."""
+        return F.normalize(projections, dim=-1) if self.config.unit else projections
 
     @torch.inference_mode()
     def image_features(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
         """Return the image encoder's last-stage features (N, features), pooled, before the projection."""
-        side = self.signal.image.pixels
-        views = [resized(tile, side) for tile in tiles]
+        views = [seen(tile, self.signal.image) for tile in tiles]
         width = self.image_tower.features
         return self._in_batches(
             views, lambda p: self.image_tower.encoder(self.image_input(p)), batch, unit=False, width=width
         )
 
     def embed_images(self, images: Sequence[ImageInput], batch: int = 32, *, gsd_m: float | None = None) -> Embeddings:
-        """Return unit vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
+        """Return vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
 
         The same image gives the same vector alone or in a batch, from its file or from a packed table.
         `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`.
@@ -154,7 +183,7 @@ class TwoTower(nn.Module):
         return out
 
     def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:
-        """Return unit vectors (N, dimensions), float32, of sound files or of pairs (mono samples, hz).
+        """Return vectors (N, dimensions), float32, of sound files or of pairs (mono samples, hz).
 
         A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says.
         Raises SignalError for what cannot be decoded.
@@ -193,6 +222,12 @@ class TwoTower(nn.Module):
             out[start : start + count] = result[:count].cpu().numpy()
         self.train(was_training)
         return out
+
+
+def _by_recording(rows: Embeddings, windows: Sequence[NDArray[np.uint8]]) -> list[Embeddings]:
+    """Return each recording's rows; `rows` are those of all windows, one recording after another."""
+    ends = np.cumsum([len(recording) for recording in windows])
+    return np.split(rows, ends[:-1]) if len(windows) else []
 
 
 def _refuse_single(inputs: object) -> None:

@@ -23,6 +23,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """Return the header metadata of a safetensors file without its tensors. Raises ModelError."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and header metadata to `path`, whole or not at all. Raises DataError when that cannot be done."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -41,6 +50,6 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None
     if missing or extra or wrong:
         raise ModelError(
             f"{source}: weights of another architecture ({len(missing)} keys missing, {len(extra)} unexpected, "
-            f"{len(wrong)} of another shape; first: {(missing + extra + wrong)[0]})"
+            f"{len(wrong)} of another shape; first: {(missing + extra + wrong)[0]:.100})"
         )
     module.load_state_dict(dict(weights))

@@ -1,7 +1,7 @@
 """How sound and pixels become tensors: the numbers that a packed table and a model must agree on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earthtone.errors import ConfigError, DataError
@@ -54,6 +54,8 @@ class ImageConfig:
     """1-based bands of a GeoTIFF used as red, green, blue; needed when it has neither 1, 3 nor 4 bands."""
     jpeg_quality: int = 95
     """Quality of the packed JPEGs."""
+    view: float = 1.0
+    """Share of the stored tile's side, about its centre, seen in evaluation; training crops from all of it."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,19 @@ class SignalConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
 
 
+def signal_to_dict(config: SignalConfig) -> dict[str, Any]:
+    """Return plain values for headers and hashes; `view` is left out where it is 1, as before there was one."""
+    values = asdict(config)
+    if config.image.view == 1.0:
+        del values["image"]["view"]
+    return values
+
+
 def signal_from_dict(values: Mapping[str, Any]) -> SignalConfig:
-    """Return the config that `asdict` and JSON made; unknown keys come from another version and are refused."""
+    """Return the config that `signal_to_dict` and JSON made: a key that is absent means the default.
+
+    Unknown keys come from another version and are refused with a DataError.
+    """
     try:
         image = dict(values["image"])
         image["bands"] = None if image["bands"] is None else tuple(image["bands"])
@@ -91,6 +104,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "image.stored_pixels": (16, 8192),
     "image.footprint_m": (0.1, 1e7),
     "image.jpeg_quality": (1, 100),
+    "image.view": (0.01, 1),
 }
 
 

@@ -70,6 +70,14 @@ def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None)
     return square if side <= config.stored_pixels else resized(square, config.stored_pixels)
 
 
+def seen(tile: Pixels, config: ImageConfig) -> Pixels:
+    """Return what an encoder sees of a stored tile outside training: the centre's share `view`, at `pixels` a side."""
+    size = tile.shape[0]
+    side = max(1, round(size * config.view))
+    start = (size - side) // 2
+    return resized(tile[start : start + side, start : start + side], config.pixels)
+
+
 def resized(pixels: Pixels, side: int) -> Pixels:
     """Return a square picture at `side` pixels: area mean when it shrinks, linear when it grows."""
     if pixels.shape[0] == side == pixels.shape[1]:

@@ -1,0 +1,62 @@
+"""Checkpoints of others, as PyTorch or safetensors write them, to plain named tensors; nothing in them is executed."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from earthtone.errors import ModelError
+from earthtone.models.weights import read_safetensors
+
+#: Names under which trainers put the state dict beside optimizer and epoch.
+_NESTS = ("state_dict", "model_state_dict", "model")
+_PARALLEL = "module."  # what DataParallel puts before every name
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.safetensors` file or of a state dict that `torch.save` wrote, by their names.
+
+    A state dict nested under `state_dict`, `model_state_dict` or `model` is taken out, prefixes of DataParallel
+    are taken off. Pickled objects other than tensors are refused, not run. Raises ModelError.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ModelError(f"{path}: {found} there; a checkpoint file was expected")
+    values = read_safetensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
+    for nest in _NESTS:
+        if isinstance(values, Mapping) and isinstance(values.get(nest), Mapping):
+            values = values[nest]
+            break
+    if not isinstance(values, Mapping) or not values:
+        raise ModelError(f"{path}: holds {type(values).__name__}; a state dict (names and tensors) was expected")
+    odd = [str(name) for name, value in values.items() if not isinstance(name, str) or not _is_plain(value)]
+    if odd:
+        raise ModelError(
+            f"{path}: {len(odd)} entries are no tensors, the first is {odd[0]!r:.80}; a state dict was expected"
+        )
+    while all(name.startswith(_PARALLEL) for name in values):
+        values = {name.removeprefix(_PARALLEL): value for name, value in values.items()}
+    return dict(values)
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = " ".join(str(error).split())
+        if "Unsupported" in text or "GLOBAL" in text:
+            raise ModelError(
+                f"{path}: holds Python objects, and a pickle can run anything; nothing of it was run. Save the bare "
+                "state dict: torch.save(model.state_dict(), FILE)"
+            ) from error
+        raise ModelError(f"{path}: no checkpoint of PyTorch; a file written by torch.save was expected") from error
+    except Exception as error:  # broken archives fail in many ways
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ModelError(f"{path}: cannot be read ({reason}); copy it again if it was cut off") from error
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
