@@ -194,7 +194,7 @@ def test_a_pickle_is_never_executed(tmp_path: Path, name: str, zipped: bool) -> 
         torch.save({"state_dict": Payload(trap)}, tmp_path / name)
     else:
         (tmp_path / name).write_bytes(pickle.dumps(Payload(trap)))
-    with pytest.raises(ModelError, match="safetensors"):
+    with pytest.raises(ModelError, match=r"safetensors|nothing of it was run"):
         load_model(tmp_path / name)
     assert not trap.exists()
 

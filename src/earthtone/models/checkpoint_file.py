@@ -10,6 +10,7 @@ from torch import Tensor
 
 from earthtone.errors import ModelError
 from earthtone.models.weights import read_safetensors
+from earthtone.signal.image import warnings_as
 
 #: Names under which trainers put the state dict beside optimizer and epoch.
 _NESTS = ("state_dict", "model_state_dict", "model")
@@ -44,7 +45,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings_as("ignore", UserWarning):  # of torch's reader about unusual pickles
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())
         if "Unsupported" in text or "GLOBAL" in text:

@@ -104,7 +104,8 @@ class TwoTower(nn.Module):
         """Return one vector a recording (N, dimensions) of uint8 windows (N, W, frames, mels).
 
         One window gives its projection as it is; several count as `model.windows` says, each at length 1 where the
-        model's embeddings have it, as in `embed_windows`. `heard` bool (N, W) is False where a recording has fewer windows and the rest is filling.
+        model's embeddings have it, as in `embed_windows`. `heard` bool (N, W) is False where a recording has fewer
+        windows and the rest is filling.
         """
         count, several = spectrograms.shape[:2]
         vectors = self.project_windows(spectrograms.flatten(0, 1)).reshape(count, several, -1)  # (N, W, dimensions)
