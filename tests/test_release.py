@@ -63,3 +63,52 @@ def test_a_recipe_for_recordings_is_refused(release: Path, tmp_path: Path, capsy
     assert main(["pack", str(release), "--out", str(tmp_path / "t.lance"), "--recipe", "small"]) == 2
     assert "--recipe soundingearth-spectrograms" in capsys.readouterr().err
     assert not (tmp_path / "t.lance").exists()
+
+
+def test_half_the_images_missing(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in range(1000, 1040, 2):
+        (release / f"images/{key}.jpg").unlink()
+    assert main(["check", str(release), "--headers_only"]) == 0
+    shown = capsys.readouterr().out
+    assert "19 of 40 rows usable (47.5 %)" in shown and "missing image: 21" in shown
+    table = tmp_path / "t.lance"
+    recipe = ["--recipe", "soundingearth-spectrograms"]
+    assert main(["pack", str(release), "--out", str(table), *recipe]) == 0
+    assert "skipped, missing image: 21 of 40 (52.5 %)" in capsys.readouterr().out
+
+
+def test_one_warning_for_all_that_is_missing(release: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for key in range(1000, 1040, 4):
+        (release / f"images/{key}.jpg").unlink()
+    words = ["--recipe", "soundingearth-spectrograms", *TINY, "--train.epochs=1"]
+    assert main(["pretrain", str(release), "--out", str(tmp_path / "run"), *words]) == 0
+    told = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert len(told) == 1 and told[0].startswith("11 of 40 (27.5 %) rows skipped (missing image: 11)")
+
+
+def test_nothing_usable(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (release / "images").iterdir():
+        path.unlink()
+    table = tmp_path / "t.lance"
+    assert main(["pack", str(release), "--out", str(table), "--recipe", "soundingearth-spectrograms"]) == 2
+    assert "no usable pair (missing image: 40)" in capsys.readouterr().err
+    assert main(["check", str(release)]) == 1
+
+
+@pytest.mark.parametrize(("old", "new", "nearest"), [("latitude", "lattitude", "'lattitude'"), (",title", "", "")])
+def test_a_changed_column(
+    release: Path, tmp_path: Path, old: str, new: str, nearest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.lance"
+    words = ["pack", str(release), "--out", str(table), "--recipe", "soundingearth-spectrograms"]
+    assert main(words) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    capsys.readouterr()
+    metadata = release / "metadata.csv"
+    metadata.write_text(metadata.read_text().replace(old, new, 1))
+    before[metadata] = metadata.read_bytes()
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"lacks the SoundingEarth columns '{old.strip(',')}'" in error
+    assert nearest in error
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path in before}

@@ -13,6 +13,8 @@ from PIL import Image
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.soundingearth import RELEASE_COLUMNS, SoundingEarth
 from earthtone.errors import ConfigError, DataError
+from earthtone.signal.config import AudioConfig
+from earthtone.signal.mel import spectrogram_from_picture, windows
 
 
 def release(folder: Path, keys: tuple[object, ...] = (10, 12, 15, 17, 20), **cells: object) -> Path:
@@ -44,6 +46,8 @@ def test_ready_spectrograms(tmp_path: Path) -> None:
     assert first == Pair(
         id="10", image=source.path / "images/10.jpg", audio=source.path / "spectrograms/10.jpg",
         longitude=8.25, latitude=50.5, datetime=datetime(2010, 5, 8, tzinfo=UTC), source="aporee", split="train",
+        image_gsd_m=0.2, license="CC-BY-4.0 (Zenodo 5600379); imagery: Google Earth",
+        attribution="SoundingEarth (Heidler et al.); recordings: Radio Aporee; imagery: Google Earth",
         extra={
             "title": "By the sea", "description": 'Waves,\n"loud"', "long_key": "aporee_10",
             "mp3name": "sea10.mp3", "mp3samplerate": "44100",
@@ -108,6 +112,30 @@ def test_a_changed_column_is_named(tmp_path: Path, column: str) -> None:
     path.write_text(path.read_text().replace(f"{column},", "other,", 1).replace(f",{column}\n", ",other\n", 1))
     with pytest.raises(DataError, match=rf"lacks the SoundingEarth columns '{column}'"):
         SoundingEarth(tmp_path)
+
+
+def test_the_nearest_name_is_offered(tmp_path: Path) -> None:
+    path = release(tmp_path) / "metadata.csv"
+    path.write_text(path.read_text().replace("date_recorded", "date_recording", 1))
+    with pytest.raises(DataError, match=r"'date_recorded'; did you mean 'date_recording'\? known: 'date_recording';"):
+        SoundingEarth(tmp_path)
+
+
+@pytest.mark.parametrize("frames", [5, 128, 300])
+def test_bytes_of_a_spectrogram_pass_unchanged(tmp_path: Path, frames: int) -> None:
+    """Grey or RGB, as JPEG: the decoded values themselves, time first, in windows of 128 frames."""
+    config = AudioConfig(input="spectrogram", mels=128, hop_seconds=0.01, window_seconds=1.28)
+    values = np.random.default_rng(0).integers(0, 256, (128, frames), np.uint8)
+    Image.fromarray(values).save(tmp_path / "grey.jpg", quality=95)
+    Image.fromarray(np.repeat(values[..., None], 3, axis=2)).save(tmp_path / "rgb.jpg", quality=95)
+    stored = np.asarray(Image.open(tmp_path / "grey.jpg"))
+    for name in ("grey.jpg", "rgb.jpg"):
+        found = spectrogram_from_picture(tmp_path / name, config)
+        assert found.shape == (max(frames, 128), 128) and found.dtype == np.uint8
+        assert np.array_equal(found[:frames], stored.T) and not found[frames:].any()
+    cut = windows(found, config)
+    assert cut.shape == (-(-frames // 128), 128, 128)
+    assert np.array_equal(cut[0], found[:128]) and np.array_equal(cut[-1], found[-128:])
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -26,13 +26,17 @@ def make_parser(verb: str, description: str) -> Any:
 
 
 def data_arguments(parser: Any, also: str = "") -> None:
-    parser.add_argument("data", type=str, help=f"manifest (CSV, GeoJSON, Parquet, GeoParquet) or release folder{also}")
+    parser.add_argument(
+        "data",
+        type=str,
+        help=f"manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder, or hf://datasets/OWNER/NAME{also}",
+    )
     columns_argument(parser)
 
 
 def model_arguments(parser: Any) -> None:
     parser.add_argument("--model", required=True, type=str, help="a run's folder or a .safetensors file")
-    parser.add_argument("--data", required=True, type=str, help="packed table, manifest or release folder")
+    parser.add_argument("--data", required=True, type=str, help="packed table, manifest, release folder or hf://...")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     columns_argument(parser)
 

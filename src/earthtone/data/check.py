@@ -4,7 +4,7 @@ import os
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from earthtone.data.examine import Examined, examine
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.row import MEDIA
-from earthtone.data.source import Source, open_source
+from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.data.split import assign_split
 from earthtone.errors import ConfigError
 
@@ -70,7 +70,8 @@ class CheckResult:
 
     def to_text(self) -> str:
         """Return the lines that the command line prints; long lists are cut after a few examples."""
-        lines = [f"{self.path}: {self.usable} of {self.rows} rows usable, {self.examined} examined"]
+        share = f" ({100 * self.usable / self.rows:.3g} %)" if self.usable < self.rows else ""
+        lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
         lines += _counts("splits", self.splits)
         if self.seconds_min is not None:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
@@ -125,15 +126,18 @@ def check(
     total = len(source)
     kept = total if sample is None else min(sample, total)
 
+    def chosen(number: int) -> bool:
+        return (number + 1) * kept // total > number * kept // total
+
     def work(numbered: tuple[int, Pair | Problem]) -> tuple[int, Pair | Problem, Examined | None]:
         number, item = numbered
-        chosen = (number + 1) * kept // total > number * kept // total
-        if isinstance(item, Problem) or not chosen:
+        if isinstance(item, Problem) or not chosen(number):
             return number, item, None
         return number, item, examine(item, decode=decode, bands=bands, spectrograms=source.ready_spectrograms)
 
+    items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally()
-    for number, item, found in ordered_map(work, enumerate(source), workers or os.cpu_count() or 1):
+    for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
         tally.add(number, item, found)
         if progress is not None:
             progress(number + 1, total)
@@ -237,11 +241,13 @@ class _Tally:
         )
 
 
-def _named_rows(source: Iterable[Pair | Problem], rows: set[int]) -> dict[int, tuple[str, str | None]]:
+def _named_rows(source: Source, rows: set[int]) -> dict[int, tuple[str, str | None]]:
     """Return id and split of some rows, from a second pass: hashes alone are kept in the first."""
     if not rows:
         return {}
-    items: Iterator[tuple[int, Pair | Problem]] = enumerate(islice(source, max(rows) + 1))
+    items: Iterator[tuple[int, Pair | Problem]] = enumerate(
+        islice(items_skipping(source, lambda number, name: True), max(rows) + 1)
+    )
     return {row: (item.id, _split_of(item) if isinstance(item, Pair) else None) for row, item in items if row in rows}
 
 

@@ -14,15 +14,21 @@ _LOG = logging.getLogger(__name__)
 _ALIASES = {"id": ("key",), "longitude": ("lon", "lng", "long"), "latitude": ("lat",)}
 
 
-class Table(Protocol):
-    """Rows of cells in a file; `carried` are the columns whose cells are short enough to be kept as text."""
+class Columns(Protocol):
+    """What a table has; `carried` are the columns whose cells are short enough to be kept as text."""
 
-    path: Path
+    @property
+    def path(self) -> Path | str: ...
+
     columns: tuple[str, ...]
     carried: tuple[str, ...]
     has_points: bool
 
     def __len__(self) -> int: ...
+
+
+class Table(Columns, Protocol):
+    """Rows of cells in a file."""
 
     def rows(self, names: Collection[str]) -> Iterator[Row]: ...
 
@@ -46,7 +52,7 @@ class Manifest:
         self._need = need
         self._table = open_table(self.path)
         self._columns = own_columns(self._table, columns or {}, need)
-        self.extra_columns = _extra_columns(self._table, self._columns)
+        self.extra_columns = extra_columns(self._table, self._columns)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -73,7 +79,7 @@ def check_need(need: tuple[str, ...]) -> None:
         raise ConfigError(f"need is {need!r}; 'image', 'audio' or both expected")
 
 
-def own_columns(table: Table, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
+def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
     """Return the file's name of each of a pair's own columns that the table has. Raises DataError."""
     for name, column in columns.items():
         if name not in PAIR_COLUMNS:
@@ -114,7 +120,7 @@ def listed(names: Collection[str], most: int = 30) -> str:
     return f"{shown}, ... ({len(names)} in all)" if len(names) > most else shown or "none"
 
 
-def _column_for(name: str, table: Table) -> str | None:
+def _column_for(name: str, table: Columns) -> str | None:
     if name in table.columns:
         return name
     aliases = [alias for alias in _ALIASES.get(name, ()) if alias in table.columns]
@@ -132,7 +138,7 @@ def _column_for(name: str, table: Table) -> str | None:
     return None
 
 
-def _lacks(name: str, table: Table) -> str:
+def _lacks(name: str, table: Columns) -> str:
     separator = ""
     if len(table.columns) == 1 and (";" in table.columns[0] or "\t" in table.columns[0]):
         separator = "; its cells seem to be separated by something else (save with commas, or with tabs as .tsv)"
@@ -142,10 +148,13 @@ def _lacks(name: str, table: Table) -> str:
     )
 
 
-def _extra_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the free columns: all but the pair's own, those whose name is taken, and those too heavy for text."""
+def extra_columns(table: Columns, columns: Mapping[str, str], aside: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the free columns: all but the pair's own, those whose name is taken, and those too heavy for text.
+
+    What is left out is logged, but for the columns `aside`, which are known to be of no use here.
+    """
     used = set(columns.values())
-    free = [name for name in table.columns if name not in used]
+    free = [name for name in table.columns if name not in used and name not in aside]
     taken = [name for name in free if name in columns]
     heavy = [name for name in free if name not in table.carried]
     for names, why in ((taken, "--columns gives their name to others"), (heavy, "their cells are bytes or nested")):

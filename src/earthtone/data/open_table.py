@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from earthtone.atomic import write_text_atomic
+from earthtone.data.hub import is_hub
 from earthtone.data.pack import PackResult, pack, unfinished_marker
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
@@ -38,7 +39,7 @@ def open_table(
             )
         yield Table(data)
     elif keep is not None:
-        note, source = _source_note(Path(data), keep)
+        note, source = _source_note(data, keep)
         _tell(pack(data, keep, signal=signal, columns=columns))
         write_text_atomic(note, source)
         yield Table(keep)
@@ -49,12 +50,12 @@ def open_table(
             yield Table(once)
 
 
-def _source_note(data: Path, keep: Path) -> tuple[Path, str]:
+def _source_note(data: str | Path, keep: Path) -> tuple[Path, str]:
     """Return the file beside `keep` that says whose pairs it holds, and its text: a run's own table is of one source.
 
     Raises DataError when it holds the pairs of other data.
     """
-    note, source = keep.with_name(f"{keep.name}.source"), str(data.resolve())
+    note, source = keep.with_name(f"{keep.name}.source"), str(data if is_hub(data) else Path(data).resolve())
     if note.exists() and (before := note.read_text(encoding="utf-8").strip()) != source:
         raise DataError(
             f"{keep} holds the pairs of {before}; choose another --out, or name the table itself as the data"
@@ -65,6 +66,5 @@ def _source_note(data: Path, keep: Path) -> tuple[Path, str]:
 def _tell(result: PackResult, *, kept: bool = True) -> None:
     """Warn of skipped rows: what is measured or learned is not all that was given."""
     if result.problems:
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(result.problems.items()))
         where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
-        _log.warning("%d rows skipped (%s); %s", sum(result.problems.values()), kinds, where)
+        _log.warning("%s; %s", result.skipped_text, where)

@@ -23,7 +23,7 @@ from earthtone.atomic import atomic_path
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.soundingearth import looks_like_release
-from earthtone.data.source import Source, open_source
+from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.data.split import assign_split, hash_split
 from earthtone.data.table import Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
@@ -51,10 +51,20 @@ class PackResult:
     problems: Mapping[str, int] = field(default_factory=dict)
     problems_path: Path | None = None
 
+    @property
+    def skipped_text(self) -> str:
+        """How many rows were skipped, of how many, and why; for a warning."""
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.problems.items()))
+        return f"{self._share(sum(self.problems.values()))} rows skipped ({kinds})"
+
+    def _share(self, count: int) -> str:
+        seen = self.added + self.already_there + sum(self.problems.values())
+        return f"{count} of {seen} ({100 * count / max(seen, 1):.3g} %)"
+
     def to_text(self) -> str:
         """Return the lines the command line prints."""
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
-        lines += [f"  skipped, {kind}: {count}" for kind, count in sorted(self.problems.items())]
+        lines += [f"  skipped, {kind}: {self._share(count)}" for kind, count in sorted(self.problems.items())]
         if self.problems_path is not None:
             lines.append(f"  each skipped row is named in {self.problems_path}")
         return "\n".join(lines)
@@ -104,7 +114,8 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
 
         def fresh() -> Iterator[Pair | Problem]:
             nonlocal already
-            for pair in progress(source, total=len(source), label="pack"):
+            items = items_skipping(source, lambda _, name: _id_hash(name) in known)
+            for pair in progress(items, total=len(source), label="pack"):
                 if isinstance(pair, Pair) and _id_hash(pair.id) in known:
                     already += 1
                 else:

@@ -33,7 +33,7 @@ class ParquetTable:
         self._geometry = _point_column(self._schema, path)
         self.has_points = self._geometry is not None
         self.columns = tuple(name for name in names if name and name != self._geometry)
-        self.carried = tuple(name for name in self.columns if _is_scalar(self._schema.field(name).type))
+        self.carried = tuple(name for name in self.columns if is_scalar(self._schema.field(name).type))
 
     def __len__(self) -> int:
         return self._length
@@ -43,11 +43,11 @@ class ParquetTable:
         read = [name for name in self.columns if name in names]
         if self._geometry is not None:
             read.append(self._geometry)
-        heavy = any(not _is_scalar(self._schema.field(name).type) for name in read if name != self._geometry)
+        heavy = any(not is_scalar(self._schema.field(name).type) for name in read if name != self._geometry)
         number = 0
         with self._open(lambda: f", after row {number}") as file:
             for batch in file.iter_batches(_MEDIA_ROWS if heavy else _TEXT_ROWS, columns=read):
-                for cells in _plain(batch).to_pylist():
+                for cells in plain(batch).to_pylist():
                     number += 1
                     yield self._row(f"row {number}", cells)
 
@@ -117,7 +117,7 @@ def _is_wgs84(crs: object) -> bool:
     return (identity.get("authority"), str(identity.get("code"))) in (("EPSG", "4326"), ("OGC", "CRS84"))
 
 
-def _is_scalar(kind: Any) -> bool:
+def is_scalar(kind: Any) -> bool:
     """Return whether a cell is short enough to be carried as text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -125,7 +125,7 @@ def _is_scalar(kind: Any) -> bool:
     return not any(test(kind) for test in heavy)
 
 
-def _plain(batch: Any) -> Any:
+def plain(batch: Any) -> Any:
     """Return the batch with times in microseconds of UTC, which Python's own datetime holds."""
     for index, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type):

@@ -72,24 +72,27 @@ class RowReader:
         self._need = need
         self._seen: set[int] = set()
 
-    def read(self, row: Row) -> Pair | Problem:
-        """Return the row's pair, or its first problem; the problem's `id` is the row's place where it has no id."""
+    def read(self, row: Row, need: tuple[str, ...] | None = None) -> Pair | Problem:
+        """Return the row's pair, or its first problem; the problem's `id` is the row's place where it has no id.
+
+        `need` are the media of this row, when they are others than the pass's.
+        """
         if row.fault is not None:
             return Problem(row.place, row.fault[0], _left_out(row.place, row.fault[1]))
         name = row.place
         try:
             name = self._id(row)
             self._refuse_duplicate(name)
-            return self._pair(name, row)
+            return self._pair(name, row, self._need if need is None else need)
         except UnusableRow as problem:
             return Problem(name, problem.kind, _left_out(row.place, str(problem)))
 
-    def _pair(self, name: str, row: Row) -> Pair:
+    def _pair(self, name: str, row: Row, need: tuple[str, ...]) -> Pair:
         longitude, latitude = self._coordinates(row)
         return Pair(
             id=name,
-            image=self._media(row, "image", MISSING_IMAGE),
-            audio=self._media(row, "audio", MISSING_AUDIO),
+            image=self._media(row, "image", MISSING_IMAGE) if "image" in need else None,
+            audio=self._media(row, "audio", MISSING_AUDIO) if "audio" in need else None,
             longitude=longitude,
             latitude=latitude,
             datetime=utc_datetime(self._cell(row, "datetime")),
@@ -130,8 +133,8 @@ class RowReader:
             raise UnusableRow(BAD_COORDINATES, f"the geometry is at {point}, the row's own columns say {columns}")
         return point
 
-    def _media(self, row: Row, name: str, kind: str) -> FileOrBytes | None:
-        return media(self._cell(row, name), self._folder, name, kind) if name in self._need else None
+    def _media(self, row: Row, name: str, kind: str) -> FileOrBytes:
+        return media(self._cell(row, name), self._folder, name, kind)
 
 
 def media(value: object, folder: Path, name: str, kind: str) -> FileOrBytes:
@@ -195,6 +198,14 @@ def utc_datetime(value: object) -> datetime | None:
     raise UnusableRow(
         BAD_DATETIME, f"datetime {clipped(value)}; ISO 8601 expected, such as 2020-11-04T17:00Z, or nothing"
     )
+
+
+def lenient_datetime(value: object) -> tuple[datetime | None, bool]:
+    """Return a published date in UTC, or None, and whether it could be read: the row is of use without it."""
+    try:
+        return utc_datetime((value.strip() or None) if isinstance(value, str) else value), True
+    except UnusableRow:
+        return None, False
 
 
 def extra_text(value: object) -> str:

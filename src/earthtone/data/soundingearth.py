@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from earthtone.data.manifest import check_need, listed
+from earthtone.data.manifest import check_need, listed, nearest
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.read_csv import CsvTable
-from earthtone.data.row import BAD_NUMBER, MEDIA, NO_ID, Row, RowReader, UnusableRow, clipped, is_file, utc_datetime
+from earthtone.data.releases import GOOGLE_EARTH_GSD_M, SOUNDINGEARTH_ATTRIBUTION, SOUNDINGEARTH_LICENSE
+from earthtone.data.row import BAD_NUMBER, MEDIA, NO_ID, Row, RowReader, clipped, is_file, lenient_datetime
 from earthtone.data.split import key_digit_split
 from earthtone.errors import ConfigError, DataError
 
@@ -19,11 +20,17 @@ RELEASE_COLUMNS = (
 RAW_FOLDERS = ("audio", "raw", "raw_audio", "mp3", "recordings")
 RAW_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a")
 PREFERENCES = ("auto", "raw", "spectrogram")
-_OWN = ("id", "image", "audio", "longitude", "latitude", "datetime", "source", "split")
+_SAME = {
+    "source": "aporee", "license": SOUNDINGEARTH_LICENSE, "attribution": SOUNDINGEARTH_ATTRIBUTION,
+    "image_gsd_m": GOOGLE_EARTH_GSD_M,
+}  # fmt: skip
+_OWN = ("id", "image", "audio", "longitude", "latitude", "datetime", "split", *_SAME)
 
 
 class SoundingEarth:
     """A source of the release's pairs: `id` is the key, the split is the key's last digit, the source is "aporee".
+
+    `license`, `attribution` and `image_gsd_m` (0.2: as published, not measured) are the same for all rows.
 
     The audio is either always the raw recording or always the ready 8-bit spectrogram: `prefer` says which; "auto"
     takes raw recordings if there is any, and rows without one are then problems. A recording lies in `audio/`,
@@ -68,13 +75,10 @@ class SoundingEarth:
             kind = BAD_NUMBER if key else NO_ID
             return Row(row.place, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected")), True
         key = str(int(key)) if len(key) < 20 else key
-        try:
-            recorded, dated = utc_datetime(text["date_recorded"].strip() or None), True
-        except UnusableRow:
-            recorded, dated = None, False
+        recorded, dated = lenient_datetime(text["date_recorded"])
         own: dict[str, object] = {name: text[name] for name in (*self.extra_columns, "longitude", "latitude")}
         own |= {"id": key, "image": f"images/{key}.jpg", "audio": self._audio(key, text), "datetime": recorded}
-        own |= {"source": "aporee", "split": key_digit_split(int(key[-1]))}
+        own |= {**_SAME, "split": key_digit_split(int(key[-1]))}
         return Row(row.place, own), dated
 
     def _audio(self, key: str, text: Mapping[str, str]) -> str:
@@ -98,9 +102,10 @@ def looks_like_release(folder: Path) -> bool:
 def _check_columns(table: CsvTable) -> None:
     missing = [name for name in RELEASE_COLUMNS if name not in table.columns]
     if missing:
+        others = [name for name in table.columns if name not in RELEASE_COLUMNS]
         raise DataError(
-            f"{table.path} lacks the SoundingEarth columns {listed(missing)}, found {listed(table.columns)}; "
-            "take the release's own metadata.csv, or write a manifest with the columns id, image and audio"
+            f"{table.path} lacks the SoundingEarth columns {listed(missing)};{nearest(missing[0], others)}; take the "
+            "release's own metadata.csv, or write a manifest with the columns id, image and audio"
         )
 
 

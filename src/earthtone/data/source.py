@@ -1,11 +1,13 @@
 """Sources of pairs, and how the right reader is chosen for a file or a folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from earthtone.data.hub import is_hub
 from earthtone.data.manifest import TABLES, Manifest, listed
 from earthtone.data.pair import Pair, Problem
+from earthtone.data.parquet_files import has_parquet
 from earthtone.data.row import MEDIA
 from earthtone.data.soundingearth import METADATA, SoundingEarth, looks_like_release
 from earthtone.errors import ConfigError, DataError
@@ -18,8 +20,8 @@ class Source(Protocol):
     """
 
     @property
-    def path(self) -> Path:
-        """The file or folder."""
+    def path(self) -> Path | str:
+        """The file or folder, or the address on the hub."""
 
     @property
     def name(self) -> str:
@@ -38,6 +40,19 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Pair | Problem]: ...
 
 
+@runtime_checkable
+class SkippingSource(Source, Protocol):
+    """A source whose media are costly to read, and can be left out where they are not wanted."""
+
+    def skipping(self, skip: Callable[[int, str], bool] | None) -> Iterator[Pair | Problem]:
+        """Yield all items; pairs of which `skip(number of the row, id)` is true may come without their media."""
+
+
+def items_skipping(source: Source, skip: Callable[[int, str], bool]) -> Iterator[Pair | Problem]:
+    """Yield a source's items; the media of those that `skip(number, id)` tells are not read where that saves work."""
+    return source.skipping(skip) if isinstance(source, SkippingSource) else iter(source)
+
+
 def open_source(
     path: str | Path,
     *,
@@ -45,7 +60,8 @@ def open_source(
     need: tuple[str, ...] = MEDIA,
     prefer: str = "auto",
 ) -> Source:
-    """Return the source in a manifest, in a folder with one manifest, or in a SoundingEarth release's folder.
+    """Return the source in a manifest, in a folder with one manifest, or in a release: that of SoundingEarth, or
+    Parquet files in a folder or on the hub (`hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`).
 
     `columns` maps a pair's column names to those of the file; `need` are the media that a row must have; `prefer`
     ("auto", "raw", "spectrogram") chooses a release's audio. Raises DataError, or ConfigError for useless options.
@@ -53,20 +69,46 @@ def open_source(
     >>> for item in open_source("metadata.csv", columns={"id": "file", "audio": "file"}, need=("audio",)):
     ...     print(item.id)  # doctest: +SKIP
     """
-    path = Path(path)
-    if path.is_dir():
-        release = not columns and looks_like_release(path)
-        manifests = _manifests(path, with_metadata=not release)
-        if release and not manifests:
-            return SoundingEarth(path, need=need, prefer=prefer)
-        if len(manifests) + release != 1:
-            raise DataError(_undecided(path, manifests, release))
-        path = manifests[0]
-    elif not path.exists():
-        raise DataError(f"{path} does not exist; a manifest ({', '.join(TABLES)}) or its folder was expected")
+    found = path if is_hub(path) else _found(str(path), columns)
+    if isinstance(found, Path) and found.is_dir() and looks_like_release(found):
+        return SoundingEarth(found, need=need, prefer=prefer)
     if prefer != "auto":
-        raise ConfigError(f"prefer={prefer!r} is for SoundingEarth releases; {path} is a manifest")
-    return Manifest(path, columns=columns, need=need)
+        raise ConfigError(
+            f"prefer={prefer!r} is for SoundingEarth releases (a folder with metadata.csv); {path} is none"
+        )
+    if isinstance(found, Path) and found.is_file() and not _in_release(found):
+        return Manifest(found, columns=columns, need=need)
+    from earthtone.data.parquet_release import ParquetRelease  # pyarrow is slow to import
+
+    return ParquetRelease(found, columns=columns, need=need)
+
+
+def _found(text: str, columns: Mapping[str, str] | None) -> Path:
+    """Return the manifest that a path means, or the folder of a release. Raises DataError."""
+    path = Path(text)
+    if not path.is_dir():
+        if "://" in text:
+            raise DataError(f"{text} is an address; only hf://datasets/OWNER/NAME is read, download others first")
+        if not path.exists():
+            raise DataError(
+                f"{path} does not exist; a manifest ({', '.join(TABLES)}), its folder or that of a release was expected"
+            )
+        return path
+    release = not columns and looks_like_release(path)
+    manifests = _manifests(path, with_metadata=not release)
+    if len(manifests) + release == 1:
+        return path if release else manifests[0]
+    if not manifests and not release and has_parquet(path):
+        return path
+    raise DataError(_undecided(path, manifests, release))
+
+
+def _in_release(path: Path) -> bool:
+    if path.suffix.lower() != ".parquet":
+        return False
+    from earthtone.data.parquet_release import is_release_file
+
+    return is_release_file(path)
 
 
 def _manifests(folder: Path, *, with_metadata: bool) -> list[Path]:
@@ -81,5 +123,5 @@ def _undecided(folder: Path, manifests: list[Path], release: bool) -> str:
     found = sorted(path.name for path in folder.iterdir())
     return (
         f"{folder} holds {listed(found, 12)}; a manifest (manifest.csv, .tsv, .geojson, .parquet, or metadata.csv) or "
-        f"a SoundingEarth release (metadata.csv and images/) was expected; type the path of a manifest"
+        f"a release (metadata.csv and images/, or data/*.parquet) was expected; type the path of a manifest"
     )
