@@ -9,7 +9,8 @@ from earthtone.errors import SignalError
 from earthtone.signal.audio import Samples, read_audio, resample
 from earthtone.signal.config import AudioConfig, ImageConfig
 from earthtone.signal.image import Pixels, decode_tile, encode_tile, read_image, stored_tile
-from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture, windows
+from earthtone.signal.mel import Spectrogram, log_mel, windows
+from earthtone.signal.spectrogram_file import ready_spectrogram
 
 ImageInput = str | Path | bytes | NDArray[np.uint8]
 SoundInput = str | Path | bytes | tuple[Samples, int]
@@ -43,5 +44,5 @@ def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
         return windows(log_mel(resample(mono, hz, config.sample_rate_hz), config), config)
     source = sound if isinstance(sound, bytes) else Path(sound)
     if config.input == "spectrogram":
-        return windows(spectrogram_from_picture(source, config), config)
+        return windows(ready_spectrogram(source, config), config)
     return windows(log_mel(read_audio(source, config.sample_rate_hz), config), config)

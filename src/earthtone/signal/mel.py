@@ -107,7 +107,7 @@ def window_starts(frames: int, config: AudioConfig) -> list[int]:
 def windows(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
     """Return the windows (windows, window_frames, mels) of a spectrogram (frames, mels); silence fills a short one."""
     size = config.window_frames
-    spectrogram = _at_least_one_window(spectrogram, config)
+    spectrogram = at_least_one_window(spectrogram, config)
     return np.stack([spectrogram[start : start + size] for start in window_starts(len(spectrogram), config)])
 
 
@@ -120,10 +120,11 @@ def spectrogram_from_picture(source: Path | bytes, config: AudioConfig) -> Spect
     if picture.shape[0] != config.mels:
         name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         raise SignalError(f"{name}: {picture.shape[0]} rows, {config.mels} mel bands expected (signal.audio.mels)")
-    return _at_least_one_window(np.ascontiguousarray(picture.T), config)
+    return at_least_one_window(np.ascontiguousarray(picture.T), config)
 
 
-def _at_least_one_window(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
+def at_least_one_window(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
+    """Return a spectrogram (frames, mels) with silence added to one window where it is shorter."""
     lacking = max(0, config.window_frames - len(spectrogram))
     return np.pad(spectrogram, ((0, lacking), (0, 0))) if lacking else spectrogram
 
