@@ -9,6 +9,7 @@ from earthtone.wording import did_you_mean
 #: What each task measures; its function lies in the module `evaluate_TASK`.
 TASKS: Mapping[str, str] = {
     "retrieval": "how well images find their recordings and the other way round",
+    "segment": "how well a backbone with a head draws land cover",
     "probe": "how well a linear classifier reads a label off frozen image features",
 }
 
