@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 def segment(words: list[str]) -> int:
     """How well a backbone with a head draws land cover."""
     parser = make_parser("evaluate segment", "Train a segmentation head on a backbone and measure it on test tiles.")
-    parser.add_argument("--model", required=True, type=str, help="a run, a .safetensors file, timm:NAME, random:NAME ...")
+    parser.add_argument("--model", required=True, type=str, help="a run, timm:NAME, random:NAME, ... (docs/models.md)")
     parser.add_argument("--data", required=True, type=str, help="folder of images and masks, or a manifest of them")
     parser.add_argument("--dataset", type=str | None, default=None, help="its name, such as deepglobe, loveda, potsdam")
     parser.add_argument("--head", type=str, default="deeplabv3plus", help="deeplabv3plus or linear")

@@ -9,7 +9,9 @@ from earthtone.models.backbone import open_backbone
 
 
 @pytest.mark.parametrize("head", list(HEADS))
-@pytest.mark.parametrize(("spec", "stride"), [("random:test_resnet", 16), ("random:test_resnet", 32), ("random:test_vit", 32)])
+@pytest.mark.parametrize(
+    ("spec", "stride"), [("random:test_resnet", 16), ("random:test_resnet", 32), ("random:test_vit", 32)]
+)
 @pytest.mark.parametrize("size", [(64, 64), (50, 70), (20, 33)])
 def test_scores_are_as_large_as_the_picture(head: str, spec: str, stride: int, size: tuple[int, int]) -> None:
     if "vit" in spec and size != (64, 64):

@@ -40,9 +40,7 @@ def test_a_grid_covers_every_pixel_of_every_tile() -> None:
 
 
 def test_small_tiles_are_filled_up_and_the_fill_is_ignored() -> None:
-    found = list(
-        epoch_of_patches([1, 2], lambda n: tile(n, 10, 12), side=16, batch=2, stride=16, seed=(0, 0))
-    )
+    found = list(epoch_of_patches([1, 2], lambda n: tile(n, 10, 12), side=16, batch=2, stride=16, seed=(0, 0)))
     assert len(found) == 1
     mask = found[0].mask
     assert (mask[:, 10:] == 255).all() and (mask[:, :, 12:] == 255).all()

@@ -117,7 +117,9 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
         segment(tiny_backbone, data, protocol=QUICK)
 
 
-def test_broken_images_and_unknown_values_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_images_and_unknown_values_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = masked_set(tmp_path)
     data.items[0].image.write_bytes(b"no picture")
     assert data.items[1].mask is not None

@@ -16,9 +16,7 @@ def by_colour(pixels: torch.Tensor) -> torch.Tensor:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.floats(0, 0.9), st.integers(0, 2**32 - 1)
-)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.floats(0, 0.9), st.integers(0, 2**32 - 1))
 def test_what_depends_on_a_pixel_alone_is_the_same_in_tiles(
     height: int, width: int, tile: int, overlap: float, seed: int
 ) -> None:

@@ -70,9 +70,7 @@ def segmentation_figures(
     return figures
 
 
-def _estimate(
-    values: NDArray[np.float64], drawn: NDArray[np.float64], chance: float | None, count: int
-) -> Estimate:
+def _estimate(values: NDArray[np.float64], drawn: NDArray[np.float64], chance: float | None, count: int) -> Estimate:
     """From a value a training and (trainings, resamples)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample in which no training has the class

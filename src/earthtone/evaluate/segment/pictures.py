@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.datasets.masks import IGNORED
 from earthtone.atomic import atomic_path
+from earthtone.data.datasets.masks import IGNORED
 from earthtone.data.labelled import Palette
 from earthtone.errors import DataError
 from earthtone.signal.image import TIFF_MAGIC, Pixels

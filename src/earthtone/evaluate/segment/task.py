@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from earthtone.data.labelled import MaskedSet
 from earthtone.errors import ConfigError, DataError
@@ -21,7 +23,20 @@ from earthtone.models.backbone import Backbone
 from earthtone.progress import progress
 from earthtone.signal.image import Pixels
 
+#: Classes (H, W) of pixels (H, W, 3).
+Mapped = Callable[[Pixels], NDArray[np.uint8]]
+
 _WHOLE = 4096  # pixels a side that a protocol without tiles still sees at once
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A segmenter after its training: what it says of a picture, and how it came to be."""
+
+    name: str
+    class_map: Mapped
+    epoch: int
+    seconds: float
 
 
 def segment(
@@ -45,45 +60,34 @@ def segment(
     (GeoTIFFs where the images are; also of tiles without a mask) of the first seed. Raises DataError, ConfigError.
     """
     if not seeds:
-        raise ConfigError("no seeds; at least one expected, such as --seeds 0")
+        raise ConfigError("no seeds; at least one expected, such as --seeds [0]")
     tiles = Tiles(data, bands)
-    train, val, test = (tiles.of_split(name) for name in ("train", "val", "test"))
-    if not train or not test:
-        raise DataError(f"{data.name}: {len(train)} training and {len(test)} test tiles with a mask; both are needed")
-    if protocol.choose and not val:
-        raise DataError(f"{data.name}: no tiles of split val to choose the epoch by; add some or --protocol soundingearth")
+    train, val, test = _splits(tiles, data.name, protocol)
     classes = len(data.palette.names)
     seen = tile or (_WHOLE if protocol.stride_pixels else 2 * protocol.patch_pixels)
-    confusions, epochs, seconds = [], [], []
-    name = ""
+    trained: list[_Trained] = []
+    confusions: list[Confusion] = []
     for seed in seeds:
-        started = time.monotonic()
         torch.manual_seed(seed)
-        backbone = open_backbone(seed)
-        name = backbone.name
-        model = Segmenter(backbone, classes, head, frozen=frozen).to(next(backbone.parameters()).device)
-        predict = _predictor(model, precision)
-
-        def mapped(image: Pixels, predict: Callable[[torch.Tensor], torch.Tensor] = predict) -> NDArray[np.uint8]:
-            return class_map(image, predict, classes, tile=seen, overlap=overlap)
-
-        def score(_: Segmenter, mapped: Callable[[Pixels], NDArray[np.uint8]] = mapped) -> float:
-            return float(mean_iou(_confusions(tiles, val, mapped, classes, None).sum(0)))
-
-        epochs.append(
-            train_segmenter(model, train, tiles.read, protocol, seed=seed, precision=precision, score=score)
-        )
-        seconds.append(time.monotonic() - started)
-        confusions.append(_confusions(tiles, test, mapped, classes, "test"))
-        if out is not None and seed == seeds[0]:
-            write_outputs(out, tiles, test, mapped, mean_iou(confusions[0]))
+        model = Segmenter(open_backbone(seed), classes, head, frozen=frozen).to(memory_format=torch.channels_last)
+        model.to(model.backbone.device)
+        mapped = _mapper(model, classes, seen, overlap, precision)
+        started = time.monotonic()
+        epoch = train_segmenter(
+            model, train, tiles.read, protocol, seed=seed, precision=precision,
+            score=lambda mapped=mapped: float(mean_iou(_confusions(tiles, val, mapped, classes).sum(0))),  # type: ignore[misc]
+        )  # fmt: skip
+        trained.append(_Trained(model.backbone.name, mapped, epoch, time.monotonic() - started))
+        confusions.append(_confusions(tiles, test, mapped, classes, label="test"))
+    if out is not None:
+        write_outputs(out, tiles, test, trained[0].class_map, mean_iou(confusions[0]))
     counted = np.stack(confusions)
     each = mean_iou(counted).mean(0)  # (tiles,): a tile of ignored pixels alone has none
     known = np.flatnonzero(~np.isnan(each))
     return TaskResult(
         task="segment",
         dataset=data.name,
-        model=name,
+        model=trained[0].name,
         protocol=f"{head}{', backbone frozen' if frozen else ''}; {protocol.sentence}",
         headline="mIoU",
         figures=segmentation_figures(counted, data.palette.names, resamples=resamples),
@@ -94,8 +98,8 @@ def segment(
             "tiles": {"train": len(train), "val": len(val), "test": len(test)},
             "seeds": list(seeds),
             "mIoU_by_seed": [float(mean_iou(run.sum(0))) for run in counted],
-            "epoch_kept": epochs,
-            "training_seconds": [round(value, 1) for value in seconds],
+            "epoch_kept": [run.epoch for run in trained],
+            "training_seconds": [round(run.seconds, 1) for run in trained],
             "confusion": counted.sum((0, 1)).tolist(),
             "tile_pixels": seen,
             "overlap": overlap,
@@ -105,25 +109,34 @@ def segment(
     )
 
 
-def _predictor(model: Segmenter, precision: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    device = next(model.parameters()).device
+def _splits(tiles: Tiles, name: str, protocol: SegmentProtocol) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of the training, validation and test tiles. Raises DataError when one lacks."""
+    train, val, test = (tiles.of_split(split) for split in ("train", "val", "test"))
+    if not train or not test:
+        raise DataError(f"{name}: {len(train)} training and {len(test)} test tiles with a mask; both are needed")
+    if protocol.choose and not val:
+        raise DataError(f"{name}: no tiles of split val to choose the epoch by; add some, or --protocol soundingearth")
+    return train, val, test
+
+
+def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:
+    """A function from pixels (H, W, 3) to classes (H, W)."""
+    device = model.backbone.device
 
     @torch.inference_mode()
-    def predict(pixels: torch.Tensor) -> torch.Tensor:
+    def predict(pixels: Tensor) -> Tensor:
         model.eval()
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            scores = model(pixels.to(device))
+            scores: Tensor = model(pixels.to(device))
         return scores.float().softmax(1).cpu()
 
-    return predict
+    return lambda pixels: class_map(pixels, predict, classes, tile=tile, overlap=overlap)
 
 
 def _confusions(
-    tiles: Tiles, numbers: Sequence[int], mapped: Callable[[Pixels], NDArray[np.uint8]], classes: int, label: str | None
+    tiles: Tiles, numbers: Sequence[int], mapped: Mapped, classes: int, label: str | None = None
 ) -> Confusion:
     """(tiles, classes, classes) of what `mapped` says of some tiles; with a bar when it has a label."""
-    found = []
     pairs = tiles.read_ahead(numbers)
-    for image, mask in pairs if label is None else progress(pairs, total=len(numbers), label=label, unit="tile"):
-        found.append(confusion_matrix(mask, mapped(image), classes))
-    return np.stack(found)
+    shown = pairs if label is None else progress(pairs, total=len(numbers), label=label, unit="tile")
+    return np.stack([confusion_matrix(mask, mapped(image), classes) for image, mask in shown])

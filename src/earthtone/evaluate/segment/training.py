@@ -58,12 +58,12 @@ def train_segmenter(
     *,
     seed: int,
     precision: torch.dtype,
-    score: Callable[[Segmenter], float] | None = None,
+    score: Callable[[], float] | None = None,
     label: str = "segment",
 ) -> int:
     """Train `model` in place and return the number of the epoch whose weights it has, from 1.
 
-    `score` measures the model on the validation tiles after each epoch; the best epoch is kept. Raises DataError when
+    `score` measures it on the validation tiles after each epoch; the best epoch is kept. Raises DataError when
     the loss is no number, or when there is nothing to learn from.
     """
     device = next(model.parameters()).device
@@ -88,13 +88,13 @@ def train_segmenter(
             if not torch.isfinite(loss):
                 raise DataError(f"loss is {loss.item()} in epoch {epoch + 1}; lower --learning_rate")
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bar.set_postfix({"loss": f"{loss.item():.3f}"}, refresh=False)
         if not seen:
             raise DataError(f"{len(items)} training tiles give no batch of two patches; add tiles")
         bar.update(len(items))
-        if score is not None and protocol.choose and (reached := score(model)) > best:
+        if score is not None and protocol.choose and (reached := score()) > best:
             best, best_epoch, kept = reached, epoch + 1, deepcopy(model.state_dict())
     bar.close()
     if kept is not None:
