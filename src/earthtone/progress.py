@@ -30,7 +30,10 @@ def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
 
 
 def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any:
-    """Return a bar to `update()`, `set_postfix()` and `close()` by hand; `done` of `total` are done already."""
+    """Return a bar to `update()`, `set_postfix()` and `close()` by hand; `done` of `total` are done already.
+
+    The unit "B" is bytes, shown as kB, MB and GB.
+    """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
@@ -39,6 +42,7 @@ def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any
         initial=done,
         desc=label,
         unit=unit,
+        unit_scale=unit == "B",
         dynamic_ncols=True,
         delay=0 if terminal else 10,
         mininterval=0.2 if terminal else 15,

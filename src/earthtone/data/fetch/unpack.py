@@ -1,0 +1,199 @@
+"""Archives from strangers: unpacked into an empty folder, or refused as a whole.
+
+Refused are absolute names, `..`, links, devices, encrypted members, two names that one file system may take for one,
+and more bytes than were declared, than fit the disk, or than any honest archive holds for its size.
+"""
+
+import hashlib
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tarfile import EmptyHeaderError
+from typing import IO, Any
+
+from earthtone.data.fetch.disk import free_bytes, size_text
+from earthtone.data.fetch.paths import safe_relative, same_name_key
+from earthtone.errors import DataError
+from earthtone.progress import progress_bar
+
+#: Unpacked bytes for each byte of an archive; a CSV of measurements packs 10 to 30 times, a bomb a thousand times.
+MAX_RATIO = 200
+_SLACK = 1.05  # published sizes are rounded
+_JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")
+_CHUNK = 1 << 20
+_LONGEST_EXTENSION = 1_000_000
+#: What one unpacked file is: its size in bytes and its SHA-256.
+Members = dict[str, tuple[int, str]]
+
+
+class BadArchiveError(DataError):
+    """An archive that is broken, hostile or another than was expected; the disk and the folder are not at fault."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What an archive held, by path below the folder, and how many files of operating systems were left out."""
+
+    members: Members
+    junk: int
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    size: int
+    data: IO[bytes]
+
+
+def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_bytes: int | None = None) -> Unpacked:
+    """Unpack a zip or tar into an empty `folder` and return its files with size and SHA-256.
+
+    `strip` leading folders of the names are dropped. Raises DataError; what was written by then stays in `folder`,
+    which is the caller's to remove.
+    """
+    limit = _limit(archive, folder, unpacked_bytes)
+    members: Members = {}
+    seen: dict[str, str] = {}
+    junk = written = 0
+    try:
+        with ExitStack() as stack:
+            bar = stack.enter_context(progress_bar(None, f"unpack {archive.name}", "file"))
+            for member in (_zip_members if kind == "zip" else _tar_members)(archive, limit, stack):
+                path = _safe(member.name, archive)
+                if any(part in _JUNK for part in path.parts):
+                    junk += 1
+                    continue
+                path = _stripped(path, strip, archive)
+                _claim(path, seen, archive)
+                members[str(path)] = _write(member, folder / path, limit - written, archive)
+                written += members[str(path)][0]
+                bar.update()
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        raise BadArchiveError(f"{archive.name} is no whole {kind} archive: {error}") from error
+    except (UnicodeEncodeError, OSError) as error:
+        raise DataError(f"{archive.name} cannot be unpacked into {folder}: {error}") from error
+    if not members:
+        raise BadArchiveError(f"{archive.name} holds no files; it is not the archive that was expected")
+    return Unpacked(members, junk)
+
+
+def _limit(archive: Path, folder: Path, unpacked_bytes: int | None) -> int:
+    """Return how many bytes may come out of an archive."""
+    free = free_bytes(folder)
+    if unpacked_bytes is not None:
+        return min(free, int(unpacked_bytes * _SLACK))
+    return min(free, archive.stat().st_size * MAX_RATIO)
+
+
+def _too_much(archive: Path, limit: int) -> DataError:
+    return DataError(
+        f"{archive.name} unpacks to more than {size_text(limit)}, which is its declared size, the room on the disk or "
+        f"{MAX_RATIO} times the archive; refused: free the disk, or take another mirror"
+    )
+
+
+def _zip_members(archive: Path, limit: int, stack: ExitStack) -> Iterator[_Member]:
+    opened = stack.enter_context(zipfile.ZipFile(archive))
+    infos = opened.infolist()
+    if sum(info.file_size for info in infos) > limit:
+        raise _too_much(archive, limit)
+    for info in infos:
+        mode = info.external_attr >> 16
+        if info.flag_bits & 1:
+            raise BadArchiveError(f"{archive.name} is encrypted at {info.filename[:200]!r}; unpack it by hand")
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _not_a_file(archive, info.filename)
+        if info.is_dir():
+            _safe(info.filename, archive)
+            continue
+        with opened.open(info) as data:
+            yield _Member(info.filename, info.file_size, data)
+
+
+def _tar_members(archive: Path, _limit: int, stack: ExitStack) -> Iterator[_Member]:
+    opened: Any = stack.enter_context(tarfile.open(archive, "r|*", tarinfo=_CarefulTarInfo))  # noqa: SIM115
+    for info in opened:
+        opened.members = []  # a stream is never gone back to: keep no list of what was read
+        if info.isdir():
+            if info.name.strip("./"):
+                _safe(info.name, archive)
+            continue
+        if not info.isreg():
+            raise _not_a_file(archive, info.name)
+        yield _Member(info.name, info.size, opened.extractfile(info))
+
+
+class _CarefulTarInfo(tarfile.TarInfo):
+    """A header whose extensions (long names, pax) must be small, as they are read into memory; an end must be marked.
+
+    tarfile itself takes a file that is cut between two members for a whole one.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> "_CarefulTarInfo":
+        try:
+            return super().fromtarfile(tarfile)
+        except EmptyHeaderError as error:
+            raise EOFError("it ends without the mark of an end") from error
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        extensions = (*b"xgXLK",)
+        if self.type[0] in extensions and self.size > _LONGEST_EXTENSION:
+            raise BadArchiveError(f"{tar.name!r} has a header of {self.size} bytes; nothing of it was used")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+def _safe(name: str, archive: Path) -> PurePosixPath:
+    try:
+        return safe_relative(name, archive.name)
+    except DataError as error:
+        raise BadArchiveError(str(error)) from error
+
+
+def _not_a_file(archive: Path, name: str) -> BadArchiveError:
+    return BadArchiveError(f"{archive.name} holds {name[:200]!r}, a link or device; nothing of it was used")
+
+
+def _stripped(path: PurePosixPath, strip: int, archive: Path) -> PurePosixPath:
+    if strip and len(path.parts) <= strip:
+        raise BadArchiveError(f"{archive.name} holds {str(path)!r} outside a folder; one to drop was expected")
+    return PurePosixPath(*path.parts[strip:])
+
+
+def _claim(path: PurePosixPath, seen: dict[str, str], archive: Path) -> None:
+    """Note a file and its folders; refuse names that some file system cannot hold beside each other."""
+    for folder in list(path.parents)[:-1]:
+        if seen.setdefault(same_name_key(folder), f"{folder}/") != f"{folder}/":
+            raise _collision(archive, str(folder), seen[same_name_key(folder)])
+    key = same_name_key(path)
+    if key in seen:
+        raise _collision(archive, str(path), seen[key])
+    seen[key] = str(path)
+
+
+def _collision(archive: Path, name: str, other: str) -> BadArchiveError:
+    return BadArchiveError(
+        f"{archive.name} holds both {other!r} and {name!r}, which may be one file here; nothing was used"
+    )
+
+
+def _write(member: _Member, path: Path, limit: int, archive: Path) -> tuple[int, str]:
+    """Write one member and return its size and SHA-256; never more than it declares or than `limit`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as out:
+        while chunk := member.data.read(_CHUNK):
+            size += len(chunk)
+            if size > min(limit, member.size):
+                raise _too_much(archive, min(limit, member.size))
+            digest.update(chunk)
+            out.write(chunk)
+    if size != member.size:
+        raise EOFError(f"{member.name[:200]!r} ends after {size} of {member.size} bytes")
+    return size, digest.hexdigest()
