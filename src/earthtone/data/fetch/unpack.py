@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tarfile import EmptyHeaderError
+from tarfile import EmptyHeaderError  # type: ignore[attr-defined]  # the stubs lack it
 from typing import IO, Any
 
 from earthtone.data.fetch.disk import free_bytes, size_text
