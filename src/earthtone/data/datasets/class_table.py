@@ -97,7 +97,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
         return [{name.strip().lower(): cell for name, cell in row.cells.items()} for row in rows]
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}; a YAML list of classes was expected") from error
     if isinstance(content, dict):
         return [{"value": value, "name": name} for value, name in content.items()]

@@ -18,8 +18,8 @@ def read_deepglobe(path: Path) -> FoundMasks:
     Split: the ids in `valid_ids.txt` are test where there is such a list; else the folders training_data and test_data
     say it, or nothing does. Tiles without a mask (the challenge's valid/ and test/) are kept for prediction.
     """
-    tiles = {_key(file, _SAT): file for file in sorted(path.rglob(f"*{_SAT}.*")) if file.is_file()}
-    masks = {_key(file, _MASK): file for file in sorted(path.rglob(f"*{_MASK}.png")) if file.is_file()}
+    tiles = _by_id(path, _SAT, (".jpg", ".jpeg", ".png", ".tif"))
+    masks = _by_id(path, _MASK, (".png", ".tif"))
     if not tiles:
         raise DataError(
             f"{path} has no ID_sat.jpg; DeepGlobe as train/ID_sat.jpg beside train/ID_mask.png was expected"
@@ -29,18 +29,27 @@ def read_deepglobe(path: Path) -> FoundMasks:
     for key, tile in tiles.items():
         split = _split(tile, key, listed_ids)
         found.items.append(MaskedItem(key, tile, masks.get(key), split if key in masks else None))
-    alone = [key for key in masks if key not in tiles]
+    alone, strange = [key for key in masks if key not in tiles], [*listed_ids - tiles.keys()]
     found.notes += counted(len(alone), "masks without an image", alone)
+    found.notes += counted(len(strange), f"ids in {_LIST} without an image", strange)
     return found
 
 
-def _key(file: Path, end: str) -> str:
-    return file.stem.removesuffix(end)
+def _by_id(path: Path, end: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return id -> file for the files below a folder whose names end so. Raises DataError for an id of two files."""
+    found: dict[str, Path] = {}
+    for file in sorted(path.rglob(f"*{end}.*")):
+        if file.suffix.lower() in suffixes and file.is_file():
+            key = file.stem.removesuffix(end)
+            if key in found:
+                raise DataError(f"{found[key]} and {file} have one id; keep one of them")
+            found[key] = file
+    return found
 
 
 def _listed_ids(path: Path) -> set[str]:
     lists = [folder / _LIST for folder in (path, path.parent) if (folder / _LIST).is_file()]
-    return set(lists[0].read_text(encoding="utf-8").split()) if lists else set()
+    return set(lists[0].read_text(encoding="utf-8", errors="replace").split()) if lists else set()
 
 
 def _split(tile: Path, key: str, listed_ids: set[str]) -> str | None:

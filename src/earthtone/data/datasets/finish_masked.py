@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from earthtone.data.datasets.overlap import overlapping
 from earthtone.data.datasets.published import Published
 from earthtone.data.datasets.splits import Member, completed
 from earthtone.data.labelled import MaskedItem, MaskedSet, Palette
@@ -42,10 +43,10 @@ def finished_masked(
     if len(masked) < len(items):
         notes.append(f"{len(items) - len(masked)} images have no mask and are in no split")
     splits, more = _splits(path, masked)
-    notes += more
+    whole = tuple(replace(item, split=splits.get(item.id)) for item in items)
+    notes += more + overlapping(whole)
     for note in notes:
         _LOG.warning("%s: %s", path, note)
-    whole = tuple(replace(item, split=splits.get(item.id)) for item in items)
     return MaskedSet(name, whole, palette, tuple(notes))
 
 
