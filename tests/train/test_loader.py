@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from earthtone.data.points import unit_points
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError
 from earthtone.train.loader import Batch, TrainLoader
-from earthtone.train.recipe import Recipe
+from earthtone.train.recipe import LossConfig, Recipe
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -101,7 +102,33 @@ def test_twins_are_rows_of_one_image_or_one_recording(tiny_table: Path, tiny_rec
 def test_twins_can_be_ignored(tiny_table: Path, tiny_recipe: Recipe) -> None:
     table = Table(tiny_table)
     recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, twins="ignore"))
-    assert next(iter(TrainLoader(table, table.rows_of("all"), recipe))).twins is None
+    batch = next(iter(TrainLoader(table, table.rows_of("all"), recipe)))
+    assert batch.twins is None
+    assert batch.groups is None
+
+
+def test_groups_tell_the_twins_also_across_batches(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    images, sounds = table.column("image_hash"), table.column("audio_hash")
+    groups_of: dict[int, tuple[str, str]] = {}
+    for batch in TrainLoader(table, table.rows_of("all"), tiny_recipe):
+        assert batch.groups is not None and batch.groups.dtype == torch.int64
+        for row, (image, audio) in zip(batch.rows.tolist(), batch.groups.tolist(), strict=True):
+            assert groups_of.setdefault(row, (image, audio)) == (image, audio)
+    for a, (image, audio) in groups_of.items():
+        for b, (other_image, other_audio) in groups_of.items():
+            assert (image == other_image) == (images[a] == images[b])
+            assert (audio == other_audio) == (sounds[a] == sounds[b])
+
+
+def test_points_come_with_a_loss_that_compares_places(tiny_table: Path, tiny_recipe: Recipe) -> None:
+    table = Table(tiny_table)
+    rows = table.rows_of("all")
+    assert next(iter(TrainLoader(table, rows, tiny_recipe))).points is None
+    loss = LossConfig(name="SymmetricCLWithMemoryAndDistillation")
+    batch = next(iter(TrainLoader(table, rows, replace(tiny_recipe, loss=loss))))
+    assert batch.points is not None
+    assert torch.equal(batch.points, torch.from_numpy(unit_points(table, rows)[batch.rows]))
 
 
 def test_too_few_pairs_for_one_batch(tiny_table: Path, tiny_recipe: Recipe) -> None:
