@@ -86,6 +86,16 @@ def test_advance_and_esc50_are_recognised_by_their_layout(tmp_path: Path, pictur
     assert found.warnings == ("ADVANCE was published with 13 classes and 5,075 pairs, found 1 and 6",)
 
 
+def test_the_folder_that_an_archive_brings_is_entered(tmp_path: Path, sound: Write) -> None:
+    inside = tmp_path / "sounds" / "ESC-50-master"
+    for fold in (1, 2):
+        sound(inside / "audio" / f"{fold}-7-A-0.wav")
+    (inside / "meta").mkdir()
+    (inside / "meta/esc50.csv").write_text("filename,category\n1-7-A-0.wav,dog\n2-7-A-0.wav,dog\n")
+    found = open_labelled(tmp_path / "sounds")
+    assert found.name == "esc50" and [item.fold for item in found.items] == [1, 2]
+
+
 def test_a_class_of_one_image_is_named(classes: Path, picture: Write) -> None:
     picture(classes / "desert/only.png")
     with pytest.raises(DataError, match="class 'desert' of one item alone cannot be in train, val and test; add items"):

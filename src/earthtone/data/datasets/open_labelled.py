@@ -8,7 +8,9 @@ from earthtone.data.datasets.class_folders import read_class_folders
 from earthtone.data.datasets.esc50 import looks_like_esc50, read_esc50
 from earthtone.data.datasets.finish import Found, finished
 from earthtone.data.datasets.labelled_manifest import has_labels, read_labelled_manifest
+from earthtone.data.datasets.media import folders
 from earthtone.data.datasets.published import LABELLED, known_set, recognised
+from earthtone.data.datasets.split_lists import with_split_lists
 from earthtone.data.datasets.torchgeo_sets import PREFIX, read_torchgeo
 from earthtone.data.datasets.urbansound8k import looks_like_urbansound8k, read_urbansound8k
 from earthtone.data.labelled import LabelledSet
@@ -19,7 +21,7 @@ from earthtone.errors import ConfigError, DataError
 LOADERS: dict[str, Callable[[Path], Found]] = {
     "advance": read_advance, "esc50": read_esc50, "urbansound8k": read_urbansound8k,
 }  # fmt: skip
-_LAYOUTS: dict[str, Callable[[Path], bool]] = {
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
     "advance": looks_like_advance, "esc50": looks_like_esc50, "urbansound8k": looks_like_urbansound8k,
 }  # fmt: skip
 
@@ -50,11 +52,24 @@ def open_labelled(
         found = read_labelled_manifest(manifest, label, columns)
     else:
         _refuse_columns(path, label, columns)
-        if known in LOADERS:
-            found = LOADERS[known](path)
-        else:
-            found = read_class_folders(path, None if published is None else f"{published.title} as {published.layout}")
+        found = _from_folder(path, known)
     return finished(path, known or name, found, published)
+
+
+def _from_folder(path: Path, known: str | None) -> Found:
+    if known in LOADERS:
+        return LOADERS[known](_entered(path, LAYOUTS[known]))
+    published = None if known is None else LABELLED[known]
+    found = read_class_folders(path, None if published is None else f"{published.title} as {published.layout}")
+    found.items, notes = with_split_lists(path, found.items)
+    found.notes += notes
+    return found
+
+
+def _entered(path: Path, looks: Callable[[Path], bool]) -> Path:
+    """Return the folder with a layout: the path, or its one subfolder that has it, as archives unpack."""
+    inside = [] if looks(path) else [folder for folder in folders(path) if looks(folder)]
+    return inside[0] if len(inside) == 1 else path
 
 
 def labelled_manifest(path: Path, label: str | None, columns: Mapping[str, str] | None) -> Path | None:
@@ -77,7 +92,7 @@ def _known(path: Path, dataset: str | None) -> str | None:
         return known_set(dataset, LABELLED)
     if not path.is_dir():
         return None
-    by_layout = next((name for name, looks in _LAYOUTS.items() if looks(path)), None)
+    by_layout = next((name for name, looks in LAYOUTS.items() if looks(_entered(path, looks))), None)
     return by_layout or recognised(path, LABELLED)
 
 
