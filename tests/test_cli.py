@@ -186,7 +186,7 @@ def test_skipped_rows_are_said(run: Path, world: Path, tmp_path: Path, caplog: p
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
     words = ["--model", str(run), "--data", str(tmp_path / "pairs.csv")]
     assert main(["evaluate", "retrieval", *words, "--split", "all"]) == 0
-    assert "1 rows skipped (missing image: 1)" in caplog.text
+    assert "1 of 48 rows skipped (2.08 %; missing image: 1)" in caplog.text
     caplog.clear()
     assert main(["evaluate", "probe", *words, "--label", "land_cover"]) in (0, 2)
     assert "1 rows without a usable image or label were skipped" in caplog.text

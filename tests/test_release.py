@@ -83,7 +83,7 @@ def test_one_warning_for_all_that_is_missing(release: Path, tmp_path: Path, capl
     words = ["--recipe", "soundingearth-spectrograms", *TINY, "--train.epochs=1"]
     assert main(["pretrain", str(release), "--out", str(tmp_path / "run"), *words]) == 0
     told = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
-    assert len(told) == 1 and told[0].startswith("11 of 40 (27.5 %) rows skipped (missing image: 11)")
+    assert len(told) == 1 and told[0].startswith("11 of 40 rows skipped (27.5 %; missing image: 11)")
 
 
 def test_nothing_usable(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -299,6 +299,18 @@ def test_a_time_that_python_cannot_hold(tmp_path: Path) -> None:
         list(Manifest(tmp_path / "m.parquet"))
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_giant_text_in_a_dictionary_is_refused_before_it_is_copied(tmp_path: Path, kind: pa.DataType) -> None:
+    """Two megabytes in the file, four gigabytes as the rows' own texts."""
+    rows = 2000
+    note = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 2_000_000]))
+    names = pa.array([f"{n}" for n in range(rows)])
+    table = pa.table({"id": names, "image": names, "audio": names, "note": note})
+    pq.write_table(table, tmp_path / "m.parquet", store_schema=pa.types.is_dictionary(kind))
+    with pytest.raises(DataError, match=r"m.parquet: column 'note' has a text of 2000000 bytes; at most 1048576 were"):
+        next(iter(Manifest(tmp_path / "m.parquet")))
+
+
 def parquet_bytes() -> bytes:
     out = pa.BufferOutputStream()
     geo = json.dumps({"primary_column": "where", "columns": {"where": {"encoding": "WKB"}}})

@@ -55,16 +55,18 @@ class PackResult:
     def skipped_text(self) -> str:
         """How many rows were skipped, of how many, and why; for a warning."""
         kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.problems.items()))
-        return f"{self._share(sum(self.problems.values()))} rows skipped ({kinds})"
+        count, share = self._share(sum(self.problems.values()))
+        return f"{count} rows skipped ({share}; {kinds})"
 
-    def _share(self, count: int) -> str:
+    def _share(self, count: int) -> tuple[str, str]:
         seen = self.added + self.already_there + sum(self.problems.values())
-        return f"{count} of {seen} ({100 * count / max(seen, 1):.3g} %)"
+        return f"{count} of {seen}", f"{100 * count / max(seen, 1):.3g} %"
 
     def to_text(self) -> str:
         """Return the lines the command line prints."""
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
-        lines += [f"  skipped, {kind}: {self._share(count)}" for kind, count in sorted(self.problems.items())]
+        for kind, count in sorted(self.problems.items()):
+            lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         if self.problems_path is not None:
             lines.append(f"  each skipped row is named in {self.problems_path}")
         return "\n".join(lines)

@@ -4,10 +4,12 @@ import json
 import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from earthtone.data.row import BAD_COORDINATES, Row, clipped
@@ -15,6 +17,7 @@ from earthtone.errors import DataError
 
 _TEXT_ROWS = 1024  # rows in memory at a time
 _MEDIA_ROWS = 16  # the same where rows carry images and recordings as bytes
+_MOST_BYTES = 2**20  # of a text in a dictionary: it is stored once and may be repeated in every row
 _WKB_POINTS = {1: 0, 1001: 1, 2001: 1, 3001: 2}  # ISO types: XY, XYZ, XYM, XYZM -> further numbers
 
 
@@ -44,12 +47,36 @@ class ParquetTable:
         if self._geometry is not None:
             read.append(self._geometry)
         heavy = any(not is_scalar(self._schema.field(name).type) for name in read if name != self._geometry)
+        texts = [name for name in read if _is_text(self._schema.field(name).type)]
         number = 0
         with self._open(lambda: f", after row {number}") as file:
-            for batch in file.iter_batches(_MEDIA_ROWS if heavy else _TEXT_ROWS, columns=read):
-                for cells in plain(batch).to_pylist():
+            for group in range(file.num_row_groups):
+                self._refuse_giants(file.metadata, group, texts)
+                batches = file.iter_batches(_MEDIA_ROWS if heavy else _TEXT_ROWS, row_groups=[group], columns=read)
+                for cells in (cells for batch in batches for cells in plain(batch).to_pylist()):
                     number += 1
                     yield self._row(f"row {number}", cells)
+
+    def _refuse_giants(self, metadata: Any, group: int, texts: list[str]) -> None:
+        """Raise DataError when a text in a dictionary is so long that its copies could fill the memory."""
+        chunks = metadata.row_group(group)
+        columns = (chunks.column(i) for i in range(chunks.num_columns))
+        large = {
+            column.path_in_schema
+            for column in columns
+            if column.has_dictionary_page and column.total_uncompressed_size > _MOST_BYTES
+        }
+        if not (names := [name for name in texts if name in large]):
+            return
+        with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=names) as file:
+            for batch in islice(file.iter_batches(1, row_groups=[group], columns=names), 1):
+                for name, column in zip(names, (batch.column(name) for name in names), strict=True):
+                    longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+                    if longest > _MOST_BYTES:
+                        raise DataError(
+                            f"{self.path}: column {clipped(name)} has a text of {longest} bytes; at most {_MOST_BYTES} "
+                            "were expected"
+                        )
 
     def _row(self, place: str, cells: dict[str, Any]) -> Row:
         if self._geometry is None:
@@ -123,6 +150,12 @@ def is_scalar(kind: Any) -> bool:
         kind = kind.value_type
     heavy = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
     return not any(test(kind) for test in heavy)
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def plain(batch: Any) -> Any:

@@ -74,8 +74,8 @@ def release_with(columns: Collection[str]) -> Release | None:
     found = set(columns)
     for release in RELEASES:
         own = set(release.columns.values()) | set(release.gsd_m)
-        # most of what every release has and a part of what this one alone has
-        others = {name for other in RELEASES if other is not release for name in other.known}
-        if len(own & found) > len(own) / 2 and found & (set(release.known) - others):
+        # names that nobody else gives: a licence must not be put on another set
+        telling = {*release.gsd_m, *(name for name in release.carried if name.startswith("llava_caption_"))}
+        if len(own & found) > len(own) / 2 and found & telling:
             return release
     return None
