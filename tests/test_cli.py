@@ -1,5 +1,6 @@
 """Every verb runs for real on a tiny world, and every mistake is one clear line with exit code 2."""
 
+import html
 import json
 import subprocess
 import sys
@@ -111,6 +112,29 @@ def test_evaluate_retrieval(
         assert {"R@1", "R@5", "R@10", "R@10%", "median_rank", "mrr", "ndcg@10"} <= found["metrics"].keys()
         assert any(name.startswith("km@") for name in found["metrics"])
         assert any("match" in name for name in found["metrics"])
+
+
+@pytest.mark.parametrize("protocol", ["soundingearth", "geoclap", "psm"])
+def test_evaluate_retrieval_by_a_published_protocol(
+    run: Path, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance"), "--split", "all"]
+    words += ["--protocol", protocol, "--resamples", "20"]
+    before = sorted(run.iterdir())
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "median_rank" in told["directions"]["image_to_sound"]["metrics"]
+    sentence = told["protocol"]["difference"]
+    assert main(words) == 0
+    assert f"protocol {protocol}: {sentence}" in capsys.readouterr().out
+    report = run / f"report-all-{protocol}.html"
+    page = html.unescape(report.read_text())
+    assert page.count(sentence) == 2 and f"Measured by the protocol {protocol}." in page
+    report.unlink()
+    assert sorted(run.iterdir()) == before
+    for option in (["--twins", "merge"], ["--match", "land_cover"]):
+        assert f"{' '.join(option)} has no effect with --protocol {protocol}" in failure([*words, *option], capsys)
+    assert "did you mean psm?" in failure([*words[:-3], "pms"], capsys)
 
 
 def test_evaluate_probe(run: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earthtone.errors import DataError, ModelError
+from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.evaluate.embedded import EmbeddedPairs
 
 
@@ -45,6 +45,11 @@ def test_twin_clusters_follow_chains() -> None:
     ]
 
 
+def test_raw_embeddings_are_compared_by_distance() -> None:
+    raw = EmbeddedPairs(**parts(image=3 * np.eye(4, dtype=np.float32), similarity="l2"))
+    assert raw.take([1]).similarity == "l2" and raw.take([1]).image[0].tolist() == [0, 3, 0, 0]
+
+
 def test_unknown_places_are_allowed() -> None:
     nowhere = np.array([0.0, np.nan, 2.0, np.nan])
     assert EmbeddedPairs(**parts(longitude=nowhere, latitude=nowhere)).has_place.tolist() == [True, False, True, False]
@@ -64,6 +69,8 @@ def test_unknown_places_are_allowed() -> None:
         ({"longitude": np.array([0, 181.0, 0, 0])}, DataError, "out of range for 1 pairs, the first of id 'p1'"),
         ({"latitude": np.array([0, 0, np.nan, 0])}, DataError, "only one coordinate .* 'p2'"),
         ({"latitude": np.array([0, 0, 0, np.inf])}, DataError, "out of range .* 'p3'"),
+        ({"similarity": "dot"}, ConfigError, "similarity is 'dot'; cosine or l2 expected"),
+        ({"similarity": "l2", "image": np.full((4, 4), np.nan, np.float32)}, ModelError, "4 of 4 image .* not finite"),
     ],
 )
 def test_says_what_does_not_fit(changes: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -1,5 +1,6 @@
 """Ranks: worked by hand, against pytrec_eval and a plain loop, and properties that must hold for all inputs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,13 @@ def random_pairs(seed: int, count: int, dimensions: int = 8, groups: int | None 
     audio = image + rng.standard_normal((count, dimensions))
     twins = [None, None] if groups is None else [rng.integers(0, groups, count) for _ in range(2)]
     return pairs_of(image, audio, *twins)
+
+
+def raw_pairs(image: Any, audio: Any, image_group: Any = None, audio_group: Any = None) -> EmbeddedPairs:
+    """Pairs that are compared by distance, with embeddings of any length."""
+    unit = pairs_of(np.ones((len(image), 1)), np.ones((len(image), 1)), image_group, audio_group)
+    raw = {"image": np.asarray(image, np.float32), "audio": np.asarray(audio, np.float32), "similarity": "l2"}
+    return replace(unit, **raw)
 
 
 def assert_same(found: dict[str, DirectionRanks], expected: dict[str, DirectionRanks]) -> None:
@@ -167,6 +175,49 @@ def test_a_constant_model_gets_no_credit(seed: int, count: int, dimensions: int,
 def test_largest_is_the_head_of_a_stable_sort(seed: int, length: int, count: int, values: int) -> None:
     key: NDArray[np.int32] = np.random.default_rng(seed).integers(-values, values, length).astype(np.int32)
     assert largest(key, count).tolist() == sorted(range(length), key=lambda i: (-key[i], i))[:count]
+
+
+def test_distances_by_hand() -> None:
+    # on a line; image 0 at 0, 1 at 10, 2 at 3; recordings at 1, 4, 3: the lengths alone would rank otherwise
+    found = rank_pairs(raw_pairs([[0], [10], [3]], [[1], [4], [3]]))
+    assert found["image_to_sound"].rank.tolist() == [1, 1, 1]
+    assert found["image_to_sound"].top.tolist() == [[0, 2, 1], [1, 2, 0], [2, 1, 0]]
+    np.testing.assert_allclose(found["image_to_sound"].score, [-1, -6, 0], atol=1e-3)
+    assert found["sound_to_image"].rank.tolist() == [1, 3, 1]
+    assert found["sound_to_image"].top.tolist() == [[0, 2, 1], [2, 0, 1], [2, 0, 1]]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 12), st.sampled_from([1e-3, 1.0, 1e4]))
+def test_distances_agree_with_a_plain_loop_also_on_ties(seed: int, count: int, groups: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    corners = scale * rng.integers(-3, 4, (6, 3))
+    image, audio = corners[rng.integers(0, 6, (2, count))]
+    pairs = raw_pairs(image, audio, rng.integers(0, groups, count), rng.integers(0, groups, count))
+    apart = ((pairs.image[:, None].astype(float) - pairs.audio[None]) ** 2).sum(axis=2) / scale**2
+    apart = np.round(apart, 3)
+    same = (pairs.image_group[:, None] == pairs.image_group) | (pairs.audio_group[:, None] == pairs.audio_group)
+    for direction, distance in (("image_to_sound", apart), ("sound_to_image", apart.T)):
+        found = rank_pairs(pairs, max_bytes=8 * count * 3)[direction]
+        best = np.where(same, distance, np.inf).min(axis=1, keepdims=True)
+        assert found.rank.tolist() == (1 + (~same & (distance <= best)).sum(axis=1)).tolist()
+        assert found.tied.tolist() == (~same & (distance == best)).any(axis=1).tolist()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_unit_vectors_rank_alike_by_cosine_and_by_distance(seed: int, count: int) -> None:
+    pairs = random_pairs(seed, count, groups=20)
+    by_cosine, by_distance = rank_pairs(pairs), rank_pairs(replace(pairs, similarity="l2"))
+    for direction in DIRECTIONS:
+        np.testing.assert_array_equal(by_cosine[direction].rank, by_distance[direction].rank)
+
+
+def test_a_constant_raw_model_gets_no_credit() -> None:
+    rng = np.random.default_rng(0)
+    image, audio = 100 * rng.standard_normal((2, 33))
+    for found in rank_pairs(raw_pairs(np.tile(image, (70, 1)), np.tile(audio, (70, 1)))).values():
+        assert (found.rank == 70).all() and found.tied.all()
 
 
 def test_keeps_as_many_top_items_as_asked() -> None:

@@ -120,6 +120,16 @@ def test_the_first_line_says_it_in_plain_words() -> None:
     assert "13.4 times chance" in text
 
 
+def test_ranks_below_k_are_not_called_the_first_k() -> None:
+    metrics = {"R@100": metric(0.4, 99 / 420), "D@100_km": metric(123.4, 800.0)}
+    retrieval = {"gallery": 420, "recall_counts": "rank < k", "directions": {"image_to_sound": {"metrics": metrics}}}
+    text = Page(render_report(Report(title="strict", retrieval=retrieval))).text
+    assert "among the top 99 of 420" in text and "rank is below 100" in text
+    assert "mean distance from the true place to the nearest of the first 100" in text and "123 km" in text
+    plain = Page(render_report(Report(title="plain", retrieval={**retrieval, "recall_counts": "rank <= k"}))).text
+    assert "among the top 100 of 420" in plain and "among the first 100" in plain
+
+
 def test_a_result_no_better_than_chance_is_called_that() -> None:
     weak = {"value": 0.03, "low": 0.01, "high": 0.05, "chance": 0.024}
     retrieval = {"gallery": 420, "directions": {"sound_to_image": {"metrics": {"R@10": weak}}}}

@@ -1,4 +1,4 @@
-"""Pairs as unit vectors, with what an evaluation must know about them: places, twins, labels."""
+"""Pairs as vectors, with what an evaluation must know about them: how to compare, places, twins, labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.errors import DataError, ModelError
+from earthtone.errors import ConfigError, DataError, ModelError
 
+SIMILARITIES = ("cosine", "l2")
 _NORM_TOLERANCE = 1e-3
 
 
@@ -16,15 +17,15 @@ class EmbeddedPairs:
     """N pairs: row i of `image` and row i of `audio` belong together.
 
     Raises DataError for arrays that do not fit together and for impossible coordinates, ModelError for embeddings
-    that are not finite unit vectors.
+    that are not finite, or no unit vectors where the cosine compares them.
     """
 
     ids: Sequence[str]
     """The N ids of the pairs."""
     image: NDArray[np.float32]
-    """(N, D), rows of length 1."""
+    """(N, D); rows of length 1 for `cosine`."""
     audio: NDArray[np.float32]
-    """(N, D), rows of length 1."""
+    """(N, D); rows of length 1 for `cosine`."""
     longitude: NDArray[np.float64]
     """(N,) degrees, NaN when unknown."""
     latitude: NDArray[np.float64]
@@ -35,8 +36,12 @@ class EmbeddedPairs:
     """(N,) equal numbers: the identical recording."""
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Labels by column, N each; an empty text is no label."""
+    similarity: str = "cosine"
+    """How image and audio are compared: `cosine` of unit vectors, or `l2`, the Euclidean distance of any vectors."""
 
     def __post_init__(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise ConfigError(f"similarity is {self.similarity!r}; {' or '.join(SIMILARITIES)} expected")
         for name in ("image", "audio"):
             self._check_embeddings(name)
         if self.image.shape[1] != self.audio.shape[1]:
@@ -73,6 +78,7 @@ class EmbeddedPairs:
             image_group=self.image_group[at],
             audio_group=self.audio_group[at],
             columns={name: [labels[i] for i in at] for name, labels in self.columns.items()},
+            similarity=self.similarity,
         )
 
     def twin_clusters(self) -> NDArray[np.int64]:
@@ -95,6 +101,9 @@ class EmbeddedPairs:
         if values.dtype != np.float32:
             raise DataError(f"{name} embeddings are {values.dtype}; float32 expected: .astype(numpy.float32)")
         lengths = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
+        if self.similarity == "l2":
+            self._check_finite(name, lengths)
+            return
         wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _NORM_TOLERANCE))  # in this form NaN is wrong too
         if len(wrong):
             first = int(wrong[0])
@@ -102,6 +111,14 @@ class EmbeddedPairs:
                 f"{len(wrong)} of {len(self)} {name} embeddings are not unit vectors, the first of id "
                 f"{self.ids[first]!r} has length {lengths[first]:.4g}; a length of nan or inf means that the model's "
                 "training diverged, any other that the rows were not divided by their length"
+            )
+
+    def _check_finite(self, name: str, lengths: NDArray[np.float64]) -> None:
+        wrong = np.flatnonzero(~np.isfinite(lengths))
+        if len(wrong):
+            raise ModelError(
+                f"{len(wrong)} of {len(self)} {name} embeddings are not finite, the first of id "
+                f"{self.ids[int(wrong[0])]!r}: the model's training diverged"
             )
 
     def _check_places(self) -> None:

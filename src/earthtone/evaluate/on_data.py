@@ -18,9 +18,9 @@ from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.evaluate.embedded import EmbeddedPairs
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.probe import ProbeResult, linear_probe
+from earthtone.evaluate.protocols import HONEST, check_protocol, evaluate_by
 from earthtone.evaluate.ranking import TWINS, rank_pairs
 from earthtone.evaluate.retrieval import RetrievalResult
-from earthtone.evaluate.retrieval import evaluate_retrieval as evaluate_embedded
 from earthtone.models.embed_rows import embed_rows, image_features
 from earthtone.models.inputs import image_tile
 from earthtone.models.storage import load_model
@@ -42,19 +42,22 @@ def evaluate_retrieval(
     split: str = "test",
     columns: Mapping[str, str] | None = None,
     match: LabelMatch | str | None = None,
-    twins: str = "merge",
+    twins: str | None = None,
+    protocol: str = HONEST,
     resamples: int = 1000,
     seed: int = 0,
     then: Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None = None,
 ) -> RetrievalResult:
-    """Return how well a split's images find their recordings and the other way round.
+    """Return how well a split's images find their recordings and the other way round, counted by `protocol`.
 
-    `match` also counts hits by label (`scene=sound:concepts.json`); `then` gets the table while it is open, for a
-    report. Raises DataError, ModelError.
+    `twins` and `match` are for the protocol `honest`: identical items are right (`merge`, the default) or wrong
+    (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `then` gets the open table, for a
+    report. Raises ConfigError, DataError, ModelError.
     """
     model = model if isinstance(model, TwoTower) else load_model(model)
+    check_protocol(protocol, twins, match)  # before the long part, like the next ones
     match = LabelMatch.parse(match) if isinstance(match, str) else match
-    if twins not in TWINS or resamples < 1 or seed < 0:  # before the long part
+    if twins not in (None, *TWINS) or resamples < 1 or seed < 0:
         known = " or ".join(TWINS)
         raise ConfigError(
             f"twins {twins!r}, resamples {resamples}, seed {seed}; {known}, at least 1, at least 0 expected"
@@ -63,7 +66,7 @@ def evaluate_retrieval(
         rows = table.rows_of(split)
         _warn_of_leaks(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
-        result = evaluate_embedded(pairs, twins=twins, match=match, resamples=resamples, seed=seed)
+        result = evaluate_by(protocol, pairs, twins=twins, match=match, resamples=resamples, seed=seed)
         if then is not None:
             then(table, rows, result)
     return result
@@ -103,6 +106,7 @@ def embedded_pairs(
         image_group=table.groups("image_hash")[rows],
         audio_group=table.groups("audio_hash")[rows],
         columns={label: [record[label] or "" for record in records] for label in labels},
+        similarity="cosine" if getattr(model.config, "unit", True) else "l2",
     )
 
 

@@ -14,7 +14,8 @@ TWINS = ("merge", "ignore")
 MAX_BYTES = 256 * 2**20
 NDCG_DEPTH = 10
 NDCG_DISCOUNTS = 1 / np.log2(np.arange(2, NDCG_DEPTH + 2))
-_SCORE_STEP = 2.0**-24
+_COSINE_STEP = 2.0**-24
+_L2_STEP = 2.0**-26  # of four times the largest squared length: the longest squared distance is 2**28 steps
 _BLOCKS = 5  # blocks an asked-for item; more find a tighter threshold and cost more
 
 Indices = NDArray[np.int64]
@@ -31,7 +32,7 @@ class DirectionRanks:
     tied: NDArray[np.bool_]
     """(N,) whether a wrong item scores exactly like the best right one."""
     score: NDArray[np.float64]
-    """(N,) cosine of the best right item."""
+    """(N,) cosine of the best right item, or minus its Euclidean distance: more is nearer."""
     ndcg: NDArray[np.float64]
     """(N,) nDCG@10."""
     top: NDArray[np.int64]
@@ -41,11 +42,12 @@ class DirectionRanks:
 def rank_pairs(
     pairs: EmbeddedPairs, *, twins: str = "merge", depth: int = 100, max_bytes: int = MAX_BYTES
 ) -> dict[str, DirectionRanks]:
-    """Return the ranks of both directions, `image_to_sound` and `sound_to_image`, by cosine.
+    """Return the ranks of both directions, `image_to_sound` and `sound_to_image`, by `pairs.similarity`.
 
     Right for query i is item i and, with `twins="merge"`, each item whose image or recording is identical to that of
-    pair i; with `twins="ignore"` item i alone. Cosines are computed in float64 and rounded to multiples of 2**-24, so
-    that equal items tie exactly and neither the chunks nor the machine's kernels change a rank. The scores of as many
+    pair i; with `twins="ignore"` item i alone. Scores are computed in float64 and rounded - cosines to multiples of
+    2**-24, squared distances to multiples of 2**-26 of the largest squared distance from the mean embedding - so that
+    equal items tie exactly and neither the chunks nor the machine's kernels change a rank. The scores of as many
     queries as fit `max_bytes` are held at once, at least of one. nDCG@10 has binary gains (Järvelin and Kekäläinen,
     "Cumulated gain-based evaluation of IR techniques", 2002) and the best possible order as ideal.
 
@@ -58,33 +60,68 @@ def rank_pairs(
     if not len(pairs):
         raise DataError("there are no pairs to rank; choose a split that has some")
     relevant = _relevant(pairs) if twins == "merge" else _itself
+    scoring = _cosines if pairs.similarity == "cosine" else _distances
+    sides = {"image_to_sound": (pairs.image, pairs.audio), "sound_to_image": (pairs.audio, pairs.image)}
     return {
-        "image_to_sound": _rank_direction(pairs.image, pairs.audio, relevant, depth, max_bytes),
-        "sound_to_image": _rank_direction(pairs.audio, pairs.image, relevant, depth, max_bytes),
+        direction: _rank_direction(scoring(queries, gallery), relevant, depth, max_bytes)
+        for direction, (queries, gallery) in sides.items()
     }
 
 
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores of N queries and N items as a matrix product, in units to be rounded to whole ones; more is nearer."""
+
+    queries: Callable[[slice], NDArray[np.float64]]
+    """(n, K) for n of the queries: in float64 all of them are large."""
+    items: NDArray[np.float64]
+    """(K, N)"""
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    """From whole units to what is told: a cosine, or minus a distance."""
+
+
+def _cosines(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Scoring:
+    return _Scoring(
+        lambda rows: queries[rows].astype(np.float64) / _COSINE_STEP,
+        gallery.T.astype(np.float64),
+        lambda score: score * _COSINE_STEP,
+    )
+
+
+def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Scoring:
+    """Minus the squared distances |q|^2 + |g|^2 - 2 qg, around the mean embedding: smaller numbers are rounded less."""
+    middle = (queries.mean(axis=0, dtype=np.float64) + gallery.mean(axis=0, dtype=np.float64)) / 2
+    right = gallery - middle
+    squares = np.einsum("nd,nd->n", right, right)
+    longest = max(float(squares.max()), max(float(((query - middle) ** 2).sum()) for query in queries))
+    step = max(longest * _L2_STEP, np.finfo(np.float64).tiny)
+
+    def left(rows: slice) -> NDArray[np.float64]:
+        apart = queries[rows] - middle
+        own = np.einsum("nd,nd->n", apart, apart)
+        return np.concatenate([2 * apart, -own[:, None], np.full((len(own), 1), -1.0)], axis=1) / step
+
+    items = np.concatenate([right, np.ones((len(right), 1)), squares[:, None]], axis=1)
+    return _Scoring(left, np.ascontiguousarray(items.T), lambda score: -np.sqrt(np.maximum(-score, 0.0) * step))
+
+
 def _rank_direction(
-    queries: NDArray[np.float32],
-    gallery: NDArray[np.float32],
-    relevant: Callable[[int], Indices],
-    depth: int,
-    max_bytes: int,
+    scoring: _Scoring, relevant: Callable[[int], Indices], depth: int, max_bytes: int
 ) -> DirectionRanks:
-    count = len(queries)
+    count = scoring.items.shape[1]
     found = DirectionRanks(
         rank=np.empty(count, np.int64), relevant=np.empty(count, np.int64), tied=np.empty(count, np.bool_),
         score=np.empty(count), ndcg=np.empty(count), top=np.empty((count, min(depth, count)), np.int64),
     )  # fmt: skip
     chunk = min(count, max(1, max_bytes // (8 * count)))
-    transposed = gallery.T.astype(np.float64)
     buffer = np.empty((chunk, count))  # one for all chunks: fresh pages cost as much as the product
     for start in range(0, count, chunk):
         stop = min(start + chunk, count)
-        scores = buffer[: stop - start]  # (chunk, N) in units of _SCORE_STEP
-        np.matmul(queries[start:stop].astype(np.float64) / _SCORE_STEP, transposed, out=scores)
+        scores = buffer[: stop - start]  # (chunk, N)
+        np.matmul(scoring.queries(slice(start, stop)), scoring.items, out=scores)
         for row in range(start, stop):
             _rank_query(scores[row - start], relevant(row), found, row)
+    found.score[:] = scoring.score(found.score)
     return found
 
 
@@ -103,7 +140,7 @@ def _rank_query(scores: NDArray[np.float64], right: Indices, found: DirectionRan
     found.rank[row] = 1 + np.count_nonzero(key > first)
     found.relevant[row] = len(right)
     found.tied[row] = (key == first + 1).any()
-    found.score[row] = (first >> 1) * _SCORE_STEP
+    found.score[row] = first >> 1  # in units
     found.ndcg[row] = _ndcg(key[top[:NDCG_DEPTH]] & 1 == 0, len(right))
     found.top[row] = top[: found.top.shape[1]]
 

@@ -33,8 +33,10 @@ _MEANINGS = (
     ("mrr", "mean of 1 / rank of the own partner"),
     ("ndcg", "like R@{k}, but an earlier hit counts more"),
     ("km@", "distance from the true place to the nearest of the first {k}"),
+    ("d@", "mean distance from the true place to the nearest of the first {k}"),
     ("match_precision", "share of the first {k} that count as a match"),
 )
+_BELOW = ("r@", "queries whose own partner's rank is below {k}")  # where a protocol counts `rank < k`
 _FINDS = {
     "image_to_sound": "An image finds its own recording",
     "sound_to_image": "A recording finds its own image",
@@ -80,7 +82,8 @@ class Report:
     history: Sequence[Mapping[str, float]] = ()
     """Rows of the training log: `step`, `loss`, `lr`, `temperature`, and `val...` where there was a validation."""
     retrieval: Mapping[str, Any] | None = None
-    """`gallery`, `twins`, `protocol`, and `directions` with their `metrics` (value, low, high, chance)."""
+    """`gallery`, `twins`, `protocol`, `recall_counts` (`rank <= k` or `rank < k`), and `directions` with their
+    `metrics` (value, low, high, chance)."""
     ranks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """The 1-based rank of each query's own partner, one array a direction."""
     matches: Mapping[str, Sequence[Match]] = field(default_factory=dict)
@@ -159,17 +162,23 @@ def _directions(retrieval: Mapping[str, Any] | None) -> dict[str, Mapping[str, A
 def _metric_table(retrieval: Mapping[str, Any] | None) -> dict[str, Any]:
     directions = _directions(retrieval)
     names = list(dict.fromkeys(name for metrics in directions.values() for name in metrics))
+    meanings = (_BELOW, *_MEANINGS) if _is_strict(retrieval) else _MEANINGS
     rows = [
         {
             "name": name.replace("_", " "),
-            "meaning": next((text for start, text in _MEANINGS if name.lower().startswith(start)), "").replace(
-                "{k}", name.partition("@")[2] or "k"
+            "meaning": next((text for start, text in meanings if name.lower().startswith(start)), "").replace(
+                "{k}", name.partition("@")[2].removesuffix("_km") or "k"
             ),
             "cells": [_cell(name, metrics.get(name)) for metrics in directions.values()],
         }
         for name in names
     ]
     return {"directions": [plots.direction_name(direction) for direction in directions], "rows": rows}
+
+
+def _is_strict(retrieval: Mapping[str, Any] | None) -> bool:
+    """Whether R@k counts the ranks below k, as published protocols do."""
+    return (retrieval or {}).get("recall_counts") == "rank < k"
 
 
 def _recalls(metrics: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
@@ -195,7 +204,7 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
         value, chance = float(recalls[k]["value"]), recalls[k].get("chance")
         low, high = recalls[k].get("low"), recalls[k].get("high")
         finds = _FINDS.get(direction, plots.direction_name(direction) + ": a query finds its own partner")
-        top = "as the first" if k == 1 else f"among the top {k}"
+        top = "as the first" if k == 1 else f"among the top {k - _is_strict(retrieval)}"
         text = f"{finds} {top}{of} in {_percent(value)}\N{NO-BREAK SPACE}% of cases"
         if plots.is_number(low) and plots.is_number(high):
             text += f" [{_percent(low)},\N{NO-BREAK SPACE}{_percent(high)}]"

@@ -1,7 +1,7 @@
 """Retrieval: how well images find their recordings and recordings their images, stated so that it can be compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ MATCH_DEPTH = 10
 _SHARES = ("R@", "match")
 
 _PROTOCOL = {
-    "rank": "1 + the number of wrong items whose cosine is at least that of the best right item. R@k counts rank <= k; "
+    "name": "honest",
+    "difference": "Unlike the published ones it counts ties against the model and rank k as within the first k, takes "
+    "identical items for right, and does not look at the test set to scale a distance.",
+    "rank": "1 + the number of wrong items that score at least as high as the best right item. R@k counts rank <= k; "
     "R@10% is R@k for a tenth of the gallery, rounded down. Only k smaller than the gallery are reported.",
-    "ties": "Cosines are rounded to 2^-24; of equal ones wrong items come first, so a model that gives all items the "
-    "same score finds nothing. Otherwise equal items are in the order of their rows.",
+    "ties": "Scores are rounded, see similarity; of equal ones wrong items come first, so a model that gives all items "
+    "the same score finds nothing. Otherwise equal items are in the order of their rows.",
     "median_rank": "The median over queries.",
     "km": "km@k: from the query's own place to the nearest of the first k places, the median over queries; km_mean@k: "
     "the mean. Great circles, radius 6371 km. Pairs without coordinates are passed over.",
@@ -31,10 +34,16 @@ _PROTOCOL = {
     "are drawn together, since they are not independent.",
     "chance": "A random ranking, in closed form given each query's number of right items; km: simulated.",
 }
+_SIMILARITY = {
+    "cosine": "The cosine of the embeddings, rounded to multiples of 2^-24.",
+    "l2": "Minus the Euclidean distance of the embeddings; squared distances are rounded to multiples of 2^-26 of the "
+    "largest squared distance from the mean embedding.",
+}
 _TWINS = {
     "merge": "An item whose image or recording is identical to that of the query's pair is right too.",
     "ignore": "Only the query's own partner is right; identical items tie with it, which counts against it.",
 }
+_WORDS = {"ties": "wrong items of an equal score first", "km": "the median, and the mean"}
 
 
 @dataclass(frozen=True)
@@ -43,16 +52,18 @@ class RetrievalResult:
 
     figures: Mapping[str, Mapping[str, Estimate]]
     """Direction, then figure such as `R@10`."""
-    ranks: Mapping[str, NDArray[np.int64]]
-    """(N,) rank of the first right item, from 1."""
+    ranks: Mapping[str, NDArray[np.int64] | NDArray[np.float64]]
+    """(N,) rank of the first right item, from 1; with halves where the protocol gives ties their average rank."""
     top: Mapping[str, NDArray[np.int64]]
     """(N, 10) rows found first, best first; fewer columns in a smaller gallery."""
     scores_true: Mapping[str, NDArray[np.float64]]
-    """(N,) cosine of the best right item."""
+    """(N,) score of the best right item; more is nearer, see `facts["similarity"]`."""
     gallery: int
     """Items searched by each query."""
     facts: Mapping[str, Any]
-    """Everything else that `to_dict` tells: twins, ties, places, protocol."""
+    """Everything else that `to_dict` tells: protocol, similarity, twins, ties, places."""
+    words: Mapping[str, str] = field(default_factory=lambda: _WORDS)
+    """How `to_text` puts `ties` and `km`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and the protocol, ready for JSON."""
@@ -90,15 +101,16 @@ class RetrievalResult:
 
     def _footnotes(self) -> list[str]:
         tied = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.facts["tied_queries"].items())
-        lines = [f"rank: from 1, wrong items of an equal score first; queries with such ties: {tied}"]
+        lines = [f"rank: from 1, {self.words['ties']}; queries with such ties: {tied}"]
         places = self.facts["places"]["pairs_with_coordinates"]
         if places:
-            lines.append(f"km: to the nearest of the first k, median over {places:,} pairs with coordinates, and mean")
+            lines.append(f"km: to the nearest of the first k, {self.words['km']}; {places:,} pairs with coordinates")
         else:
             lines.append("km: left out, no pair has coordinates")
         if "match" in self.facts:
             lines.append(f"match: {self.facts['match']['rule']}")
-        return lines
+        protocol = self.facts["protocol"]
+        return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
 
 
 def evaluate_retrieval(
@@ -111,6 +123,8 @@ def evaluate_retrieval(
     max_bytes: int = MAX_BYTES,
 ) -> RetrievalResult:
     """Return R@k, median rank, MRR, nDCG@10, km@k and, with `match`, precision@10 by label, of both directions.
+
+    This is the protocol `honest`; for others see `earthtone.evaluate.protocols`.
 
     Every query searches all N items of the other modality. `to_dict()["protocol"]` says what each figure means; see
     `rank_pairs` for ranks and `twins`, `bootstrap_intervals` for the intervals. `max_bytes` bounds the scores held at
@@ -199,18 +213,11 @@ def _facts(
     match: LabelMatch | None,
     labels: MatchedLabels | None,
 ) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "queries": len(pairs),
-        "twins": {
-            "handling": twins,
-            "pairs_with_identical_image": _shared(pairs.image_group),
-            "pairs_with_identical_recording": _shared(pairs.audio_group),
-            "queries_with_several_right_items": int((ranks[DIRECTIONS[0]].relevant > 1).sum()),
-        },
-        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
-        "tied_queries": {direction: int(found.tied.sum()) for direction, found in ranks.items()},
-        "protocol": {**_PROTOCOL, "twins": _TWINS[twins]},
-    }
+    facts = common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
+    facts["twins"]["queries_with_several_right_items"] = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
+    facts["recall_counts"] = "rank <= k"
+    facts["similarity"] = pairs.similarity
+    facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
     if match is not None and labels is not None:
         facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
         facts["protocol"]["match"] = (
@@ -218,6 +225,20 @@ def _facts(
             "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
         )
     return facts
+
+
+def common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+    """Return what every protocol tells: how many queries, twins, places and ties there are."""
+    return {
+        "queries": len(pairs),
+        "twins": {
+            "handling": twins,
+            "pairs_with_identical_image": _shared(pairs.image_group),
+            "pairs_with_identical_recording": _shared(pairs.audio_group),
+        },
+        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
+        "tied_queries": {direction: int(found.sum()) for direction, found in tied.items()},
+    }
 
 
 def _shared(group: NDArray[np.int64]) -> int:
@@ -237,6 +258,6 @@ def _shown(name: str, value: float) -> str:
         return f"{100 * value:.1f} %"
     if "rank" in name:
         return f"{value:,.1f}".removesuffix(".0")
-    if name.startswith("km"):
+    if name.startswith("km") or name.endswith("_km"):
         return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
     return f"{value:.3f}"

@@ -43,6 +43,8 @@ def write_run_report(
     """Write the report of the run in `folder` to `path`, by default its `report.html`, and return the path."""
     recipe = folder / "recipe.yaml"
     notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
+    if measured and (protocol := measured.result.facts["protocol"])["name"] != "honest":
+        notes.append(f"Measured by the protocol {protocol['name']}. {protocol['difference']}")
     split = f"{measured.split} pairs of " if measured else ""
     return write_report(
         Report(
