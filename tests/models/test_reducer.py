@@ -92,3 +92,30 @@ def test_large_scores_do_not_overflow() -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(ConfigError, match=r"model\.windows is 'meen'; did you mean mean"):
         make_reducer("meen", DIMENSIONS)
+
+
+def test_attention_learns_to_pass_over_windows_that_tell_nothing() -> None:
+    """One window in four carries the recording's vector and a mark; the others are noise."""
+    torch.manual_seed(0)
+    reducer = AttentionWindows(DIMENSIONS)
+    optimizer = torch.optim.Adam(reducer.parameters(), lr=0.01)
+
+    def recordings() -> tuple[Tensor, Tensor, Tensor]:
+        wanted = torch.randn(64, DIMENSIONS)
+        wanted[:, 0] = 3.0
+        windows = torch.randn(64, 4, DIMENSIONS)
+        windows[:, :, 0] = -3.0
+        at = torch.randint(4, (64,))
+        windows[torch.arange(64), at] = wanted
+        return windows, wanted, at
+
+    for _ in range(150):
+        windows, wanted, _ = recordings()
+        loss = (reducer(windows) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    windows, _, at = recordings()
+    with torch.no_grad():
+        weights = reducer.score(windows).softmax(dim=1)
+    assert weights[torch.arange(64), at].min() > 0.9

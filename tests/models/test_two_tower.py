@@ -1,5 +1,6 @@
 """The same file gives the same unit vector, alone or in any batch, from a file or from memory."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,17 @@ def test_attention_alone_in_batches_and_in_another_order(tiny_signal: SignalConf
     single = [len(one) == 1 for one in windows]
     np.testing.assert_array_equal(found[single], whole[single])  # one window: nothing to weigh
     assert np.abs(found[4] - whole[4]).max() > 1e-4
+
+
+def test_a_long_recording_in_bounded_memory(tiny_signal: SignalConfig) -> None:
+    model = with_attention(tiny_signal)
+    long = np.random.default_rng(0).integers(0, 256, (1500, 50, 32), np.uint8)
+    tracemalloc.start()
+    try:
+        model.embed_windows([long])
+        assert tracemalloc.get_traced_memory()[1] < long.nbytes / 2  # of NumPy: vectors, never a copy of the sound
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", ["mean", "attention"])

@@ -59,6 +59,7 @@ def test_yaml_numbers_become_floats() -> None:
         ({"augment": {"hue_degrees": -1}}, "at least 0"),
         ({"train": {"windows": 0}}, "at least 1"),
         ({"model": {"windows": "max"}}, "mean, attention"),
+        ({"model": {"sound_scale": "decibel"}}, "standard, soundingearth"),
         ({"model": {"windows": "attention"}}, "set train.windows to 2 or more"),
         ({"augment": {"crop_area": [1.0, 0.5]}}, "low <= high"),
     ],

@@ -20,6 +20,7 @@ _CHOICES = {
     "loss.twins": ("mask", "ignore"),
     "model.projection": ("linear", "mlp"),
     "model.windows": REDUCERS,
+    "model.sound_scale": ("standard", "soundingearth"),
     "train.optimizer": ("adamw", "adam"),
     "train.schedule": ("cosine", "constant"),
     "train.precision": ("auto", "32", "bf16"),

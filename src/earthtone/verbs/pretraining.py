@@ -14,7 +14,7 @@ from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.storage import load_model
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import load_recipe
+from earthtone.train.recipe_file import check_recipe, load_recipe
 from earthtone.train.recipe_loss import recipe_loss
 from earthtone.train.run_state import refuse_other_run
 
@@ -36,7 +36,8 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     refuse_other_run(out, resume=resume)
-    recipe_loss(recipe)  # its mistakes are told before anything is packed
+    check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
+    recipe_loss(recipe)
     with open_table(data, recipe.signal, columns=columns, keep=out / "table.lance") as table:
         result = fit(table, recipe, out, resume=resume, validate=validation_figures)
         if result.finished and report:
