@@ -146,7 +146,8 @@ class _Download:
         etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
         self._version = version = _Version(self._url, etag, modified, total)
         write_text_atomic(_note_path(self._part), json.dumps(asdict(version)))
-        self._bar.reset(total=total)
+        bar = self._bar  # its own reset() would print a line at once, also where nobody watches
+        bar.total, bar.n, bar.initial, bar.last_print_n = total, 0, 0, 0
         return version
 
     def _check_continues(self, response: httpx.Response, have: int, version: _Version) -> None:

@@ -189,7 +189,7 @@ class _Fetch:
                 found = self._mismatch(part, file)
                 discard(part)
                 raise DataError(f"{url}: {found}; the download is discarded, {self._advice(file)}")
-        with part.open("rb") as data:
+        with part.open("r+b") as data:
             os.fsync(data.fileno())
         part.replace(whole)
         discard(part)

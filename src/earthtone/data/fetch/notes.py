@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from earthtone.progress import progress_bar
 
 CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 22
+_LARGE = 200_000_000  # takes about a second
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,14 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def digests(path: Path, algorithms: tuple[str, ...], label: str) -> dict[str, str]:
-    """Return checksums of a file by algorithm. Raises OSError."""
+    """Return checksums of a file by algorithm, behind a bar for a large one. Raises OSError."""
     hashes = [hashlib.new(algorithm, usedforsecurity=False) for algorithm in algorithms]
-    with path.open("rb") as data, progress_bar(path.stat().st_size, f"verify {label}", "B") as bar:
+    size = path.stat().st_size
+    with path.open("rb") as data, ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(size, f"verify {label}", "B")) if size > _LARGE else None
         while chunk := data.read(_CHUNK):
             for one in hashes:
                 one.update(chunk)
-            bar.update(len(chunk))
+            if bar is not None:
+                bar.update(len(chunk))
     return {algorithm: one.hexdigest() for algorithm, one in zip(algorithms, hashes, strict=True)}
