@@ -275,3 +275,45 @@ def test_a_note_that_is_nonsense(stage: Stage, part: Path) -> None:
     part.with_name("f.bin.part.json").write_text('{"url": 3}')
     run(stage, part)
     assert part.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 99999 x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        b"HTTP/1.1 302 Found\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:99999999/\r\n\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/3\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 429 x\r\nRetry-After: \xb2\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+    ],
+)
+def test_nonsense_is_an_error_of_ours(stage: Stage, part: Path, answer: bytes) -> None:
+    def behave(handler: object, _: object) -> None:
+        handler.wfile.write(answer)  # type: ignore[attr-defined]
+
+    stage.always["/f.bin"] = behave
+    with pytest.raises(DataError):
+        run(stage, part)
+    assert not part.exists() or part.stat().st_size <= 4
+
+
+def test_https_is_never_left() -> None:
+    import httpx
+
+    from earthtone.data.fetch.connection import _next_url
+
+    for target in ("http://127.0.0.1/f", "http://example.org/f", "//[bad"):
+        answer = httpx.Response(302, headers={"location": target})
+        with pytest.raises(DataError, match=r"not https://; refused|address that is none"):
+            _next_url("https://example.org/a", "https://example.org/a", answer, True)
+    answer = httpx.Response(302, headers={"location": "../b?x=1"})
+    assert _next_url("", "https://example.org/a/c", answer, False) == "https://example.org/b?x=1"

@@ -1,5 +1,6 @@
 """One request for one file: redirects followed by our own rules, never a step down from https."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,10 +103,10 @@ def _retry_after(value: str | None) -> float:
     """Return the seconds of a Retry-After header in either of its forms; 0 when there is none to be read."""
     if not value:
         return 0.0
-    if value.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -6,6 +6,7 @@ for; otherwise the download starts over. RFC 9110, sections 13 and 14.
 """
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -23,8 +24,11 @@ from earthtone.data.fetch.disk import free_bytes, need_room, size_text
 from earthtone.errors import DataError
 from earthtone.progress import progress_bar
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
+_LOG = logging.getLogger(__name__)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,20}")
 _LONGEST_BACKOFF_SECONDS = 60.0
+_SAID_SECONDS = 2.0  # shorter waits pass without a word
 _SLOWEST_BYTES = 1024  # less than this within the read timeout is a stall, however it is dripped
 _ROOM_EVERY_BYTES = 64_000_000
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
@@ -89,7 +93,10 @@ class _Download:
                     if failures > self._patience.retries:
                         raise self._gave_up(fault, failures) from fault
                     backoff = self._patience.backoff_seconds * 2 ** (failures - 1)
-                    time.sleep(max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS)))
+                    wait = max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS))
+                    if wait >= _SAID_SECONDS:
+                        _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
+                    time.sleep(wait)
         except OSError as error:
             raise DataError(
                 f"cannot write {self._part}: {error.strerror or error}; free the disk or choose another --out, and "
@@ -127,7 +134,7 @@ class _Download:
         """Take a whole file: what was there of it is dropped, its version noted, its size held against the known."""
         self._start_over()
         length = response.headers.get("content-length")
-        total = int(length) if length is not None and length.isascii() and length.isdigit() else None
+        total = int(length) if length is not None and _LENGTH.fullmatch(length) else None
         known = self._file.bytes
         if known is not None and total is not None and total != known:
             raise DataError(
@@ -152,14 +159,14 @@ class _Download:
 
     def _check_continues(self, response: httpx.Response, have: int, version: _Version) -> None:
         """Start over unless a 206 is the rest of the very file whose beginning is here."""
-        match = _CONTENT_RANGE.match(response.headers.get("content-range", "").strip())
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
         first, last, total = match.groups() if match else ("", "", "*")
         etag = response.headers.get("etag")
         length = response.headers.get("content-length", "")
         right = match is not None and int(first) == have and int(last) >= have
         right = right and (total == "*" or version.total in (None, int(total)))
         right = right and (etag is None or version.etag in (None, etag))
-        right = right and (not length.isdigit() or int(length) == int(last) - int(first) + 1)
+        right = right and (not _LENGTH.fullmatch(length) or int(length) == int(last) - int(first) + 1)
         if not right:
             self._start_over()
             raise TryAgainError(

@@ -141,7 +141,7 @@ class _Fetch:
         """Download, verify, note, put into place; each step is repeated safely after a stop."""
         self._refuse_stranger(file)
         whole, _ = self._parts(file)
-        if not (whole.exists() and self._is_right(whole, file)):
+        if not (whole.exists() and self._is_right(whole, file, file.urls[0] if file.urls else "")):
             whole.unlink(missing_ok=True)
             self._obtain(client, file, whole)
         try:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import logging
 import os
 import re
 import time
@@ -16,6 +17,7 @@ from earthtone.data.fetch.connection import Patience, TryAgainError, make_client
 from earthtone.data.fetch.paths import safe_relative
 from earthtone.errors import DataError
 
+_LOG = logging.getLogger(__name__)
 #: The hub as catalogues write it; HF_ENDPOINT takes its place.
 HUB = "https://huggingface.co"
 _LONGEST_LIST = 20_000_000
@@ -102,7 +104,9 @@ def _json(url: str, patience: Patience) -> Any:
                 failures += 1
                 if failures > patience.retries:
                     raise DataError(f"{url}: {fault}; tried {failures} times; check the network") from fault
-                time.sleep(max(fault.wait, patience.backoff_seconds))
+                wait = max(fault.wait, patience.backoff_seconds * failures)
+                _LOG.warning("%s: %s; trying again in %.0f s", url, fault, wait)
+                time.sleep(wait)
 
 
 def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:

@@ -71,7 +71,7 @@ def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_b
                     continue
                 path = _stripped(path, strip, archive)
                 _claim(path, seen, archive)
-                members[str(path)] = _write(member, folder / path, limit - written, archive)
+                members[str(path)] = _write(member, folder / path, written, limit, archive)
                 written += members[str(path)][0]
                 bar.update()
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
@@ -83,26 +83,36 @@ def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_b
     return Unpacked(members, junk)
 
 
-def _limit(archive: Path, folder: Path, unpacked_bytes: int | None) -> int:
-    """Return how many bytes may come out of an archive."""
+@dataclass(frozen=True)
+class _Limit:
+    """How many bytes may come out of an archive, and what says so."""
+
+    size: int
+    reason: str
+    by_disk: bool = False
+
+    def exceeded(self, archive: Path) -> DataError:
+        """Return the error; the disk's is no fault of the archive, which is kept."""
+        text = f"{archive.name} unpacks to more than {size_text(self.size)}, which is {self.reason}"
+        if self.by_disk:
+            return DataError(f"{text}; free the disk and type the same again")
+        return BadArchiveError(f"{text}; refused and discarded, take another mirror")
+
+
+def _limit(archive: Path, folder: Path, unpacked_bytes: int | None) -> _Limit:
     free = free_bytes(folder)
     if unpacked_bytes is not None:
-        return min(free, int(unpacked_bytes * _SLACK))
-    return min(free, archive.stat().st_size * MAX_RATIO)
+        honest = _Limit(int(unpacked_bytes * _SLACK), "the size that the catalogue declares")
+    else:
+        honest = _Limit(archive.stat().st_size * MAX_RATIO, f"{MAX_RATIO} times the archive")
+    return honest if honest.size <= free else _Limit(free, "the room on the disk", by_disk=True)
 
 
-def _too_much(archive: Path, limit: int) -> DataError:
-    return DataError(
-        f"{archive.name} unpacks to more than {size_text(limit)}, which is its declared size, the room on the disk or "
-        f"{MAX_RATIO} times the archive; refused: free the disk, or take another mirror"
-    )
-
-
-def _zip_members(archive: Path, limit: int, stack: ExitStack) -> Iterator[_Member]:
+def _zip_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Member]:
     opened = stack.enter_context(zipfile.ZipFile(archive))
     infos = opened.infolist()
-    if sum(info.file_size for info in infos) > limit:
-        raise _too_much(archive, limit)
+    if sum(info.file_size for info in infos) > limit.size:
+        raise limit.exceeded(archive)
     for info in infos:
         mode = info.external_attr >> 16
         if info.flag_bits & 1:
@@ -116,7 +126,7 @@ def _zip_members(archive: Path, limit: int, stack: ExitStack) -> Iterator[_Membe
             yield _Member(info.filename, info.file_size, data)
 
 
-def _tar_members(archive: Path, _limit: int, stack: ExitStack) -> Iterator[_Member]:
+def _tar_members(archive: Path, _limit: _Limit, stack: ExitStack) -> Iterator[_Member]:
     opened: Any = stack.enter_context(tarfile.open(archive, "r|*", tarinfo=_CarefulTarInfo))  # noqa: SIM115
     for info in opened:
         opened.members = []  # a stream is never gone back to: keep no list of what was read
@@ -183,15 +193,15 @@ def _collision(archive: Path, name: str, other: str) -> BadArchiveError:
     )
 
 
-def _write(member: _Member, path: Path, limit: int, archive: Path) -> tuple[int, str]:
-    """Write one member and return its size and SHA-256; never more than it declares or than `limit`."""
+def _write(member: _Member, path: Path, written: int, limit: _Limit, archive: Path) -> tuple[int, str]:
+    """Write one member and return its size and SHA-256; never more than is left of the limit after `written`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as out:
         while chunk := member.data.read(_CHUNK):
             size += len(chunk)
-            if size > min(limit, member.size):
-                raise _too_much(archive, min(limit, member.size))
+            if written + size > limit.size:
+                raise limit.exceeded(archive)
             digest.update(chunk)
             out.write(chunk)
     if size != member.size:
