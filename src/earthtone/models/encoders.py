@@ -57,13 +57,14 @@ def make_encoder(
     shape: tuple[int, int, int],
     *,
     pretrained: bool = False,
+    file: Path | None = None,
     drop_path: float = 0.0,
     output_stride: int = 32,
 ) -> tuple[nn.Module, int]:
     """Return an encoder for inputs of `shape` (channels, height, width), and how many features it gives.
 
-    `pretrained` lets timm fetch its weights. With `output_stride` 16 or 8 the last stages keep their resolution.
-    Raises ConfigError for an unknown name and for what this encoder cannot do.
+    `pretrained` lets timm fetch its weights, or take them from `file` if that is given. With `output_stride` 16 or 8
+    the last stages keep their resolution. Raises ConfigError for an unknown name and for what this encoder cannot do.
     """
     if name in RELEASE_RESNETS:
         if pretrained or drop_path:
@@ -76,6 +77,8 @@ def make_encoder(
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
     options: dict[str, Any] = {"num_classes": 0, "in_chans": shape[0], "pretrained": pretrained}
+    if file is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(file)}
     if drop_path:
         options["drop_path_rate"] = drop_path  # not every family knows it
     if output_stride != 32:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from earthtone.errors import ConfigError
 from earthtone.models.encoders import make_encoder
 from earthtone.models.release_resnet import RELEASE_PIXELS, RELEASE_RESNETS
 
@@ -48,7 +49,10 @@ def timm_pictures(name: str) -> tuple[int, Colour, Colour]:
     """Return side, mean and std of the pictures that a timm model's own weights were trained with."""
     from timm.models import get_pretrained_cfg
 
-    config: Any = get_pretrained_cfg(name)
+    try:
+        config: Any = get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ConfigError(f"encoder {name!r} cannot be made: {error}") from error
     if config is None:  # also for unknown names, which the maker of encoders explains
         return 224, IMAGENET_MEAN, IMAGENET_STD
     red, green, blue = config.mean

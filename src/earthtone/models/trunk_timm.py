@@ -1,10 +1,15 @@
 """timm's published image encoders: `timm:NAME` with its weights fetched, `timm:NAME@FILE` with weights from a file."""
 
 import logging
+import os
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-import timm
+from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError, ModelError
@@ -13,36 +18,64 @@ from earthtone.models.encoders import make_encoder
 from earthtone.models.trunk import Trunk, fresh_trunk, timm_pictures
 from earthtone.models.weights import fill
 
+_HUB = "https://huggingface.co"
+_REACH_SECONDS = 5.0  # the Hub's client would try for most of a minute
 _log = logging.getLogger(__name__)
 
 
 def timm_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
-    """Return the timm model that `NAME` or `NAME@FILE` names, with its weights. Raises ConfigError, ModelError."""
-    name, at, file = rest.partition("@")
+    """Return the timm model that `NAME` or `NAME@FILE` names, with its weights.
+
+    Without a file they come from the cache of the Hugging Face Hub, or from the Hub. Raises ConfigError, ModelError.
+    """
+    name, at, given = rest.partition("@")
     if at:
-        return filled_trunk(name, Path(file), pixels, output_stride)
-    if not timm.is_model(name):
-        make_encoder(name, (3, 224, 224))  # explains
-        raise ConfigError(f"timm:{name}: timm has no weights for it; timm:NAME@FILE gives them from a file")
+        return filled_trunk(name, Path(given), pixels, output_stride)
     side, mean, std = timm_pictures(name)
-    side = pixels or side
+    shape = (3, pixels or side, pixels or side)
+    make_encoder(name, shape, output_stride=output_stride)  # explains a wrong name or size before anything is fetched
     try:
-        encoder, _ = make_encoder(name, (3, side, side), pretrained=True, output_stride=output_stride)
+        file = _cached(name)
+        if file is None:
+            _reach_hub()
+        encoder, _ = make_encoder(name, shape, pretrained=True, file=file, output_stride=output_stride)
     except Exception as error:  # each layer of the way to the network has errors of its own
-        make_encoder(name, (3, side, side), output_stride=output_stride)  # when the model is at fault, it says so
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(
-            f"timm:{name}: the Hugging Face Hub was asked for its weights, in vain ({reason}); get the file on "
-            f"another machine and write timm:{name}@FILE.safetensors"
+            f"timm:{name}: its weights are not in the cache, and {_endpoint()} could not give them ({reason}); get the "
+            f"file on another machine and write timm:{name}@FILE.safetensors"
         ) from error
-    return Trunk(encoder, name, side, mean, std)
+    return Trunk(encoder, name, shape[1], mean, std)
+
+
+def _cached(name: str) -> Path | None:
+    """Return the weights' file where the Hub's client has it already."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config: Any = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise ConfigError(f"timm has no weights of {name}")
+    found = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
+
+
+def _reach_hub() -> None:
+    """Raise OSError when the Hub's host does not answer; behind a proxy nobody can tell."""
+    if not getproxies():
+        place = urlsplit(_endpoint())
+        port = place.port or (80 if place.scheme == "http" else 443)
+        socket.create_connection((place.hostname or "", port), timeout=_REACH_SECONDS).close()
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or _HUB
 
 
 def filled_trunk(name: str, file: Path, pixels: int | None, output_stride: int) -> Trunk:
     """Return the encoder `name` with the weights of a file; all must fit but a classifier, which is dropped."""
-    trunk = fresh_trunk(name, pixels, output_stride)
+    trunk = fresh_trunk(name, None, output_stride)  # at its family's own size, as the weights are
     load_trunk(trunk.encoder, read_checkpoint(file), file, classifiers(trunk.encoder))
-    return trunk
+    return replace(trunk, pixels=pixels or trunk.pixels)
 
 
 def classifiers(encoder: nn.Module) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import torch
 from earthtone.errors import ConfigError, MissingExtraError, ModelError
 from earthtone.models.checkpoint_file import read_checkpoint
 from earthtone.models.encoders import is_encoder
-from earthtone.models.trunk import Colour, Trunk, fresh_trunk
+from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD, Colour, Trunk, fresh_trunk
 from earthtone.models.trunk_timm import classifiers, load_trunk
 
 _WHITE_REFLECTANCE = 0.3 * 10_000  # what an 8-bit white stands for where weights were trained on reflectances
@@ -28,11 +28,14 @@ def torchgeo_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
             f"torchgeo:{rest} is a {name} for {channels} channels; a timm encoder for 3 channels was expected, such as "
             "torchgeo:ResNet50_Weights.SENTINEL2_RGB_SECO"
         )
-    mean, std = _normalisation(weights.transforms)
-    trunk = fresh_trunk(name, pixels, output_stride)
+    if weights.meta.get("ssl_method") == "seco":
+        mean, std = IMAGENET_MEAN, IMAGENET_STD  # on stretched colours; torchgeo's transforms are for raw quantiles
+    else:
+        mean, std = _normalisation(weights.transforms)
+    trunk = fresh_trunk(name, None, output_stride)
     file = _cached(weights.url, rest)
     load_trunk(trunk.encoder, read_checkpoint(file), file, classifiers(trunk.encoder))
-    return Trunk(trunk.encoder, trunk.architecture, trunk.pixels, mean, std)
+    return Trunk(trunk.encoder, trunk.architecture, pixels or trunk.pixels, mean, std)
 
 
 def _catalogued(rest: str) -> Any:

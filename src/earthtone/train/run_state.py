@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError, DataError
-from earthtone.wording import changes
+from earthtone.train.recipe import Recipe
+from earthtone.wording import changes, flat
 
 STATE_FILE = "run.json"
 
@@ -24,7 +26,8 @@ def open_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> bool
         if (folder / "model.safetensors").exists():
             raise ConfigError(f"{folder} holds a model but no {STATE_FILE}: no run to go on with; choose another --out")
         return False
-    if changed := changes(state["identity"], identity):
+    began = {**{key: value for key, value in flat(asdict(Recipe())).items() if key in identity}, **state["identity"]}
+    if changed := changes(began, identity):  # a key that the run does not know came later: it had the default
         raise ConfigError(
             f"{folder}: --resume with something else than it was begun with ({changed}); undo it, or "
             "start anew with another --out"
