@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
     from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
+    from earthtone.models.backbone import open_backbone
+    from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
     from earthtone.train.recipe_file import load_recipe
     from earthtone.verbs.pretraining import pretrain
@@ -20,10 +22,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "EarthtoneError": ("earthtone.errors", "EarthtoneError"),
     "check": ("earthtone.data.check", "check"),
+    "convert": ("earthtone.models.convert", "convert"),
     "evaluate_probe": ("earthtone.evaluate.on_data", "evaluate_probe"),
     "evaluate_retrieval": ("earthtone.evaluate.on_data", "evaluate_retrieval"),
     "load_model": ("earthtone.models.storage", "load_model"),
     "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),
+    "open_backbone": ("earthtone.models.backbone", "open_backbone"),
     "pack": ("earthtone.data.pack", "pack"),
     "pretrain": ("earthtone.verbs.pretraining", "pretrain"),
 }
@@ -32,10 +36,12 @@ __all__ = [
     "EarthtoneError",
     "__version__",
     "check",
+    "convert",
     "evaluate_probe",
     "evaluate_retrieval",
     "load_model",
     "load_recipe",
+    "open_backbone",
     "pack",
     "pretrain",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from earthtone.errors import DataError
-from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict, signal_to_dict
 
 
 def test_defaults() -> None:
@@ -33,6 +33,15 @@ def test_window_frames_are_counted_in_hops(window_seconds: float, hop_seconds: f
 def test_json_and_back(signal: SignalConfig) -> None:
     back = signal_from_dict(json.loads(json.dumps(asdict(signal))))
     assert back == signal and hash(back) == hash(signal)
+
+
+def test_a_view_is_written_only_where_there_is_one() -> None:
+    """So that files and hashes of before stay what they were."""
+    assert "view" not in signal_to_dict(SignalConfig())["image"]
+    signal = SignalConfig(image=ImageConfig(view=0.75))
+    assert signal_to_dict(signal)["image"]["view"] == 0.75
+    for config in (SignalConfig(), signal):
+        assert signal_from_dict(json.loads(json.dumps(signal_to_dict(config)))) == config
 
 
 def unknown_key(values: dict[str, Any]) -> None:

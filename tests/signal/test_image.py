@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from earthtone.signal.image import (
     read_grey,
     read_image,
     resized,
+    seen,
     stored_tile,
     warped,
 )
@@ -405,3 +407,14 @@ def test_resizing() -> None:
 def test_impossible_sizes_are_explained(pixels: int, stored: int) -> None:
     with pytest.raises(ConfigError, match=r"signal\.image\.pixels"):
         check_signal_config(SignalConfig(image=ImageConfig(pixels=pixels, stored_pixels=stored)))
+
+
+def test_the_view_is_the_centre_of_the_tile() -> None:
+    """512 stored pixels, the centre 384 seen at 192: halved, two by two."""
+    tile = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    centre = tile[64:448, 64:448].reshape(192, 2, 192, 2, 3).mean(axis=(1, 3))
+    found = seen(tile, ImageConfig(pixels=192, stored_pixels=512, view=0.75))
+    assert found.shape == (192, 192, 3) and np.abs(found - centre).max() <= 0.5
+    whole = ImageConfig(pixels=192, stored_pixels=512)
+    np.testing.assert_array_equal(seen(tile, whole), resized(tile, 192))
+    assert seen(tile[:9, :9], replace(whole, view=0.01)).shape == (192, 192, 3)

@@ -48,13 +48,14 @@ def _unpickled(path: Path) -> Any:
         with warnings_as("ignore", UserWarning):  # of torch's reader about unusual pickles
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = " ".join(str(error).split())
-        if "Unsupported" in text or "GLOBAL" in text:
+        if "GLOBAL" in str(error).upper():  # torch names the function or class that it did not call
             raise ModelError(
                 f"{path}: holds Python objects, and a pickle can run anything; nothing of it was run. Save the bare "
                 "state dict: torch.save(model.state_dict(), FILE)"
             ) from error
-        raise ModelError(f"{path}: no checkpoint of PyTorch; a file written by torch.save was expected") from error
+        raise ModelError(
+            f"{path}: no checkpoint of PyTorch; a file written by torch.save was expected (nothing of it was run)"
+        ) from error
     except Exception as error:  # broken archives fail in many ways
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise ModelError(f"{path}: cannot be read ({reason}); copy it again if it was cut off") from error

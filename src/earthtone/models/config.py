@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 REDUCERS = ("mean", "attention")
+SOUND_SCALES = ("standard", "soundingearth")
 
 
 @dataclass(frozen=True)

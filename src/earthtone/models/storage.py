@@ -55,6 +55,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
     weights, header = read_safetensors(file)
     if is_release(weights):
         return read_release(file).model.to(device)
+    if "earthtone_backbone" in header:
+        raise ModelError(f"{file}: holds an image encoder only, for open_backbone; a whole model was expected")
     if "earthtone" not in header:
         raise ModelError(f"{file}: safetensors of another project; a model written by earthtone was expected")
     try:

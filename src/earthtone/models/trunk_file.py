@@ -1,6 +1,8 @@
 """Image encoders from files: of a run, of a backbone that was written out, of a release checkpoint."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from earthtone.errors import ConfigError, ModelError
 from earthtone.models.encoders import is_encoder, make_encoder
 from earthtone.models.storage import WEIGHTS_FILE, load_model
 from earthtone.models.trunk import Trunk, fresh_trunk
-from earthtone.models.weights import fill, read_header, read_safetensors
+from earthtone.models.two_tower import TwoTower
+from earthtone.models.weights import fill, read_header, read_safetensors, write_safetensors
 
+BACKBONE_FILE = "backbone.safetensors"
 BACKBONE_HEADER = "earthtone_backbone"
 BACKBONE_FORMAT = 1
 
@@ -21,17 +25,38 @@ def file_trunk(path: Path, pixels: int | None, output_stride: int) -> Trunk:
 
     Nothing is executed from the file, nothing fetched. Raises ConfigError, ModelError.
     """
-    file = path / WEIGHTS_FILE if path.is_dir() else path
-    if file.suffix == ".safetensors" and BACKBONE_HEADER in (header := read_header(file)):
+    file = path
+    if path.is_dir():
+        file = path / (BACKBONE_FILE if (path / BACKBONE_FILE).exists() else WEIGHTS_FILE)
+    if file.suffix == ".safetensors" and file.exists() and BACKBONE_HEADER in (header := read_header(file)):
         return _backbone_trunk(file, header[BACKBONE_HEADER], pixels, output_stride)
-    model = load_model(path)
+    trunk = model_trunk(load_model(path), output_stride)
+    return replace(trunk, pixels=pixels or trunk.pixels)
+
+
+def model_trunk(model: TwoTower, output_stride: int = 32) -> Trunk:
+    """Return the image encoder of a model. Raises ConfigError where it cannot have that output stride."""
     name, side = model.config.image_encoder, model.signal.image.pixels
     encoder: nn.Module = model.image_tower.encoder
     if output_stride != 32:
         dilated, _ = make_encoder(name, (3, side, side), output_stride=output_stride)
-        fill(dilated, encoder.state_dict(), file)
+        dilated.load_state_dict(encoder.state_dict())
         encoder = dilated
-    return Trunk(encoder, name, pixels or side)
+    return Trunk(encoder, name, side)
+
+
+def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
+    """Write an image encoder and, in the header, what it is and where it comes from, whole or not at all."""
+    said = {
+        "format": BACKBONE_FORMAT,
+        "encoder": trunk.architecture,
+        "pixels": trunk.pixels,
+        "mean": trunk.mean,
+        "std": trunk.std,
+        "card": dict(card),
+    }
+    write_safetensors(path, trunk.encoder.state_dict(), {BACKBONE_HEADER: json.dumps(said, sort_keys=True)})
+    return path
 
 
 def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: int) -> Trunk:

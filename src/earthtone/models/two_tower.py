@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthtone.errors import ConfigError, SignalError
-from earthtone.models.config import ModelConfig
+from earthtone.models.config import SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import make_tower
 from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
 from earthtone.models.reducer import make_reducer, weighted_mean
@@ -20,14 +20,9 @@ from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import seen
 
-#: Spectrogram bytes to numbers: (byte - centre) / width. The release's bytes stand for exp(-1.5) to exp(0.5).
-_SOUND_SCALES = {
-    "standard": (110.0, 45.0),
-    "soundingearth": (
-        -255.0 * math.exp(-1.5) / (math.exp(0.5) - math.exp(-1.5)),
-        255.0 / (math.exp(0.5) - math.exp(-1.5)),
-    ),
-}
+_BYTE_STEP = (math.exp(0.5) - math.exp(-1.5)) / 255.0  # the release's bytes stand for exp(-1.5) to exp(0.5)
+#: Spectrogram bytes to numbers: (byte - centre) / width.
+_SOUND_SCALES = {"standard": (110.0, 45.0), "soundingearth": (-math.exp(-1.5) / _BYTE_STEP, 1.0 / _BYTE_STEP)}
 
 Embeddings = NDArray[np.float32]
 
@@ -45,8 +40,8 @@ class TwoTower(nn.Module):
     def __init__(self, config: ModelConfig, signal: SignalConfig) -> None:
         super().__init__()
         check_signal_config(signal)
-        if config.sound_scale not in _SOUND_SCALES:
-            known = " or ".join(_SOUND_SCALES)
+        if config.sound_scale not in SOUND_SCALES:
+            known = " or ".join(SOUND_SCALES)
             raise ConfigError(f"sound_scale {config.sound_scale!r}; {known} expected (model.sound_scale)")
         self.config = config
         self.signal = signal

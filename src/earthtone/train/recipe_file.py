@@ -11,7 +11,7 @@ import jsonargparse
 import yaml
 
 from earthtone.errors import ConfigError
-from earthtone.models.config import REDUCERS
+from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
 from earthtone.wording import did_you_mean
@@ -20,7 +20,7 @@ _CHOICES = {
     "loss.twins": ("mask", "ignore"),
     "model.projection": ("linear", "mlp"),
     "model.windows": REDUCERS,
-    "model.sound_scale": ("standard", "soundingearth"),
+    "model.sound_scale": SOUND_SCALES,
     "train.optimizer": ("adamw", "adam"),
     "train.schedule": ("cosine", "constant"),
     "train.precision": ("auto", "32", "bf16"),
