@@ -76,7 +76,11 @@ def test_recordings_without_room_for_the_windows_are_counted(
 
 @pytest.mark.parametrize("several", [1, 3])
 def test_batches_depend_on_seed_and_step_alone(tiny_table: Path, tiny_recipe: Recipe, several: int) -> None:
-    tiny_recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, windows=several))
+    everything = replace(
+        tiny_recipe.augment, crop_ratio=(0.75, 1.33), grid_distortion=0.3, blur_sigma=1.0, hue_degrees=20, roll=True
+    )
+    augment = everything if several > 1 else tiny_recipe.augment
+    tiny_recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, windows=several), augment=augment)
     table = Table(tiny_table)
     rows = table.rows_of("all")
     whole = list(TrainLoader(table, rows, tiny_recipe))
