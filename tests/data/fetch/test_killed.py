@@ -109,3 +109,21 @@ def test_two_processes_into_one_folder(undisturbed: tuple[Path, dict[str, str]],
         "0 files fetched, 1 were there already", "1 files fetched, 0 were there already",
     ]  # fmt: skip
     assert len(stage.seen) == 1
+
+
+def test_a_disk_that_takes_no_more(undisturbed: tuple[Path, dict[str, str]], stage: Stage, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: told in one line, and gone on from when there is room."""
+    catalogue, expected = undisturbed
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000));"
+        "from earthtone.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["fetch", "tiny", "--out", str(tmp_path / "out"), "--catalogue", str(catalogue)]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "File too large; free the disk or choose another --out, and type the same again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out" / ".fetch" / "a.zip.part").stat().st_size == 500_000
+    finish(start(catalogue, tmp_path / "out"))
+    assert stage.ranges()[-1] == "bytes=500000-"
+    assert tree(tmp_path / "out") == expected
