@@ -1,14 +1,17 @@
 """A miniature of the SoundingEarth release, with ready spectrograms, goes through the same commands."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from earthtone import load_model
 from earthtone.cli import main
+from earthtone.models.release_resnet import ReleaseResNet
 
 COLUMNS = (
     "key",
@@ -112,3 +115,32 @@ def test_a_changed_column(
     assert error.count("\n") == 1 and f"lacks the SoundingEarth columns '{old.strip(',')}'" in error
     assert nearest in error
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path in before}
+
+
+@pytest.mark.slow
+def test_a_converted_checkpoint_goes_through_the_same_commands(
+    release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    towers = {"img": ReleaseResNet("release_resnet18", 3), "snd": ReleaseResNet("release_resnet18", 1)}
+    state = {
+        f"{name}_encoder.module_list.0.{key}": value
+        for name, encoder in towers.items()
+        for key, value in {
+            **encoder.state_dict(), "fc.weight": torch.randn(16, 512, 1, 1), "fc.bias": torch.randn(16),
+        }.items()
+    }  # fmt: skip
+    torch.save(state, tmp_path / "latest.pt")
+    assert main(["convert", str(tmp_path / "latest.pt"), str(tmp_path / "theirs")]) == 0
+    assert "compared by Euclidean distance" in capsys.readouterr().out
+    table = tmp_path / "release.lance"
+    assert main(["pack", str(release), "--out", str(table), "--model", str(tmp_path / "theirs")]) == 0
+    said = []
+    for model, data in ((tmp_path / "theirs", table), (tmp_path / "latest.pt", release)):
+        words = ["evaluate", "retrieval", "--model", str(model), "--data", str(data), "--resamples", "10", "--json"]
+        capsys.readouterr()
+        assert main(words) == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0] == said[1]
+    vectors = load_model(tmp_path / "theirs").embed_audio([release / "spectrograms" / "1000.jpg"])
+    assert vectors.shape == (1, 16) and abs(np.linalg.norm(vectors) - 1) > 0.1

@@ -1,5 +1,7 @@
 """A backbone is the model it was made from, with its maps; the same in every process, whatever it is called by."""
 
+import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+import earthtone.models.backbone
 from earthtone.errors import ConfigError, EarthtoneError, ModelError
 from earthtone.models.backbone import open_backbone
 from earthtone.models.config import ModelConfig
@@ -169,3 +172,11 @@ def test_what_is_no_backbone(
 def test_a_size_that_a_family_cannot_take() -> None:
     with pytest.raises(ConfigError, match="'test_coatnet' cannot be used for inputs of 50 x 50"):
         open_backbone("random:test_coatnet", pixels=50)
+
+
+def test_the_examples_run() -> None:
+    """That of the docstring and that of the page."""
+    assert doctest.testmod(earthtone.models.backbone, extraglobs={"torch": torch}) == (0, 3)
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(example, {})  # noqa: S102 - our own page

@@ -75,6 +75,20 @@ def test_the_card_is_in_the_file_and_beside_it(saved: Path) -> None:
     assert load_model(saved.parent).card == card
 
 
+def test_cards_of_before_have_the_defaults(tiny_model: TwoTower, saved: Path) -> None:
+    card = json.loads((saved.parent / "card.json").read_text())
+    for key in ("unit", "sound_scale", "windows"):
+        del card["model"][key]
+    assert "view" not in card["signal"]["image"]
+    old = saved.with_name("old.safetensors")
+    save_file(load_file(saved), old, metadata={"earthtone": json.dumps(card)})
+    assert load_model(old).config == tiny_model.config and load_model(old).signal == tiny_model.signal
+    card["model"]["sound_scale"] = "louder"
+    save_file(load_file(saved), old, metadata={"earthtone": json.dumps(card)})
+    with pytest.raises(ModelError, match="sound_scale 'louder'; standard or soundingearth expected"):
+        load_model(old)
+
+
 def test_towers_that_began_with_weights_need_them_no_more(tiny_signal: SignalConfig, tmp_path: Path) -> None:
     donor = TwoTower(ModelConfig("test_resnet", "test_resnet", 8), tiny_signal)
     start = tmp_path / "start.safetensors"

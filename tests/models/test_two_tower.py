@@ -1,6 +1,7 @@
 """The same file gives the same unit vector, alone or in any batch, from a file or from memory."""
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +262,21 @@ def test_impossible_sizes(tiny_signal: SignalConfig) -> None:
 def test_unit_rows() -> None:
     found = unit_rows(np.array([[3, 4], [0, 0], [0, -2]], np.float32))
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0, -1]], atol=1e-7)
+
+
+def test_raw_embeddings_are_the_projections(tiny_model: TwoTower) -> None:
+    raw = TwoTower(replace(tiny_model.config, unit=False), tiny_model.signal).eval()
+    raw.load_state_dict(tiny_model.state_dict())
+    draw = np.random.default_rng(0)
+    tiles = list(draw.integers(0, 256, (2, 32, 32, 3), np.uint8))
+    recordings = [draw.integers(0, 256, (count, 50, 32), np.uint8) for count in (1, 3)]
+    with torch.inference_mode():
+        projected = raw.project_images(torch.from_numpy(np.stack(tiles))).numpy()
+        heard = [raw.project_windows(torch.from_numpy(recording)).numpy() for recording in recordings]
+        together = raw.project_sound(torch.from_numpy(recordings[1])[None]).numpy()
+    np.testing.assert_allclose(raw.embed_tiles(tiles), projected, rtol=1e-4, atol=1e-5)
+    means = np.stack([windows.mean(axis=0) for windows in heard])
+    np.testing.assert_allclose(raw.embed_windows(recordings), means, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(together[0], means[1], rtol=1e-4, atol=1e-5)
+    unit = projected / np.linalg.norm(projected, axis=1, keepdims=True)
+    np.testing.assert_allclose(tiny_model.embed_tiles(tiles), unit, rtol=1e-4, atol=1e-5)

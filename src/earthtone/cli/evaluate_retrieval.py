@@ -35,10 +35,10 @@ def retrieval(words: list[str]) -> int:
 
     from earthtone.evaluate.on_data import evaluate_retrieval
     from earthtone.evaluate.run_report import Measured, write_run_report
-    from earthtone.models.storage import load_model
+    from earthtone.models.open_model import open_model
     from earthtone.train.precision import choose_device
 
-    model = load_model(options.model, choose_device(options.device))
+    model = open_model(options.model, device=choose_device(options.device))
     run = Path(options.model)
 
     def show(table: Any, rows: Any, found: Any) -> None:

@@ -29,9 +29,9 @@ def pack(words: list[str]) -> int:
     if options.model is not None:
         if any(word.startswith(("--recipe", "--signal")) for word in words):
             raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
-        from earthtone.models.storage import load_model
+        from earthtone.models.open_model import open_model
 
-        signal = load_model(options.model).signal
+        signal = open_model(options.model).signal
     else:
         signal = parser.instantiate(options).signal
         check_recipe(replace(base, signal=signal), "command line")

@@ -23,7 +23,7 @@ from earthtone.evaluate.ranking import TWINS, rank_pairs
 from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.models.embed_rows import embed_rows, image_features
 from earthtone.models.inputs import image_tile
-from earthtone.models.storage import load_model
+from earthtone.models.open_model import open_model
 from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import progress
 from earthtone.signal.image import Pixels
@@ -54,7 +54,7 @@ def evaluate_retrieval(
     (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `then` gets the open table, for a
     report. Raises ConfigError, DataError, ModelError.
     """
-    model = model if isinstance(model, TwoTower) else load_model(model)
+    model = model if isinstance(model, TwoTower) else open_model(model)
     check_protocol(protocol, twins, match)  # before the long part, like the next ones
     match = LabelMatch.parse(match) if isinstance(match, str) else match
     if twins not in (None, *TWINS) or resamples < 1 or seed < 0:
@@ -130,7 +130,7 @@ def evaluate_probe(
     Fitted on the split `train`, its strength chosen on `val` where there is one, measured on `test`. `data` needs
     images and labels only. Raises DataError.
     """
-    model = model if isinstance(model, TwoTower) else load_model(model)
+    model = model if isinstance(model, TwoTower) else open_model(model)
     if is_packed(data):
         with open_table(data, model.signal, columns=columns) as table:
             parts = _packed_features(model, table, label)
