@@ -5,18 +5,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
 from earthtone.evaluate.geodesy import great_circle_km
+from earthtone.evaluate.page import render_page
 
 MAX_MATCHES = 12
 """Matches shown in each group."""
@@ -103,9 +102,10 @@ def write_report(report: Report, path: Path) -> Path:
 
 def render_report(report: Report) -> str:
     """The report as one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("earthtone.evaluate").joinpath("report.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(
+    return render_page(
+        "report.html.j2",
+        title=report.title,
+        notes=report.notes,
         report=report,
         headlines=list(_headlines(report.retrieval)),
         metrics=_metric_table(report.retrieval),
@@ -116,7 +116,6 @@ def render_report(report: Report) -> str:
         groups=_groups(report.matches),
         probe=_leaves(report.probe or {}),
     )
-    return page.encode("utf-8", "replace").decode("utf-8")  # ids made of undecodable file names hold lone surrogates
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,21 @@
+"""The pages that evaluations write: templates with one frame and one style, escaped throughout."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return the HTML of a template below `earthtone/evaluate`, which extends `page.html.j2`; all values are escaped.
+
+    `title` and `notes` are the frame's own.
+    """
+    environment = Environment(
+        loader=PackageLoader("earthtone", "evaluate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(**values)
+    return page.encode("utf-8", "replace").decode("utf-8")  # ids made of undecodable file names hold lone surrogates
