@@ -86,6 +86,8 @@ def test_what_is_no_state_dict(tmp_path: Path) -> None:
         ({"a": torch.ones(2), "b": 7}, "1 entries are no tensors, the first is 'b'"),
         ({3: torch.ones(2)}, "1 entries are no tensors, the first is '3'"),
         ({"a": torch.ones(2).to_sparse()}, "no tensors, the first is 'a'"),
+        ({"a": torch.ones(2, device="meta")}, "no tensors, the first is 'a'"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "no tensors, the first is 'a'"),
     ):
         torch.save(values, path)
         with pytest.raises(ModelError, match=message):

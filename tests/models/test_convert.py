@@ -156,6 +156,17 @@ def keys_unexpected(path: Path, state: State) -> None:
     torch.save({**state, "img_encoder.module_list.0.layer5.weight": torch.ones(3), "txt\x1b[2J.w": torch.ones(1)}, path)
 
 
+def a_head_of_a_terabyte(path: Path, state: State) -> None:
+    head = {"weight": torch.ones(()).expand(10**9, 512, 1, 1), "bias": torch.ones(()).expand(10**9)}
+    torch.save(
+        {**state, **{f"{p}_encoder.module_list.0.fc.{k}": v for p in ("img", "snd") for k, v in head.items()}}, path
+    )
+
+
+def a_loss_of_a_terabyte(path: Path, state: State) -> None:
+    torch.save({**state, "loss_function.g.0.weight": torch.ones(()).expand(10**12)}, path)
+
+
 def no_sound(path: Path, state: State) -> None:
     torch.save({name: value for name, value in state.items() if name.startswith("img")}, path)
 
@@ -181,6 +192,8 @@ BAD: dict[Callable[[Path, State], None], str] = {
     wrong_shapes: r"1 of another shape \(img_encoder.module_list.0.layer2.0.conv1.weight\)",
     keys_missing: r"10 missing \(img_encoder.module_list.0.layer4.1.bn2.bias, .*, \.\.\.\)",
     keys_unexpected: r"2 unexpected \(img_encoder.module_list.0.layer5.weight, txt\?\?2J.w\)",
+    a_head_of_a_terabyte: "embeddings of 1000000000 dimensions",
+    a_loss_of_a_terabyte: "1000000000000 values of the loss",
     no_sound: r"missing \(snd_encoder.module_list.0.bn1.bias",
     another_project: r"no checkpoint of the SoundingEarth release \(2 tensors, the first is 'backbone.conv1.weight'",
     a_folder: "a folder there; a checkpoint file was expected",

@@ -62,4 +62,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+    """Return whether a value is a tensor that can be copied into a module's."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return not (value.is_quantized or value.is_complex() or value.is_nested)

@@ -19,6 +19,8 @@ IMAGE_PREFIX = "img_encoder.module_list.0."
 SOUND_PREFIX = "snd_encoder.module_list.0."
 LOSS_PREFIX = "loss_function."
 _SHOWN = 3  # keys of each kind that a message names
+_MOST_DIMENSIONS = 8192  # the release has 128; a small file can claim tensors of any size
+_MOST_LOSS_VALUES = 2**24  # its largest projection head has 131,712
 
 #: What the release's images and sounds are: 1,024 px at 0.2 m; the centre 512 px in training, 384 px in evaluation,
 #: seen at 192; spectrograms of 128 mel rows, windows of 128 frames.
@@ -84,6 +86,12 @@ def _our_names(weights: Mapping[str, Tensor], names: Mapping[str, str], path: Pa
     expected: dict[str, tuple[str, tuple[int, ...]]] = {}  # theirs -> ours, shape in the file
     heads = [found[f"{prefix}fc.bias"].shape for prefix in names if f"{prefix}fc.bias" in found]
     dimensions = int(heads[0][0]) if heads and len(heads[0]) == 1 else 128
+    loss = sum(value.numel() for name, value in weights.items() if name.startswith(LOSS_PREFIX))
+    if not 1 <= dimensions <= _MOST_DIMENSIONS or loss > _MOST_LOSS_VALUES:
+        raise ModelError(
+            f"{path}: embeddings of {dimensions} dimensions and {loss} values of the loss; the release has 128, and at "
+            "most a small projection"
+        )
     for prefix, tower, channels in ((IMAGE_PREFIX, "image_tower", 3), (SOUND_PREFIX, "audio_tower", 1)):
         encoder = ReleaseResNet(names[prefix], channels)
         for key, value in encoder.state_dict().items():
