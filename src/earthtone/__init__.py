@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from earthtone.data.check import check
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
-    from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
+    from earthtone.evaluate.on_data import evaluate_retrieval
+    from earthtone.evaluate.probe_on_data import evaluate_probe
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
@@ -23,7 +24,7 @@ _HOMES = {
     "EarthtoneError": ("earthtone.errors", "EarthtoneError"),
     "check": ("earthtone.data.check", "check"),
     "convert": ("earthtone.models.convert", "convert"),
-    "evaluate_probe": ("earthtone.evaluate.on_data", "evaluate_probe"),
+    "evaluate_probe": ("earthtone.evaluate.probe_on_data", "evaluate_probe"),
     "evaluate_retrieval": ("earthtone.evaluate.on_data", "evaluate_retrieval"),
     "load_model": ("earthtone.models.storage", "load_model"),
     "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),

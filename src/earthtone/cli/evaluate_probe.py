@@ -1,22 +1,55 @@
 """`earthtone evaluate probe`."""
 
-from earthtone.cli.parsing import columns_mapping, json_text, make_parser, model_arguments
+from typing import Any
+
+from earthtone.cli.labelled import bands_of, labelled_arguments, numbers, print_result
+from earthtone.cli.parsing import columns_mapping, make_parser
+from earthtone.errors import ConfigError
 
 
 def probe(words: list[str]) -> int:
-    """How well a linear classifier reads a label off frozen image features."""
-    parser = make_parser("evaluate probe", "How well a linear classifier reads a label off frozen image features.")
-    model_arguments(parser)
-    parser.add_argument("--label", required=True, type=str, help="the label's column")
-    parser.add_argument("--seed", type=int, default=0, help="of folds and bootstrap")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    """How well simple classifiers read a label off frozen image features."""
+    parser = make_parser("evaluate probe", "How well simple classifiers read a label off frozen image features.")
+    labelled_arguments(parser)
+    parser.add_argument("--method", type=str, default="logistic", help="logistic, knn, centroid; several: knn,logistic")
+    parser.add_argument("--shots", type=str, default="", help="also with so few training images a class: 1,5,10,20")
+    parser.add_argument("--draws", type=int, default=5, help="of few images")
+    parser.add_argument("--stage", type=int | None, default=None, help="mean of this stage's map, from 0; last: pooled")
+    parser.add_argument("--cache", type=str | None, default=None, help="folder that keeps features for other calls")
+    parser.add_argument("--protocol", type=str, default="probe", help="probe; soundingearth: its few-shot protocol")
+    parser.add_argument("--seed", type=int, default=0, help="of draws, folds, bootstrap and random:NAME")
     options = parser.parse_args(words)
-    from earthtone.evaluate.on_data import evaluate_probe
-    from earthtone.models.storage import load_model
+    print_result(_measured(options, words), options)
+    return 0
+
+
+def _measured(options: Any, words: list[str]) -> Any:
+    from pathlib import Path
+
+    from earthtone.evaluate.features import FeatureOptions
+    from earthtone.evaluate.few_shot_protocol import few_shot_probe
+    from earthtone.evaluate.probe_on_data import evaluate_probe
+    from earthtone.evaluate.probe_task import ProbeOptions
     from earthtone.train.precision import choose_device
 
-    model = load_model(options.model, choose_device(options.device))
-    columns = columns_mapping(options.columns)
-    result = evaluate_probe(model, options.data, label=options.label, columns=columns, seed=options.seed)
-    print(json_text(result.to_dict()) if options.json else result.to_text())
-    return 0
+    if options.protocol not in ("probe", "soundingearth"):
+        raise ConfigError(f"--protocol {options.protocol}; probe or soundingearth expected")
+    features = FeatureOptions(
+        stage=options.stage, bands=bands_of(options.bands), precision=options.precision,
+        cache=None if options.cache is None else Path(options.cache),
+    )  # fmt: skip
+    common: dict[str, Any] = {
+        "dataset": options.dataset, "label": options.label, "columns": columns_mapping(options.columns),
+        "device": choose_device(options.device), "features": features,
+    }  # fmt: skip
+    if options.protocol == "soundingearth":
+        fixed = ("--method", "--shots", "--draws", "--stage", "--pixels", "--seed")
+        given = [name for name in fixed if any(word.split("=")[0] == name for word in words)]
+        if given:
+            raise ConfigError(f"{', '.join(given)} has no effect: --protocol soundingearth says it; remove it")
+        return few_shot_probe(options.model, options.data, **common)
+    asked = ProbeOptions(
+        methods=tuple(options.method.split(",")), shots=numbers(options.shots, "--shots"), draws=options.draws,
+        seed=options.seed,
+    )  # fmt: skip
+    return evaluate_probe(options.model, options.data, probe=asked, pixels=options.pixels, **common)

@@ -1,38 +1,26 @@
 """The evaluations of a model on data as a user names it: a packed table, a manifest, a release folder."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.open_table import is_packed, open_table
-from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import Pair
-from earthtone.data.source import open_source
-from earthtone.data.split import assign_split
+from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
-from earthtone.errors import ConfigError, DataError, SignalError
+from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.embedded import EmbeddedPairs
 from earthtone.evaluate.label_match import LabelMatch
-from earthtone.evaluate.probe import ProbeResult, linear_probe
 from earthtone.evaluate.protocols import HONEST, check_protocol, evaluate_by
 from earthtone.evaluate.ranking import TWINS, rank_pairs
 from earthtone.evaluate.retrieval import RetrievalResult
-from earthtone.models.embed_rows import embed_rows, image_features
-from earthtone.models.inputs import image_tile
+from earthtone.models.embed_rows import embed_rows
 from earthtone.models.open_model import open_model
-from earthtone.models.two_tower import Embeddings, TwoTower
-from earthtone.progress import progress
-from earthtone.signal.image import Pixels
+from earthtone.models.two_tower import TwoTower
 
-Labelled = tuple[Embeddings, list[str]]
 _PLACE_COLUMNS = ("id", "longitude", "latitude")
 _log = logging.getLogger(__name__)
-_IMAGES_AT_ONCE = 256
-Value = TypeVar("Value")
 
 
 def evaluate_retrieval(
@@ -115,89 +103,6 @@ def validation_figures(model: TwoTower, table: Table, rows: NDArray[np.int64]) -
     ranks = rank_pairs(embedded_pairs(model, table, rows))
     figures = {f"mrr_{name}": float(np.mean(1.0 / direction.rank)) for name, direction in ranks.items()}
     return {**figures, "score": sum(figures.values()) / len(figures)}
-
-
-def evaluate_probe(
-    model: TwoTower | str | Path,
-    data: str | Path,
-    *,
-    label: str,
-    columns: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> ProbeResult:
-    """Return how well a linear classifier reads `label` off the frozen image encoder's last-stage features.
-
-    Fitted on the split `train`, its strength chosen on `val` where there is one, measured on `test`. `data` needs
-    images and labels only. Raises DataError.
-    """
-    model = model if isinstance(model, TwoTower) else open_model(model)
-    if is_packed(data):
-        with open_table(data, model.signal, columns=columns) as table:
-            parts = _packed_features(model, table, label)
-    else:
-        parts = _file_features(model, data, label, dict(columns or {}))
-    for split in ("train", "test"):
-        if split not in parts:
-            raise DataError(f"{data}: no labelled images of split {split!r}; a probe needs train and test")
-    val = parts.get("val", (None, None))
-    return linear_probe(*parts["train"], *parts["test"], val_features=val[0], val_labels=val[1], seed=seed)
-
-
-def _packed_features(model: TwoTower, table: Table, label: str) -> dict[str, Labelled]:
-    labels, splits = table.column(label), table.column("split")
-    parts = {}
-    for split in sorted({str(split) for split in splits}):
-        rows = np.array([i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "")], np.int64)
-        if len(rows):
-            parts[split] = (image_features(model, table, rows), [str(labels[row]) for row in rows])
-    return parts
-
-
-def _file_features(model: TwoTower, data: str | Path, label: str, columns: dict[str, str]) -> dict[str, Labelled]:
-    """Features straight from image files, in chunks."""
-    source = open_source(data, columns=columns, need=("image",))
-    if label not in source.extra_columns:
-        raise DataError(f"{data}: no label column {label!r}; its free columns: {', '.join(source.extra_columns)}")
-    features: dict[str, list[Embeddings]] = {}
-    labels: dict[str, list[str]] = {}
-
-    def read(pair: Pair) -> tuple[Pair, Pixels | None]:
-        assert pair.image is not None  # noqa: S101 - `need` asked for it
-        try:
-            return pair, image_tile(pair.image, model.signal.image, pair.image_gsd_m)
-        except SignalError:
-            return pair, None
-
-    skipped = 0
-
-    def usable() -> Iterator[Pair]:
-        nonlocal skipped
-        for item in source:
-            if isinstance(item, Pair) and item.extra.get(label):
-                yield item
-            else:
-                skipped += 1
-
-    waiting: dict[str, list[Pixels]] = {}
-    for pair, tile in progress(ordered_map(read, usable(), threads=2), total=len(source), label="features"):
-        if tile is None:
-            skipped += 1
-            continue
-        split = str(assign_split(pair))
-        labels.setdefault(split, []).append(pair.extra[label])
-        tiles = waiting.setdefault(split, [])
-        tiles.append(tile)
-        if len(tiles) == _IMAGES_AT_ONCE:
-            features.setdefault(split, []).append(model.image_features(tiles))
-            tiles.clear()
-    for split, tiles in waiting.items():
-        if tiles:
-            features.setdefault(split, []).append(model.image_features(tiles))
-    if skipped:
-        _log.warning(
-            "%s: %d rows without a usable image or label were skipped; earthtone check names them", data, skipped
-        )
-    return {split: (np.concatenate(parts), labels[split]) for split, parts in features.items()}
 
 
 def _degrees(value: float | None) -> float:

@@ -33,22 +33,25 @@ class PictureBatch:
 
 
 def picture_batches(
-    items: Sequence[LabelledItem], side: int, batch: int, broken: MutableMapping[str, str], bands: Bands | None = None
-) -> Iterator[PictureBatch]:
+    items: Sequence[LabelledItem], side: int, batch: int, broken: MutableMapping[str, str], bands: Bands | None = None,
+    resize: int | None = None,
+) -> Iterator[PictureBatch]:  # fmt: skip
     """Yield the centre squares of the items' images in batches; `broken` gets, by id, why one cannot be read.
 
-    All batches have one size, the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
+    With `resize` the square is brought to that side first and its middle of `side` is taken. All batches have one size, the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
     """
     waiting: list[Pixels] = []
     good: list[int] = []
     start = 0
-    pictures = ordered_map(lambda item: read_picture(item, side, bands), items, decoding_threads())
+    shown = resize or side
+    edge = (shown - side) // 2
+    pictures = ordered_map(lambda item: read_picture(item, shown, bands), items, decoding_threads())
     for position, (item, picture) in enumerate(zip(items, pictures, strict=True)):
         if isinstance(picture, str):
             broken[item.id] = picture
         else:
             good.append(position - start)
-            waiting.append(resized(picture, side))
+            waiting.append(resized(picture, shown)[edge : edge + side, edge : edge + side])
         if position + 1 - start == batch or position + 1 == len(items):
             pixels = np.zeros((batch, side, side, 3), np.uint8)
             for row, square in enumerate(waiting):

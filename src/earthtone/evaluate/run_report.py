@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.table import Table
-from earthtone.evaluate.probe import ProbeResult
 from earthtone.evaluate.report import Item, Match, Report, write_report
 from earthtone.evaluate.retrieval import RetrievalResult
+from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.history import read_history
 
@@ -36,7 +36,7 @@ def write_run_report(
     table: Table,
     *,
     measured: Measured | None = None,
-    probes: Mapping[str, ProbeResult] | None = None,
+    probes: Mapping[str, TaskResult] | None = None,
     note: str | None = None,
     path: Path | None = None,
 ) -> Path:
@@ -54,12 +54,19 @@ def write_run_report(
             retrieval=measured.result.to_dict() if measured else None,
             ranks=measured.result.ranks if measured else {},
             matches=_matches(table, measured.rows, measured.result) if measured else {},
-            probe={name: probe.to_dict() for name, probe in (probes or {}).items()} or None,
+            probe={name: _probe(probe) for name, probe in (probes or {}).items()} or None,
             config_yaml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
             notes=[*notes, *([note] if note else [])],
         ),
         path or folder / REPORT_FILE,
     )
+
+
+def _probe(result: TaskResult) -> dict[str, Any]:
+    """Figures by their name without the classifier's, and how they came about."""
+    figures = {name.removeprefix("logistic_"): figure.to_dict() for name, figure in result.figures.items()}
+    facts = {key: result.facts.get(key) for key in ("classes", "train_rows", "test_rows", "accuracy_by_class")}
+    return {**figures, **facts, "protocol": result.protocol}
 
 
 def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:

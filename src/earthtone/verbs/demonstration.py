@@ -12,10 +12,11 @@ from earthtone.data.pack import pack
 from earthtone.data.table import Table
 from earthtone.data.toyworld import write_toyworld
 from earthtone.errors import ConfigError
-from earthtone.evaluate.on_data import evaluate_probe, evaluate_retrieval
-from earthtone.evaluate.probe import ProbeResult
+from earthtone.evaluate.on_data import evaluate_retrieval
+from earthtone.evaluate.probe_on_data import evaluate_probe
 from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.run_report import REPORT_FILE, Measured, write_run_report
+from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress_calls
@@ -33,8 +34,8 @@ class DemoResult:
     run: Path
     report: Path
     retrieval: RetrievalResult
-    probe: ProbeResult
-    untrained_probe: ProbeResult
+    probe: TaskResult
+    untrained_probe: TaskResult
 
     def to_text(self) -> str:
         """Return what was reached beside chance, and what to type for one's own data."""
@@ -46,10 +47,9 @@ class DemoResult:
                 lines.append(
                     f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {by_chance}"
                 )
-        trained, untrained = self.probe.accuracy.value, self.untrained_probe.accuracy.value
-        chance = self.probe.accuracy.chance
+        trained, untrained = (probe.figures[probe.headline] for probe in (self.probe, self.untrained_probe))
         lines.append(
-            f"  land cover from frozen features: {trained:.3f}   untrained {untrained:.3f}   chance {chance:.3f}"
+            f"  land cover from frozen features: {trained.value:.3f}   untrained {untrained.value:.3f}   chance {trained.chance:.3f}"
         )
         lines += [f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):"]
         lines += [
