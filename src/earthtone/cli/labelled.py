@@ -11,9 +11,7 @@ def labelled_arguments(parser: Any) -> None:
         "--model", required=True, type=str,
         help="a run's folder, a .safetensors file, timm:NAME, timm:NAME@FILE, random:NAME, torchgeo:WEIGHTS, ...",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", required=True, type=str, help="folder of classes, manifest with labels, or packed table"
-    )
+    parser.add_argument("--data", required=True, type=str, help="folder of classes, manifest, or packed table")
     parser.add_argument("--dataset", type=str | None, default=None, help="a published set's name, such as ucmerced")
     parser.add_argument("--label", type=str | None, default=None, help="a manifest's label column")
     columns_argument(parser)

@@ -76,7 +76,7 @@ def extract_features(
     """
     options = options or FeatureOptions()
     shape = (len(items), feature_width(backbone, options.stage))
-    device = backbone.to(memory_format=torch.channels_last).device  # type: ignore[call-overload]
+    device = backbone.to(memory_format=torch.channels_last).device
     precision = choose_precision(options.precision, device.type)
     notes: dict[str, Any] = {"broken": {}}
     chunks = _chunks(backbone, items, options, precision, batch, notes["broken"])

@@ -26,6 +26,10 @@ from earthtone.models.open_model import open_model
 from earthtone.models.trunk import Trunk
 
 SHOTS, SEED, SIDE, CROP = 5, 42, 300, 192
+_PROTOCOL = (
+    f"soundingearth: {SHOTS} images a class (stratified, seed {SEED}), frozen embedding of the centre {CROP} of {SIDE} "
+    "pixels, nearest centroid; tested on all others"
+)
 
 
 class _Embedder(nn.Module):
@@ -79,8 +83,7 @@ def few_shot_probe(
         task="probe",
         dataset=labelled.name,
         model=str(model),
-        protocol="soundingearth: 5 images a class (stratified, seed 42), frozen embedding of the centre 192 of 300 pixels, "
-        "nearest centroid; tested on all others",
+        protocol=_PROTOCOL,
         headline="centroid_accuracy",
         figures={f"centroid_{name}": figures[name] for name in FIGURES},
         ids=tuple(labelled.items[row].id for row in test_at),

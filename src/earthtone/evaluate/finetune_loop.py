@@ -148,7 +148,7 @@ def _train_epoch(
                 f"the loss is {float(loss)} in epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}"
             )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if plan.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
         optimizer.step()
@@ -165,18 +165,18 @@ def _views(
 
     A last batch of one image is left out: batch normalisation has no variance there.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(data.train))
+    order = np.random.default_rng([seed, epoch]).permutation(len(data.train)).tolist()
     number = {name: at for at, name in enumerate(data.classes)}
     config = AugmentConfig()
     room = math.ceil(_ROOM * side) if plan.augment else side
 
-    def view(row: np.int64) -> Pixels | str:
+    def view(row: int) -> Pixels | str:
         tile = read_picture(data.train[row], room, data.bands)
         if isinstance(tile, str):
             return tile
         if not plan.augment:
             return resized(tile, side)
-        return random_view(tile, side, config, np.random.default_rng([seed, epoch, int(row)]))
+        return random_view(tile, side, config, np.random.default_rng([seed, epoch, row]))
 
     views: list[Pixels] = []
     truth: list[int] = []

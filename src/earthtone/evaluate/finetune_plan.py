@@ -40,7 +40,7 @@ class FinetunePlan:
 
 
 #: Adam, layer-wise decay (Clark et al., arXiv 2003.10555), warm-up and cosine (arXiv 1608.03983), label smoothing
-#: (arXiv 1512.00567); and the release's (Heidler et al., arXiv 2108.00688): sorted files, even ones train, odd ones test.
+#: (arXiv 1512.00567); and the release's (Heidler et al., arXiv 2108.00688), on sorted files, even train, odd test.
 PLANS: Mapping[str, FinetunePlan] = {
     "modern": FinetunePlan(),
     "soundingearth": FinetunePlan(

@@ -41,6 +41,7 @@ def _best_strength(splits: list[Split]) -> float:
 def _fit(rows: Rows, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told below, with the strength
+        warnings.simplefilter("ignore", UserWarning)  # many classes for so few rows: few-shot is like that
         model = LogisticRegression(C=strength, solver="lbfgs", max_iter=_MAX_STEPS).fit(rows.values, rows.labels)
     if model.n_iter_.max() >= _MAX_STEPS:
         _log.warning("logistic regression with C %g did not converge in %d steps", strength, _MAX_STEPS)

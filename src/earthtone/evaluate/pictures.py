@@ -38,7 +38,8 @@ def picture_batches(
 ) -> Iterator[PictureBatch]:  # fmt: skip
     """Yield the centre squares of the items' images in batches; `broken` gets, by id, why one cannot be read.
 
-    With `resize` the square is brought to that side first and its middle of `side` is taken. All batches have one size, the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
+    With `resize` the square is brought to that side first and its middle of `side` is taken. All batches have one size,
+    the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
     """
     waiting: list[Pixels] = []
     good: list[int] = []

@@ -58,7 +58,8 @@ def evaluate_probe(
         rows = np.array([at[item.id] for item in good], np.int64)
         parts[name] = FeaturePart([item.id for item in good], found.values[rows], [item.label for item in good])
     facts: dict[str, Any] = {
-        "pixels": backbone.pixels, "stage": features.stage, "bands": features.bands, "broken_images": dict(found.broken),
+        "pixels": backbone.pixels, "stage": features.stage, "bands": features.bands,
+        "broken_images": dict(found.broken),
         "features_from_cache": found.cached, "feature_seconds": round(time.perf_counter() - start, 2),
         "notes": list(labelled.warnings),
     }  # fmt: skip

@@ -49,7 +49,8 @@ class DemoResult:
                 )
         trained, untrained = (probe.figures[probe.headline] for probe in (self.probe, self.untrained_probe))
         lines.append(
-            f"  land cover from frozen features: {trained.value:.3f}   untrained {untrained.value:.3f}   chance {trained.chance:.3f}"
+            f"  land cover from frozen features: {trained.value:.3f}   untrained {untrained.value:.3f}   "
+            f"chance {trained.chance:.3f}"
         )
         lines += [f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):"]
         lines += [
