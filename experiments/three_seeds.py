@@ -37,7 +37,9 @@ def one_seed(options: argparse.Namespace, table: Path, seed: int) -> dict[str, f
     if options.probe:
         columns = ["--columns", options.columns] if options.columns else []
         words = ["--model", str(run), "--data", options.probe, "--label", options.label, *columns, "--json"]
-        figures["probe accuracy"] = json.loads(verb("evaluate", "probe", *words))["accuracy"]["value"]
+        figures["probe accuracy"] = json.loads(verb("evaluate", "probe", *words))["figures"]["logistic_accuracy"][
+            "value"
+        ]
     return figures
 
 

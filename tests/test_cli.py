@@ -52,7 +52,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "evaluate retrieval", "evaluate probe"])
+@pytest.mark.parametrize("verb", [*VERBS, "evaluate retrieval", "evaluate probe", "evaluate finetune"])
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*verb.split(), "--help"]
     if verb == "evaluate":
@@ -213,7 +213,7 @@ def test_skipped_rows_are_said(run: Path, world: Path, tmp_path: Path, caplog: p
     assert "1 of 48 rows skipped (2.08 %; missing image: 1)" in caplog.text
     caplog.clear()
     assert main(["evaluate", "probe", *words, "--label", "land_cover"]) in (0, 2)
-    assert "1 rows without a usable image or label were skipped" in caplog.text
+    assert "1 rows left out, missing image: 'toy-3-00000002'" in caplog.text
 
 
 def test_public_names_are_functions_each_time_they_are_asked_for() -> None:

@@ -36,4 +36,4 @@ def test_concept_pairs_through_the_three_commands(tmp_path: Path, capsys: pytest
     words = ["evaluate", "probe", "--model", run, "--data", str(DATA.parent / "ucmerced"), "--label", "label"]
     assert main([*words, "--columns", "id=file,image=file", "--json"]) == 0
     probe = json.loads(capsys.readouterr().out)
-    assert 0.05 < probe["accuracy"]["value"] < 1
+    assert 0.05 < probe["figures"]["logistic_accuracy"]["value"] < 1

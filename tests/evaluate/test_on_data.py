@@ -7,7 +7,7 @@ import pytest
 
 from earthtone.data.table import Table
 from earthtone.errors import DataError, ModelError
-from earthtone.evaluate.on_data import embedded_pairs, evaluate_probe, evaluate_retrieval, validation_figures
+from earthtone.evaluate.on_data import embedded_pairs, evaluate_retrieval, validation_figures
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
@@ -44,25 +44,7 @@ def test_the_table_stays_open_for_a_report(tiny_model: TwoTower, tiny_pairs: Pat
     assert len(seen[0]) == 4
 
 
-def test_probe_on_a_table_equals_probe_on_files(tiny_model: TwoTower, tiny_pairs: Path, tiny_table: Path) -> None:
-    packed = evaluate_probe(tiny_model, tiny_table, label="label")
-    assert packed.to_dict() == evaluate_probe(tiny_model, tiny_pairs, label="label").to_dict()
-
-
-def test_probe_needs_images_and_labels_only(tiny_model: TwoTower, tiny_pairs: Path, tmp_path: Path) -> None:
-    lines = tiny_pairs.read_text().splitlines()[1:]
-    rows = [line.split(",") for line in lines]
-    text = "file,label,split\n" + "".join(f"{tiny_pairs.parent / row[1]},{row[6]},{row[5]}\n" for row in rows)
-    (tmp_path / "scenes.csv").write_text(text)
-    columns = {"id": "file", "image": "file"}
-    alone = evaluate_probe(tiny_model, tmp_path / "scenes.csv", label="label", columns=columns)
-    assert alone.to_dict() == evaluate_probe(tiny_model, tiny_pairs, label="label").to_dict()
-
-
 def test_unknown_labels_and_splits_list_what_there_is(tiny_model: TwoTower, tiny_pairs: Path, tiny_table: Path) -> None:
-    for data in (tiny_table, tiny_pairs):
-        with pytest.raises(DataError, match=r"'habitat'.*label"):
-            evaluate_probe(tiny_model, data, label="habitat")
     with pytest.raises(DataError, match=r"'habitat'.*label"):
         evaluate_retrieval(tiny_model, tiny_table, match="habitat")
     with pytest.raises(DataError, match=r"no rows of split 'tset'.*train \(16\)"):
@@ -73,5 +55,3 @@ def test_a_table_of_another_signal_config_is_refused(tiny_table: Path) -> None:
     model = TwoTower(ModelConfig("test_resnet", "test_resnet"), SignalConfig())
     with pytest.raises(ModelError, match=r"another signal config.*earthtone pack"):
         evaluate_retrieval(model, tiny_table)
-    with pytest.raises(ModelError, match="another signal config"):
-        evaluate_probe(model, tiny_table, label="label")

@@ -9,9 +9,9 @@ from earthtone.wording import did_you_mean
 #: What each task measures; its function lies in the module `evaluate_TASK`.
 TASKS: Mapping[str, str] = {
     "retrieval": "how well images find their recordings and the other way round",
-    "segment": "how well a backbone with a head draws land cover",
     "probe": "how well simple classifiers read a label off frozen image features",
     "finetune": "how well a whole network with a linear head learns labelled images",
+    "segment": "how well a backbone with a head draws land cover",
 }
 
 

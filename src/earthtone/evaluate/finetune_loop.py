@@ -143,10 +143,9 @@ def _train_epoch(
         with autocast(numbers, device.type):
             logits = model(model.backbone.prepare(torch.from_numpy(views)))
         loss = F.cross_entropy(logits.float(), torch.from_numpy(truth).to(device), label_smoothing=plan.label_smoothing)
-        if not math.isfinite(float(loss.detach())):
-            raise ModelError(
-                f"the loss is {float(loss)} in epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}"
-            )
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(f"the loss is {value} in epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if plan.clip_norm is not None:

@@ -1,0 +1,46 @@
+"""Protocols of fine-tuning, and what may be changed of them."""
+
+import pytest
+
+from earthtone.errors import ConfigError
+from earthtone.evaluate.finetune_loop import learning_rate_share
+from earthtone.evaluate.finetune_plan import PLANS, FinetunePlan, finetune_plan
+
+
+def test_the_release_as_published() -> None:
+    for dataset, batch in (("ucmerced", 48), ("resisc45", 48), ("aid", 8)):
+        plan = finetune_plan("soundingearth", dataset)
+        assert (plan.epochs, plan.learning_rate, plan.batch_size) == (5, 1e-3, batch)
+        assert not plan.augment and not plan.weight_decay and not plan.label_smoothing and not plan.choose_epoch
+
+
+def test_changes_are_applied() -> None:
+    plan = finetune_plan("modern", "ucmerced", epochs=3, batch_size=4, learning_rate=0.1)
+    assert (plan.epochs, plan.batch_size, plan.learning_rate) == (3, 4, 0.1)
+    assert plan.layer_decay == PLANS["modern"].layer_decay
+    assert finetune_plan("soundingearth", "aid", batch_size=16).batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs 0; 1 or more"),
+        ({"batch_size": 1}, "--batch_size 1; 2 or more"),
+        ({"learning_rate": 0.0}, "--learning_rate 0.0; above 0"),
+    ],
+)
+def test_senseless_changes(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        finetune_plan("modern", "toy", **changes)  # type: ignore[arg-type]
+
+
+def test_unknown_protocols() -> None:
+    with pytest.raises(ConfigError, match="did you mean modern"):
+        finetune_plan("moderm", "toy")
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    plan = FinetunePlan(warmup_share=0.2)
+    shares = [learning_rate_share(done, plan) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert shares == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+    assert learning_rate_share(0.9, PLANS["soundingearth"]) == 1.0
