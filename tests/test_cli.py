@@ -92,6 +92,28 @@ def test_pack_then_pack_again(world: Path, tmp_path: Path, capsys: pytest.Captur
     assert "0 pairs added, 48 were there" in capsys.readouterr().out
 
 
+def test_pack_pretrain_and_evaluate_by_a_named_split(
+    run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = str(tmp_path / "pairs.lance")
+    words = ["pack", str(world), "--out", table, "--recipe", "small", "--split_by", "geoclap"]
+    assert main(words) == 0
+    assert "split by geoclap: a random 70/10/20 (seed 42)" in capsys.readouterr().out
+    assert "is split by geoclap, the new rows by manifest" in failure(words[:-2], capsys)
+    other = ["pretrain", str(world), "--recipe", "small", "--out", str(tmp_path / "run"), "--train.epochs", "1", *TINY]
+    assert main([*other, "--split_by", "buffered-blocks", "--buffer_km", "0.1"]) == 0
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["data"]["split"] == {"by": "buffered-blocks", "block_km": 10.0, "buffer_km": 0.1}
+    assert "without pairs within 0.1 km" in html.unescape((tmp_path / "run" / "report.html").read_text())
+    capsys.readouterr()
+    words = ["evaluate", "retrieval", "--model", str(run), "--data", str(world), "--split_by", "geoclap", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["split"]["record"]["rows"] == 48
+    words[words.index(str(world))] = str(run / "table.lance")
+    assert "--split_by has no effect" in failure(words, capsys)
+    assert "no effect with --split_by geoclap" in failure([*words, "--buffer_km", "1"], capsys)
+
+
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"model.safetensors", "card.json", "recipe.yaml", "log.jsonl", "tensorboard", "report.html"} <= names

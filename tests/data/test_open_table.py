@@ -6,7 +6,7 @@ import pytest
 
 from earthtone.data.open_table import is_packed, open_table
 from earthtone.data.table import Table
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import SignalConfig
 
 
@@ -36,6 +36,24 @@ def test_a_manifest_is_packed_to_be_kept(tiny_pairs: Path, tiny_signal: SignalCo
         with open_table(tiny_pairs, tiny_signal, keep=keep) as table:
             assert table.path == keep and len(table) == 24
     assert len(Table(keep)) == 24
+
+
+def test_splits_by_name_are_for_what_is_packed_now(
+    tiny_pairs: Path, tiny_table: Path, tiny_signal: SignalConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_table(tiny_pairs, tiny_signal, split_by="geoclap") as table:
+        assert table.split["by"] == "geoclap" and table.column("split").count("train") == 16
+    with open_table(tiny_pairs, tiny_signal, split_by="buffered-blocks", buffer_km=6.0) as table:
+        assert None in table.column("split")
+    assert "without pairs within 6.0 km" in caplog.text and "those are not used" in caplog.text
+    for options in ({"split_by": "geoclap"}, {"split_by": "buffered-blocks", "buffer_km": 1.0}):
+        with (
+            pytest.raises(ConfigError, match="is packed: --split_by has no effect"),
+            open_table(tiny_table, tiny_signal, **options),  # type: ignore[arg-type]
+        ):
+            pass
+    with pytest.raises(ConfigError, match="did you mean blocks"), open_table(tiny_pairs, tiny_signal, split_by="block"):
+        pass
 
 
 def test_columns_of_other_names(tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path) -> None:

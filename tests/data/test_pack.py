@@ -24,8 +24,11 @@ import soundfile
 from filelock import FileLock
 from PIL import Image
 
+from earthtone.data.named_splits import named_split
 from earthtone.data.open_table import open_table
 from earthtone.data.pack import pack, unfinished_marker
+from earthtone.data.pair import Pair
+from earthtone.data.source import open_source
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import AudioConfig, SignalConfig
@@ -72,12 +75,63 @@ def test_everything_is_packed_and_nothing_twice(tiny_pairs: Path, tiny_signal: S
     result = pack(tiny_pairs, out, signal=tiny_signal)
     assert (result.path, result.added, result.already_there, result.rows) == (out, 24, 0, 24)
     assert result.problems == {} and result.problems_path is None
-    assert result.to_text() == f"{out}: 24 pairs added, 0 were there, 24 in all"
+    first, second = result.to_text().splitlines()
+    assert first == f"{out}: 24 pairs added, 0 were there, 24 in all"
+    assert second.startswith("  split by manifest: ") and second.endswith("; train 16, val 4, test 4")
     before = contents(out)
     again = pack(tiny_pairs, out, signal=tiny_signal)
     assert (again.added, again.already_there, again.rows) == (0, 24, 24)
     assert contents(out) == before
     assert not list(out.parent.glob("*.csv")) and not unfinished_marker(out).exists()
+
+
+@pytest.mark.parametrize("by", ["blocks", "geoclap", "psm-cells"])
+def test_rows_are_split_by_name_and_never_otherwise(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path, by: str
+) -> None:
+    out = tmp_path / "named.lance"
+    result = pack(tiny_pairs, out, signal=tiny_signal, split_by=by)
+    source = open_source(tiny_pairs)
+    split = named_split(by, source)
+    expected = {pair.id: split.assign(pair, "") for pair in source if isinstance(pair, Pair)}
+    table = Table(out)
+    assert dict(zip(table.column("id"), table.column("split"), strict=True)) == expected
+    assert table.split == split.record == result.split
+    assert result.splits == {name: list(expected.values()).count(name) for name in ("train", "val", "test")}
+    assert pack(tiny_pairs, out, signal=tiny_signal, split_by=by).already_there == 24  # a stopped call goes on
+    before = contents(out)
+    for other in ({}, {"split_by": "buffered-blocks"}):
+        with pytest.raises(DataError, match=f"is split by {by}, the new rows by "):
+            pack(tiny_pairs, out, signal=tiny_signal, **other)
+    assert contents(out) == before
+
+
+def test_rows_that_change_the_splits_of_others_are_refused(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+) -> None:
+    out, some = tmp_path / "some.lance", head(tiny_pairs, 5)
+    for by, refused in (("geoclap", True), ("blocks", False)):
+        pack(some, out, signal=tiny_signal, split_by=by)
+        if refused:
+            with pytest.raises(DataError, match=r"digest: .*; rows: 5 -> 24.*split both alike"):
+                pack(tiny_pairs, out, signal=tiny_signal, split_by=by)
+            assert len(Table(out)) == 5
+        else:
+            assert pack(tiny_pairs, out, signal=tiny_signal, split_by=by).added == 19
+        shutil.rmtree(out)
+    some.unlink()
+
+
+def test_pairs_within_the_buffer_are_in_no_split_and_counted(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "buffered.lance"
+    result = pack(tiny_pairs, out, signal=tiny_signal, split_by="buffered-blocks", buffer_km=6.0)
+    splits = Table(out).column("split")
+    assert result.splits["none"] == splits.count(None) > 0 and sum(result.splits.values()) == 24
+    assert f"none {splits.count(None)}" in result.to_text() and "within 6.0 km" in result.to_text()
+    with pytest.raises(ConfigError, match="no effect"):
+        pack(tiny_pairs, out, signal=tiny_signal, buffer_km=6.0)
 
 
 def test_new_rows_are_appended(pairs: Path, tiny_signal: SignalConfig, tiny_table: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from earthtone.cli.parsing import columns_mapping, json_text, make_parser, model_arguments
+from earthtone.cli.parsing import columns_mapping, json_text, make_parser, model_arguments, split_arguments
 
 
 def retrieval(words: list[str]) -> int:
@@ -11,6 +11,7 @@ def retrieval(words: list[str]) -> int:
     parser = make_parser("evaluate retrieval", "How well images find their recordings and recordings their images.")
     model_arguments(parser)
     parser.add_argument("--split", type=str, default="test", help="train, val, test or all")
+    split_arguments(parser)
     parser.add_argument(
         "--match", type=str | None, default=None,
         help="also count hits by label: IMAGE_COLUMN=AUDIO_COLUMN:MAP.json, or COLUMN for equal labels",
@@ -50,7 +51,8 @@ def retrieval(words: list[str]) -> int:
             print(f"report: {path}", file=sys.stderr)
 
     evaluate_retrieval(
-        model, options.data, split=options.split, columns=columns_mapping(options.columns), match=options.match,
+        model, options.data, split=options.split, columns=columns_mapping(options.columns), split_by=options.split_by,
+        buffer_km=options.buffer_km, match=options.match,
         twins=options.twins, protocol=options.protocol, resamples=options.resamples, seed=options.seed, then=show,
     )  # fmt: skip
     return 0

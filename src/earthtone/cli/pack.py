@@ -2,7 +2,14 @@
 
 import shlex
 
-from earthtone.cli.parsing import columns_mapping, data_arguments, early_option, flat_recipe, make_parser
+from earthtone.cli.parsing import (
+    columns_mapping,
+    data_arguments,
+    early_option,
+    flat_recipe,
+    make_parser,
+    split_arguments,
+)
 from earthtone.errors import ConfigError
 
 
@@ -18,12 +25,14 @@ def pack(words: list[str]) -> int:
     parser.add_argument("--out", required=True, type=str, help="the table, such as pairs.lance")
     parser.add_argument("--recipe", type=str, default=name, help="recipe whose `signal` section is used")
     parser.add_argument("--model", type=str | None, default=None, help="pack as this run's model wants it instead")
+    split_arguments(parser)
     parser.add_argument("--threads", type=int | None, default=None, help="default: one a core")
     parser.add_class_arguments(SignalConfig, "signal")
     parser.set_defaults({key: value for key, value in flat_recipe(base).items() if key.startswith("signal.")})
     options = parser.parse_args(words)
     from dataclasses import replace
 
+    from earthtone.data.named_splits import MANIFEST
     from earthtone.data.pack import pack as run
 
     if options.model is not None:
@@ -36,7 +45,10 @@ def pack(words: list[str]) -> int:
         signal = parser.instantiate(options).signal
         check_recipe(replace(base, signal=signal), "command line")
     columns = columns_mapping(options.columns)
-    result = run(options.data, options.out, signal=signal, columns=columns, threads=options.threads)
+    result = run(
+        options.data, options.out, signal=signal, columns=columns, split_by=options.split_by or MANIFEST,
+        buffer_km=options.buffer_km, threads=options.threads,
+    )  # fmt: skip
     print(result.to_text())
     if options.model is not None:
         print(f"next: earthtone evaluate retrieval --model {options.model} --data {result.path}")

@@ -45,6 +45,18 @@ def columns_argument(parser: Any) -> None:
     parser.add_argument("--columns", type=str | None, default=None, help="other names of columns: image=file,id=key")
 
 
+def split_arguments(parser: Any) -> None:
+    parser.add_argument(
+        "--split_by", type=str | None, default=None,
+        help="deal the rows out: manifest (the default: their own splits), blocks, buffered-blocks, key-digit, geoclap "
+        "or psm-cells",
+    )  # fmt: skip
+    parser.add_argument(
+        "--buffer_km", type=float | None, default=None,
+        help="with buffered-blocks: leave out pairs this near to a block of another split; default 1",
+    )  # fmt: skip
+
+
 def columns_mapping(text: str | None) -> dict[str, str] | None:
     """`image=file,id=key` as a mapping."""
     if text is None:

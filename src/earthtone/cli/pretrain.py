@@ -3,7 +3,14 @@
 import shlex
 import sys
 
-from earthtone.cli.parsing import columns_mapping, data_arguments, early_option, flat_recipe, make_parser
+from earthtone.cli.parsing import (
+    columns_mapping,
+    data_arguments,
+    early_option,
+    flat_recipe,
+    make_parser,
+    split_arguments,
+)
 
 
 def pretrain(words: list[str]) -> int:
@@ -17,6 +24,7 @@ def pretrain(words: list[str]) -> int:
     data_arguments(parser, ", or a packed table")
     parser.add_argument("--out", required=True, type=str, help="folder of the run")
     parser.add_argument("--recipe", type=str, default=name, help=f"{', '.join(shipped_recipes())}, or a .yaml file")
+    split_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the stopped run in --out")
     parser.add_class_arguments(Recipe)
     parser.set_defaults(flat_recipe(base))
@@ -30,7 +38,10 @@ def pretrain(words: list[str]) -> int:
     recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})
     check_recipe(recipe, "command line")
     columns = columns_mapping(options.columns)
-    result = run(options.data, options.out, recipe=recipe, resume=options.resume, columns=columns)
+    result = run(
+        options.data, options.out, recipe=recipe, resume=options.resume, columns=columns, split_by=options.split_by,
+        buffer_km=options.buffer_km,
+    )  # fmt: skip
     if not result.finished:
         print(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "

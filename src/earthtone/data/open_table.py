@@ -5,9 +5,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from earthtone.atomic import write_text_atomic
 from earthtone.data.hub import is_hub
+from earthtone.data.named_splits import MANIFEST, check_split_by
 from earthtone.data.pack import PackResult, pack, unfinished_marker
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
@@ -23,15 +25,25 @@ def is_packed(data: str | Path) -> bool:
 
 @contextmanager
 def open_table(
-    data: str | Path, signal: SignalConfig, *, columns: Mapping[str, str] | None = None, keep: Path | None = None
+    data: str | Path,
+    signal: SignalConfig,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
+    keep: Path | None = None,
 ) -> Iterator[Table]:
     """Yield `data` as a packed table; what is not packed yet is packed into `keep`, or for this once only.
 
-    Raises DataError when nothing in it is usable.
+    `split_by` and `buffer_km` are those of `pack`, by default the data's own splits. Raises DataError when nothing in
+    it is usable, ConfigError for options without effect.
     """
+    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km}
+    check_split_by(options["split_by"], buffer_km)
     if is_packed(data):
-        if columns:
-            raise ConfigError(f"{data} is packed: --columns has no effect on it; leave it out")
+        for name, value in (("columns", columns), ("split_by", split_by), ("buffer_km", buffer_km)):
+            if value:
+                raise ConfigError(f"{data} is packed: --{name} has no effect on it; leave it out")
         if (marker := unfinished_marker(Path(data))).exists():
             raise DataError(
                 f"{data}: its packing has not ended; wait for it or repeat the earthtone pack that was stopped "
@@ -40,13 +52,13 @@ def open_table(
         yield Table(data)
     elif keep is not None:
         note, source = _source_note(data, keep)
-        _tell(pack(data, keep, signal=signal, columns=columns))
+        _tell(pack(data, keep, signal=signal, columns=columns, **options))
         write_text_atomic(note, source)
         yield Table(keep)
     else:
         with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
             once = Path(folder) / "once.lance"
-            _tell(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0), kept=False)
+            _tell(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0, **options), kept=False)
             yield Table(once)
 
 
@@ -68,3 +80,5 @@ def _tell(result: PackResult, *, kept: bool = True) -> None:
     if result.problems:
         where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
         _log.warning("%s; %s", result.skipped_text, where)
+    if result.splits.get("none"):
+        _log.warning("%s: those are not used", result.split_text)

@@ -20,11 +20,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
+from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import Pair, Problem
+from earthtone.data.pair import SPLITS, Pair, Problem
 from earthtone.data.soundingearth import looks_like_release
 from earthtone.data.source import Source, items_skipping, open_source
-from earthtone.data.split import assign_split, hash_split
 from earthtone.data.table import Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
@@ -50,6 +50,16 @@ class PackResult:
     rows: int
     problems: Mapping[str, int] = field(default_factory=dict)
     problems_path: Path | None = None
+    split: Mapping[str, Any] = field(default_factory=lambda: {"by": MANIFEST})
+    """How rows are dealt out, as the table records it."""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    """How many of the added rows are in train, val, test, and in none."""
+
+    @property
+    def split_text(self) -> str:
+        """How the added rows were dealt out, and to what numbers."""
+        counts = ", ".join(f"{name} {count}" for name, count in self.splits.items())
+        return f"split by {split_in_words(self.split)}; {counts or 'nothing added'}"
 
     @property
     def skipped_text(self) -> str:
@@ -65,6 +75,7 @@ class PackResult:
     def to_text(self) -> str:
         """Return the lines the command line prints."""
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
+        lines.append(f"  {self.split_text}")
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         if self.problems_path is not None:
@@ -78,39 +89,48 @@ def pack(
     *,
     signal: SignalConfig | None = None,
     columns: Mapping[str, str] | None = None,
+    split_by: str = MANIFEST,
+    buffer_km: float | None = None,
     threads: int | None = None,
     preview_seconds: float = 10.0,
 ) -> PackResult:
     """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
 
+    `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`; a table takes no rows that
+    are split otherwise than its own.
     A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
     Memory does not grow with the rows, but for about 70 bytes an id. Raises DataError, also when nothing is usable.
     """
     signal = signal or SignalConfig()
     check_signal_config(signal)
+    check_split_by(split_by, buffer_km)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; at least 1 expected")
     out = Path(out).absolute()
     prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
     source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")
     _check_input(source, signal)
+    split = named_split(split_by, source, buffer_km=buffer_km)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
-            return _pack_locked(source, out, signal, threads or os.cpu_count() or 1, preview_seconds)
+            return _pack_locked(source, out, signal, split, threads or os.cpu_count() or 1, preview_seconds)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:
         raise DataError(f"cannot write {out}: {_reason(error)}; choose another --out or free the disk") from error
 
 
-def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, preview_seconds: float) -> PackResult:
-    known = _known_ids(out, signal, source)
+def _pack_locked(
+    source: Source, out: Path, signal: SignalConfig, split: NamedSplit, threads: int, preview_seconds: float
+) -> PackResult:
+    known = _known_ids(out, signal, source, split)
     before = len(known)
-    schema = table_schema(signal, source.extra_columns)
+    schema = table_schema(signal, source.extra_columns, split.record)
     marker = unfinished_marker(out)
     marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
+    splits = dict.fromkeys((*SPLITS, "none"), 0)
     added = already = 0
     with _ProblemList(out.with_name(f"{out.name}.problems.csv")) as listed:
 
@@ -125,12 +145,13 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
 
         waiting: list[Row] = []
         size = 0
-        for row in ordered_map(lambda pair: _packed(pair, source, signal, preview_seconds), fresh(), threads):
+        for row in ordered_map(lambda pair: _packed(pair, source, signal, split, preview_seconds), fresh(), threads):
             if isinstance(row, Problem):
                 problems[row.kind] += 1
                 listed.add(row)
                 continue
             waiting.append(row)
+            splits[row["split"] or "none"] += 1
             size += len(row["audio"]) + len(row["image"]) + len(row["audio_preview"] or b"")
             if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_ROWS:
                 added += _commit(waiting, out, schema)
@@ -141,7 +162,8 @@ def _pack_locked(source: Source, out: Path, signal: SignalConfig, threads: int, 
             first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
             raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
-    return PackResult(out, added, already, before + added, dict(problems), listed.kept)
+    splits = {name: count for name, count in splits.items() if count or name != "none"}
+    return PackResult(out, added, already, before + added, dict(problems), listed.kept, split.record, splits)
 
 
 def unfinished_marker(out: Path) -> Path:
@@ -160,7 +182,7 @@ def _check_input(source: Source, signal: SignalConfig) -> None:
         raise ConfigError(f"{source.path} holds recordings; signal.audio.input: waveform expected, not spectrogram")
 
 
-def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
+def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit) -> set[int]:
     """Return the hashed ids of an existing table, after checking that the new rows will fit it."""
     if not _begun(out):
         return set()
@@ -168,6 +190,11 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
     if table.signal != signal:
         changed = changes(flat(asdict(table.signal)), flat(asdict(signal)))
         raise DataError(f"{out} was packed with another signal config ({changed}); choose another --out")
+    if dict(table.split) != dict(split.record):
+        raise DataError(
+            f"{out} is split by {table.split.get('by')}, the new rows by {split.record['by']} "
+            f"({changes(flat(table.split), flat(split.record))}); split both alike or choose another --out"
+        )
     if set(table.extra_columns) != set(source.extra_columns):
         raise DataError(
             f"{out} has the free columns {sorted(table.extra_columns)}, {source.path} has "
@@ -176,18 +203,20 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source) -> set[int]:
     return {_id_hash(name) for name in table.column("id")}
 
 
-def _packed(pair: Pair | Problem, source: Source, signal: SignalConfig, preview_seconds: float) -> Row | Problem:
+def _packed(
+    pair: Pair | Problem, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
+) -> Row | Problem:
     """Return the table's row of a pair, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
     try:
-        return _row(pair, source, signal, preview_seconds)
+        return _row(pair, source, signal, split, preview_seconds)
     except (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # one odd file must not stop hours of work; decoders have faults of their own
         return Problem(pair.id, "broken pair", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def _row(pair: Pair, source: Source, signal: SignalConfig, preview_seconds: float) -> Row | Problem:
+def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float) -> Row | Problem:
     assert pair.image is not None and pair.audio is not None  # noqa: S101 - `open_source` asked for both
     try:
         whole = read_image(pair.image, signal.image.bands, min_side=_decode_side(signal))
@@ -206,7 +235,7 @@ def _row(pair: Pair, source: Source, signal: SignalConfig, preview_seconds: floa
     return {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
-        "split": split_of(pair, image_hash(tile)),
+        "split": split.assign(pair, image_hash(tile)),
         "image": encode_tile(tile, signal.image),
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
@@ -216,12 +245,6 @@ def _row(pair: Pair, source: Source, signal: SignalConfig, preview_seconds: floa
         "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
         **pair.extra,
     }
-
-
-def split_of(pair: Pair, content: str) -> str | None:
-    """Return the pair's split: its own, its place's, or that of its image, so that copies of one stay together."""
-    placeless = pair.longitude is None or pair.latitude is None
-    return hash_split(content) if pair.split is None and placeless else assign_split(pair)
 
 
 def _decode_side(signal: SignalConfig) -> int | None:

@@ -39,6 +39,11 @@ def block_split(
     return _draw_cell(cells.cell(longitude, latitude), seed, _checked_shares(shares))
 
 
+def block_cell(longitude: float, latitude: float, *, block_km: float = 10.0) -> tuple[int, int]:
+    """Return the block that a place (degrees) lies in, as (band, number in the band); see `block_split`."""
+    return _Cells(block_km).cell(longitude, latitude)
+
+
 def buffered_block_split(
     longitude: float,
     latitude: float,

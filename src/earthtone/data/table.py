@@ -5,7 +5,7 @@ A spectrogram is one blob, time first, so that a window is one contiguous slice 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,17 @@ from earthtone.signal.mel import Spectrogram
 
 FORMAT = 1  # raised when an older reader could not read a newer table
 _CARD = b"earthtone"
+_OWN_SPLITS = {"by": "manifest"}  # also of tables that tell nothing
 _BLOB = {b"lance-encoding:blob": b"true"}
 
 #: Columns that packing adds to a pair's own.
 PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview")
 
 
-def table_schema(signal: SignalConfig, extra_columns: Sequence[str]) -> pa.Schema:
-    """Return the Arrow schema of a packed table; the signal config lies in its metadata."""
+def table_schema(
+    signal: SignalConfig, extra_columns: Sequence[str], split: Mapping[str, Any] | None = None
+) -> pa.Schema:
+    """Return the Arrow schema of a packed table; the signal config and how rows are split lie in its metadata."""
     fields = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("longitude", pa.float64()),
@@ -49,8 +52,8 @@ def table_schema(signal: SignalConfig, extra_columns: Sequence[str]) -> pa.Schem
     if clash := sorted(taken.intersection(extra_columns)):
         raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
     fields += [pa.field(name, pa.string()) for name in extra_columns]
-    card = json.dumps({"format": FORMAT, "signal": signal_to_dict(signal)}, sort_keys=True)
-    return pa.schema(fields, metadata={_CARD: card.encode()})
+    card = {"format": FORMAT, "signal": signal_to_dict(signal), "split": dict(split or _OWN_SPLITS)}
+    return pa.schema(fields, metadata={_CARD: json.dumps(card, sort_keys=True).encode()})
 
 
 class Table:
@@ -62,6 +65,8 @@ class Table:
             self._dataset = lance.dataset(str(path))
             card = dict(json.loads(self._dataset.schema.metadata[_CARD]))
             version, signal = card["format"], card["signal"]
+            self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
+            """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path}: not a packed table; make one with: earthtone pack DATA --out {path}") from error
         if version != FORMAT:

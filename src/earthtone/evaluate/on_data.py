@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.named_splits import split_in_words
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
@@ -29,6 +31,8 @@ def evaluate_retrieval(
     *,
     split: str = "test",
     columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
     match: LabelMatch | str | None = None,
     twins: str | None = None,
     protocol: str = HONEST,
@@ -38,6 +42,7 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Return how well a split's images find their recordings and the other way round, counted by `protocol`.
 
+    What is not packed yet is packed for this once, `split_by` and `buffer_km` as for `pack`.
     `twins` and `match` are for the protocol `honest`: identical items are right (`merge`, the default) or wrong
     (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `then` gets the open table, for a
     report. Raises ConfigError, DataError, ModelError.
@@ -50,11 +55,13 @@ def evaluate_retrieval(
         raise ConfigError(
             f"twins {twins!r}, resamples {resamples}, seed {seed}; {known}, at least 1, at least 0 expected"
         )
-    with open_table(data, model.signal, columns=columns) as table:
+    with open_table(data, model.signal, columns=columns, split_by=split_by, buffer_km=buffer_km) as table:
         rows = table.rows_of(split)
         _warn_of_leaks(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
         result = evaluate_by(protocol, pairs, twins=twins, match=match, resamples=resamples, seed=seed)
+        told = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
+        result = replace(result, facts={**result.facts, "split": told})
         if then is not None:
             then(table, rows, result)
     return result
@@ -94,7 +101,7 @@ def embedded_pairs(
         image_group=table.groups("image_hash")[rows],
         audio_group=table.groups("audio_hash")[rows],
         columns={label: [record[label] or "" for record in records] for label in labels},
-        similarity="cosine" if getattr(model.config, "unit", True) else "l2",
+        similarity="cosine" if model.config.unit else "l2",
     )
 
 

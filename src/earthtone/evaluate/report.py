@@ -109,7 +109,7 @@ def render_report(report: Report) -> str:
         report=report,
         headlines=list(_headlines(report.retrieval)),
         metrics=_metric_table(report.retrieval),
-        protocol=_leaves({key: (report.retrieval or {}).get(key) for key in ("gallery", "protocol", "twins")}),
+        protocol=_leaves({key: (report.retrieval or {}).get(key) for key in ("gallery", "split", "protocol", "twins")}),
         retrieval_plots=_retrieval_plots(report),
         training_plots=plots.training_plots(report.history),
         unfinished=_not_finite(report.history),

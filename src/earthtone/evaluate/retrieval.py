@@ -109,6 +109,8 @@ class RetrievalResult:
             lines.append("km: left out, no pair has coordinates")
         if "match" in self.facts:
             lines.append(f"match: {self.facts['match']['rule']}")
+        if "split" in self.facts:
+            lines.append(f"split {self.facts['split']['name']} by {self.facts['split']['dealt_out']}")
         protocol = self.facts["protocol"]
         return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.named_splits import split_in_words
 from earthtone.data.table import Table
 from earthtone.evaluate.report import Item, Match, Report, write_report
 from earthtone.evaluate.retrieval import RetrievalResult
@@ -74,6 +75,7 @@ def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -
     facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
     return facts | {
         "Pairs in the table": f"{len(table):,}",
+        "Split by": split_in_words(table.split),
         "Encoders": f"{model.get('image_encoder')}, {model.get('audio_encoder')}; {model.get('dimensions')} dimensions",
         "Weights kept": f"of step {card.get('step', 0):,}, after {card.get('training_seconds', 0):,.0f} s of training",
         "Device": f"{card.get('device')}, {card.get('precision')}",

@@ -153,7 +153,12 @@ def _trainer(recipe: Recipe, device: str, keeper: Keeper) -> Any:
 def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
     return {
         "recipe": asdict(recipe),
-        "data": {"path": table.path.name, "rows": len(table), "fingerprint": table.fingerprint},
+        "data": {
+            "path": table.path.name,
+            "rows": len(table),
+            "fingerprint": table.fingerprint,
+            "split": dict(table.split),
+        },
         "precision": choose_precision(recipe.train.precision, device),
         "device": device,
         "versions": {

@@ -26,11 +26,14 @@ def pretrain(
     recipe: Recipe | str = "default",
     resume: bool = False,
     columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
     report: bool = True,
 ) -> FitResult:
     """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`.
 
-    What is not packed yet is packed into `out` first. With `resume` a stopped run goes on exactly where it was.
+    What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
+    run goes on exactly where it was.
     Raises EarthtoneError for wrong input; what was written before stays whole.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -38,7 +41,8 @@ def pretrain(
     refuse_other_run(out, resume=resume)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     recipe_loss(recipe)
-    with open_table(data, recipe.signal, columns=columns, keep=out / "table.lance") as table:
+    keep = out / "table.lance"
+    with open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep) as table:
         result = fit(table, recipe, out, resume=resume, validate=validation_figures)
         if result.finished and report:
             report_on_validation(out, table)
