@@ -1,5 +1,6 @@
 """Exact order by distance at the price of an inexact one: quick float32 keys, checked in float64 where it matters."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +11,7 @@ Indices = NDArray[np.int64]
 Keys = NDArray[np.float32]
 
 _MANY = 64  # items to check exactly; of more than these each distinct one once: a collapsed model has few
-_SURE = 4.0  # lambda of `_tolerances`: a rounding beyond it has a chance of about 2 exp(-8)
+_SURE = 4.0  # lambda of `tolerance`: a rounding beyond it has a chance of about 2 exp(-8)
 
 
 class ExactSearch:
@@ -33,21 +34,24 @@ class ExactSearch:
         squares = np.einsum("nd,nd->n", left, left), np.einsum("nd,nd->n", right, right)
         self._left = _columns(left, squares[0], np.ones(len(left)))
         self._right = np.ascontiguousarray(_columns(-2 * right, np.ones(len(right)), squares[1], self._weight).T)
-        self._tolerance = self._tolerances(squares[0] + squares[1].max())
+        self._sizes, self._largest = squares[0], float(squares[1].max())
+        self._heaviest = float(self._weight.max())
         self._same = first_equal(gallery)
         own = np.arange(len(queries))
         self.own: Floats = self._exact(own, own)
         """(N,) exact squared distances to the own items, weighted."""
 
-    def _tolerances(self, sizes: Floats) -> Floats:
-        """Return (N,) how far a float32 key may be from the exact one.
+    def tolerance(self, row: np.int64, distance: float | np.floating) -> float:
+        """Return how far a float32 key of a query may be from the exact one, at keys of about `distance`.
 
         The rounding of an inner product of D terms is below lambda sqrt(D) 2**-24 times the sum of their sizes, but
         for chances that vanish with lambda (Higham and Mary, "A new approach to probabilistic rounding error
-        analysis", 2019); here the sizes sum to at most twice the two squared lengths.
+        analysis", 2019); here the sizes sum to at most 2 (|q|^2 + |g|^2). An item at a squared distance d has
+        |g|^2 <= 2 (|q|^2 + d): so a few items that lie far out do not make all others uncertain.
         """
-        tolerances: Floats = _SURE * np.sqrt(self._left.shape[1]) * 2.0**-24 * 2 * sizes * self._weight.max()
-        return tolerances
+        own = float(self._sizes[row]) * self._heaviest
+        sizes = min(own + self._largest * self._heaviest, 3 * own + 2 * float(distance))
+        return _SURE * math.sqrt(self._left.shape[1]) * 2.0**-24 * 2 * sizes
 
     def chunks(self, size: int) -> Iterator[tuple[Indices, Keys]]:
         """Yield row numbers of `size` queries and their keys (size, N), which are overwritten by the next."""
@@ -74,7 +78,8 @@ class ExactSearch:
 
     def before_own(self, row: np.int64, key: Keys) -> tuple[int, int]:
         """Return how many items are nearer to a query than its own, and how many exactly as far, with itself."""
-        own, tolerance = self.own[row], self._tolerance[row]
+        own = self.own[row]
+        tolerance = self.tolerance(row, own)
         low, high = np.float32(own - tolerance), np.float32(own + tolerance)
         nearer = int(np.count_nonzero(key < low))
         if np.count_nonzero(key <= high) - nearer <= 1:
@@ -91,7 +96,8 @@ class ExactSearch:
             return np.tile(np.arange(depth), (len(rows), 1)) if among is None else among, keys
         chosen = np.empty((len(rows), depth), np.int64)
         for at, (row, key) in enumerate(zip(rows, keys, strict=True)):
-            last, slack = np.partition(key, depth - 1)[depth - 1], np.float32(2 * self._tolerance[row])
+            last = np.partition(key, depth - 1)[depth - 1]
+            slack = np.float32(2 * self.tolerance(row, last))
             places = (key <= last + slack).nonzero()[0]
             if len(places) > depth:
                 items = places if among is None else among[at, places]
