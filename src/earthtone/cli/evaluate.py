@@ -12,6 +12,7 @@ TASKS: Mapping[str, str] = {
     "probe": "how well simple classifiers read a label off frozen image features",
     "finetune": "how well a whole network with a linear head learns labelled images",
     "segment": "how well a backbone with a head draws land cover",
+    "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
 }
 
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,16 @@ from earthtone.errors import DataError
 Chunk = NDArray[np.float32]
 
 
-def data_fingerprint(items: Sequence[LabelledItem]) -> str:
-    """Return a hash of which images these are: ids, file sizes and times of change, in order; not where they lie.
+def data_fingerprint(items: Sequence[LabelledItem], medium: Literal["image", "audio"] = "image") -> str:
+    """Return a hash of which files these are: ids, file sizes and times of change, in order; not where they lie.
 
     A folder that is moved whole keeps its fingerprint; a changed, replaced or renamed file does not.
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
         try:
-            stat = item.image.stat() if item.image is not None else None
+            file = item.image if medium == "image" else item.audio
+            stat = file.stat() if file is not None else None
         except OSError:
             stat = None  # a missing file is told when it is read
         size, changed = (stat.st_size, stat.st_mtime_ns) if stat is not None else (-1, -1)
@@ -75,3 +76,23 @@ class FeatureCache:
                 os.fsync(file.fileno())
             told = {"key": dict(key), "shape": list(shape), "notes": notes}
             write_text_atomic(path.with_suffix(".json"), json.dumps(told, ensure_ascii=False) + "\n")
+
+
+def kept_features(
+    folder: Path | None, key: Mapping[str, Any], chunks: Iterator[Chunk], shape: tuple[int, int], notes: dict[str, Any]
+) -> tuple[Chunk, dict[str, Any], bool]:
+    """Return an array (N, F), its notes, and whether both were there already; without a folder nothing is kept.
+
+    `chunks` is run only where the array is not there; it may fill `notes`. Raises DataError as `FeatureCache.write`.
+    """
+    if folder is None:
+        return np.concatenate([np.zeros((0, shape[1]), np.float32), *chunks]), notes, False
+    cache = FeatureCache(folder)
+    there = cache.read(key)
+    if there is not None:
+        return *there, True
+    cache.write(key, chunks, shape, notes)
+    there = cache.read(key)
+    if there is None:
+        raise DataError(f"{cache.path(key)} cannot be read back; choose another --cache or free the disk")
+    return *there, False

@@ -25,12 +25,17 @@ def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
     "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644.
     """
     splits, how = choosing_splits(train, validation, seed)
-    strength = _best_strength(splits) if splits else FIXED_STRENGTH
+    strength = best_strength(splits) if splits else FIXED_STRENGTH
     return Readout(_fit(train, strength).predict, {"C": strength, "by": how})
 
 
-def _best_strength(splits: list[Split]) -> float:
-    """The C with the most right answers over all splits, the smallest of equally good ones."""
+def fit_strength(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> Readout:
+    """Return a classifier fitted with this C."""
+    return Readout(_fit(rows, strength, max_steps).predict, {"C": strength, "by": "given"})
+
+
+def best_strength(splits: list[Split]) -> float:
+    """Return the C with the most right answers over all splits, the smallest of equally good ones."""
     right = np.zeros(len(STRENGTHS))
     for fit, check in splits:
         for at, strength in enumerate(STRENGTHS):
@@ -38,11 +43,11 @@ def _best_strength(splits: list[Split]) -> float:
     return STRENGTHS[int(right.argmax())]
 
 
-def _fit(rows: Rows, strength: float) -> LogisticRegression:
+def _fit(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told below, with the strength
         warnings.simplefilter("ignore", UserWarning)  # many classes for so few rows: few-shot is like that
-        model = LogisticRegression(C=strength, solver="lbfgs", max_iter=_MAX_STEPS).fit(rows.values, rows.labels)
-    if model.n_iter_.max() >= _MAX_STEPS:
-        _log.warning("logistic regression with C %g did not converge in %d steps", strength, _MAX_STEPS)
+        model = LogisticRegression(C=strength, solver="lbfgs", max_iter=max_steps).fit(rows.values, rows.labels)
+    if model.n_iter_.max() >= max_steps:
+        _log.warning("logistic regression with C %g did not converge in %d steps", strength, max_steps)
     return model

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import AudioConfig
@@ -29,6 +30,12 @@ def spectrogram_from_array(source: Path | bytes, config: AudioConfig) -> Spectro
     The release makes x of its arrays (exp(d / 10) - LOW) / (HIGH - LOW), cut to 0-1, and x of its pictures u / 255: one
     scale, so the byte is 255 x, rounded. A short one is padded with silence to one window. Raises SignalError.
     """
+    loud = np.rint(255 * loudness_from_array(source, config)).astype(np.uint8)
+    return at_least_one_window(np.ascontiguousarray(loud.T), config)
+
+
+def loudness_from_array(source: Path | bytes, config: AudioConfig) -> NDArray[np.float64]:
+    """Return x (mels, frames) from 0 to 1 of such an array; see `spectrogram_from_array`. Raises SignalError."""
     data, name = bytes_of(source)
     try:
         decibel = np.load(io.BytesIO(data), allow_pickle=False)
@@ -44,6 +51,5 @@ def spectrogram_from_array(source: Path | bytes, config: AudioConfig) -> Spectro
         )
     if not np.isfinite(decibel).all():
         raise SignalError(f"{name}: holds values that are no numbers; decibels were expected")
-    share = (np.exp(decibel.astype(np.float64) / 10) - LOW) / (HIGH - LOW)
-    loud = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
-    return at_least_one_window(np.ascontiguousarray(loud.T), config)
+    loudness: NDArray[np.float64] = np.clip((np.exp(decibel.astype(np.float64) / 10) - LOW) / (HIGH - LOW), 0, 1)
+    return loudness
