@@ -1,14 +1,8 @@
 """`earthtone evaluate segment`."""
 
-import logging
-from typing import Any
-
 from earthtone.cli.parsing import json_text, make_parser
 from earthtone.errors import ConfigError
 from earthtone.wording import did_you_mean
-
-_log = logging.getLogger(__name__)
-
 
 def segment(words: list[str]) -> int:
     """How well a backbone with a head draws land cover."""
@@ -38,6 +32,7 @@ def segment(words: list[str]) -> int:
     import torch
 
     from earthtone.data.datasets import open_masked
+    from earthtone.evaluate.segment.open import segment_backbone
     from earthtone.evaluate.segment.task import segment as run
     from earthtone.evaluate.segment.training import PROTOCOLS
     from earthtone.evaluate.task_result import write_task_result
@@ -55,7 +50,7 @@ def segment(words: list[str]) -> int:
     half = choose_precision(options.precision, device).startswith("bf16")
     out = None if options.out is None else Path(options.out)
     result = run(
-        lambda seed: _backbone(options.model, options.head, seed, device),
+        lambda seed: segment_backbone(options.model, options.head, seed, device),
         open_masked(options.data, dataset=options.dataset),
         protocol=replace(PROTOCOLS[options.protocol], **changed),
         head=options.head,
@@ -71,17 +66,3 @@ def segment(words: list[str]) -> int:
         write_task_result(out / "result.json", result)
     print(json_text(result.to_dict()) if options.json else result.to_text())
     return 0
-
-
-def _backbone(spec: str, head: str, seed: int, device: str) -> Any:
-    """A backbone with a last stage at stride 16 where the head wants that and the family can."""
-    from earthtone.models.backbone import open_backbone
-
-    if head == "deeplabv3plus":
-        try:
-            return open_backbone(spec, output_stride=16, seed=seed, device=device)
-        except ConfigError as error:
-            backbone = open_backbone(spec, seed=seed, device=device)
-            _log.warning("%s; its last maps are resized to stride 16 instead", error)
-            return backbone
-    return open_backbone(spec, seed=seed, device=device)

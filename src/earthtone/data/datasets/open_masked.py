@@ -36,7 +36,7 @@ def open_masked(data: str | Path, *, dataset: str | None = None) -> MaskedSet:
     name = path.resolve().name
     known = recognised(path, MASKED) if dataset is None else known_set(dataset, MASKED)
     published = None if known is None else MASKED[known]
-    manifest = _manifest(path)
+    manifest = masked_manifest(path)
     if manifest is not None:
         found = read_mask_manifest(manifest)
     else:
@@ -45,7 +45,7 @@ def open_masked(data: str | Path, *, dataset: str | None = None) -> MaskedSet:
     return finished_masked(path, known or name, found, palette, published)
 
 
-def _manifest(path: Path) -> Path | None:
+def masked_manifest(path: Path) -> Path | None:
     """Return the manifest itself or the one in a folder; a table without a column of masks is none."""
     if not path.is_dir():
         return path

@@ -1,0 +1,180 @@
+"""Which data sets lie below a folder, and for which kind of task each is."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earthtone.data.datasets import open_labelled, open_masked
+from earthtone.data.datasets.media import folders
+from earthtone.data.datasets.open_labelled import LAYOUTS, labelled_manifest
+from earthtone.data.datasets.open_masked import masked_manifest
+from earthtone.data.datasets.published import LABELLED, MASKED, Published, known_set, recognised
+from earthtone.data.labelled import LabelledItem, LabelledSet, MaskedItem, MaskedSet
+from earthtone.errors import ConfigError, DataError
+from earthtone.wording import did_you_mean
+
+IMAGES, SOUNDS, PAIRS, MASKS = "images", "sounds", "pairs", "masks"
+#: Of the named sets, those that are not images with a class each.
+_KINDS = {"advance": PAIRS, "esc50": SOUNDS, "urbansound8k": SOUNDS, **dict.fromkeys(MASKED, MASKS)}
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """One data set in its folder."""
+
+    name: str
+    """As the table shows it: its published name, or its folder's."""
+    path: Path
+    known: str | None
+    """Its published name."""
+    kind: str
+    """`images`, `sounds`, `pairs` of both, or `masks`."""
+    data: LabelledSet | MaskedSet
+    fingerprint: str
+    """Of ids, labels, splits and files; not of where they lie."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found below a folder, and lines on all that was not."""
+
+    sets: tuple[FoundSet, ...]
+    missing: tuple[str, ...]
+    """Named sets of the wanted kinds that are not there."""
+    unusable: tuple[str, ...]
+    """Sets that are there and cannot be opened, with the reason."""
+    others: tuple[str, ...]
+    """Folders that hold no labelled set."""
+
+    def lines(self) -> list[str]:
+        """Return one line each."""
+        aside = [f"left aside, neither a named set nor a manifest with labels or masks: {', '.join(self.others)}"]
+        return [*self.missing, *self.unusable, *(aside if self.others else [])]
+
+
+def find_sets(root: Path, kinds: Iterable[str], names: Sequence[str] = ()) -> Search:
+    """Return the sets of these kinds in the folders directly below `root`, by name.
+
+    A set is known by its folder's name (`UCMerced_LandUse`, also with a size behind it: `deepglobe256`) or layout; a
+    folder with a manifest that has labels or masks is one too. `names` chooses some. Nothing is decoded. Raises
+    DataError without a folder, ConfigError for a name that is neither known nor there.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; one with a folder a data set was expected: --data_root FOLDER")
+    wanted = [_checked_name(root, name) for name in names]
+    kinds = set(kinds)
+    sets: list[FoundSet] = []
+    unusable, others = [], []
+    for folder in folders(root):
+        known, masked = _recognise(folder)
+        if wanted and not {folder.name, known} & set(wanted):
+            continue
+        if masked is None:
+            others.append(folder.name)
+            continue
+        if known is not None and _KINDS.get(known, IMAGES) not in kinds:
+            continue  # as large sets are not to be listed for nothing
+        try:
+            found = _opened(folder, known, masked)
+        except DataError as error:
+            unusable.append(f"{known or folder.name}: cannot be opened: {error}")
+            continue
+        if found.kind in kinds:
+            sets.append(found)
+    there = {found.known for found in sets} | {line.split(":")[0] for line in unusable}
+    missing = [
+        f"{name}: not found under {root}"
+        for name in (*LABELLED, *MASKED)
+        if name not in there and _KINDS.get(name, IMAGES) in kinds and (not wanted or name in wanted)
+    ]
+    return Search(tuple(_own_names(sets)), tuple(missing), tuple(unusable), tuple(others))
+
+
+def set_fingerprint(data: LabelledSet | MaskedSet) -> str:
+    """Return a hash of ids, labels, splits, folds and groups, of sizes and times of change of all files, and colours."""
+    digest = hashlib.blake2b(digest_size=16)
+    for item in data.items:
+        digest.update(repr(_said(item)).encode("utf-8", "surrogateescape"))
+    if isinstance(data, MaskedSet):
+        palette = data.palette
+        said = (palette.names, sorted(palette.values.items()), sorted(palette.colours.items()), palette.binarised)
+        digest.update(repr((said, sorted(map(str, palette.ignored)))).encode())
+    return digest.hexdigest()
+
+
+def _said(item: LabelledItem | MaskedItem) -> tuple[object, ...]:
+    if isinstance(item, MaskedItem):
+        return (item.id, item.split, _state(item.image), _state(item.mask))
+    return (item.id, item.label, item.split, item.fold, item.group, _state(item.image), _state(item.audio))
+
+
+def _state(file: Path | None) -> tuple[int, int] | None:
+    if file is None:
+        return None
+    try:
+        found = file.stat()
+    except OSError:
+        return (-1, -1)  # a missing file is told when it is read
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _checked_name(root: Path, name: str) -> str:
+    if (root / name).is_dir() and Path(name).name == name:
+        return name
+    try:
+        return known_set(name, {**LABELLED, **MASKED})
+    except ConfigError:
+        there = [folder.name for folder in folders(root)]
+        hint = did_you_mean(name, [*LABELLED, *MASKED, *there])
+        raise ConfigError(
+            f"--datasets {name}; {hint}a folder below {root} or one of {', '.join((*LABELLED, *MASKED))} expected"
+        ) from None
+
+
+def _recognise(folder: Path) -> tuple[str | None, bool | None]:
+    """The published name if there is one, and whether it has masks; (None, None) for a folder of something else."""
+    name = _by_name(folder, MASKED)
+    if name is not None:
+        return name, True
+    layout = next((known for known, looks in LAYOUTS.items() if looks(folder)), None)
+    name = layout or _by_name(folder, LABELLED)
+    if name is not None:
+        return name, False
+    try:
+        if masked_manifest(folder) is not None or {"images", "masks"} <= {inside.name for inside in folders(folder)}:
+            return None, True
+        return None, False if labelled_manifest(folder, None, None) is not None else None
+    except DataError:
+        return None, False  # its own error is told when it is opened
+
+
+def _by_name(folder: Path, sets: dict[str, Published]) -> str | None:
+    whole = folder.resolve()
+    shorter = whole.name.rstrip("0123456789")
+    return recognised(whole, sets) or (recognised(whole.with_name(shorter), sets) if shorter.strip("._- ") else None)
+
+
+def _opened(folder: Path, known: str | None, masked: bool) -> FoundSet:
+    data: LabelledSet | MaskedSet
+    data = open_masked(folder, dataset=known) if masked else open_labelled(folder, dataset=known)
+    return FoundSet(known or folder.name, folder, known, _kind(data), data, set_fingerprint(data))
+
+
+def _kind(data: LabelledSet | MaskedSet) -> str:
+    if isinstance(data, MaskedSet):
+        return MASKS
+    images, sounds = (any(getattr(item, name) is not None for item in data.items) for name in ("image", "audio"))
+    return PAIRS if images and sounds else SOUNDS if sounds else IMAGES
+
+
+def _own_names(sets: list[FoundSet]) -> list[FoundSet]:
+    """The sets by name; those of one name get their folder's behind it."""
+    from dataclasses import replace
+
+    names = [found.name for found in sets]
+    own = [
+        replace(found, name=f"{found.name} ({found.path.name})") if names.count(found.name) > 1 else found
+        for found in sets
+    ]
+    return sorted(own, key=lambda found: found.name)
