@@ -13,6 +13,7 @@ TASKS: Mapping[str, str] = {
     "finetune": "how well a whole network with a linear head learns labelled images",
     "segment": "how well a backbone with a head draws land cover",
     "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
+    "suite": "models in all these tasks on all sets below a folder, as one table",
 }
 
 

@@ -4,6 +4,7 @@ from earthtone.cli.parsing import json_text, make_parser
 from earthtone.errors import ConfigError
 from earthtone.wording import did_you_mean
 
+
 def segment(words: list[str]) -> int:
     """How well a backbone with a head draws land cover."""
     parser = make_parser("evaluate segment", "Train a segmentation head on a backbone and measure it on test tiles.")

@@ -92,7 +92,7 @@ def find_sets(root: Path, kinds: Iterable[str], names: Sequence[str] = ()) -> Se
 
 
 def set_fingerprint(data: LabelledSet | MaskedSet) -> str:
-    """Return a hash of ids, labels, splits, folds and groups, of sizes and times of change of all files, and colours."""
+    """Return a hash of ids, labels, splits, folds, groups, colours, and of sizes and times of change of all files."""
     digest = hashlib.blake2b(digest_size=16)
     for item in data.items:
         digest.update(repr(_said(item)).encode("utf-8", "surrogateescape"))

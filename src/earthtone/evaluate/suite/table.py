@@ -98,17 +98,30 @@ class SuiteTable:
         return [compared for column in self.columns for compared in column.compared if compared is not None]
 
 
-def suite_table(cells: Sequence[Cell], baseline: str, *, resamples: int = 1000) -> SuiteTable:
+Known = dict[tuple[str, str, str], Compared | None]
+
+
+def suite_table(
+    cells: Sequence[Cell], baseline: str, *, resamples: int = 1000, known: Known | None = None
+) -> SuiteTable:
     """Return the table of cells in the order of columns and rows, with all comparisons that can be made.
 
     p-values are corrected by Holm's method over all comparisons of the table, since any of them may be pointed at.
+    `known` keeps comparisons from one call to the next, while cells are added.
     """
+    known = {} if known is None else known
     models = tuple(dict.fromkeys(cell.model for cell in cells))
     columns = []
     for task, dataset in dict.fromkeys((cell.task, cell.dataset) for cell in cells):
         own = tuple(cell for cell in cells if (cell.task, cell.dataset) == (task, dataset))
         first = next((cell for cell in own if cell.model == baseline), None)
-        columns.append(Column(task, dataset, own, tuple(_compared(cell, first, resamples) for cell in own)))
+        compared = []
+        for cell in own:
+            name = (task, dataset, cell.model)
+            if known.get(name) is None:
+                known[name] = _compared(cell, first, resamples)
+            compared.append(known[name])
+        columns.append(Column(task, dataset, own, tuple(compared)))
     return SuiteTable(models, baseline, tuple(_corrected(columns)))
 
 
