@@ -12,6 +12,7 @@ TASKS: Mapping[str, str] = {
     "probe": "how well simple classifiers read a label off frozen image features",
     "finetune": "how well a whole network with a linear head learns labelled images",
     "segment": "how well a backbone with a head draws land cover",
+    "audiovisual": "how well scenes are told from images, from sounds, and from both",
     "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
     "suite": "models in all these tasks on all sets below a folder, as one table",
 }

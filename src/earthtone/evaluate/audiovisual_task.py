@@ -1,0 +1,258 @@
+"""Does sound help to tell a scene: image, sound, their mean and both together, on frozen features of the two towers."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.datasets import open_labelled
+from earthtone.data.labelled import LabelledItem
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.audiovisual_splits import Division, given_division, random_division
+from earthtone.evaluate.bootstrap import Estimate
+from earthtone.evaluate.classification import accuracy_by_class, classification_figures
+from earthtone.evaluate.clusters import group_numbers
+from earthtone.evaluate.fusion import FusionPlan, fusion_answers
+from earthtone.evaluate.logistic import fit_logistic, fit_strength
+from earthtone.evaluate.paired import compare_results
+from earthtone.evaluate.probe import warn_of_unknown
+from earthtone.evaluate.readout import Rows, check_classes, checked_rows, standardised
+from earthtone.evaluate.task_result import TaskResult
+from earthtone.evaluate.tower_features import TowerFeatures, tower_features
+from earthtone.models.open_model import open_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.wording import did_you_mean
+
+FEATURES = ("encoder", "embedding")
+PROTOCOLS = ("grouped", "soundingearth")
+VIEWS = ("image", "sound", "mean", "concat")
+_SHOWN = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1")
+_RELEASE_PIXELS = 256  # ADVANCE's 512 px images, averaged by two
+_RELEASE_STRENGTH = 1.0
+_RELEASE_STEPS = 5000
+
+#: Predictions of a test, one list a training.
+Answers = list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What is known of the pairs that can be read: features by view, labels, groups, splits."""
+
+    items: list[LabelledItem]
+    values: Mapping[str, NDArray[np.float32]]
+    facts: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        return [item.label for item in self.items]
+
+
+def evaluate_audiovisual(
+    model: TwoTower | str | Path,
+    data: str | Path,
+    *,
+    dataset: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    protocol: str = "grouped",
+    features: str | None = None,
+    fusion: FusionPlan | None = None,
+    cache: Path | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
+    seed: int = 0,
+    resamples: int = 1000,
+) -> TaskResult:
+    """Return how well scenes are told from images, sounds, the mean of both embeddings, and both side by side.
+
+    `grouped` (default): the set's splits, which keep all pairs of one recording together; logistic regression, its
+    strength chosen on val; the same on the release's random split stands beside it as `random ...`, so that what leaks
+    is seen. `soundingearth`: the release's protocol alone (Heidler et al., arXiv 2108.00688): frozen embeddings, not
+    standardised, C 1, 80/20 random split, five trainings. `features`: `encoder` (before the projection; the default of
+    `grouped`) or `embedding`; the mean is always one of embeddings. With `fusion` both towers and a small head are
+    trained end to end too. Raises DataError, ConfigError, ModelError.
+    """
+    features = _checked_options(protocol, features, fusion)
+    start = time.perf_counter()
+    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
+    pixels = _RELEASE_PIXELS if protocol == "soundingearth" else None
+    pairs = _read(labelled.name, labelled.items, tower, features, cache, precision, pixels)
+    name = "two-tower model" if isinstance(model, TwoTower) else str(model)
+    figures: dict[str, Estimate] = {}
+    random = random_division(pairs.labels) if protocol == "soundingearth" or _divisible(pairs.labels) else None
+    if protocol == "soundingearth":
+        assert random is not None  # noqa: S101 - it raised otherwise
+        division = random
+        answers = _answered(pairs, division, lambda train, val: _release_fit(train))
+    else:
+        division = given_division([item.split for item in pairs.items])
+        answers = _answered(pairs, division, lambda train, val: fit_logistic(train, val, seed).predict, scaled=True)
+        if fusion is not None:
+            answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
+    tested = [pairs.items[row] for row in division.test]
+    figures |= _figures(tested, answers, "", resamples)
+    if protocol == "grouped" and random is not None:
+        leaky = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed).predict, scaled=True)
+        figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
+    seconds = round(time.perf_counter() - start, 2)
+    result = _result(labelled.name, name, protocol, features, tested, answers, figures)
+    facts = {
+        **result.facts, **pairs.facts, "notes": list(labelled.warnings), "seconds": seconds, "seed": seed,
+        "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
+        "trainings": len(division.fits), "recordings_on_both_sides": _leaks(pairs.items, division),
+        "concat_against_image": _sound_helps(result, tested, answers, resamples),
+        "fusion": None if fusion is None else fusion.to_dict(),
+    }  # fmt: skip
+    return replace(result, facts=facts)
+
+
+def audiovisual_lines(result: TaskResult) -> str:
+    """Return the lines that follow a result on the terminal."""
+    gap = result.facts["concat_against_image"]
+    lines = [
+        f"  sound adds {gap['difference']['value']:+.3f} [{gap['difference']['low']:+.3f}, "
+        f"{gap['difference']['high']:+.3f}] to the image's accuracy, p {gap['p_value']:.2g} ({gap['test']})"
+    ]
+    if count := result.facts["recordings_on_both_sides"]:
+        lines.append(f"  {count} recordings are both trained on and tested: the figures flatter the model")
+    return "\n".join(lines)
+
+
+def _checked_options(protocol: str, features: str | None, fusion: FusionPlan | None) -> str:
+    if protocol not in PROTOCOLS:
+        hint = did_you_mean(protocol, PROTOCOLS)
+        raise ConfigError(f"--protocol {protocol}; {hint}{' or '.join(PROTOCOLS)} expected")
+    if protocol == "soundingearth" and (features == "encoder" or fusion is not None):
+        raise ConfigError("--protocol soundingearth is about frozen embeddings; leave --features and --fusion out")
+    chosen = features or ("embedding" if protocol == "soundingearth" else "encoder")
+    if chosen not in FEATURES:
+        raise ConfigError(f"--features {chosen}; {did_you_mean(chosen, FEATURES)}{' or '.join(FEATURES)} expected")
+    return chosen
+
+
+def _read(
+    name: str, items: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
+    pixels: int | None,
+) -> _Pairs:  # fmt: skip
+    whole = [item for item in items if item.image is not None and item.audio is not None]
+    if not whole:
+        raise DataError(f"{name}: no item has both an image and a sound; pairs with a label each were expected")
+    image = tower_features(tower, whole, "image", cache=cache, precision=precision, pixels=pixels)
+    sound = tower_features(tower, whole, "audio", cache=cache, precision=precision)
+    good = [i for i, item in enumerate(whole) if item.id not in image.broken and item.id not in sound.broken]
+    if not good:
+        raise DataError(f"{name}: no pair of which both image and sound can be read")
+    chosen = {view: _of(found, features)[good] for view, found in (("image", image), ("sound", sound))}
+    values = chosen | {
+        "mean": (image.embedding[good] + sound.embedding[good]) / 2,
+        "concat": np.concatenate([chosen["image"], chosen["sound"]], axis=1),
+    }
+    facts = {
+        "features": features,
+        "broken_images": dict(image.broken),
+        "broken_sounds": dict(sound.broken),
+        "short_sounds": list(sound.short),
+        "without_partner": len(items) - len(whole),
+    }
+    return _Pairs([whole[i] for i in good], values, facts)
+
+
+def _of(found: TowerFeatures, features: str) -> NDArray[np.float32]:
+    return found.encoder if features == "encoder" else found.embedding
+
+
+def _answered(
+    pairs: _Pairs,
+    division: Division,
+    fit: Callable[[Rows, Rows | None], Callable[[NDArray[np.float64]], NDArray[np.str_]]],
+    *,
+    scaled: bool = False,
+) -> dict[str, Answers]:
+    """What is said of the test pairs, by view, one list a training; `scaled` by the training rows alone."""
+    answers: dict[str, Answers] = {view: [] for view in VIEWS}
+    for view in VIEWS:
+        rows = checked_rows(view, pairs.values[view], pairs.labels)
+        for train_at, val_at in division.fits:
+            train, val, test = (rows.take(at) for at in (train_at, val_at, division.test))
+            check_classes(train)
+            if scaled:
+                train, val, test = standardised(train, val, test)
+            answers[view].append(fit(train, val if len(val) else None)(test.values).tolist())
+    warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])
+    return answers
+
+
+def _release_fit(train: Rows) -> Callable[[NDArray[np.float64]], NDArray[np.str_]]:
+    return fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS).predict
+
+
+def _figures(
+    tested: Sequence[LabelledItem], answers: Mapping[str, Answers], prefix: str, resamples: int
+) -> dict[str, Estimate]:
+    truth, clusters = [item.label for item in tested], group_numbers(tested)
+    figures: dict[str, Estimate] = {}
+    for view, said in answers.items():
+        found = classification_figures(truth, *said, clusters=clusters, resamples=resamples)
+        figures |= {f"{prefix}{view} {name}": found[name] for name in _SHOWN}
+    return figures
+
+
+def _result(
+    dataset: str, model: str, protocol: str, features: str, tested: Sequence[LabelledItem],
+    answers: Mapping[str, Answers], figures: Mapping[str, Estimate],
+) -> TaskResult:  # fmt: skip
+    truth = [item.label for item in tested]
+    first = answers["concat"][0]
+    return TaskResult(
+        task="audiovisual",
+        dataset=dataset,
+        model=model,
+        protocol=_SENTENCES[protocol].format(features=features),
+        headline="concat accuracy",
+        figures=figures,
+        ids=tuple(item.id for item in tested),
+        scores=_scores(truth, answers["concat"]),
+        truth=tuple(truth),
+        predicted=tuple(first),
+        facts={"classes": sorted(set(truth)), "accuracy_by_class": accuracy_by_class(truth, first)},
+    )
+
+
+_SENTENCES = {
+    "grouped": "logistic regression on frozen {features} features, standardised on train, C chosen on val; all pairs "
+    "of one recording are in one split; beside it the release's random split",
+    "soundingearth": "the release's: logistic regression (C 1) on frozen {features} features of 256 px images and "
+    "whole sounds, stratified random 80/20 split, mean of five trainings; copies of a recording are on both sides",
+}
+
+
+def _scores(truth: Sequence[str], said: Answers) -> tuple[float, ...]:
+    """The share of the trainings that were right, an item each."""
+    right = np.mean([[a == b for a, b in zip(truth, one, strict=True)] for one in said], axis=0)
+    return tuple(right.tolist())
+
+
+def _sound_helps(
+    result: TaskResult, tested: Sequence[LabelledItem], answers: Mapping[str, Answers], resamples: int
+) -> dict[str, Any]:
+    """The paired comparison of image and sound side by side with the image alone."""
+    image = replace(result, model="image", scores=_scores(result.truth, answers["image"]))
+    both = replace(result, model="concat")
+    return compare_results(both, image, clusters=group_numbers(tested), resamples=resamples).to_dict()
+
+
+def _leaks(items: Sequence[LabelledItem], division: Division) -> int:
+    """How many recordings are both trained on and tested."""
+    group = group_numbers(items)
+    return len(np.intersect1d(group[division.fits[0][0]], group[division.test]))
+
+
+def _divisible(labels: Sequence[str]) -> bool:
+    """Whether every class has pairs enough for the random split that stands beside the grouped one."""
+    return int(np.unique(np.asarray(labels), return_counts=True)[1].min()) >= 10

@@ -1,0 +1,123 @@
+"""The sound tower's probe: folds as they are published, against scikit-learn by hand, short and broken sounds told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_sounds import write_esc50, write_tone
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from earthtone.cli import main
+from earthtone.data.datasets import open_labelled
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.audio_task import evaluate_audio
+from earthtone.evaluate.logistic import STRENGTHS
+from earthtone.evaluate.task_result import TaskResult, read_task_result
+from earthtone.evaluate.tower_features import tower_features
+from earthtone.models.two_tower import TwoTower
+
+QUICK = {"precision": "32", "resamples": 50}
+
+
+@pytest.fixture(scope="module")
+def esc50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_esc50(tmp_path_factory.mktemp("esc") / "esc50")
+
+
+@pytest.fixture(scope="module")
+def result(esc50: Path, tiny_model: TwoTower) -> TaskResult:
+    return evaluate_audio(tiny_model, esc50, dataset="esc50", **QUICK)  # type: ignore[arg-type]
+
+
+def test_tones_are_told_fold_by_fold(result: TaskResult) -> None:
+    assert result.figures["accuracy"].value > 0.7
+    assert list(result.facts["accuracy_by_fold"]) == ["1", "2", "3", "4", "5"]
+    assert result.figures["accuracy"].value == pytest.approx(np.mean(list(result.facts["accuracy_by_fold"].values())))
+    assert len(result.ids) == 45 and np.sum(result.facts["confusion"]) == 45
+    assert result.facts["groups"] == 30  # two of three takes are of one recording
+
+
+def test_the_folds_by_hand(result: TaskResult, esc50: Path, tiny_model: TwoTower) -> None:
+    items = open_labelled(esc50, dataset="esc50").items
+    values = tower_features(tiny_model, items, "audio", precision="32").encoder.astype(np.float64)
+    truth, fold = np.array([item.label for item in items]), np.array([item.fold for item in items])
+    expected = {}
+    for number in range(1, 6):
+        following = number % 5 + 1
+        outer, check, test = fold != number, fold == following, fold == number
+        inner = outer & ~check
+
+        def right(c: float, fit: np.ndarray, on: np.ndarray) -> float:
+            scaler = StandardScaler().fit(values[fit])
+            model = LogisticRegression(C=c, max_iter=1000).fit(scaler.transform(values[fit]), truth[fit])
+            return float((model.predict(scaler.transform(values[on])) == truth[on]).mean())
+
+        best = max(STRENGTHS, key=lambda c: (right(c, inner, check), -c))
+        expected[str(number)] = right(best, outer, test)
+    assert result.facts["accuracy_by_fold"] == pytest.approx(expected)
+
+
+def test_a_sound_gives_the_same_features_alone(esc50: Path, tiny_model: TwoTower) -> None:
+    items = open_labelled(esc50, dataset="esc50").items
+    together = tower_features(tiny_model, items, "audio", precision="32").values
+    alone = tower_features(tiny_model, items[7:8], "audio", precision="32").values
+    assert np.array_equal(together[7:8], alone)
+
+
+def test_features_are_kept_until_a_file_changes(tmp_path: Path, tiny_model: TwoTower) -> None:
+    folder, cache = write_esc50(tmp_path / "esc50", classes=2, a_fold=1), tmp_path / "cache"
+    items = open_labelled(folder, dataset="esc50").items
+    first = tower_features(tiny_model, items, "audio", cache=cache)
+    again = tower_features(tiny_model, items, "audio", cache=cache)
+    assert not first.cached and again.cached and np.array_equal(first.values, again.values)
+    assert items[0].audio is not None
+    write_tone(items[0].audio, 4, 999, seconds=1.7)
+    changed = tower_features(tiny_model, items, "audio", cache=cache)
+    assert not changed.cached and not np.array_equal(first.values[0], changed.values[0])
+
+
+def test_broken_and_short_sounds_are_told(
+    tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_esc50(tmp_path / "esc50")
+    items = open_labelled(folder, dataset="esc50").items
+    assert items[0].audio is not None and items[1].audio is not None
+    items[0].audio.write_bytes(b"no sound")
+    write_tone(items[1].audio, 0, 1, seconds=0.1)
+    found = evaluate_audio(tiny_model, folder, dataset="esc50", **QUICK)  # type: ignore[arg-type]
+    assert list(found.facts["broken_sounds"]) == [items[0].id] and found.facts["short_sounds"] == [items[1].id]
+    assert len(found.ids) == 44
+    assert "cannot be read" in caplog.text and "very short" in caplog.text
+
+
+def test_folders_of_classes_and_their_split(tmp_path: Path, tiny_model: TwoTower) -> None:
+    for kind in range(3):
+        for number in range(10):
+            write_tone(tmp_path / f"tone {kind}" / f"{number}.wav", kind, number)
+    found = evaluate_audio(tiny_model, tmp_path, **QUICK)  # type: ignore[arg-type]
+    assert len(found.ids) == 6 and found.facts["accuracy_by_fold"] == {}
+    assert "measured on test" in found.protocol
+
+
+def test_what_cannot_be_is_one_line(tmp_path: Path, esc50: Path, tiny_model: TwoTower) -> None:
+    with pytest.raises(ConfigError, match="did you mean encoder"):
+        evaluate_audio(tiny_model, esc50, features="encoders")
+    (tmp_path / "audio").mkdir()
+    lines = ["file,label,fold", *(f"audio/{n}.wav,tone {n % 2},1" for n in range(4))]
+    for number in range(4):
+        write_tone(tmp_path / "audio" / f"{number}.wav", number % 2, number)
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="fold 1; two or more expected"):
+        evaluate_audio(tiny_model, tmp_path / "metadata.csv")
+
+
+def test_the_verb(esc50: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "audio", "--model", "random:test_resnet", "--data", str(esc50), "--dataset", "esc50"]
+    assert main([*words, "--resamples=20", "--cache", str(tmp_path), "--out", str(tmp_path / "result.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "by fold" in shown and "hardest classes" in shown
+    assert len(read_task_result(tmp_path / "result.json").ids) == 45
+    assert main([*words, "--resamples=20", "--cache", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "audio"

@@ -1,0 +1,152 @@
+"""The whole task on a miniature ADVANCE: what either side tells, what leaks, what is paired with what."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_sounds import write_advance, write_tone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_recall_fscore_support
+
+from earthtone.cli import main
+from earthtone.data.datasets import open_labelled
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.audiovisual_splits import random_division
+from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
+from earthtone.evaluate.fusion import FusionPlan
+from earthtone.evaluate.task_result import TaskResult, read_task_result
+from earthtone.evaluate.tower_features import tower_features
+from earthtone.models.two_tower import TwoTower
+
+QUICK = {"precision": "32", "resamples": 50}
+
+
+@pytest.fixture(scope="module")
+def advance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_advance(tmp_path_factory.mktemp("advance") / "advance")
+
+
+@pytest.fixture(scope="module")
+def result(advance: Path, tiny_model: TwoTower) -> TaskResult:
+    return evaluate_audiovisual(tiny_model, advance, dataset="advance", **QUICK)  # type: ignore[arg-type]
+
+
+def test_colours_and_tones_are_told(result: TaskResult) -> None:
+    assert result.headline == "concat accuracy" and result.task == "audiovisual"
+    for view in ("image", "sound", "mean", "concat"):
+        for figure in ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1"):
+            found = result.figures[f"{view} {figure}"]
+            assert found.low <= found.value <= found.high
+    assert result.figures["concat accuracy"].value > 0.8 > (result.figures["concat accuracy"].chance or 1)
+    assert result.figures["concat accuracy"].value == pytest.approx(np.mean(result.scores))
+
+
+def test_recordings_stay_on_one_side_but_for_the_random_split(result: TaskResult, advance: Path) -> None:
+    assert result.facts["recordings_on_both_sides"] == 0
+    assert "random split, concat weighted_f1" in result.figures
+    items = open_labelled(advance, dataset="advance").items
+    groups = {split: {i.group for i in items if i.split == split} for split in ("train", "val", "test")}
+    assert not groups["train"] & groups["test"] and not groups["val"] & groups["test"]
+    division = random_division([item.label for item in items])
+    assert {items[i].group for i in division.fits[0][0]} & {items[i].group for i in division.test}
+
+
+def test_the_published_protocol_by_hand(advance: Path, tiny_model: TwoTower) -> None:
+    found = evaluate_audiovisual(
+        tiny_model, advance, dataset="advance", protocol="soundingearth", **QUICK  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert found.facts["trainings"] == 5 and found.facts["recordings_on_both_sides"] > 0
+    items = open_labelled(advance, dataset="advance").items
+    image = tower_features(tiny_model, items, "image", precision="32", pixels=256).embedding
+    sound = tower_features(tiny_model, items, "audio", precision="32").embedding
+    truth = np.array([item.label for item in items])
+    division = random_division(truth.tolist())
+    for view, values in (("image", image), ("mean", (image + sound) / 2), ("concat", np.hstack([image, sound]))):
+        scores = []
+        for train, _ in division.fits:
+            model = LogisticRegression(C=1.0, max_iter=5000).fit(values[train].astype(np.float64), truth[train])
+            said = model.predict(values[division.test].astype(np.float64))
+            scores.append(
+                precision_recall_fscore_support(truth[division.test], said, average="weighted", zero_division=0)
+            )
+        precision, recall, f1, _ = np.array(scores, dtype=object).T
+        assert found.figures[f"{view} weighted_precision"].value == pytest.approx(np.mean(precision.astype(float)))
+        assert found.figures[f"{view} weighted_recall"].value == pytest.approx(np.mean(recall.astype(float)))
+        assert found.figures[f"{view} weighted_f1"].value == pytest.approx(np.mean(f1.astype(float)))
+
+
+def test_one_missing_sound_shifts_no_pair(tmp_path: Path, tiny_model: TwoTower) -> None:
+    folder = write_advance(tmp_path / "advance")
+    (folder / "sound" / "scene 0" / "00000_0.wav").unlink()
+    items = open_labelled(folder, dataset="advance").items
+    assert len(items) == 47
+    assert all(item.image and item.audio and item.image.stem == item.audio.stem for item in items)
+    found = evaluate_audiovisual(tiny_model, folder, dataset="advance", **QUICK)  # type: ignore[arg-type]
+    assert any("images without a sound" in note for note in found.facts["notes"])
+    assert found.figures["sound accuracy"].value > 0.8
+
+
+def test_broken_files_are_left_out_of_both_sides(tmp_path: Path, tiny_model: TwoTower) -> None:
+    folder = write_advance(tmp_path / "advance")
+    (folder / "vision" / "scene 1" / "10000_0.jpg").write_bytes(b"no picture")
+    (folder / "sound" / "scene 1" / "10001_0.wav").write_bytes(b"no sound")
+    found = evaluate_audiovisual(tiny_model, folder, dataset="advance", **QUICK)  # type: ignore[arg-type]
+    assert list(found.facts["broken_images"]) == ["scene 1/10000_0"]
+    assert list(found.facts["broken_sounds"]) == ["scene 1/10001_0"]
+    assert sum(found.facts["pairs"].values()) == 46
+
+
+@pytest.mark.slow
+def test_fusion_learns_and_leaves_the_model_alone(advance: Path, tiny_model: TwoTower) -> None:
+    before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
+    plan = FusionPlan(epochs=6, batch_size=8, learning_rate=1e-2)
+    found = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    assert found.figures["fusion accuracy"].value > 0.6
+    assert all(value.equal(before[name]) for name, value in tiny_model.state_dict().items())
+    again = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    assert again.figures == found.figures
+
+
+def test_images_alone_are_no_pairs(tmp_path: Path, tiny_model: TwoTower) -> None:
+    for kind in range(2):
+        for number in range(3):
+            write_tone(tmp_path / f"tone {kind}" / f"{number}.wav", kind, number)
+    with pytest.raises(DataError, match="no item has both an image and a sound"):
+        evaluate_audiovisual(tiny_model, tmp_path, **QUICK)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"protocol": "groupd"}, "did you mean grouped"),
+        ({"protocol": "soundingearth", "features": "encoder"}, "leave --features and --fusion out"),
+        ({"features": "embeddings"}, "did you mean embedding"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    advance: Path, tiny_model: TwoTower, options: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        evaluate_audiovisual(tiny_model, advance, **options)  # type: ignore[arg-type]
+
+
+def test_a_model_of_spectrograms_wants_spectrograms(advance: Path, tiny_model: TwoTower) -> None:
+    audio = replace(tiny_model.signal.audio, input="spectrogram")
+    model = TwoTower(tiny_model.config, replace(tiny_model.signal, audio=audio)).eval()
+    with pytest.raises(DataError, match="this model reads ready spectrograms alone"):
+        evaluate_audiovisual(model, advance, dataset="advance")
+
+
+def test_the_verb(advance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "audiovisual", "--model", "random:test_resnet", "--data", str(advance), "--dataset", "advance"]
+    out = tmp_path / "result.json"
+    assert main([*words, "--resamples=20", "--out", str(out), "--cache", str(tmp_path / "cache")]) == 0
+    shown = capsys.readouterr().out
+    assert "sound adds" in shown and "random split, concat weighted_f1" in shown
+    assert read_task_result(out).ids
+    assert main([*words, "--json", "--resamples=20", "--cache", str(tmp_path / "cache")]) == 0
+    assert json.loads(capsys.readouterr().out)["headline"] == "concat accuracy"
+    assert main([*words, "--fusion_epochs=2"]) == 2
+    assert "no effect without --fusion" in capsys.readouterr().err
