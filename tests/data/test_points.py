@@ -15,13 +15,13 @@ from earthtone.signal.config import SignalConfig
 def test_products_are_the_cosines_of_great_circles(tiny_table: Path) -> None:
     table = Table(tiny_table)
     points = unit_points(table, table.rows_of("all")).astype(np.float64)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-12)
     longitude, latitude = (np.radians(table.column(name)) for name in ("longitude", "latitude"))
     # spherical law of cosines
     expected = np.sin(latitude)[:, None] * np.sin(latitude) + np.cos(latitude)[:, None] * np.cos(latitude) * np.cos(
         longitude[:, None] - longitude
     )
-    np.testing.assert_allclose(points @ points.T, expected, atol=1e-6)
+    np.testing.assert_allclose(points @ points.T, expected, atol=1e-12)
 
 
 def test_pairs_without_coordinates_are_counted_and_named(
@@ -44,4 +44,4 @@ def test_pairs_without_coordinates_are_counted_and_named(
         unit_points(table, table.rows_of("all"))
     rows = np.array([0, 2])
     points = unit_points(table, rows)
-    assert points.dtype == np.float32 and np.isfinite(points[rows]).all() and np.isnan(points[1]).all()
+    assert points.dtype == np.float64 and np.isfinite(points[rows]).all() and np.isnan(points[1]).all()

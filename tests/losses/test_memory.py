@@ -144,10 +144,10 @@ def test_twins_without_groups_would_be_missed_in_the_queue(name: str) -> None:
         memory_loss(name)(image, audio, twins, points)
 
 
-@pytest.mark.parametrize("groups", [torch.zeros(ROWS, 2), torch.zeros(ROWS, 3, dtype=torch.int64)])
+@pytest.mark.parametrize("groups", [torch.zeros(ROWS, 3), torch.zeros(ROWS, 4, dtype=torch.int64)])
 def test_groups_of_the_wrong_kind_are_refused(groups: Tensor) -> None:
     image, audio, twins, _, _ = batch(0)
-    with pytest.raises(ConfigError, match=r"torch\.int64 of shape \(5, 2\)"):
+    with pytest.raises(ConfigError, match=r"torch\.int64 of shape \(5, 3\)"):
         memory_loss("infonce_memory")(image, audio, twins, groups=groups)
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from earthtone.losses import queue as queue_module
-from earthtone.losses.queue import EmbeddingQueue, shared_group
+from earthtone.losses.queue import EmbeddingQueue
+from earthtone.losses.relation import twins_between, whole_groups
 
 
 def numbered(first: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -27,8 +28,8 @@ def test_keeps_the_newest_rows_together_with_their_facts(batches: list[int]) -> 
     assert len(queue) == min(first, 5)
     assert torch.equal(kept.image[order], image)
     assert torch.equal(kept.audio[order], audio)
-    assert torch.equal(kept.groups[order], groups)
-    assert torch.equal(kept.points[order], points)
+    assert torch.equal(kept.groups[order], whole_groups(groups))
+    assert torch.equal(kept.points[order], points.double())
 
 
 def test_an_empty_queue_has_no_rows_and_no_blocks() -> None:
@@ -64,7 +65,7 @@ def test_rows_without_groups_are_nobodys_twins() -> None:
     kept = queue.rows(torch.float32)
     wanted = torch.tensor([[0, 7], [-1, -1], [5, 1001], [8, 8]])
     expected = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    assert torch.equal(shared_group(wanted, kept.groups), expected)
+    assert torch.equal(twins_between(whole_groups(wanted), None, kept.groups, kept.points), expected)
 
 
 def test_blocks_cover_the_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

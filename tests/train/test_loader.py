@@ -10,6 +10,7 @@ import torch
 from earthtone.data.points import unit_points
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError
+from earthtone.losses.relation import twins_between
 from earthtone.train.loader import Batch, TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
 
@@ -96,18 +97,17 @@ def test_twins_are_rows_of_one_image_or_one_recording(tiny_table: Path, tiny_rec
     table = Table(tiny_table)
     images, sounds = table.column("image_hash"), table.column("audio_hash")
     for batch in TrainLoader(table, table.rows_of("all"), tiny_recipe):
-        assert batch.twins is not None
+        assert batch.groups is not None
+        twins = twins_between(batch.groups, None, batch.groups, None)
         for i, a in enumerate(batch.rows.tolist()):
             for j, b in enumerate(batch.rows.tolist()):
-                expected = a != b and (images[a] == images[b] or sounds[a] == sounds[b])
-                assert bool(batch.twins[i, j]) == expected
+                assert bool(twins[i, j]) == (images[a] == images[b] or sounds[a] == sounds[b])
 
 
 def test_twins_can_be_ignored(tiny_table: Path, tiny_recipe: Recipe) -> None:
     table = Table(tiny_table)
     recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, twins="ignore"))
     batch = next(iter(TrainLoader(table, table.rows_of("all"), recipe)))
-    assert batch.twins is None
     assert batch.groups is None
 
 
@@ -117,7 +117,8 @@ def test_groups_tell_the_twins_also_across_batches(tiny_table: Path, tiny_recipe
     groups_of: dict[int, tuple[str, str]] = {}
     for batch in TrainLoader(table, table.rows_of("all"), tiny_recipe):
         assert batch.groups is not None and batch.groups.dtype == torch.int64
-        for row, (image, audio) in zip(batch.rows.tolist(), batch.groups.tolist(), strict=True):
+        for row, (image, audio, place) in zip(batch.rows.tolist(), batch.groups.tolist(), strict=True):
+            assert place == -1  # no column of places
             assert groups_of.setdefault(row, (image, audio)) == (image, audio)
     for a, (image, audio) in groups_of.items():
         for b, (other_image, other_audio) in groups_of.items():

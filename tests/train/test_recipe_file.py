@@ -52,7 +52,7 @@ def test_yaml_numbers_become_floats() -> None:
         ({"signal": {"image": {"jpeg_quality": 500}}}, "1 to 100"),
         ({"signal": {"image": {"pixels": 300}}}, "stored_pixels"),
         ({"train": {"schedule": "step"}}, "cosine, constant"),
-        ({"loss": {"twins": "drop"}}, "mask, ignore"),
+        ({"loss": {"twins": "drop"}}, "mask, positive, ignore"),
         ({"augment": {"crop_ratio": [0, 1]}}, "0 < low <= high"),
         ({"augment": {"grid_distortion": 1.5}}, "0 to 1"),
         ({"augment": {"blur_sigma": -1}}, "at least 0"),

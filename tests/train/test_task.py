@@ -51,7 +51,6 @@ def test_a_loss_that_is_no_number_stops_and_names_rows(tiny_recipe: Recipe) -> N
     batch = Batch(
         image=torch.zeros(2, signal.image.pixels, signal.image.pixels, 3, dtype=torch.uint8),
         audio=torch.zeros(2, 1, signal.audio.window_frames, signal.audio.mels, dtype=torch.uint8),
-        twins=None,
         rows=torch.tensor([7, 11]),
     )
     with pytest.raises(DataError, match=r"loss is nan at step 1.*\[7, 11\].*learning_rate"):

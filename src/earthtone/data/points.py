@@ -7,16 +7,13 @@ from earthtone.data.table import Table
 from earthtone.errors import DataError
 
 
-def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the unit position vectors (len(table), 3) of the rows' longitude and latitude; NaN where there are none.
 
-    x points to 0 E on the equator, y to 90 E, z to the North pole. Raises DataError, naming ids, when one of `rows`
-    has no coordinates.
+    x points to 0 E on the equator, y to 90 E, z to the North pole; float64, since float32 tells only metres apart.
+    Raises DataError, naming ids, when one of `rows` has no coordinates.
     """
-    longitude, latitude = (
-        np.radians(np.array([np.nan if v is None else v for v in table.column(name)], np.float64))
-        for name in ("longitude", "latitude")
-    )
+    longitude, latitude = (np.radians(table.numbers(name)) for name in ("longitude", "latitude"))
     level = np.cos(latitude)
     points = np.stack([level * np.cos(longitude), level * np.sin(longitude), np.sin(latitude)], axis=1)
     lost = rows[~np.isfinite(points[rows]).all(axis=1)]
@@ -27,4 +24,4 @@ def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float32]:
             f"{' ...' if len(lost) > 5 else ''}), and the loss compares places; give them longitude and latitude, "
             "leave them out, or choose another --loss.name"
         )
-    return points.astype(np.float32)
+    return points

@@ -102,9 +102,18 @@ class Table:
         return [value for batch in batches for value in batch.column(0).to_pylist()]
 
     def groups(self, name: str) -> NDArray[np.int64]:
-        """Return for each row a number that equals another row's exactly when the column's values are equal."""
-        numbers: dict[Any, int] = {}
-        return np.array([numbers.setdefault(value, len(numbers)) for value in self.column(name)], np.int64)
+        """Return for each row a number that equals another row's exactly when the column's values are equal.
+
+        A row without a value has -1, and so has an empty text.
+        """
+        numbers: dict[Any, int] = {None: -1, "": -1}
+        return np.array([numbers.setdefault(value, len(numbers) - 2) for value in self.column(name)], np.int64)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return a column of numbers of all rows; NaN where there is none."""
+        parts = (batch.column(0) for batch in self._dataset.to_batches(columns=[name]))
+        values = [np.asarray(part.to_numpy(zero_copy_only=False), np.float64) for part in parts]
+        return np.concatenate([np.empty(0), *values])
 
     def rows_of(self, split: str | None) -> NDArray[np.int64]:
         """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""

@@ -9,16 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
+from earthtone.losses.relation import GROUPS, TwinRule, twins_between, whole_groups
 
 
 class RowFacts(NamedTuple):
     """What is known of a batch's N rows beside their embeddings.
 
-    `excluded` bool (N, N), False on the diagonal, True where row j is no negative of row i; `groups` int64 (N, 2),
-    numbers of image and recording, equal for equal ones; `points` (N, 3), unit vectors of the places.
+    `twins` bool (N, N), False on the diagonal, True where row j is a twin of row i; `groups` int64 (N, 3), numbers of
+    image, recording and place, equal for equal ones; `points` (N, 3), unit vectors of the places, as precise as given.
     """
 
-    excluded: Tensor | None
+    twins: Tensor | None
     groups: Tensor | None
     points: Tensor | None
 
@@ -32,6 +33,13 @@ class Loss(nn.Module, ABC):
     """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which tell twins among them."""
     uses_twins: ClassVar[bool] = True
     """Whether there are negatives that twins can be kept out of."""
+    queue_rows: int = 0
+    """Rows of earlier batches that are kept at most; there must be as many different ones."""
+    twin_rule: TwinRule = TwinRule()
+    """How twins are told from `groups` and `points`, and what becomes of them; may be set at any time."""
+    lonely: Tensor | None = None
+    """Of the last call: how many rows had no negative in the batch, since all others were their twins; None when
+    there were no twins to look at."""
 
     def forward(
         self,
@@ -43,32 +51,39 @@ class Loss(nn.Module, ABC):
     ) -> Tensor:
         """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
-        `image` and `audio` are (N, D). `twins` is a symmetric bool (N, N), True at [i, j] when row j is a twin of
-        row i (same place, image or recording) and so must not be a negative; its diagonal is ignored. `points`
-        (N, 3) are unit vectors of the places, for losses with `needs_points`. `groups` int64 (N, 2) are numbers of
-        image and recording, for losses with `has_queue`: a row of the queue that shares one with a row of the batch
-        is its twin; negative numbers are nobody's. Raises ConfigError when shapes or types do not fit, something
-        needed is missing, or twins are given to a loss without negatives.
+        `image` and `audio` are (N, D). `groups` int64 (N, 2 or 3) are numbers of image, recording and place, negative
+        ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both tell twins by
+        `twin_rule` (relation.py), in the batch and in the queue of losses with `has_queue`; `points` are also what
+        losses with `needs_points` compare. `twins`, when given, is taken for the batch instead: a symmetric bool
+        (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. Raises ConfigError when shapes
+        or types do not fit, something needed is missing, or twins are given to a loss without negatives.
         """
         _check_embeddings(image, audio)
-        if twins is not None and not self.uses_twins:
+        if not self.uses_twins and (twins is not None or groups is not None):
             raise ConfigError(f"{type(self).__name__} has no negatives to keep twins out of; leave twins out")
         if twins is not None and self.has_queue and groups is None:
             raise ConfigError(f"{type(self).__name__} got twins but no groups to tell twins in its queue; give both")
         if self.needs_points and points is None:
             raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
-        facts = RowFacts(
-            None if twins is None else _off_diagonal(twins, image),
-            None if groups is None else _checked("groups", groups, image, 2, floating=False).to(image.device),
-            None if points is None else _checked("points", points, image, 3, floating=True).to(image.device, dtype),
-        )
+        facts = self._facts(image, twins, groups, points)
+        self.lonely = None if facts.twins is None else (facts.twins.sum(dim=1) == len(image) - 1).sum()
         with torch.autocast(device_type=image.device.type, enabled=False):
             return self.compute(image.to(dtype), audio.to(dtype), facts)
 
     @abstractmethod
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
         """The scalar loss of checked embeddings in full precision."""
+
+    def _facts(self, image: Tensor, twins: Tensor | None, groups: Tensor | None, points: Tensor | None) -> RowFacts:
+        """The checked facts on the embeddings' device; twins are told from groups and points where not given."""
+        if points is not None:
+            points = _checked("points", points, image, (3,), floating=True).to(image.device)
+        if groups is not None:
+            groups = whole_groups(_checked("groups", groups, image, (2, GROUPS), floating=False).to(image.device))
+        if twins is None and groups is not None:
+            twins = twins_between(groups, points, groups, points, self.twin_rule.radius_m)
+        return RowFacts(None if twins is None else _off_diagonal(twins, image), groups, points)
 
     @property
     def temperature(self) -> float | None:
@@ -108,13 +123,13 @@ def _check_embeddings(image: Tensor, audio: Tensor) -> None:
         raise ConfigError(f"a loss got embeddings of {image.dtype} and {audio.dtype}; both must be floating point")
 
 
-def _checked(name: str, given: Tensor, image: Tensor, width: int, *, floating: bool) -> Tensor:
-    """`given`, when it is (N, width) of the right kind."""
+def _checked(name: str, given: Tensor, image: Tensor, widths: tuple[int, ...], *, floating: bool) -> Tensor:
+    """`given`, when it is (N, one of the widths) of the right kind."""
     kind = given.is_floating_point() if floating else given.dtype == torch.int64
-    if not kind or tuple(given.shape) != (image.shape[0], width):
+    if not kind or tuple(given.shape) not in [(image.shape[0], width) for width in widths]:
         raise ConfigError(
             f"{name} are {given.dtype} of shape {tuple(given.shape)}; embeddings of shape {tuple(image.shape)} need "
-            f"{'floating point' if floating else 'torch.int64'} of shape {(image.shape[0], width)}"
+            f"{'floating point' if floating else 'torch.int64'} of shape {(image.shape[0], widths[-1])}"
         )
     return given.detach()
 

@@ -16,7 +16,7 @@ class InfoNCE(Loss):
     """The cross-entropies image to sound and sound to image of cosine / temperature; by default their mean.
 
     The temperature is learned as the logarithm of its inverse, which is kept at or below 100 as in CLIP. Twins are
-    left out of the softmax of both directions.
+    left out of the softmax of both directions, or are partners as well (`multi_partner` in directions.py).
 
     The release's `ContrastiveLoss` is this with a temperature fixed at 0.2 and `directions="image_to_audio"`, its
     `SymmetricCL` the same with `directions="sum"`.
@@ -42,7 +42,7 @@ class InfoNCE(Loss):
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         logits = self.log_scale.to(image.dtype).exp() * cosine(image, audio)  # (N images, N recordings)
-        return partner_cross_entropy(logits, facts.excluded, self.directions)
+        return partner_cross_entropy(logits, facts.twins, self.directions, self.twin_rule.use)
 
     @property
     def temperature(self) -> float:

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from earthtone.losses.base import RowFacts, check_positive
+from earthtone.losses.directions import partner_terms
 from earthtone.losses.memory import MemoryLoss
-from earthtone.losses.queue import Queued, over_blocks, shared_group
+from earthtone.losses.queue import Queued, over_blocks
 
 
 class InfoNCEMemory(MemoryLoss):
     """The sum of the cross-entropies image to sound and sound to image of cosine / temperature over batch and queue.
 
-    The temperature is fixed. Twins are left out of the softmax, in the batch by `twins`, in the queue by `groups`:
-    a row that comes again while it is still in the queue is no negative of itself. The release's
-    `SymmetricCLWithMemory`; without `twins` and `groups` the values are its values.
+    The temperature is fixed. Twins are left out of the softmax, in the batch and in the queue - a row that comes again
+    while it is still in the queue is no negative of itself - or are partners as well, in both (`multi_partner` in
+    directions.py). The release's `SymmetricCLWithMemory`; without `groups` the values are its values.
 
     Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and a few N x 8,192 blocks of the queue, each
     128 MiB; the queue itself is 2 x batches x N x D floats (512 MiB for 128 batches of 4,096 and D = 128), twice
@@ -36,19 +37,45 @@ class InfoNCEMemory(MemoryLoss):
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy of finding the own key; see the class."""
         scaled = query / self.fixed_temperature
+        if facts.groups is not None and self.twin_rule.use == "positive":
+            return self._multi_partner(scaled, keys, facts, queued, queued_keys)
 
         def of_block(block: Queued) -> Tensor:
             logits: Tensor = scaled @ getattr(block, queued_keys).T
-            if facts.groups is not None:
-                logits = logits.masked_fill(shared_group(facts.groups, block.groups), -math.inf)
+            if (twins := self.twins_queued(facts, block)) is not None:
+                logits = logits.masked_fill(twins, -math.inf)
             return logits.logsumexp(dim=1)  # (N)
 
         logits = scaled @ keys.T  # (N, N)
         own = logits.diagonal()
-        if facts.excluded is not None:
-            logits = logits.masked_fill(facts.excluded, -math.inf)
+        if facts.twins is not None:
+            logits = logits.masked_fill(facts.twins, -math.inf)
         every = torch.stack([logits.logsumexp(dim=1), *over_blocks(of_block, queued)])
         return (every.logsumexp(dim=0) - own).mean()
+
+    def _multi_partner(self, scaled: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+        """`multi_partner` over batch and queue, in two passes: all negatives of a row, then each partner alone."""
+        assert facts.twins is not None  # noqa: S101 - for the type checker: there are groups
+        partners = facts.twins | torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+        logits = scaled @ keys.T  # (N, N)
+
+        def of_queue(block: Queued) -> tuple[Tensor, Tensor]:
+            twins = self.twins_queued(facts, block)
+            assert twins is not None  # noqa: S101 - for the type checker: there are groups
+            return scaled @ getattr(block, queued_keys).T, twins
+
+        def negatives(logits: Tensor, partners: Tensor) -> Tensor:
+            return logits.masked_fill(partners, torch.finfo(logits.dtype).min).logsumexp(dim=1)
+
+        against = torch.stack(
+            [negatives(logits, partners), *over_blocks(lambda block: negatives(*of_queue(block)), queued)]
+        ).logsumexp(dim=0)  # (N)
+        terms = [
+            partner_terms(logits, partners, against),
+            *over_blocks(lambda block: partner_terms(*of_queue(block), against), queued),
+        ]
+        total, count = (torch.stack(parts).sum(dim=0) for parts in zip(*terms, strict=True))
+        return (total / count).mean()
 
     @property
     def temperature(self) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, RowFacts, check_count, unit
 from earthtone.losses.queue import EmbeddingQueue, Queued
+from earthtone.losses.relation import twins_between
 
 
 class MemoryLoss(Loss):
@@ -28,11 +29,18 @@ class MemoryLoss(Loss):
         ):  # fmt: skip
             check_count(self.name, option, value, example)
         self.dimensions = dimensions
-        self.queue = EmbeddingQueue(batches * batch_size, dimensions)
+        self.queue_rows = batches * batch_size
+        self.queue = EmbeddingQueue(self.queue_rows, dimensions)
 
     @abstractmethod
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar loss of unit queries (N, D), keys (N, D) and the keys of the queue (its field `queued_keys`)."""
+
+    def twins_queued(self, facts: RowFacts, block: Queued) -> Tensor | None:
+        """True (N, M) where a row of the batch and one of the queue are twins; None when groups are not known."""
+        if facts.groups is None:
+            return None
+        return twins_between(facts.groups, facts.points, block.groups, block.points, self.twin_rule.radius_m)
 
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
         """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from earthtone.losses.base import RowFacts, check_positive
 from earthtone.losses.memory import MemoryLoss
-from earthtone.losses.queue import Queued, over_blocks, shared_group
+from earthtone.losses.queue import Queued, over_blocks
 
 
 class _Part(NamedTuple):
@@ -27,8 +27,8 @@ class PlaceDistillation(MemoryLoss):
         targets t[i, j] = softmax_j(p_i . p_j / nu)        loss = mean_i -sum_j t[i, j] log softmax_j(x_i . y_j)
 
     and the same with x and y exchanged. The cosines are divided by no temperature. nu = 0.1 lets the weight fall to
-    1/e at 26 degrees of arc (2,900 km). Twins are left out of both softmaxes, in the batch by `twins`, in the queue
-    by `groups`. The release's `SymmetricCLWithMemoryAndDistillation`.
+    1/e at 26 degrees of arc (2,900 km). Twins are left out of both softmaxes, in the batch and in the queue, or
+    count as of the same place. The release's `SymmetricCLWithMemoryAndDistillation`.
 
     Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and a few N x 8,192 blocks of the queue, each
     128 MiB; the queue itself as in `InfoNCEMemory`.
@@ -47,13 +47,19 @@ class PlaceDistillation(MemoryLoss):
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy with soft targets; see the class."""
         assert facts.points is not None  # noqa: S101 - for the type checker: forward saw to it
-        points = facts.points / self.nu
+        places = facts.points.to(query.dtype)
+        points = places / self.nu
+
+        def part(logits: Tensor, closeness: Tensor, twins: Tensor | None) -> _Part:
+            if twins is not None and self.twin_rule.use == "positive":
+                return _part(logits, closeness.masked_fill(twins, 1 / self.nu), None)
+            return _part(logits, closeness, twins)
 
         def of_block(block: Queued) -> _Part:
-            twins = None if facts.groups is None else shared_group(facts.groups, block.groups)
-            return _part(query @ getattr(block, queued_keys).T, points @ block.points.T, twins)
+            closeness = points @ block.points.to(query.dtype).T
+            return part(query @ getattr(block, queued_keys).T, closeness, self.twins_queued(facts, block))
 
-        parts = [_part(query @ keys.T, points @ facts.points.T, facts.excluded), *over_blocks(of_block, queued)]
+        parts = [part(query @ keys.T, points @ places.T, facts.twins), *over_blocks(of_block, queued)]
         logits, closeness, expected = (torch.stack(values) for values in zip(*parts, strict=True))  # (parts, N) each
         return (logits.logsumexp(dim=0) - (closeness.softmax(dim=0) * expected).sum(dim=0)).mean()
 

@@ -1,5 +1,6 @@
 """The rows of earlier batches, kept as buffers so that a checkpoint holds them and a resume goes on exactly."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -7,13 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from earthtone.losses.relation import GROUPS, whole_groups
+
 BLOCK = 8192  # queue rows compared at once; bounds the memory whatever the queue's length
 _Out = TypeVar("_Out")
 _UNKNOWN = -1  # a group number that is nobody's
 
 
 class Queued(NamedTuple):
-    """M rows of earlier batches: `image` and `audio` (M, D), `groups` int64 (M, 2), `points` (M, 3)."""
+    """M rows of earlier batches: `image` and `audio` (M, D), `groups` int64 (M, 3), `points` float64 (M, 3)."""
 
     image: Tensor
     audio: Tensor
@@ -29,7 +32,7 @@ class Queued(NamedTuple):
 class EmbeddingQueue(nn.Module):
     """A ring of the newest `rows` rows; it keeps embeddings, twin groups and places, never gradients.
 
-    Memory: rows x (2 D + 3) floats and 2 integers a row, and once more while a loss is computed.
+    Memory: rows x (2 D floats, 3 doubles and 3 integers), and once more while a loss is computed.
 
     Source of the idea: He et al., "Momentum Contrast", arXiv 1911.05722 (here without a momentum encoder).
     """
@@ -44,8 +47,8 @@ class EmbeddingQueue(nn.Module):
         super().__init__()
         self.register_buffer("image", torch.zeros(rows, dimensions))
         self.register_buffer("audio", torch.zeros(rows, dimensions))
-        self.register_buffer("groups", torch.full((rows, 2), _UNKNOWN))
-        self.register_buffer("points", torch.zeros(rows, 3))
+        self.register_buffer("groups", torch.full((rows, GROUPS), _UNKNOWN))
+        self.register_buffer("points", torch.full((rows, 3), math.nan, dtype=torch.float64))
         self.register_buffer("pushed", torch.tensor(0))  # rows that ever came in
 
     def __len__(self) -> int:
@@ -55,8 +58,8 @@ class EmbeddingQueue(nn.Module):
     def rows(self, dtype: torch.dtype) -> Queued:
         """A copy of the filled rows, in no order: autograd must not see the ring change before the backward pass."""
         count = len(self)
-        image, audio, points = (part[:count].to(dtype, copy=True) for part in (self.image, self.audio, self.points))
-        return Queued(image, audio, self.groups[:count].clone(), points)
+        image, audio = (part[:count].to(dtype, copy=True) for part in (self.image, self.audio))
+        return Queued(image, audio, self.groups[:count].clone(), self.points[:count].clone())
 
     @torch.no_grad()
     def push(self, image: Tensor, audio: Tensor, groups: Tensor | None, points: Tensor | None) -> None:
@@ -66,22 +69,13 @@ class EmbeddingQueue(nn.Module):
         slots = (int(self.pushed) + torch.arange(batch, device=self.image.device))[-size:] % size
         self.image[slots] = image[-size:].to(self.image.dtype)
         self.audio[slots] = audio[-size:].to(self.audio.dtype)
-        self.groups[slots] = _UNKNOWN if groups is None else groups[-size:]
-        self.points[slots] = 0.0 if points is None else points[-size:].to(self.points.dtype)
+        self.groups[slots] = _UNKNOWN if groups is None else whole_groups(groups)[-size:]
+        self.points[slots] = math.nan if points is None else points[-size:].to(self.points.dtype)
         self.pushed += batch
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
         return f"rows={len(self.image)}, filled={len(self)}"
-
-
-def shared_group(groups: Tensor, queued: Tensor) -> Tensor:
-    """True (N, M) where a row of the batch and one of the queue show the same image or play the same recording."""
-    same = torch.zeros(len(groups), len(queued), dtype=torch.bool, device=groups.device)
-    for column in range(groups.shape[1]):
-        known = queued[:, column] >= 0
-        same |= (groups[:, column, None] == queued[None, :, column]) & known
-    return same
 
 
 def over_blocks(function: Callable[[Queued], _Out], queued: Queued) -> list[_Out]:

@@ -14,7 +14,8 @@ class SigLIP(Loss):
     """The sum over all i, j of -log sigmoid(z[i, j] * (cosine / temperature + bias)), divided by N.
 
     z is 1 on the diagonal and -1 elsewhere. Temperature (as t' = log of its inverse) and bias are learned; the strong
-    negative bias at the start makes up for N - 1 negatives to each positive. Entries of twins are left out.
+    negative bias at the start makes up for N - 1 negatives to each positive. Entries of twins are left out, or
+    have z = 1 as well.
 
     Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32.
 
@@ -33,10 +34,12 @@ class SigLIP(Loss):
         """The scalar loss; see the class."""
         logits = self.log_scale.to(image.dtype).exp() * cosine(image, audio) + self.bias.to(image.dtype)
         rows = len(logits)
-        sign = 2 * torch.eye(rows, dtype=logits.dtype, device=logits.device) - 1
-        losses = -F.logsigmoid(sign * logits)  # (N, N)
-        if facts.excluded is not None:
-            losses = losses.masked_fill(facts.excluded, 0.0)
+        positive = torch.eye(rows, dtype=torch.bool, device=logits.device)
+        if facts.twins is not None and self.twin_rule.use == "positive":
+            positive |= facts.twins
+        losses = -F.logsigmoid(torch.where(positive, logits, -logits))  # (N, N)
+        if facts.twins is not None and self.twin_rule.use == "mask":
+            losses = losses.masked_fill(facts.twins, 0.0)
         return losses.sum() / rows
 
     @property

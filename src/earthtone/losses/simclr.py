@@ -12,7 +12,8 @@ class SimCLR(Loss):
     """The cross-entropies of cosine(g(image), g(audio)) / temperature; by default the sum of both directions.
 
     The projection g (dimensions -> hidden -> ReLU -> dimensions) is shared by both modalities and is no part of the
-    model: embeddings are taken before it. The temperature is fixed. Twins are left out of the softmax.
+    model: embeddings are taken before it. The temperature is fixed. Twins are left out of the softmax,
+    or are partners as well (`multi_partner` in directions.py).
 
     The release's `SymmetricSimCLR` is the default; its `SimCLRLoss` is `directions="audio_to_image"` (each recording
     looks for its image - the other way round than its `ContrastiveLoss`).
@@ -44,7 +45,8 @@ class SimCLR(Loss):
                 f"give it dimensions={image.shape[1]}"
             )
         image, audio = self._projected(image), self._projected(audio)
-        return partner_cross_entropy(cosine(image, audio) / self.fixed_temperature, facts.excluded, self.directions)
+        logits = cosine(image, audio) / self.fixed_temperature
+        return partner_cross_entropy(logits, facts.twins, self.directions, self.twin_rule.use)
 
     def _projected(self, embeddings: Tensor) -> Tensor:
         """g of (N, D) in the embeddings' own precision."""

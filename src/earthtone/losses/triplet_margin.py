@@ -4,15 +4,17 @@ import torch
 from torch import Tensor
 
 from earthtone.losses.base import Loss, RowFacts, check_positive
+from earthtone.losses.triplet import mean_to_positives, pair_distances
 
 
 class TripletMargin(Loss):
     """The mean over i of relu(||image_i - audio_i|| - ||image_i - audio_(i-1)|| + margin); row 0 takes the last one.
 
     Embeddings are not normalised. A row whose one negative is its twin is left out of the mean (0 when none is left).
+    Where twins are positives, ||image_i - audio_i|| becomes the mean over row i's pair and its twins' recordings.
     The release's `NaiveTriplet`.
 
-    Memory: N x D, nothing quadratic.
+    Memory: N x D, nothing quadratic; with positive twins N x N.
 
     Source: Schroff et al., "FaceNet", arXiv 1503.03832; across modalities: Heidler et al., arXiv 2108.00688.
     """
@@ -27,12 +29,14 @@ class TripletMargin(Loss):
         # the gradient of vector_norm at 0 is 0
         own: Tensor = torch.linalg.vector_norm(image - audio, dim=1)  # (N)
         other: Tensor = torch.linalg.vector_norm(image - audio.roll(1, dims=0), dim=1)
+        if facts.twins is not None and self.twin_rule.use == "positive":
+            own = mean_to_positives(pair_distances(image, audio)[0], facts.twins)
         hinge = (own - other + self.margin).relu()
-        if facts.excluded is None:
+        if facts.twins is None:
             return hinge.mean()
         rows = torch.arange(len(image), device=image.device)
-        excluded = facts.excluded[rows, rows.roll(1)]
-        return hinge.masked_fill(excluded, 0.0).sum() / (~excluded).sum().clamp(min=1)
+        twin = facts.twins[rows, rows.roll(1)]
+        return hinge.masked_fill(twin, 0.0).sum() / (~twin).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""

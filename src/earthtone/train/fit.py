@@ -23,7 +23,7 @@ from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_loss import recipe_loss
+from earthtone.train.recipe_loss import check_queue, recipe_loss
 from earthtone.train.run_state import open_run, write_state
 from earthtone.train.task import PretrainTask
 from earthtone.wording import changes, flat
@@ -66,7 +66,11 @@ def fit(
     device = choose_device(recipe.train.device)
     model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
-    loader = TrainLoader(table, table.rows_of("train"), recipe)
+    if device == "mps":
+        loss = loss.float()  # the places in a queue are float64, which mps lacks
+    rows = table.rows_of("train")
+    check_queue(loss, len(rows), recipe)
+    loader = TrainLoader(table, rows, recipe)
     task = PretrainTask(model, loss, recipe.train, loader.steps)
     validation, keep_best = _validation(table, recipe, validate)
     progress = _resumed(out, task) if resume else Progress()

@@ -12,28 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earthtone.data.points import unit_points
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
-from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import random_sound, random_starts, random_view
+from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
+from earthtone.train.row_facts import table_facts
 
 _log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `twins` bool (N, N), `rows` int64 (N,).
+    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `rows` int64 (N,).
 
-    `groups` int64 (N, 2): numbers of image and recording, equal for equal ones; given with `twins`. `points` float32
-    (N, 3): unit vectors of the places, given when the loss needs them.
+    `groups` int64 (N, 3): numbers of image, recording and place, equal for equal ones; given unless twins are ignored.
+    `points` float64 (N, 3): unit vectors of the places, NaN where unknown; given when the loss or twins need them.
     """
 
     image: Tensor
     audio: Tensor
-    twins: Tensor | None
     rows: Tensor
     groups: Tensor | None = None
     points: Tensor | None = None
@@ -56,9 +55,9 @@ class TrainLoader:
         if (self._frames[rows] < table.signal.audio.window_frames).any():
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         self._warn_of_repeats(rows)
-        masked = recipe.loss.twins == "mask"
-        self._groups = [table.groups(name) for name in ("image_hash", "audio_hash")] if masked else []
-        self._points = unit_points(table, rows) if loss_class(recipe.loss.name).needs_points else None
+        self._groups, self._points = table_facts(table, rows, recipe)
+        if self._points is not None and choose_device(recipe.train.device) == "mps":
+            self._points = self._points.astype(np.float32)  # mps has no float64
         self.steps_per_epoch = len(rows) // size
         self.first = first
 
@@ -96,9 +95,8 @@ class TrainLoader:
         return Batch(
             image=torch.from_numpy(np.stack(views)),
             audio=torch.from_numpy(self._sound(rows, draws)),
-            twins=self._twins(rows),
             rows=torch.from_numpy(rows),
-            groups=torch.from_numpy(np.stack([group[rows] for group in self._groups], 1)) if self._groups else None,
+            groups=None if self._groups is None else torch.from_numpy(self._groups[rows]),
             points=None if self._points is None else torch.from_numpy(self._points[rows]),
         )
 
@@ -128,13 +126,3 @@ class TrainLoader:
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self._recipe.train.seed, epoch]).permutation(self._rows)
-
-    def _twins(self, rows: NDArray[np.int64]) -> Tensor | None:
-        """True at [i, j], i != j, where both rows show the same tile or play the same recording."""
-        if not self._groups:
-            return None
-        same = np.zeros((len(rows), len(rows)), bool)
-        for groups in self._groups:
-            same |= groups[rows][:, None] == groups[rows][None, :]
-        np.fill_diagonal(same, False)
-        return torch.from_numpy(same)

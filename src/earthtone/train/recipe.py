@@ -20,7 +20,12 @@ class LossConfig:
     options: dict[str, bool | int | float | str | None] = field(default_factory=dict)  # `Any` would import classes
     """Options of that loss (docs/losses.md); `batch_size` and `dimensions` come from the recipe."""
     twins: str = "mask"
-    """Pairs with the same image or recording: `mask` keeps them out of the negatives, `ignore` does not look."""
+    """Pairs that show or play the same: `mask` keeps them out of each other's negatives, `positive` pulls them together
+    like a pair's own two sides, `ignore` does not look. Twins have the same image or recording (docs/places.md)."""
+    place_column: str | None = None
+    """A column with ids of places: pairs with the same one are twins too."""
+    twin_radius_m: float = 0.0
+    """Pairs closer than this are twins too; 0 does not look. Neighbours below 200 m often show the same place."""
 
 
 @dataclass(frozen=True)

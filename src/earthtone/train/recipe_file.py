@@ -17,7 +17,7 @@ from earthtone.train.recipe import Recipe
 from earthtone.wording import did_you_mean
 
 _CHOICES = {
-    "loss.twins": ("mask", "ignore"),
+    "loss.twins": ("mask", "positive", "ignore"),
     "model.projection": ("linear", "mlp"),
     "model.windows": REDUCERS,
     "model.sound_scale": SOUND_SCALES,
@@ -31,7 +31,7 @@ _AT_LEAST = {
     "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.threads": 1,
     "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
     "train.checkpoint_seconds": 0, "train.learning_rate": 1e-12, "augment.gain_db": 0,
-    "augment.blur_sigma": 0, "augment.hue_degrees": 0,
+    "augment.blur_sigma": 0, "augment.hue_degrees": 0, "loss.twin_radius_m": 0,
 }  # fmt: skip
 _SHARES = (
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",

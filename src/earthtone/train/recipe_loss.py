@@ -2,6 +2,7 @@
 
 from earthtone.errors import ConfigError
 from earthtone.losses import Loss, loss_class, loss_options, make_loss
+from earthtone.losses.relation import TwinRule
 from earthtone.train.recipe import Recipe
 
 
@@ -11,10 +12,15 @@ def recipe_loss(recipe: Recipe) -> Loss:
     Raises ConfigError for an unknown name or option, and for one that contradicts the rest of the recipe.
     """
     name, options = recipe.loss.name, dict(recipe.loss.options)
-    if recipe.loss.twins == "mask" and not loss_class(name).uses_twins:
+    twins = recipe.loss.twins
+    if twins != "ignore" and not loss_class(name).uses_twins:
         raise ConfigError(
-            f"loss.twins is mask, but the loss {name!r} has no negatives to keep twins out of; type --loss.twins ignore"
+            f"loss.twins is {twins}, but the loss {name!r} has no negatives to keep twins out of; "
+            "type --loss.twins ignore"
         )
+    for option in ("place_column", "twin_radius_m"):
+        if twins == "ignore" and getattr(recipe.loss, option):
+            raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
     shape = {"batch_size": recipe.train.batch_size, "dimensions": recipe.model.dimensions}
     sections = {"batch_size": "train", "dimensions": "model"}
     for key, value in shape.items():
@@ -22,4 +28,18 @@ def recipe_loss(recipe: Recipe) -> Loss:
             raise ConfigError(
                 f"loss.options.{key} is {options[key]}, but {sections[key]}.{key} is {value}; leave the option out"
             )
-    return make_loss(name, **options)
+    loss = make_loss(name, **options)
+    if twins != "ignore":
+        loss.twin_rule = TwinRule(twins, recipe.loss.twin_radius_m)
+    return loss
+
+
+def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
+    """Raise ConfigError when a loss keeps more rows of earlier batches than there are training pairs."""
+    if loss.queue_rows > rows:
+        size = recipe.train.batch_size
+        raise ConfigError(
+            f"the loss {recipe.loss.name!r} keeps a queue of {loss.queue_rows // size} batches of {size}, more than "
+            f"the {rows} training pairs: rows would meet themselves; type --loss.options.batches "
+            f"{max(1, rows // size)} or less"
+        )

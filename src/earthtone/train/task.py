@@ -30,7 +30,7 @@ class PretrainTask(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch. Raises DataError when it is not finite."""
         image, audio = self.model(batch.image, batch.audio)
-        loss: Tensor = self.loss(image, audio, batch.twins, points=batch.points, groups=batch.groups)
+        loss: Tensor = self.loss(image, audio, points=batch.points, groups=batch.groups)
         self.last_loss = float(loss.detach())
         if not math.isfinite(self.last_loss):
             raise DataError(
