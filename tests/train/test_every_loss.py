@@ -112,7 +112,7 @@ def test_places_that_are_lost_stop_before_training(
     lines[1][lines[0].index("longitude")] = lines[1][lines[0].index("latitude")] = ""
     manifest.write_text("\n".join(",".join(values) for values in lines) + "\n")
     table = Table(pack(manifest, tmp_path / "lost.lance", signal=tiny_recipe.signal, threads=1).path)
-    recipe = with_loss(tiny_recipe, "place_distillation", 1)
+    recipe = with_loss(tiny_recipe, "place_distillation", 1, batches=2)
     with pytest.raises(DataError, match=r"1 of 8 training pairs have no coordinates \(pair-0\)"):
         fit(table, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from earthtone.losses.relation import GROUPS, whole_groups
 BLOCK = 8192  # queue rows compared at once; bounds the memory whatever the queue's length
 _Out = TypeVar("_Out")
 _UNKNOWN = -1  # a group number that is nobody's
+_NOWHERE = math.inf  # far from every place; unlike NaN, equal to itself in a checkpoint
 
 
 class Queued(NamedTuple):
@@ -48,7 +49,7 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("image", torch.zeros(rows, dimensions))
         self.register_buffer("audio", torch.zeros(rows, dimensions))
         self.register_buffer("groups", torch.full((rows, GROUPS), _UNKNOWN))
-        self.register_buffer("points", torch.full((rows, 3), math.nan, dtype=torch.float64))
+        self.register_buffer("points", torch.full((rows, 3), _NOWHERE, dtype=torch.float64))
         self.register_buffer("pushed", torch.tensor(0))  # rows that ever came in
 
     def __len__(self) -> int:
@@ -70,7 +71,7 @@ class EmbeddingQueue(nn.Module):
         self.image[slots] = image[-size:].to(self.image.dtype)
         self.audio[slots] = audio[-size:].to(self.audio.dtype)
         self.groups[slots] = _UNKNOWN if groups is None else whole_groups(groups)[-size:]
-        self.points[slots] = math.nan if points is None else points[-size:].to(self.points.dtype)
+        self.points[slots] = _NOWHERE if points is None else points[-size:].to(self.points.dtype)
         self.pushed += batch
 
     def extra_repr(self) -> str:
