@@ -14,6 +14,7 @@ TASKS: Mapping[str, str] = {
     "segment": "how well a backbone with a head draws land cover",
     "audiovisual": "how well scenes are told from images, from sounds, and from both",
     "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
+    "why": "which part of a tile and of a recording speaks for their match, as a page",
     "suite": "models in all these tasks on all sets below a folder, as one table",
 }
 

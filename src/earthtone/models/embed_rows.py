@@ -30,7 +30,7 @@ def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[
     audio = np.empty_like(image)
 
     def read(chunk: NDArray[np.int64]) -> tuple[list[Pixels], list[Spectrogram]]:
-        return _tiles(table, chunk), _recordings(table, chunk)
+        return stored_tiles(table, chunk), stored_windows(table, chunk)
 
     for start, (tiles, recordings) in _chunks(read, _by_length(table, rows), "embed"):
         image[start : start + len(tiles)] = model.embed_tiles(tiles)
@@ -43,7 +43,7 @@ def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Em
     check_signal(model, table)
     out = np.empty((len(rows), model.image_tower.features), np.float32)
     chunks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
-    for start, tiles in _chunks(lambda chunk: _tiles(table, chunk), chunks, "features"):
+    for start, tiles in _chunks(lambda chunk: stored_tiles(table, chunk), chunks, "features"):
         out[start : start + len(tiles)] = model.image_features(tiles)
     return out
 
@@ -80,11 +80,13 @@ def _by_length(table: Table, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]
     return [*chunks, rows[start:]] if len(rows) else []
 
 
-def _tiles(table: Table, rows: NDArray[np.int64]) -> list[Pixels]:
+def stored_tiles(table: Table, rows: NDArray[np.int64]) -> list[Pixels]:
+    """Return the tiles of some rows as they are stored, uint8 (side, side, 3)."""
     return [decode_tile(data) for data in table.images(rows.tolist())]
 
 
-def _recordings(table: Table, rows: NDArray[np.int64]) -> list[Spectrogram]:
+def stored_windows(table: Table, rows: NDArray[np.int64]) -> list[Spectrogram]:
+    """Return the windows (windows, frames, mels) that cover each row's recording."""
     frames = [record["audio_frames"] for record in table.records(rows.tolist(), ["audio_frames"])]
     whole = table.sound(rows.tolist(), [0] * len(rows), frames)
     return [windows(spectrogram, table.signal.audio) for spectrogram in whole]
