@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from labelled_sounds import write_advance, write_esc50
 
 from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, ModelError
@@ -19,6 +20,9 @@ from earthtone.evaluate.suite.options import SuiteOptions
 from earthtone.evaluate.suite.run import run_suite
 from earthtone.evaluate.suite.store import KEY
 from earthtone.evaluate.task_result import read_task_result
+from earthtone.models.backbone import open_backbone
+from earthtone.models.trunk import Trunk
+from earthtone.models.trunk_file import write_trunk
 
 MODELS = ("random:test_resnet", "random:test_vit")
 FILES = ("suite.csv", "suite.md", "suite.html")
@@ -147,10 +151,6 @@ def test_what_concerns_the_whole_suite_is_told_before_anything_runs(
 def test_the_same_weights_under_two_names_are_told_and_measured_once(
     root: Path, tmp_path: Path, quick: SuiteOptions
 ) -> None:
-    from earthtone.models.backbone import open_backbone
-    from earthtone.models.trunk import Trunk
-    from earthtone.models.trunk_file import write_trunk
-
     backbone = open_backbone(MODELS[0])
     names = []
     for name in ("a [x].safetensors", "b.safetensors"):
@@ -175,3 +175,25 @@ def test_results_have_names_that_any_disk_takes(root: Path, tmp_path: Path, quic
     assert path.name.isascii() and path.name.startswith("probe-s_d_50_x_-")
     assert json.loads(path.read_text(encoding="utf-8"))["dataset"] == folder.name
     assert rows(tmp_path / "out")[0]["dataset"] == folder.name
+
+
+def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+    write_esc50(root / "ESC-50")
+    write_advance(root / "ADVANCE")
+    deaf = open_backbone(MODELS[0])
+    trunk = Trunk(deaf.encoder, deaf.architecture, 32)
+    silent = str(write_trunk(tmp_path / "silent.safetensors", trunk, {}))
+    lines: list[str] = []
+    out = tmp_path / "out"
+    table = run_suite(
+        [silent, MODELS[0]], root, out, tasks=("audio", "audiovisual"), options=quick, say=lines.append
+    )  # fmt: skip
+    assert [(cell.task, cell.dataset, cell.state) for cell in table.cells] == [
+        ("audio", "esc50", "skipped"), ("audio", "esc50", "done"),
+        ("audiovisual", "advance", "skipped"), ("audiovisual", "advance", "done"),
+    ]  # fmt: skip
+    assert f"model {silent} has no sound encoder: audio skipped" in lines
+    assert f"urbansound8k: not found under {root}" in lines
+    assert "has no sound encoder: audiovisual skipped" in (out / "suite.csv").read_text()
+    assert "draws whole groups" in (out / "suite.md").read_text()
+    assert table.comparisons == []  # the baseline is silent

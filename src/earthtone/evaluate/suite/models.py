@@ -1,14 +1,12 @@
 """The models of a suite: opened once to see that they are there, what they can, and which weights they have."""
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.backbone import open_backbone
+from earthtone.models.fingerprint import model_fingerprint
 from earthtone.models.open_model import open_model
-from earthtone.models.two_tower import TwoTower
-from earthtone.signal.config import signal_to_dict
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,3 @@ def _whole(spec: str) -> str | None:
         return model_fingerprint(open_model(spec))
     except ModelError:  # as a backbone it could be opened
         return None
-
-
-def model_fingerprint(model: TwoTower) -> str:
-    """Return a hash (32 hex digits) of a two-tower model's configuration and weights."""
-    said = {"model": asdict(model.config), "signal": signal_to_dict(model.signal)}
-    digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).numpy().tobytes())
-    return digest.hexdigest()

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from earthtone.data.labelled import MaskedSet
+from earthtone.evaluate.audio_task import evaluate_audio
+from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
 from earthtone.evaluate.features import FeatureOptions
 from earthtone.evaluate.finetune_task import evaluate_finetune
 from earthtone.evaluate.probe_on_data import evaluate_probe
@@ -15,7 +17,7 @@ from earthtone.evaluate.probe_task import ProbeOptions
 from earthtone.evaluate.segment.open import segment_backbone
 from earthtone.evaluate.segment.task import segment
 from earthtone.evaluate.segment.training import PROTOCOLS
-from earthtone.evaluate.suite.found import IMAGES, MASKS, FoundSet
+from earthtone.evaluate.suite.found import IMAGES, MASKS, PAIRS, SOUNDS, FoundSet
 from earthtone.evaluate.suite.options import SuiteOptions
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.train.precision import choose_precision
@@ -106,9 +108,29 @@ def _segment(model: str, found: FoundSet, settings: Settings, options: SuiteOpti
     )
 
 
+def _tower_settings(options: SuiteOptions) -> Settings:
+    return {"features": "encoder", "resamples": options.resamples}
+
+
+def _audiovisual(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
+    return evaluate_audiovisual(
+        model, found.path, dataset=found.known, cache=places.features, precision=options.precision,
+        device=options.device, **settings,
+    )  # fmt: skip
+
+
+def _audio(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
+    return evaluate_audio(
+        model, found.path, dataset=found.known, cache=places.features, precision=options.precision,
+        device=options.device, **settings,
+    )  # fmt: skip
+
+
 #: By the names that `earthtone evaluate` knows them by, cheap ones first.
 TASKS: Mapping[str, SuiteTask] = {
     "probe": SuiteTask(IMAGES, hears=False, settings=_probe_settings, run=_probe),
     "segment": SuiteTask(MASKS, hears=False, settings=_segment_settings, run=_segment),
+    "audiovisual": SuiteTask(PAIRS, hears=True, settings=_tower_settings, run=_audiovisual),
+    "audio": SuiteTask(SOUNDS, hears=True, settings=_tower_settings, run=_audio),
     "finetune": SuiteTask(IMAGES, hears=False, settings=_finetune_settings, run=_finetune),
 }
