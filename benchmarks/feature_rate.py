@@ -1,7 +1,7 @@
 """How fast are frozen ResNet-50 features, beside the plain loop: fp32, NCHW, Pillow in a DataLoader of two processes?
 
-Both run in fresh processes on the same images: labelled tiles of a toy world, as JPEGs of 512 px. The weights are random,
-the same for both. A linear probe on either's features must reach the same accuracy within its interval.
+Both run in fresh processes on the same images: labelled tiles of a toy world, as JPEGs of 512 px. The weights are
+random, the same for both. A linear probe on either's features must reach the same accuracy within its interval.
 
     python benchmarks/feature_rate.py --images 600 --threads 2
 """
