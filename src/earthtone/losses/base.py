@@ -37,9 +37,9 @@ class Loss(nn.Module, ABC):
     """Rows of earlier batches that are kept at most; there must be as many different ones."""
     twin_rule: TwinRule = TwinRule()
     """How twins are told from `groups` and `points`, and what becomes of them; may be set at any time."""
-    lonely: Tensor | None = None
-    """Of the last call: how many rows had no negative in the batch, since all others were their twins; None when
-    there were no twins to look at."""
+    twins_only: Tensor | None = None
+    """Of the last call, a bool: whether all rows of the batch were twins of each other, so that there was no negative
+    among them; None when twins were not looked at."""
 
     def forward(
         self,
@@ -67,7 +67,7 @@ class Loss(nn.Module, ABC):
             raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
         facts = self._facts(image, twins, groups, points)
-        self.lonely = None if facts.twins is None else (facts.twins.sum(dim=1) == len(image) - 1).sum()
+        self.twins_only = None if facts.twins is None else facts.twins.sum() == len(image) * (len(image) - 1)
         with torch.autocast(device_type=image.device.type, enabled=False):
             return self.compute(image.to(dtype), audio.to(dtype), facts)
 

@@ -20,12 +20,13 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: steps done, seconds spent, the best validation so far."""
+    """Where a training is: steps done, seconds spent, the best validation so far, batches of twins only."""
 
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
     best_step: int | None = None
+    twins_only: int = 0
 
 
 def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """What happens between two steps: counting, logging, validation, the best weights, checkpoints, a polite stop."""
 
+import logging
 import signal
 import threading
 import time
@@ -16,12 +17,13 @@ from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress_bar
 from earthtone.train.checkpoint import Progress, save_checkpoint
-from earthtone.train.history import History
+from earthtone.train.history import LOG_FILE, History
 from earthtone.train.task import PretrainTask
 
 #: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
 Validate = Callable[[TwoTower], Mapping[str, float]]
 
+_log = logging.getLogger(__name__)
 _LOG_EVERY = 10  # steps
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -72,6 +74,7 @@ class Keeper(Callback):
         task = pl_module
         task.done += 1
         self._count(task.done)
+        self._look_for_twins(task)
         self._shown["loss"] = f"{task.last_loss:.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update()
@@ -79,6 +82,8 @@ class Keeper(Callback):
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             if task.loss.temperature is not None:
                 figures["temperature"] = float(task.loss.temperature)
+            if self.progress.twins_only:
+                figures["twins_only"] = self.progress.twins_only
             self.history.add(task.done, figures)
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
@@ -111,6 +116,18 @@ class Keeper(Callback):
         now = time.monotonic()
         self.progress = replace(self.progress, step=step, seconds=self.progress.seconds + now - self._since)
         self._since = now
+
+    def _look_for_twins(self, task: PretrainTask) -> None:
+        """Count batches without a single negative; the first one is told."""
+        if task.loss.twins_only is None or not bool(task.loss.twins_only):
+            return
+        if not self.progress.twins_only:
+            _log.warning(
+                "step %d: all %d pairs of the batch are twins of each other, there is no negative among them; such "
+                "batches change little, `twins_only` in %s counts them",
+                task.done, task.config.batch_size, LOG_FILE,
+            )  # fmt: skip
+        self.progress = replace(self.progress, twins_only=self.progress.twins_only + 1)
 
     def _end_epoch(self, task: PretrainTask, epoch: int) -> None:
         """Validate where it is due and keep the weights when they are the best; the time it takes is not training."""
