@@ -13,7 +13,8 @@ def reproduce(words: list[str]) -> int:
     if not words or words[0] not in ("paper", "-h", "--help"):
         raise ConfigError(f"reproduce {words[0] if words else 'nothing'}; type: earthtone reproduce paper --data DIR")
     parser = make_parser(
-        "reproduce paper", "Run the steps of Heidler et al. (arXiv 2108.00688) and put our figures beside the published."
+        "reproduce paper",
+        "Run the steps of Heidler et al. (arXiv 2108.00688) and put our figures beside theirs.",
     )
     _arguments(parser)
     options = parser.parse_args(words[1:] if words[0] == "paper" else words)
@@ -40,7 +41,7 @@ def _arguments(parser: Any) -> None:
     told = "; ".join(f"{name}: {text}" for name, text in STEPS.items())
     parser.add_argument(
         "--data", required=True, type=str,
-        help="folder with what earthtone fetch brings: soundingearth/, ucmerced/, resisc45/, aid/, deepglobe/, advance/",
+        help="what earthtone fetch brings, in soundingearth/, ucmerced/, resisc45/, aid/, deepglobe/, advance/",
     )  # fmt: skip
     parser.add_argument("--out", required=True, type=str, help="folder of the table, steps and runs; repeat to go on")
     parser.add_argument("--steps", type=str, default="", help=f"only these, such as retrieval,aid ({told})")

@@ -49,7 +49,9 @@ def contenders(setup: Setup) -> tuple[Contender, ...]:
         Contender("model", "given" if options.model else "ours", model_spec(setup), setup.identity),
         Contender("random", f"random {setup.encoder}", f"random:{setup.encoder}", {"encoder": setup.encoder}),
         Contender("imagenet", f"ImageNet {_short(imagenet)}", imagenet, _imagenet_identity(options.imagenet)),
-        Contender("tile2vec", "Tile2Vec", f"tile2vec:{options.tile2vec}", _tile2vec_identity(options.tile2vec), lacking),
+        Contender(
+            "tile2vec", "Tile2Vec", f"tile2vec:{options.tile2vec}", _tile2vec_identity(options.tile2vec), lacking
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -64,7 +65,7 @@ def published(step: str, figure: str, backbone: str | None) -> PublishedFigure |
     )
 
 
-def _values() -> dict[str, list[dict[str, str]]]:
+def _values() -> dict[str, list[Any]]:
     text = resources.files("earthtone.verbs.reproduce").joinpath("published.yaml").read_text(encoding="utf-8")
-    values: dict[str, list[dict[str, str]]] = yaml.safe_load(text)
+    values: dict[str, list[Any]] = yaml.safe_load(text)
     return values

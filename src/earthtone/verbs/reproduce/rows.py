@@ -63,9 +63,7 @@ def rows(units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backbo
     return found
 
 
-def _rows(
-    units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backbone: str | None
-) -> Iterator[Row]:
+def _rows(units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backbone: str | None) -> Iterator[Row]:
     first = units[0]
     done = {unit.protocol: steps.read(unit) for unit in units if steps.done(unit.name)}
     results = {protocol: measured for protocol, (measured, _) in done.items()}
