@@ -33,6 +33,7 @@ VERBS: Mapping[str, str] = {
     "pack": "decode pairs once into a table that training reads fast",
     "pretrain": "train two encoders on pairs",
     "evaluate": "measure a model",
+    "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
 }
 

@@ -31,6 +31,7 @@ PIXELS: Mapping[str, int] = {"ucmerced": 256, "resisc45": 256, "aid": 600}
 _FEW_PIXELS = 192
 _SHOTS = 5
 HEAD = "deeplabv3plus"
+VALID_IDS = "valid_ids.txt"
 
 
 class StoppedError(Exception):
@@ -115,13 +116,18 @@ def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measur
     if options.pixels is not None:
         protocol = replace(protocol, patch_pixels=options.pixels)
     half = honest and choose_precision("auto", setup.device).startswith("bf16")
+    pictures = open_masked(folder, dataset="deepglobe")
     found = segment(
         lambda seed: segment_backbone(spec, HEAD, seed, setup.device),
-        open_masked(folder, dataset="deepglobe"),
+        pictures,
         protocol=protocol, head=HEAD, seeds=(options.seed,), precision=torch.bfloat16 if half else torch.float32,
     )  # fmt: skip
     changed = "" if protocol in PROTOCOLS.values() else f"; here {protocol.epochs} epochs of {protocol.patch_pixels} px"
-    return replace(_of_task(found), protocol=found.protocol + changed)
+    listed = any((at / VALID_IDS).is_file() for at in (folder, folder.parent))
+    split = (
+        f"test tiles by {VALID_IDS}" if listed else f"test tiles drawn by us: the release's {VALID_IDS} is not public"
+    )
+    return replace(_of_task(found), protocol=f"{found.protocol}{changed}; {split}")
 
 
 def _of_task(found: TaskResult, pixels: int | None = None) -> Measured:

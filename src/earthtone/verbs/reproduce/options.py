@@ -22,7 +22,6 @@ STEPS: Mapping[str, str] = {
     "aid": "scene classification, AID",
     "aid_few_shot": "AID, five images a class, frozen embeddings, nearest centroid",
     "deepglobe": "land cover, DeepGlobe",
-    "advance": "scenes seen and heard, ADVANCE, frozen embeddings",
     "losses": "retrieval after training with each loss of --losses",
 }
 #: Encoders of the paper's recipes, and of which published backbone they are.

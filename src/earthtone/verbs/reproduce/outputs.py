@@ -25,16 +25,17 @@ _TERSE = ("step", "data", "model", "figure", "published", "ours", "honest")  # t
 class Head:
     """What stands above the table."""
 
-    warnings: tuple[str, ...]
+    warning: str
+    deviations: tuple[str, ...]
     facts: Mapping[str, str]
     undone: Sequence[str]
-    """A line for each unit that was left out, with what to type."""
+    """A line for each reason why something was left out, with what to type."""
 
 
 def make_head(setup: Setup, undone: Mapping[str, str]) -> Head:
     """Return what must be known before the figures are read."""
     recipe = setup.recipe
-    warnings = tuple(f"This is NOT the paper's schedule: {text}" for text in setup.deviations)
+    warning = "This is NOT the paper's schedule. Figures here do not say how well the paper's system does:"
     named = setup.options.recipe or f"soundingearth-paper-{setup.backbone}"
     facts = {
         "model": f"given: {setup.options.model}" if recipe is None else f"trained here by the recipe {named}",
@@ -42,7 +43,15 @@ def make_head(setup: Setup, undone: Mapping[str, str]) -> Head:
         "seed": str(setup.options.seed),
         "versions": ", ".join(f"{name} {version(name)}" for name in ("earthtone", "torch", "timm")),
     }
-    return Head(warnings, facts, [f"{name}: {reason}" for name, reason in undone.items()])
+    return Head(warning if setup.deviations else "", setup.deviations, facts, by_reason(undone))
+
+
+def by_reason(undone: Mapping[str, str]) -> list[str]:
+    """Return a line for each reason, with the units that were left out for it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in undone.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(units)}: {reason}" for reason, units in names.items()]
 
 
 def write_outputs(out: Path, head: Head, found: Sequence[Row]) -> list[Path]:
@@ -67,7 +76,7 @@ def markdown(head: Head, found: Sequence[Row]) -> str:
     """Return the table with its protocols and sources as numbered notes."""
     notes: dict[str, int] = {}
     lines = [f"# {TITLE}", ""]
-    lines += [f"**{warning}**\n" for warning in head.warnings]
+    lines += [f"**{head.warning}**", "", *(f"- {text}" for text in head.deviations), ""] if head.warning else []
     lines += [f"- {name}: {value}" for name, value in head.facts.items()]
     lines += [f"- not known, because the paper's table could not be read: {text}" for text in tables_not_read()]
     lines += ["", f"| {' | '.join(_TERSE)} |", f"|{'---|' * len(_TERSE)}"]

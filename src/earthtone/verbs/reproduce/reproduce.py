@@ -102,7 +102,8 @@ class _Run:
 
     def _leave_out(self, unit: Unit, count: str, reason: str) -> None:
         self.reasons[unit.name] = reason
-        self.say(f"{count} {unit.name}: left out, {reason}")
+        known = [name for name, other in self.reasons.items() if other == reason and name != unit.name]
+        self.say(f"{count} {unit.name}: left out, {f'as {known[0]}' if known else reason}")
 
     def _why(self, unit: Unit) -> str:
         return self.reasons.get(unit.name) or unit.lacking or "not run yet"

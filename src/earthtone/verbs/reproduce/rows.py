@@ -31,11 +31,12 @@ FIGURES: Mapping[str, tuple[Figures, ...]] = {
     "deepglobe": (("mIoU", "mIoU"), ("accuracy", "accuracy")),
 }  # fmt: skip
 _PLAIN = ("rank", "km")
+NONE = "none"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one contender; empty where there is none."""
+    """One figure of one contender; empty where a protocol has no such figure."""
 
     step: str
     data: str
@@ -44,7 +45,9 @@ class Row:
     published: str
     source: str
     ours: str
+    """With its interval; `none` where it was not measured."""
     protocol: str
+    """How it was measured, or why it was not."""
     honest: str
     honest_protocol: str
 
@@ -68,7 +71,8 @@ def _rows(units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backb
     done = {unit.protocol: steps.read(unit) for unit in units if steps.done(unit.name)}
     results = {protocol: measured for protocol, (measured, _) in done.items()}
     title = next((title for _, title in done.values()), first.title)
-    reason = {unit.protocol: "" if unit.protocol in done else why_not.get(unit.name, "not run yet") for unit in units}
+    reason = {HONEST: "not asked for"}
+    reason |= {unit.protocol: "" if unit.protocol in done else why_not[unit.name] for unit in units}
     ours, honest = results.get(PUBLISHED), results.get(HONEST)
     # loss runs are the paper's other experiments: their table could not be read
     of = backbone if first.contender == "model" else None
@@ -87,10 +91,10 @@ def _rows(units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backb
             figure=name,
             published=_published_cell(first, theirs_name, there.cell if there else None),
             source=there.source if there else "",
-            ours=cells[0] or (_nothing(reason.get(PUBLISHED)) if theirs_name else ""),
-            protocol=ours.protocol if ours and cells[0] else "",
-            honest=cells[1] or (_nothing(reason.get(HONEST, "not asked for")) if honest_name else ""),
-            honest_protocol=honest.protocol if honest and cells[1] else "",
+            ours=cells[0] or (NONE if theirs_name and reason[PUBLISHED] else ""),
+            protocol=ours.protocol if ours and cells[0] else reason[PUBLISHED] if theirs_name else "",
+            honest=cells[1] or (NONE if honest_name and reason[HONEST] else ""),
+            honest_protocol=honest.protocol if honest and cells[1] else reason[HONEST] if honest_name else "",
         )
 
 
@@ -103,10 +107,6 @@ def _published_cell(unit: Unit, name: str | None, known: str | None) -> str:
 def _headline(step: str) -> str:
     figures = FIGURES["retrieval" if step == "losses" else step]
     return str(figures[0][0])
-
-
-def _nothing(reason: str | None) -> str:
-    return f"none: {reason}" if reason else ""
 
 
 def _value(found: Measured | None, name: str | None) -> str:

@@ -51,9 +51,7 @@ class Unit:
 
 def plan(setup: Setup, losses: Iterable[str]) -> list[Unit]:
     """Return all units in order; `losses` are those to train with besides the recipe's."""
-    folders = {
-        name: _folder(setup.options.data, name) for name in (PAIRS, *dict.fromkeys(LABELLED.values()), "advance")
-    }
+    folders = {name: _folder(setup.options.data, name) for name in (PAIRS, *dict.fromkeys(LABELLED.values()))}
     units = [*_pairs(setup, folders[PAIRS])]
     for step, name in LABELLED.items():
         for contender in contenders(setup):
