@@ -26,6 +26,7 @@ def reproduce(words: list[str]) -> int:
         data=Path(options.data), out=Path(options.out), backbone=options.backbone, recipe=options.recipe,
         model=options.model, imagenet=options.imagenet,
         tile2vec=None if options.tile2vec is None else Path(options.tile2vec), losses=_names(options.losses),
+        places=options.places,
         steps=_names(options.steps), honest=not options.published_only, epochs=options.epochs,
         finetune_epochs=options.finetune_epochs, segment_epochs=options.segment_epochs, pixels=options.pixels,
         seed=options.seed, device=options.device,
@@ -51,6 +52,7 @@ def _arguments(parser: Any) -> None:
     parser.add_argument("--imagenet", type=str | None, default=None, help="default: timm:resnet18, as the backbone")
     parser.add_argument("--tile2vec", type=str | None, default=None, help="file of Tile2Vec's weights")
     parser.add_argument("--losses", type=str, default="", help="also train with each: TripletLoss,SymmetricCL")
+    parser.add_argument("--places", action="store_true", help="also train and measure on places that lie apart")
     parser.add_argument("--published_only", action="store_true", help="leave the honest protocols out")
     parser.add_argument("--epochs", type=int | None, default=None, help="of pre-training; default: the recipe's")
     parser.add_argument("--finetune_epochs", type=int | None, default=None, help="default: the protocol's")

@@ -15,7 +15,7 @@ signal:
   image: {pixels: 32, stored_pixels: 40}
 model: {image_encoder: test_resnet, audio_encoder: test_resnet, dimensions: 8, unit: false, sound_scale: soundingearth}
 loss: {name: batch_triplet, options: {margin: 1.0}, twins: ignore}
-train: {epochs: 20, batch_size: 8, precision: "32", validate_every: 0, keep: last, threads: 1, device: cpu}
+train: {epochs: 8, batch_size: 8, precision: "32", validate_every: 0, keep: last, threads: 1, device: cpu}
 """
 _COLOURS = np.array([(0, 255, 255), (255, 255, 0), (0, 255, 0)], np.uint8)  # urban, agriculture, forest
 
@@ -47,7 +47,8 @@ def write_release(folder: Path, count: int) -> None:
         rows = csv.writer(file)
         rows.writerow(RELEASE_COLUMNS)
         for key in range(1000, 1000 + count):
-            rows.writerow([key, f"long-{key}", 50 + key / 1e4, 8 - key / 1e4, "a place", "", f"{key}.mp3", 44100, ""])
+            place = (round(50 + key % 6 / 2, 4), round(key % 1000 / 7, 4))
+            rows.writerow([key, f"long-{key}", *place, "a place", "", f"{key}.mp3", 44100, ""])
             Image.fromarray(draw.integers(0, 256, (48, 48, 3), np.uint8)).save(folder / f"images/{key}.jpg")
             picture = draw.integers(0, 256, (128, 120 + key % 5 * 40), np.uint8)
             Image.fromarray(picture).save(folder / f"spectrograms/{key}.jpg")

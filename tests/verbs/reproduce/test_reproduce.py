@@ -64,7 +64,7 @@ def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
 def test_the_head_says_that_the_schedule_is_another(whole: Path) -> None:
     for suffix in ("md", "html"):
         text = (whole / f"reproduction.{suffix}").read_text()
-        assert "This is NOT the paper" in text and "train.epochs: 300 -> 20" in text.replace("&gt;", ">")
+        assert "This is NOT the paper" in text and "train.epochs: 300 -> 8" in text.replace("&gt;", ">")
         assert "--finetune_epochs 1" in text and "DeepGlobe land cover (mIoU)" in text
 
 
@@ -168,12 +168,16 @@ def test_a_given_model_is_measured_and_losses_are_compared(
     assert theirs["model"] == "given" and theirs["honest"] == ours["honest"]
     assert "not trained here but given" in (tmp_path / "given" / "reproduction.md").read_text()
     out = tmp_path / "losses"
-    asked = ["--steps=losses", "--losses=SymmetricCL,BarlowTwins", "--published_only"]
-    assert main(words(world, out, recipe_file, *asked)) == 0
+    asked = ["--steps=losses,places", "--losses=SymmetricCL,BarlowTwins", "--published_only"]
+    assert main(words(world, out, recipe_file, *asked, "--places")) == 0
     assert {line["model"] for line in table(out) if line["step"] == "losses"} == {"SymmetricCL", "BarlowTwins"}
     found = row(out, step="losses", model="SymmetricCL", figure="sound_to_image median_rank")
     assert found["ours"].endswith("]") and found["honest_protocol"] == "not asked for"
     assert found["published"] == "not known"
+    apart = row(out, step="places", figure="image_to_sound median_rank")
+    assert "buffered-blocks: blocks of 10 km" in apart["protocol"] and "key-digit" in found["protocol"]
+    assert main(words(world, out, recipe_file, "--steps=resisc45", "--published_only")) == 0
+    assert apart in table(out) and found in table(out)  # results of before stay in the table
 
 
 @pytest.mark.slow
@@ -197,6 +201,8 @@ def test_broken_data_of_one_step_does_not_keep_the_others(
         (["--backbone=resnet34"], "resnet18 or resnet50 expected"),
         (["--model=a", "--epochs=3"], "have no effect"),
         (["--steps=losses"], "needs --losses"),
+        (["--steps=places"], "needs --places"),
+        (["--model=a", "--places"], "leave one of them out"),
         (["--losses=nonsense"], "unknown loss"),
         (["--epochs=0"], "1 or more"),
         (["--tile2vec=nothing.ckpt"], "no such file"),

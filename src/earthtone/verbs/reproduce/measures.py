@@ -49,12 +49,14 @@ class Measured:
     """Counts and warnings that belong to the figures."""
 
 
-def pack_pairs(setup: Setup, folder: Path, table: Path) -> Measured:
-    """Pack the release for the recipe, or for the given model."""
+def pack_pairs(setup: Setup, folder: Path, table: Path, split_by: str) -> Measured:
+    """Pack the release for the recipe, or for the given model, dealt out by a named split."""
     signal = setup.recipe.signal if setup.recipe else load_model(str(setup.options.model)).signal
-    found = pack(folder, table, signal=signal)
+    found = pack(folder, table, signal=signal, split_by=split_by)
     skipped = found.skipped_text if found.problems else "none skipped"
-    return Measured(f"{found.rows} pairs; {skipped}", facts={"pairs": found.rows, "skipped": dict(found.problems)})
+    return Measured(
+        f"{found.rows} pairs; {skipped}; {split_by}", facts={"pairs": found.rows, "skipped": dict(found.problems)}
+    )
 
 
 def train(recipe: Recipe, table: Path, run: Path) -> Measured:
@@ -76,7 +78,7 @@ def retrieval(setup: Setup, model: str, table: Path, *, honest: bool) -> Measure
     found = evaluate_retrieval(load_model(model, setup.device), table, protocol=protocol, seed=setup.options.seed)
     told = found.facts["protocol"]["difference"]
     return Measured(
-        f"{protocol}, split by the key's last digit: {told}",
+        f"{protocol}, split {found.facts['split']['dealt_out']}. {told}",
         {f"{way} {name}": figure for way, figures in found.figures.items() for name, figure in figures.items()},
         {"gallery": found.gallery, "twins": found.facts["twins"]},
     )

@@ -22,6 +22,7 @@ STEPS: Mapping[str, str] = {
     "aid": "scene classification, AID",
     "aid_few_shot": "AID, five images a class, frozen embeddings, nearest centroid",
     "deepglobe": "land cover, DeepGlobe",
+    "places": "with --places: train and measure on places that lie apart",
     "losses": "retrieval after training with each loss of --losses",
 }
 #: Encoders of the paper's recipes, and of which published backbone they are.
@@ -43,6 +44,8 @@ class ReproduceOptions:
     imagenet: str | None = None
     tile2vec: Path | None = None
     losses: tuple[str, ...] = ()
+    places: bool = False
+    """Also train and measure on a split whose places lie apart."""
     steps: tuple[str, ...] = ()
     """Of `STEPS`; none: all."""
     honest: bool = True
@@ -63,6 +66,10 @@ class ReproduceOptions:
             raise ConfigError(f"--backbone {self.backbone}; {' or '.join(BACKBONES.values())} expected")
         if self.model is not None and (self.recipe is not None or self.epochs is not None):
             raise ConfigError("--model is trained already: --recipe and --epochs have no effect; leave them out")
+        if "places" in self.steps and not self.places:
+            raise ConfigError("--steps places needs --places, since it trains once more")
+        if self.model is not None and (self.losses or self.places):
+            raise ConfigError("--losses and --places train models, --model gives one: leave one of them out")
         if "losses" in self.steps and not self.losses:
             raise ConfigError("--steps losses needs --losses, such as --losses TripletLoss,SymmetricCL")
         for name in ("epochs", "finetune_epochs", "segment_epochs"):
@@ -103,11 +110,9 @@ def make_setup(options: ReproduceOptions) -> Setup:
     if options.model is None:
         recipe: Recipe | None = _recipe(options)
         assert recipe is not None  # noqa: S101
-        encoder, identity = recipe.model.image_encoder, {f"recipe.{k}": v for k, v in flat(asdict(recipe)).items()}
+        encoder, identity = recipe.model.image_encoder, recipe_identity(recipe)
         deviations = _deviations(options, recipe)
     else:
-        if options.losses:
-            raise ConfigError("--losses trains a model a loss, --model gives one: leave one of them out")
         recipe, encoder = None, open_model(options.model).config.image_encoder
         identity = {"model": file_hash(model_file(options.model))}
         deviations = [f"the model was not trained here but given: {options.model}"]
@@ -120,6 +125,11 @@ def make_setup(options: ReproduceOptions) -> Setup:
         if getattr(options, name) is not None
     ]
     return Setup(options, recipe, encoder, backbone, device, tuple(deviations), identity)
+
+
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe, flat."""
+    return flat({"recipe": asdict(recipe)})
 
 
 def _recipe(options: ReproduceOptions) -> Recipe:

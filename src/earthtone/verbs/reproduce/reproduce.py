@@ -9,11 +9,12 @@ from earthtone.errors import DataError, EarthtoneError
 from earthtone.verbs.reproduce.measures import StoppedError
 from earthtone.verbs.reproduce.options import ReproduceOptions, Setup, make_setup
 from earthtone.verbs.reproduce.outputs import make_head, write_outputs
+from earthtone.verbs.reproduce.plan import plan
 from earthtone.verbs.reproduce.rows import rows
 from earthtone.verbs.reproduce.steps import Steps
-from earthtone.verbs.reproduce.units import Unit, plan
+from earthtone.verbs.reproduce.units import Unit
 
-_NEED_PAIRS = {"pretrain", "retrieval", "losses"}
+_NEED_PAIRS = {"pretrain", "retrieval", "losses"}  # places pack their own
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
     Raises ConfigError where `options.out` was begun with another recipe, model or data; ModelError, DataError.
     """
     setup, steps = make_setup(options), Steps(options.out / "steps")
-    units = plan(setup, losses(options, steps))
+    units = plan(setup, steps.names())
     steps.refuse_changes(units)
     if all(unit.lacking for unit in units) and not steps.names():
         raise DataError(f"{options.data} holds no data of the paper; first: {units[0].lacking}")
@@ -50,12 +51,6 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
         if not run.do(unit, f"{number}/{len(todo)}"):
             break
     return run.ended()
-
-
-def losses(options: ReproduceOptions, steps: Steps) -> list[str]:
-    """Return the losses asked for now, after those that have results already."""
-    before = [name.split("-")[1] for name in steps.names() if name.startswith("losses-") and name.endswith("-training")]
-    return list(dict.fromkeys([*before, *options.losses]))
 
 
 def _asked(unit: Unit, options: ReproduceOptions) -> bool:

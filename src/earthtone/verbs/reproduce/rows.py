@@ -74,9 +74,8 @@ def _rows(units: Sequence[Unit], steps: Steps, why_not: Mapping[str, str], backb
     reason = {HONEST: "not asked for"}
     reason |= {unit.protocol: "" if unit.protocol in done else why_not[unit.name] for unit in units}
     ours, honest = results.get(PUBLISHED), results.get(HONEST)
-    # loss runs are the paper's other experiments: their table could not be read
     of = backbone if first.contender == "model" else None
-    for theirs_name, honest_name in FIGURES.get("retrieval" if first.step == "losses" else first.step, ()):
+    for theirs_name, honest_name in _figures(first.step):
         name = theirs_name or str(honest_name)
         there = published(first.step, theirs_name, of) if theirs_name and first.contender == "model" else None
         cells = _value(ours, theirs_name), _value(honest, honest_name)
@@ -105,8 +104,11 @@ def _published_cell(unit: Unit, name: str | None, known: str | None) -> str:
 
 
 def _headline(step: str) -> str:
-    figures = FIGURES["retrieval" if step == "losses" else step]
-    return str(figures[0][0])
+    return str(_figures(step)[0][0])
+
+
+def _figures(step: str) -> tuple[Figures, ...]:
+    return FIGURES["retrieval" if step in ("losses", "places") else step]
 
 
 def _value(found: Measured | None, name: str | None) -> str:
