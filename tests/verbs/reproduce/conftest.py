@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_sounds import write_advance
 from PIL import Image
 
 from earthtone.data.soundingearth import RELEASE_COLUMNS
@@ -36,6 +37,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, classes in (("ucmerced/Images", 3), ("aid", 2)):
         write_classes(folder / name, classes, 12)
     write_deepglobe(folder / "deepglobe", 8)
+    write_advance(folder / "advance", classes=2, recordings=8)
+    for number, sound in enumerate(sorted((folder / "advance").rglob("*.wav"))):
+        decibels = np.random.default_rng(number).uniform(-80, 0, (128, 140)).astype(np.float32)
+        np.save(sound.with_suffix(".npy"), decibels)  # as the release has them
+        sound.unlink()
     return folder
 
 

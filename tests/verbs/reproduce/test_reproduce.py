@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from labelled_sounds import write_advance
 
 from earthtone.cli import main
 from earthtone.train.history import read_history
@@ -57,6 +58,10 @@ def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
     assert "nearest centroid" in few["protocol"] and "mean of 5 draws" in few["honest_protocol"]
     land = row(whole, step="deepglobe", model="ours", figure="mIoU")
     assert "512 px patches at stride 347" in land["protocol"] and "valid_ids.txt is not public" in land["protocol"]
+    heard = row(whole, step="advance", model="ours", figure="concat weighted_f1")
+    assert heard["published"].startswith("not known (0.860") and "TalissaMoura" in heard["source"]
+    assert "copies of a recording are on both sides" in heard["protocol"]
+    assert "all pairs of one recording are in one split" in heard["honest_protocol"]
     assert all(line["published"] in ("", "not known") or line["source"] for line in table(whole))
 
 
@@ -185,12 +190,17 @@ def test_broken_data_of_one_step_does_not_keep_the_others(
     world: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
+    write_advance(copy / "advance", recordings=1)  # recordings, which a model of spectrograms cannot hear
     (copy / "ucmerced" / "Images").mkdir(parents=True)  # nothing in it
     shutil.copytree(world / "aid", copy / "aid")
     out = tmp_path / "out"
     assert main(words(copy, out, recipe_file, "--published_only", "--steps=ucmerced,aid_few_shot")) == 2
     assert "failed, ucmerced-random-published" in capsys.readouterr().out
     assert row(out, step="aid_few_shot", model="random test_resnet", figure="centroid_accuracy")["ours"].endswith("]")
+    assert (
+        "holds recordings; get the .npy arrays"
+        in row(out, step="advance", model="ours", figure="concat weighted_f1")["protocol"]
+    )
     assert "needs pretrain-model-training" in row(out, step="aid_few_shot", model="ours")["protocol"]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from earthtone.data.datasets import open_masked
 from earthtone.data.pack import pack
+from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
 from earthtone.evaluate.bootstrap import Estimate
 from earthtone.evaluate.features import FeatureOptions
 from earthtone.evaluate.few_shot_protocol import few_shot_probe
@@ -21,6 +22,7 @@ from earthtone.evaluate.segment.task import segment
 from earthtone.evaluate.segment.training import PROTOCOLS
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.storage import load_model
+from earthtone.models.two_tower import TwoTower
 from earthtone.train.precision import choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.verbs.pretraining import pretrain
@@ -132,9 +134,35 @@ def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measur
     return replace(_of_task(found), protocol=f"{found.protocol}{changed}; {split}")
 
 
+def scenes_seen_and_heard(setup: Setup, model: str, folder: Path, *, honest: bool, untrained: bool) -> Measured:
+    """Tell ADVANCE's scenes by frozen embeddings of `model`, or of its untrained twin."""
+    tower = load_model(model, setup.device)
+    if untrained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(setup.options.seed)
+            tower = TwoTower(tower.config, tower.signal).to(setup.device).eval()
+    found = evaluate_audiovisual(
+        tower, folder, dataset="advance", protocol="grouped" if honest else "soundingearth",
+        features="embedding", precision="auto" if honest else "32", device=setup.device, seed=setup.options.seed,
+    )  # fmt: skip
+    return _of_task(found)
+
+
 def _of_task(found: TaskResult, pixels: int | None = None) -> Measured:
     seen = "" if pixels is None else f"; images of {pixels} px"
-    kept = ("notes", "tiles", "classes", "train_rows", "test_rows", "train_images", "test_images", "broken_images")
+    kept = (
+        "notes",
+        "tiles",
+        "classes",
+        "train_rows",
+        "test_rows",
+        "train_images",
+        "test_images",
+        "broken_images",
+        "pairs",
+        "recordings_on_both_sides",
+        "concat_against_image",
+    )
     return Measured(
         found.protocol + seen, dict(found.figures), {name: found.facts[name] for name in kept if name in found.facts}
     )

@@ -22,6 +22,7 @@ STEPS: Mapping[str, str] = {
     "aid": "scene classification, AID",
     "aid_few_shot": "AID, five images a class, frozen embeddings, nearest centroid",
     "deepglobe": "land cover, DeepGlobe",
+    "advance": "scenes told from image, sound and both, ADVANCE, frozen embeddings",
     "places": "with --places: train and measure on places that lie apart",
     "losses": "retrieval after training with each loss of --losses",
 }

@@ -28,6 +28,11 @@ FIGURES: Mapping[str, tuple[Figures, ...]] = {
         ("centroid_accuracy", "centroid_accuracy@5"), ("centroid_weighted_precision", None),
         ("centroid_weighted_recall", None), ("centroid_weighted_f1", None),
     ),
+    "advance": tuple(
+        (f"{view} {figure}", f"{view} {figure}")
+        for view in ("concat", "image", "sound", "mean")
+        for figure in ("weighted_f1", "weighted_precision", "weighted_recall")
+    ),
     "deepglobe": (("mIoU", "mIoU"), ("accuracy", "accuracy")),
 }  # fmt: skip
 _PLAIN = ("rank", "km")
