@@ -22,6 +22,8 @@ class RowFacts(NamedTuple):
     twins: Tensor | None
     groups: Tensor | None
     points: Tensor | None
+    keys: tuple[Tensor, Tensor] | None = None
+    """(N, D) image and audio embeddings from momentum encoders, without gradients."""
 
 
 class Loss(nn.Module, ABC):
@@ -48,6 +50,7 @@ class Loss(nn.Module, ABC):
         twins: Tensor | None = None,
         points: Tensor | None = None,
         groups: Tensor | None = None,
+        keys: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
@@ -55,7 +58,8 @@ class Loss(nn.Module, ABC):
         ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both tell twins by
         `twin_rule` (relation.py), in the batch and in the queue of losses with `has_queue`; `points` are also what
         losses with `needs_points` compare. `twins`, when given, is taken for the batch instead: a symmetric bool
-        (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. Raises ConfigError when shapes
+        (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. `keys` are image and audio
+        embeddings of the same rows from momentum encoders, for losses with `has_queue`. Raises ConfigError when shapes
         or types do not fit, something needed is missing, or twins are given to a loss without negatives.
         """
         _check_embeddings(image, audio)
@@ -65,9 +69,13 @@ class Loss(nn.Module, ABC):
             raise ConfigError(f"{type(self).__name__} got twins but no groups to tell twins in its queue; give both")
         if self.needs_points and points is None:
             raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
+        if keys is not None and not self.has_queue:
+            raise ConfigError(f"{type(self).__name__} has no queue that keys could fill; leave keys out")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
         facts = self._facts(image, twins, groups, points)
         self.twins_only = None if facts.twins is None else facts.twins.sum() == len(image) * (len(image) - 1)
+        if keys is not None:
+            facts = facts._replace(keys=_checked_keys(keys, image, dtype))
         with torch.autocast(device_type=image.device.type, enabled=False):
             return self.compute(image.to(dtype), audio.to(dtype), facts)
 
@@ -132,6 +140,15 @@ def _checked(name: str, given: Tensor, image: Tensor, widths: tuple[int, ...], *
             f"{'floating point' if floating else 'torch.int64'} of shape {(image.shape[0], widths[-1])}"
         )
     return given.detach()
+
+
+def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`keys` in full precision without gradients, when each is as large as the embeddings."""
+    if any(part.shape != image.shape for part in keys):
+        found = " and ".join(str(tuple(part.shape)) for part in keys)
+        raise ConfigError(f"keys have shapes {found}; embeddings of shape {tuple(image.shape)} need keys of the same")
+    images, sounds = (part.detach().to(image.device, dtype) for part in keys)
+    return images, sounds
 
 
 def _off_diagonal(twins: Tensor, image: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ class MemoryLoss(Loss):
     """The sum of a loss image to sound and one sound to image; both look for partners in the last batches too.
 
     The queue holds the unit embeddings of the last `batches` batches of `batch_size` rows, detached; the rows of a
-    batch are pushed after the loss was computed, in training mode only.
+    batch are pushed after the loss was computed, in training mode only. With `keys` from momentum encoders, those are
+    what is looked for, in the batch and in the queue, as in He et al., "Momentum Contrast", arXiv 1911.05722, and Li et
+    al., "Align before Fuse", arXiv 2107.07651: embeddings from many steps then come from nearly the same encoder.
     """
 
     has_queue = True
@@ -50,8 +52,10 @@ class MemoryLoss(Loss):
                 f"give it dimensions={image.shape[1]}"
             )
         image, audio = unit(image), unit(audio)
+        image_keys, audio_keys = (image, audio) if facts.keys is None else map(unit, facts.keys)
         queued = self.queue.rows(image.dtype)
-        loss = self.one_way(image, audio, facts, queued, "audio") + self.one_way(audio, image, facts, queued, "image")
+        loss = self.one_way(image, audio_keys, facts, queued, "audio")
+        loss = loss + self.one_way(audio, image_keys, facts, queued, "image")
         if self.training:
-            self.queue.push(image, audio, facts.groups, facts.points)
+            self.queue.push(image_keys, audio_keys, facts.groups, facts.points)
         return loss

@@ -21,6 +21,7 @@ from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoin
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
+from earthtone.train.not_finite import NotFiniteError, named
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
@@ -87,8 +88,11 @@ def fit(
             keep_best=keep_best,
             card=_card(table, recipe, device),
         )
-        with keeper.signals():
-            _trainer(recipe, device, keeper).fit(task, loader)
+        try:
+            with keeper.signals():
+                _trainer(recipe, device, keeper).fit(task, loader)
+        except NotFiniteError as error:
+            raise named(error, table, out) from error
     done = keeper.progress.step >= loader.steps
     if done:
         write_state(out, identity, finished=True)

@@ -71,7 +71,13 @@ class TrainConfig:
     epochs: int = 30
     """Passes over the training pairs."""
     batch_size: int = 128
-    """Pairs in a step; all others of the step are negatives."""
+    """Pairs in a step, over all processes; all others of the step are negatives."""
+    chunk_size: int | None = None
+    """Pairs whose activations are in memory at once, in each process; null for all. The step stays the same, batch
+    norms aside, and takes about a third longer (docs/scaling.md)."""
+    momentum: float | None = None
+    """Fills the queue of a loss that has one from encoders that follow slowly and keep this share of themselves a step
+    (0.999 is usual); null for none."""
     windows: int = 1
     """Windows of a recording in a step, at random places spread over it; memory and time of the audio encoder grow
     with them."""

@@ -114,6 +114,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     train = recipe.train
     if train.clip_norm is not None and train.clip_norm <= 0:
         raise ConfigError(f"{source}: train.clip_norm is {train.clip_norm}; more than 0 expected, or null")
+    _check_chunks(recipe, source)
+    if train.momentum is not None and not 0 <= train.momentum < 1:
+        raise ConfigError(f"{source}: train.momentum is {train.momentum}; 0 to below 1 expected, or null")
     if train.optimizer == "adam" and train.weight_decay:
         raise ConfigError(
             f"{source}: train.weight_decay {train.weight_decay} would enter adam's moments; choose adamw or set it to 0"
@@ -133,6 +136,15 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     low, high = recipe.augment.crop_area
     if not 0 < low <= high <= 1:
         raise ConfigError(f"{source}: augment.crop_area is {recipe.augment.crop_area}; 0 < low <= high <= 1 expected")
+
+
+def _check_chunks(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError for chunks that are empty or no smaller than the batch."""
+    chunk, rows = recipe.train.chunk_size, recipe.train.batch_size
+    if chunk is not None and not 1 <= chunk < rows:
+        raise ConfigError(
+            f"{source}: train.chunk_size is {chunk}; 1 to {rows - 1} expected (of {rows} pairs a step), or null"
+        )
 
 
 def _value(recipe: Recipe, dotted: str) -> Any:

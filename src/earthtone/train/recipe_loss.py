@@ -21,6 +21,10 @@ def recipe_loss(recipe: Recipe) -> Loss:
     for option in ("place_column", "twin_radius_m"):
         if twins == "ignore" and getattr(recipe.loss, option):
             raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
+    if recipe.train.momentum is not None and not loss_class(name).has_queue:
+        raise ConfigError(
+            f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
+        )
     shape = {"batch_size": recipe.train.batch_size, "dimensions": recipe.model.dimensions}
     sections = {"batch_size": "train", "dimensions": "model"}
     for key, value in shape.items():

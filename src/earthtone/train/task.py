@@ -7,10 +7,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from earthtone.errors import DataError
 from earthtone.losses.base import Loss
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
+from earthtone.train.momentum import follow, follower_of
+from earthtone.train.not_finite import NotFiniteError, rows_without_embedding
 from earthtone.train.recipe import TrainConfig
 
 
@@ -26,18 +28,51 @@ class PretrainTask(LightningModule):
         self.done = done
         self.optimizer_state: dict[str, Any] | None = None
         self.last_loss = math.nan
+        self.momentum_model = None if config.momentum is None else follower_of(model)
+        self._rows: Tensor | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Return the loss of a batch. Raises DataError when it is not finite."""
-        image, audio = self.model(batch.image, batch.audio)
-        loss: Tensor = self.loss(image, audio, points=batch.points, groups=batch.groups)
+        """Return the loss of a batch. Raises NotFiniteError when it is not finite."""
+        keys = self._keys(batch)
+        image, audio = self._embeddings(self.model, batch)
+        loss: Tensor = self.loss(image, audio, points=batch.points, groups=batch.groups, keys=keys)
         self.last_loss = float(loss.detach())
+        self._rows = batch.rows
         if not math.isfinite(self.last_loss):
-            raise DataError(
-                f"loss is {self.last_loss} at step {self.done + 1}, table rows {batch.rows.tolist()[:8]} ...; "
-                "lower --train.learning_rate; the last checkpoint is whole"
-            )
+            guilty = rows_without_embedding(batch.rows, image, audio)
+            raise NotFiniteError(f"loss is {self.last_loss}", self.done + 1, batch.rows.tolist(), guilty)
         return loss
+
+    def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return both embeddings (N, D) of a batch."""
+        if self.config.chunk_size is None:
+            image, audio = model(batch.image, batch.audio)
+            return image, audio
+        return embed_in_chunks(model, model, batch.image, batch.audio, self.config.chunk_size)
+
+    @torch.no_grad()
+    def _keys(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Return what momentum encoders, where there are any, make of the batch; they take their step before."""
+        if self.momentum_model is None or self.config.momentum is None:
+            return None
+        follow(self.momentum_model, self.model, self.config.momentum)
+        return self._embeddings(self.momentum_model, batch)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shorten the gradient to the recipe's length. Raises NotFiniteError before it could spoil the weights."""
+        weights = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
+        if gradient_clip_val is None:
+            length = torch.nn.utils.get_total_norm([value.grad for value in weights])
+        else:
+            length = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+        if not bool(torch.isfinite(length)):
+            rows = [] if self._rows is None else self._rows.tolist()
+            raise NotFiniteError(f"gradient is {float(length)}", self.done + 1, rows)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the learning rate of this step."""
