@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,14 +42,15 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_killed_suite_goes_on_to_the_same_files(root: Path, tmp_path: Path) -> None:
+def test_a_killed_suite_goes_on_to_the_same_files(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = subprocess.run(
-        [*WORDS, "--data_root", str(root), "--out", str(whole)], capture_output=True, text=True, check=True
-    )
-    assert "[6/6] finetune on ucmerced: random:test_vit" in done.stderr and " left for 5 more, next" in done.stderr
-    assert f"advance: not found under {root}" not in done.stderr  # no task was asked for that reads it
-    assert f"aid: not found under {root}" in done.stderr
+    assert main([*WORDS[3:], "--data_root", str(root), "--out", str(whole)]) == 0
+    told = capsys.readouterr().err
+    assert "[6/6] finetune on ucmerced: random:test_vit" in told and " left for 5 more, next" in told
+    assert f"advance: not found under {root}" not in told  # no task was asked for that reads it
+    assert f"aid: not found under {root}" in told
     again = [*WORDS, "--data_root", str(root), "--out", str(cut)]
     process = subprocess.Popen(again, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 100
@@ -197,3 +199,21 @@ def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path:
     assert "has no sound encoder: audiovisual skipped" in (out / "suite.csv").read_text()
     assert "draws whole groups" in (out / "suite.md").read_text()
     assert table.comparisons == []  # the baseline is silent
+
+
+def test_the_page_shows_why_also_after_a_second_call(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+    out = tmp_path / "out"
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    page = (out / "suite.html").read_text(encoding="utf-8")
+    assert page.count('class="confusion"') == 2 and page.count('class="map"') == 1
+    assert "map of the features of 6 test items" in page
+    assert page.count('class="asked"') == 6 and page.count('class="right"') + page.count('class="wrong"') == 6 * 5
+    assert page.count("data:image/jpeg;base64,") == 6 * 6
+    assert "forest called " in page and "town &amp; &lt;b&gt;|*" in page and "<b>|*" not in page
+    assert not re.search(r"https?:|<script", page)
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    assert (out / "suite.html").read_text(encoding="utf-8") == page
+    for path in (out / "why").iterdir():
+        path.write_text("[]", encoding="utf-8")
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    assert 'class="map"' not in (out / "suite.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from earthtone.atomic import write_text_atomic
 from earthtone.evaluate.page import render_page
 from earthtone.evaluate.suite.interval_bar import interval_bar
 from earthtone.evaluate.suite.table import Column, Compared, SuiteTable
+from earthtone.evaluate.suite.why_cells import why_column
 from earthtone.evaluate.suite.words import cell_text, interval_text, p_text, reading, state_notes
 from earthtone.evaluate.suite.write_csv import suite_csv
 from earthtone.evaluate.suite.write_markdown import suite_markdown
@@ -31,6 +32,7 @@ def suite_html(table: SuiteTable, notes: Sequence[str] = ()) -> str:
         baseline=table.baseline,
         comparisons=[_compared(compared) for compared in table.comparisons],
         reading=reading(table),
+        why=[drawn for column in table.columns if (drawn := why_column(column)) is not None],
     )
 
 

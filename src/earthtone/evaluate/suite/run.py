@@ -8,6 +8,7 @@ from pathlib import Path
 
 from earthtone.data.labelled import LabelledSet
 from earthtone.errors import ConfigError, DataError, EarthtoneError
+from earthtone.evaluate.suite.closeup import read_close_up, write_close_up
 from earthtone.evaluate.suite.found import Search, find_sets
 from earthtone.evaluate.suite.models import SuiteModel, identify_models, same_weights
 from earthtone.evaluate.suite.options import SuiteOptions
@@ -100,16 +101,23 @@ class _Suite:
         if planned.skipped is not None:
             return replace(cell, state=SKIPPED, why=planned.skipped)
         found = store.read(planned.key)
-        return cell if found is None else replace(cell, state=DONE, result=_named(found, planned))
+        if found is None:
+            return cell
+        seen = read_close_up(self._close_up_path(planned, store))
+        return replace(cell, state=DONE, result=_named(found, planned), close_up=seen)
 
     def _measure(self, planned: PlannedCell, store: ResultStore) -> Cell:
         cell = Cell(planned.task, planned.found.name, planned.model.spec, DONE, groups=_groups(planned))
-        same = store.read(planned.key)  # of a model with the same weights, since the suite began
-        if same is not None:
-            return replace(cell, result=_named(same, planned))
+        if store.read(planned.key) is not None:  # of a model with the same weights, since the suite began
+            return self._before(planned, store)
         places = Places(self.out / "work" / store.path(planned.key).stem, self.out / "features")
+        task = TASKS[planned.task]
+        given = (planned.model.spec, planned.found, planned.settings, self.options, places)
         try:
-            result = TASKS[planned.task].run(planned.model.spec, planned.found, planned.settings, self.options, places)
+            result = task.run(*given)
+            if task.close_up is not None:  # before the result: what is done has all its parts
+                cell = replace(cell, close_up=task.close_up(*given))
+                write_close_up(self._close_up_path(planned, store), cell.close_up or {})
         except EarthtoneError as error:
             return replace(cell, state=FAILED, why=str(error))
         except Exception as error:  # one cell in a night of many: told in the table, with its trace for --debug
@@ -117,6 +125,9 @@ class _Suite:
             return replace(cell, state=FAILED, why=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         store.write(planned.key, _named(result, planned))
         return replace(cell, result=_named(result, planned))
+
+    def _close_up_path(self, planned: PlannedCell, store: ResultStore) -> Path:
+        return self.out / "why" / store.path(planned.key).name
 
     def _write(self, cells: Sequence[Cell]) -> SuiteTable:
         table = suite_table(cells, self.baseline, resamples=self.options.resamples, known=self.known)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ class Cell:
     """Why it failed or was skipped."""
     groups: Mapping[str, str] | None = None
     """The group of each test item by id, where items of one group stand or fall together."""
+    close_up: Mapping[str, Any] | None = None
+    """What its features look like; see `closeup.py`."""
 
     @property
     def figure(self) -> Estimate | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from earthtone.data.labelled import MaskedSet
+from earthtone.data.labelled import LabelledSet, MaskedSet
 from earthtone.evaluate.audio_task import evaluate_audio
 from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
 from earthtone.evaluate.features import FeatureOptions
@@ -17,9 +17,11 @@ from earthtone.evaluate.probe_task import ProbeOptions
 from earthtone.evaluate.segment.open import segment_backbone
 from earthtone.evaluate.segment.task import segment
 from earthtone.evaluate.segment.training import PROTOCOLS
+from earthtone.evaluate.suite.closeup import CloseUp, close_up
 from earthtone.evaluate.suite.found import IMAGES, MASKS, PAIRS, SOUNDS, FoundSet
 from earthtone.evaluate.suite.options import SuiteOptions
 from earthtone.evaluate.task_result import TaskResult
+from earthtone.models.backbone import open_backbone
 from earthtone.train.precision import choose_precision
 
 _QUICK_EPOCHS = 2
@@ -49,6 +51,8 @@ class SuiteTask:
     settings: Callable[[SuiteOptions], Settings]
     """What its figures depend on beside model and data."""
     run: Callable[[str, FoundSet, Settings, SuiteOptions, Places], TaskResult]
+    close_up: Callable[[str, FoundSet, Settings, SuiteOptions, Places], CloseUp] | None = None
+    """What the features look like, for the page."""
 
 
 def _probe_settings(options: SuiteOptions) -> Settings:
@@ -56,8 +60,8 @@ def _probe_settings(options: SuiteOptions) -> Settings:
     return {"methods": methods, "pixels": options.pixels, "resamples": options.resamples}
 
 
-def probe_features(settings: Settings, options: SuiteOptions, places: Places) -> FeatureOptions:
-    """Return how the probe takes features, so that others find them in its cache."""
+def _features(options: SuiteOptions, places: Places) -> FeatureOptions:
+    """How the probe takes features: who asks for the same finds them in its cache."""
     return FeatureOptions(precision=options.precision, cache=places.features)
 
 
@@ -65,8 +69,14 @@ def _probe(model: str, found: FoundSet, settings: Settings, options: SuiteOption
     return evaluate_probe(
         model, found.path, dataset=found.known, pixels=settings["pixels"], device=options.device,
         probe=ProbeOptions(methods=settings["methods"], resamples=settings["resamples"]),
-        features=probe_features(settings, options, places),
+        features=_features(options, places),
     )  # fmt: skip
+
+
+def _probe_close_up(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> CloseUp:
+    assert isinstance(found.data, LabelledSet)  # noqa: S101 - the task reads classes alone
+    backbone = open_backbone(model, pixels=settings["pixels"], device=options.device)
+    return close_up(backbone, found.data, _features(options, places))
 
 
 def _finetune_settings(options: SuiteOptions) -> Settings:
@@ -128,7 +138,7 @@ def _audio(model: str, found: FoundSet, settings: Settings, options: SuiteOption
 
 #: By the names that `earthtone evaluate` knows them by, cheap ones first.
 TASKS: Mapping[str, SuiteTask] = {
-    "probe": SuiteTask(IMAGES, hears=False, settings=_probe_settings, run=_probe),
+    "probe": SuiteTask(IMAGES, hears=False, settings=_probe_settings, run=_probe, close_up=_probe_close_up),
     "segment": SuiteTask(MASKS, hears=False, settings=_segment_settings, run=_segment),
     "audiovisual": SuiteTask(PAIRS, hears=True, settings=_tower_settings, run=_audiovisual),
     "audio": SuiteTask(SOUNDS, hears=True, settings=_tower_settings, run=_audio),
