@@ -54,10 +54,13 @@ def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
     scenes = row(whole, step="ucmerced", model="ours")
     assert scenes["ours"].startswith("0.") or scenes["ours"].startswith("1.")
     assert "even ones train" in scenes["protocol"] and scenes["honest_protocol"].startswith("modern")
+    assert "UC Merced Land Use was published with 21 classes and 2,100 images, found 3 and 36" in scenes["protocol"]
+    assert "12 test pairs (the release's 50,545 pairs have about a fifth)" in found["protocol"]
     few = row(whole, step="aid_few_shot", model="random test_resnet", figure="centroid_accuracy")
     assert "nearest centroid" in few["protocol"] and "mean of 5 draws" in few["honest_protocol"]
     land = row(whole, step="deepglobe", model="ours", figure="mIoU")
     assert "512 px patches at stride 347" in land["protocol"] and "valid_ids.txt is not public" in land["protocol"]
+    assert "803 masks, found 6 and 8" in land["protocol"]
     heard = row(whole, step="advance", model="ours", figure="concat weighted_f1")
     assert heard["published"].startswith("not known (0.860") and "TalissaMoura" in heard["source"]
     assert "copies of a recording are on both sides" in heard["protocol"]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from earthtone.data.datasets import open_masked
+from earthtone.data.datasets.published import LABELLED, MASKED
 from earthtone.data.pack import pack
 from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
 from earthtone.evaluate.bootstrap import Estimate
@@ -30,10 +31,15 @@ from earthtone.verbs.reproduce.options import Setup
 
 #: Sides of the pictures as the release shows them to a network that is trained on.
 PIXELS: Mapping[str, int] = {"ucmerced": 256, "resisc45": 256, "aid": 600}
+PUBLISHED_PAIRS = 50_545
 _FEW_PIXELS = 192
 _SHOTS = 5
 HEAD = "deeplabv3plus"
 VALID_IDS = "valid_ids.txt"
+_KEPT = (
+    "notes", "tiles", "pairs", "classes", "train_rows", "test_rows", "train_images", "test_images", "broken_images",
+    "recordings_on_both_sides", "concat_against_image",
+)  # fmt: skip
 
 
 class StoppedError(Exception):
@@ -80,7 +86,8 @@ def retrieval(setup: Setup, model: str, table: Path, *, honest: bool) -> Measure
     found = evaluate_retrieval(load_model(model, setup.device), table, protocol=protocol, seed=setup.options.seed)
     told = found.facts["protocol"]["difference"]
     return Measured(
-        f"{protocol}, split {found.facts['split']['dealt_out']}. {told}",
+        f"{protocol}, {found.gallery:,} test pairs (the release's {PUBLISHED_PAIRS:,} pairs have about a fifth), split "
+        f"{found.facts['split']['dealt_out']}. {told}",
         {f"{way} {name}": figure for way, figures in found.figures.items() for name, figure in figures.items()},
         {"gallery": found.gallery, "twins": found.facts["twins"]},
     )
@@ -131,7 +138,7 @@ def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measur
     split = (
         f"test tiles by {VALID_IDS}" if listed else f"test tiles drawn by us: the release's {VALID_IDS} is not public"
     )
-    return replace(_of_task(found), protocol=f"{found.protocol}{changed}; {split}")
+    return _of_task(replace(found, protocol=f"{found.protocol}{changed}; {split}"))
 
 
 def scenes_seen_and_heard(setup: Setup, model: str, folder: Path, *, honest: bool, untrained: bool) -> Measured:
@@ -149,20 +156,18 @@ def scenes_seen_and_heard(setup: Setup, model: str, folder: Path, *, honest: boo
 
 
 def _of_task(found: TaskResult, pixels: int | None = None) -> Measured:
-    seen = "" if pixels is None else f"; images of {pixels} px"
-    kept = (
-        "notes",
-        "tiles",
-        "classes",
-        "train_rows",
-        "test_rows",
-        "train_images",
-        "test_images",
-        "broken_images",
-        "pairs",
-        "recordings_on_both_sides",
-        "concat_against_image",
-    )
-    return Measured(
-        found.protocol + seen, dict(found.figures), {name: found.facts[name] for name in kept if name in found.facts}
-    )
+    """A task's result, its sentence with what else must be known: the side of the images, data that differ."""
+    seen = [] if pixels is None else [f"images of {pixels} px"]
+    facts = {name: found.facts[name] for name in _KEPT if name in found.facts}
+    return Measured("; ".join([found.protocol, *seen, *_other_data(found)]), dict(found.figures), facts)
+
+
+def _other_data(found: TaskResult) -> list[str]:
+    """A line where the set is not as large as published."""
+    published = {**LABELLED, **MASKED}[found.dataset]
+    facts, splits = found.facts, ("train", "val", "test")
+    counts = facts.get("tiles") or facts.get("pairs") or {
+        split: facts.get(f"{split}_images", facts.get(f"{split}_rows", 0)) for split in splits
+    }  # fmt: skip
+    classes = facts["classes"] if isinstance(facts["classes"], int) else len(facts["classes"])
+    return published.differences(classes, sum(counts.values()))

@@ -38,7 +38,7 @@ def make_head(setup: Setup, undone: Mapping[str, str]) -> Head:
     warning = "This is NOT the paper's schedule. Figures here do not say how well the paper's system does:"
     named = setup.options.recipe or f"soundingearth-paper-{setup.backbone}"
     facts = {
-        "model": f"given: {setup.options.model}" if recipe is None else f"trained here by the recipe {named}",
+        "model": f"given: {setup.options.model}" if recipe is None else f"by the recipe {named}",
         "image encoder": setup.encoder,
         "seed": str(setup.options.seed),
         "versions": ", ".join(f"{name} {version(name)}" for name in ("earthtone", "torch", "timm")),
