@@ -1,6 +1,7 @@
 """The sound tower's probe: folds as they are published, against scikit-learn by hand, short and broken sounds told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,55 @@ def test_folders_of_classes_and_their_split(tmp_path: Path, tiny_model: TwoTower
     found = evaluate_audio(tiny_model, tmp_path, **QUICK)  # type: ignore[arg-type]
     assert len(found.ids) == 6 and found.facts["accuracy_by_fold"] == {}
     assert "measured on test" in found.protocol
+
+
+def test_folds_of_unequal_size_count_alike(tmp_path: Path, tiny_model: TwoTower) -> None:
+    lines = ["slice_file_name,fsID,fold,classID,class"]
+    for fold, count in ((1, 2), (2, 5), (3, 3)):
+        for kind in range(2):
+            for number in range(count):
+                name = f"{100 * fold + number}-{kind}-0-0.wav"
+                write_tone(tmp_path / "audio" / f"fold{fold}" / name, kind, 10 * fold + number)
+                lines.append(f"{name},{100 * fold + number},{fold},{kind},{'dog_bark' if kind else 'siren'}")
+    tones = tmp_path / "audio" / "fold2" / "200-1-0-0.wav"  # a siren that is called a bark: one error at least
+    write_tone(tones, 0, 77)
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata" / "UrbanSound8K.csv").write_text("\n".join(lines) + "\n")
+    found = evaluate_audio(tiny_model, tmp_path, dataset="urbansound8k", **QUICK)  # type: ignore[arg-type]
+    right = np.array(found.truth) == np.array(found.predicted)
+    folds = [right[[f"{fold}" == name[len("fold")] for name in _folders(tmp_path, found)]].mean() for fold in (1, 2, 3)]
+    assert found.figures["accuracy"].value == pytest.approx(np.mean(folds)) == pytest.approx(np.mean(found.scores))
+    assert found.facts["deviation_over_folds"] == pytest.approx(np.std(folds, ddof=1)) and not right.all()
+    assert found.figures["accuracy"].value != pytest.approx(right.mean())
+
+
+def _folders(root: Path, result: TaskResult) -> list[str]:
+    """The folder of each test item."""
+    parent = {item.id: item.audio.parent.name for item in open_labelled(root).items if item.audio}
+    return [parent[name] for name in result.ids]
+
+
+def test_a_class_that_one_fold_lacks_is_told(
+    tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["file,label,fold"]
+    for fold in range(1, 4):
+        for kind in range(3 if fold == 3 else 2):  # the third class is in the last fold alone
+            for number in range(3):
+                name = f"{fold}-{kind}-{number}.wav"
+                write_tone(tmp_path / name, kind, 10 * fold + number)
+                lines.append(f"{name},tone {kind},{fold}")
+    (tmp_path / "sounds.csv").write_text("\n".join(lines) + "\n")
+    found = evaluate_audio(tiny_model, tmp_path / "sounds.csv", **QUICK)  # type: ignore[arg-type]
+    assert found.facts["labels_that_train_lacks"] == ["tone 2"] and found.facts["accuracy_by_class"]["tone 2"] == 0
+    assert "3 of 9 test items have a label that train lacks" in caplog.text
+
+
+def test_a_model_of_spectrograms_wants_spectrograms(esc50: Path, tiny_model: TwoTower) -> None:
+    audio = replace(tiny_model.signal.audio, input="spectrogram")
+    model = TwoTower(tiny_model.config, replace(tiny_model.signal, audio=audio)).eval()
+    with pytest.raises(DataError, match=r"45 recordings, such as .*, but this model reads ready spectrograms alone"):
+        evaluate_audio(model, esc50, dataset="esc50")
 
 
 def test_what_cannot_be_is_one_line(tmp_path: Path, esc50: Path, tiny_model: TwoTower) -> None:

@@ -26,10 +26,14 @@ def test_the_random_division_is_a_division(counts: list[int]) -> None:
     assert len(found.test) == pytest.approx(0.2 * len(labels), abs=1)
 
 
-def test_the_test_is_that_of_scikit_learn_with_seed_42() -> None:
-    labels = ["a"] * 30 + ["b"] * 20
-    _, expected = train_test_split(np.arange(50), test_size=0.2, random_state=42, stratify=labels)
-    assert np.array_equal(random_division(labels).test, np.sort(expected))
+def test_the_parts_are_those_of_the_release() -> None:
+    labels = np.array(["a"] * 30 + ["b"] * 20)
+    rest, test = train_test_split(np.arange(50), test_size=0.2, random_state=42, stratify=labels)
+    found = random_division(labels.tolist())
+    assert np.array_equal(found.test, np.sort(test))
+    for number, (train, val) in enumerate(found.fits):
+        _, expected = train_test_split(rest, test_size=0.1 / 0.8, random_state=42 * number, stratify=labels[rest])
+        assert np.array_equal(val, np.sort(expected)) and len(train) == 35
 
 
 def test_classes_too_small_are_told() -> None:

@@ -16,6 +16,7 @@ from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.audiovisual_splits import random_division
 from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
 from earthtone.evaluate.fusion import FusionPlan
+from earthtone.evaluate.release_view import release_view
 from earthtone.evaluate.task_result import TaskResult, read_task_result
 from earthtone.evaluate.tower_features import tower_features
 from earthtone.models.two_tower import TwoTower
@@ -59,7 +60,7 @@ def test_the_published_protocol_by_hand(advance: Path, tiny_model: TwoTower) -> 
     )  # fmt: skip
     assert found.facts["trainings"] == 5 and found.facts["recordings_on_both_sides"] > 0
     items = open_labelled(advance, dataset="advance").items
-    image = tower_features(tiny_model, items, "image", precision="32", pixels=256).embedding
+    image = release_view(tiny_model, items, "image").embedding
     sound = tower_features(tiny_model, items, "audio", precision="32").embedding
     truth = np.array([item.label for item in items])
     division = random_division(truth.tolist())
@@ -107,6 +108,51 @@ def test_fusion_learns_and_leaves_the_model_alone(advance: Path, tiny_model: Two
     assert all(value.equal(before[name]) for name, value in tiny_model.state_dict().items())
     again = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
     assert again.figures == found.figures
+
+
+def test_a_broken_file_moves_no_other_pair_to_another_part(tmp_path: Path, tiny_model: TwoTower) -> None:
+    folder = write_advance(tmp_path / "advance")
+    ask = {"dataset": "advance", "protocol": "soundingearth", **QUICK}
+    whole = evaluate_audiovisual(tiny_model, folder, **ask)  # type: ignore[arg-type]
+    (folder / "vision" / f"{whole.ids[0]}.jpg").write_bytes(b"no picture")
+    lacking = evaluate_audiovisual(tiny_model, folder, **ask)  # type: ignore[arg-type]
+    assert lacking.ids == whole.ids[1:] and list(lacking.facts["broken_images"]) == [whole.ids[0]]
+
+
+def test_very_short_recordings_are_heard_and_told(
+    tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_advance(tmp_path / "advance")
+    write_tone(folder / "sound" / "scene 1" / "10001_0.wav", 1, 1, seconds=0.05)
+    found = evaluate_audiovisual(tiny_model, folder, dataset="advance", **QUICK)  # type: ignore[arg-type]
+    assert found.facts["short_sounds"] == ["scene 1/10001_0"] and sum(found.facts["pairs"].values()) == 48
+    assert "very short and were filled up with silence: 'scene 1/10001_0'" in caplog.text
+
+
+def test_classes_that_one_side_lacks_are_told(
+    tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_advance(tmp_path / "set")
+    lines = ["id,image,audio,label,split"]
+    for kind in range(3):
+        for number in range(8):
+            name = f"scene {kind}/{kind}{number:04d}_0"
+            split = {0: "train", 1: "test"}.get(kind) or ("train", "val", "test", "train")[number % 4]
+            lines.append(f"{name},vision/{name}.jpg,sound/{name}.wav,scene {kind},{split}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    found = evaluate_audiovisual(tiny_model, folder / "manifest.csv", **QUICK)  # type: ignore[arg-type]
+    assert "8 of 10 test items have a label that train lacks and count as wrong: 'scene 1'" in caplog.text
+    assert found.facts["accuracy_by_class"]["scene 1"] == 0 and found.figures["concat accuracy"].value <= 0.2
+    assert any("classes in train that test lacks" in note and "scene 0" in note for note in found.facts["notes"])
+    assert any("no random split stands beside" in note for note in found.facts["notes"])
+    assert not any(name.startswith("random split") for name in found.figures)
+
+
+def test_a_model_without_a_sound_tower_is_one_line(advance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for task in ("audiovisual", "audio"):
+        assert main(["evaluate", task, "--model", "timm:resnet18", "--data", str(advance)]) == 2
+        told = capsys.readouterr().err
+        assert "has no sound tower" in told and len(told.splitlines()) == 1
 
 
 def test_images_alone_are_no_pairs(tmp_path: Path, tiny_model: TwoTower) -> None:

@@ -21,6 +21,7 @@ from earthtone.evaluate.logistic import fit_logistic, fit_strength
 from earthtone.evaluate.paired import compare_results
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.readout import Rows, check_classes, checked_rows, standardised
+from earthtone.evaluate.release_view import release_view
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.evaluate.tower_features import TowerFeatures, tower_features
 from earthtone.models.open_model import open_model
@@ -31,9 +32,9 @@ FEATURES = ("encoder", "embedding")
 PROTOCOLS = ("grouped", "soundingearth")
 VIEWS = ("image", "sound", "mean", "concat")
 _SHOWN = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1")
-_RELEASE_PIXELS = 256  # ADVANCE's 512 px images, averaged by two
 _RELEASE_STRENGTH = 1.0
 _RELEASE_STEPS = 5000
+_DIVISIBLE = 10
 
 #: Predictions of a test, one list a training.
 Answers = list[list[str]]
@@ -81,14 +82,13 @@ def evaluate_audiovisual(
     start = time.perf_counter()
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
     tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
-    pixels = _RELEASE_PIXELS if protocol == "soundingearth" else None
-    pairs = _read(labelled.name, labelled.items, tower, features, cache, precision, pixels)
+    whole = _whole_pairs(labelled.name, labelled.items)
+    pairs = _read(labelled.name, whole, tower, features, cache, precision, as_released=protocol == "soundingearth")
     name = "two-tower model" if isinstance(model, TwoTower) else str(model)
     figures: dict[str, Estimate] = {}
-    random = random_division(pairs.labels) if protocol == "soundingearth" or _divisible(pairs.labels) else None
+    notes = list(labelled.warnings)
     if protocol == "soundingearth":
-        assert random is not None  # noqa: S101 - it raised otherwise
-        division = random
+        division = _read_division(whole, pairs)
         answers = _answered(pairs, division, lambda train, val: _release_fit(train))
     else:
         division = given_division([item.split for item in pairs.items])
@@ -97,13 +97,18 @@ def evaluate_audiovisual(
             answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
     tested = [pairs.items[row] for row in division.test]
     figures |= _figures(tested, answers, "", resamples)
-    if protocol == "grouped" and random is not None:
+    if protocol == "grouped" and _divisible(pairs.labels):
+        random = _read_division(whole, pairs)
+        random = Division(random.fits[:1], random.test)  # one training, as of the grouped split
         leaky = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed).predict, scaled=True)
         figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
+    elif protocol == "grouped":
+        notes.append(f"a class has fewer than {_DIVISIBLE} pairs: no random split stands beside the grouped one")
     seconds = round(time.perf_counter() - start, 2)
     result = _result(labelled.name, name, protocol, features, tested, answers, figures)
     facts = {
-        **result.facts, **pairs.facts, "notes": list(labelled.warnings), "seconds": seconds, "seed": seed,
+        **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
+        "seconds": seconds, "seed": seed,
         "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
         "trainings": len(division.fits), "recordings_on_both_sides": _leaks(pairs.items, division),
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
@@ -136,15 +141,20 @@ def _checked_options(protocol: str, features: str | None, fusion: FusionPlan | N
     return chosen
 
 
-def _read(
-    name: str, items: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
-    pixels: int | None,
-) -> _Pairs:  # fmt: skip
+def _whole_pairs(name: str, items: Sequence[LabelledItem]) -> list[LabelledItem]:
     whole = [item for item in items if item.image is not None and item.audio is not None]
     if not whole:
         raise DataError(f"{name}: no item has both an image and a sound; pairs with a label each were expected")
-    image = tower_features(tower, whole, "image", cache=cache, precision=precision, pixels=pixels)
-    sound = tower_features(tower, whole, "audio", cache=cache, precision=precision)
+    return whole
+
+
+def _read(
+    name: str, whole: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
+    *, as_released: bool,
+) -> _Pairs:  # fmt: skip
+    view = release_view if as_released else tower_features
+    image = view(tower, whole, "image", cache=cache, precision=precision)
+    sound = view(tower, whole, "audio", cache=cache, precision=precision)
     good = [i for i, item in enumerate(whole) if item.id not in image.broken and item.id not in sound.broken]
     if not good:
         raise DataError(f"{name}: no pair of which both image and sound can be read")
@@ -158,7 +168,7 @@ def _read(
         "broken_images": dict(image.broken),
         "broken_sounds": dict(sound.broken),
         "short_sounds": list(sound.short),
-        "without_partner": len(items) - len(whole),
+        "features_from_cache": image.cached and sound.cached,
     }
     return _Pairs([whole[i] for i in good], values, facts)
 
@@ -226,9 +236,10 @@ def _result(
 
 _SENTENCES = {
     "grouped": "logistic regression on frozen {features} features, standardised on train, C chosen on val; all pairs "
-    "of one recording are in one split; beside it the release's random split",
-    "soundingearth": "the release's: logistic regression (C 1) on frozen {features} features of 256 px images and "
-    "whole sounds, stratified random 80/20 split, mean of five trainings; copies of a recording are on both sides",
+    "of one recording are in one split; `random split`: the same, but divided at random as the release does",
+    "soundingearth": "the release's: logistic regression (C 1) on frozen {features} features of images halved by "
+    "averaging and of whole sounds, stratified random 80/20 split, mean of five trainings; copies of a recording are "
+    "on both sides",
 }
 
 
@@ -253,6 +264,17 @@ def _leaks(items: Sequence[LabelledItem], division: Division) -> int:
     return len(np.intersect1d(group[division.fits[0][0]], group[division.test]))
 
 
+def _read_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
+    """The release's division of all pairs, without those that cannot be read: these do not change the others' parts."""
+    place = {item.id: row for row, item in enumerate(pairs.items)}
+    divided = random_division([item.label for item in whole])
+
+    def kept(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([place[whole[row].id] for row in rows if whole[row].id in place], np.int64)
+
+    return Division(tuple((kept(train), kept(val)) for train, val in divided.fits), kept(divided.test))
+
+
 def _divisible(labels: Sequence[str]) -> bool:
     """Whether every class has pairs enough for the random split that stands beside the grouped one."""
-    return int(np.unique(np.asarray(labels), return_counts=True)[1].min()) >= 10
+    return int(np.unique(np.asarray(labels), return_counts=True)[1].min()) >= _DIVISIBLE

@@ -30,6 +30,7 @@ _ROOM = 1.25  # side of a tile before random crops, in sides of the view
 _HIDDEN = 256
 _DROPOUT = 0.5
 _WARMUP = 0.1
+_WINDOWS_AT_ONCE = 32  # of a recording, which may be long
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,20 @@ class FusionNet(nn.Module):
 
     def forward(self, pixels: Tensor, spectrograms: Tensor) -> Tensor:
         """Return the scores."""
-        towers = self.towers
-        image = towers.image_tower.encoder(towers.image_input(pixels))
-        sound = towers.audio_tower.encoder(towers.sound_input(spectrograms))
+        return self.joined(self.seen(pixels), self.heard(spectrograms))
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return image features (N, F) of pixels (N, side, side, 3)."""
+        features: Tensor = self.towers.image_tower.encoder(self.towers.image_input(pixels))
+        return features
+
+    def heard(self, spectrograms: Tensor) -> Tensor:
+        """Return sound features (N, F) of windows (N, frames, mels)."""
+        features: Tensor = self.towers.audio_tower.encoder(self.towers.sound_input(spectrograms))
+        return features
+
+    def joined(self, image: Tensor, sound: Tensor) -> Tensor:
+        """Return scores (N, classes) of both features."""
         scores: Tensor = self.head(torch.cat([image.float(), sound.float()], dim=1))
         return scores
 
@@ -192,7 +204,9 @@ def _named(
     said = []
     for pixels, heard in ordered_map(read, rows.tolist(), decoding_threads()):
         with autocast(numbers, device.type):
-            tile = torch.from_numpy(pixels).to(device).expand(len(heard), *pixels.shape)
-            scores = network(tile, torch.from_numpy(heard).to(device))
+            image = network.seen(torch.from_numpy(pixels[None]).to(device))
+            starts = range(0, len(heard), _WINDOWS_AT_ONCE)
+            parts = [network.heard(torch.from_numpy(heard[at : at + _WINDOWS_AT_ONCE]).to(device)) for at in starts]
+            scores = network.joined(image.expand(len(heard), -1), torch.cat(parts))
         said.append(labels[int(scores.float().mean(0).argmax())])
     return said

@@ -67,14 +67,12 @@ def tower_features(
     cache: Path | None = None,
     precision: str = "auto",
     batch: int = _BATCH,
-    pixels: int | None = None,
 ) -> TowerFeatures:
     """Return features and embeddings of the items' images or sounds, from the cache where it has them.
 
     Of an image the centre square is seen whole, as in every task on labelled images; of a recording all windows, as in
     `TwoTower.embed_audio`, also where it is shorter than `min_seconds`. Every batch has the same size (the last is
-    filled up), so that an item gives the same bits in any company. `pixels` is the side at which images are seen, by
-    default that of the training. Files that cannot be read are counted and named in
+    filled up), so that an item gives the same bits in any company. Files that cannot be read are counted and named in
     a warning. Raises DataError where none can be read, or where the sounds are not of the model's kind.
     """
     if medium == "audio":
@@ -83,17 +81,13 @@ def tower_features(
     model.to(memory_format=torch.channels_last)
     chosen = choose_precision(precision, model.device.type)
     notes: dict[str, Any] = {"broken": {}, "short": []}
-    side = pixels or model.signal.image.pixels
     key = {
         "format": FORMAT, "model": model_fingerprint(model), "data": data_fingerprint(items, medium), "medium": medium,
-        "precision": chosen, "device": model.device.type, "batch": batch, "pixels": side if medium == "image" else None,
+        "precision": chosen, "device": model.device.type, "batch": batch,
     }  # fmt: skip
-    if medium == "image":
-        chunks = _image_chunks(model, items, chosen, batch, notes, side)
-    else:
-        chunks = _sound_chunks(model, items, chosen, batch, notes)
+    make = _image_chunks if medium == "image" else _sound_chunks
     shape = (len(items), tower.features + model.config.dimensions)
-    values, notes, cached = kept_features(cache, key, chunks, shape, notes)
+    values, notes, cached = kept_features(cache, key, make(model, items, chosen, batch, notes), shape, notes)
     tell_of_files(notes["broken"], notes["short"], len(items), "images" if medium == "image" else "sounds")
     return TowerFeatures(values, tower.features, notes["broken"], notes["short"], cached)
 
@@ -112,11 +106,11 @@ def tell_of_files(broken: Mapping[str, str], short: Sequence[str], count: int, w
 
 
 def _image_chunks(
-    model: TwoTower, items: Sequence[LabelledItem], precision: str, batch: int, notes: dict[str, Any], side: int
+    model: TwoTower, items: Sequence[LabelledItem], precision: str, batch: int, notes: dict[str, Any]
 ) -> Iterator[Embeddings]:
     config, width = model.signal.image, model.image_tower.features + model.config.dimensions
     with progress_bar(len(items), "images", "image") as bar:
-        for found in picture_batches(items, side, batch, notes["broken"], config.bands):
+        for found in picture_batches(items, config.pixels, batch, notes["broken"], config.bands):
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):
                 out[found.good] = _of_pixels(model, found.pixels, precision)[: len(found.good)]
