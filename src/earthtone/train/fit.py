@@ -17,7 +17,7 @@ from earthtone.atomic import write_text_atomic
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint
+from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
@@ -25,6 +25,7 @@ from earthtone.train.not_finite import NotFiniteError, named
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
+from earthtone.train.refresh import Refresher, drop_embeddings
 from earthtone.train.run_state import open_run, write_state
 from earthtone.train.task import PretrainTask
 from earthtone.wording import changes, flat
@@ -88,6 +89,11 @@ def fit(
             keep_best=keep_best,
             card=_card(table, recipe, device),
         )
+        if loader.sampler.refresh_epochs:
+            loader.refresh = Refresher(
+                out, model, table, rows, loader.sampler, resumed=progress.step,
+                checkpoint=lambda: save_checkpoint(out, task, keeper.progress),
+            )  # fmt: skip
         try:
             with keeper.signals():
                 _trainer(recipe, device, keeper).fit(task, loader)
@@ -97,6 +103,7 @@ def fit(
     if done:
         write_state(out, identity, finished=True)
         (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # three times the model, and nothing is left to resume
+        drop_embeddings(out)
     return FitResult(out, done, keeper.stopped_by.name if keeper.stopped_by else None, keeper.progress, loader.steps)
 
 

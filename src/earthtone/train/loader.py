@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
+from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
 from earthtone.train.row_facts import table_facts
+from earthtone.train.sampler import Sampler
 
 _log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for
@@ -39,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class TrainLoader:
-    """Augmented batches of all epochs in a row, from step `first` on; what does not fill a batch waits an epoch."""
+    """Augmented batches of all epochs in a row, from step `first` on; the sampler chooses their rows."""
 
     def __init__(self, table: Table, rows: NDArray[np.int64], recipe: Recipe, first: int = 0) -> None:
         size = recipe.train.batch_size
@@ -55,9 +57,15 @@ class TrainLoader:
         if (self._frames[rows] < table.signal.audio.window_frames).any():
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         self._warn_of_repeats(rows)
-        self._groups, self._points = table_facts(table, rows, recipe)
+        facts = table_facts(table, rows, recipe)
+        self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, facts, recipe.loss.twin_radius_m)
+        self._groups = facts.groups if recipe.loss.twins != "ignore" else None
+        needs_points = loss_class(recipe.loss.name).needs_points or recipe.loss.twin_radius_m
+        self._points = facts.points if needs_points else None
         if self._points is not None and choose_device(recipe.train.device) == "mps":
             self._points = self._points.astype(np.float32)  # mps has no float64
+        #: Called before each step at which the sampler shall learn of the model (refresh.py).
+        self.refresh: Callable[[int], None] | None = None
         self.steps_per_epoch = len(rows) // size
         self.first = first
 
@@ -72,23 +80,38 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(self._recipe.train.threads, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            waiting: deque[Future[Batch]] = deque()
-            steps = iter(range(self.first, self.steps))
-            try:
-                for _ in range(self.first, self.steps):
-                    while len(waiting) < _AHEAD and (step := next(steps, None)) is not None:
-                        waiting.append(pool.submit(self._batch, step))
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            for start, stop in self._stretches():
+                if self.refresh is not None:
+                    self.refresh(start)
+                yield from self._batches(pool, range(max(start, self.first), stop))
+
+    def _stretches(self) -> list[tuple[int, int]]:
+        """The steps between which the sampler learns of the model: from its last refresh before `first` on."""
+        epochs = self.sampler.refresh_epochs
+        if epochs is None:
+            return [(self.first, self.steps)]
+        every = epochs * self.steps_per_epoch
+        starts = range(self.first // every * every, self.steps, every)
+        return [(start, min(start + every, self.steps)) for start in starts]
+
+    def _batches(self, pool: ThreadPoolExecutor, numbers: range) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        steps = iter(numbers)
+        try:
+            for _ in numbers:
+                while len(waiting) < _AHEAD and (step := next(steps, None)) is not None:
+                    waiting.append(pool.submit(self._batch, step))
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _batch(self, step: int) -> Batch:
         recipe, signal = self._recipe, self._table.signal
-        epoch, number = divmod(step, self.steps_per_epoch)
-        size = recipe.train.batch_size
-        rows = self._order(epoch)[number * size : (number + 1) * size]
-        draws = [np.random.default_rng([recipe.train.seed, epoch, int(row)]) for row in rows]
+        rows = self.sampler.batch(step)
+        # a row that may come again in an epoch is varied anew
+        clock = step // self.steps_per_epoch if self.sampler.once else self.steps + step
+        draws = [np.random.default_rng([recipe.train.seed, clock, int(row)]) for row in rows]
         tiles = map(decode_tile, self._table.images(rows.tolist()))
         side = signal.image.pixels
         views = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
@@ -123,6 +146,3 @@ class TrainLoader:
                 "%s: %d of %d training recordings have fewer than %d different windows of %g s: windows are repeated",
                 self._table.path, few, len(rows), several, audio.window_seconds,
             )  # fmt: skip
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng([self._recipe.train.seed, epoch]).permutation(self._rows)

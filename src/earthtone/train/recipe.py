@@ -29,6 +29,24 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class SamplerConfig:
+    """Which pairs meet in a batch (docs/places.md); as it stands, each epoch is one random order of all pairs."""
+
+    batches: str = "random"
+    """`random`; `spread`: as few pairs of one cell of the Earth in a batch as possible; `clustered`: as many."""
+    cell_km: float | None = None
+    """Side of a cell of `spread` and `clustered`; null for 50."""
+    ring_share: float = 0.0
+    """Share of a batch that are neighbours of its other pairs, as hard negatives."""
+    ring_km: tuple[float, float] | None = None
+    """How near and how far these neighbours are; needed with `ring_share`, such as [1, 50]."""
+    similar_share: float = 0.0
+    """Share of a batch that the model takes for its other pairs' partners, as hard negatives."""
+    refresh_epochs: int | None = None
+    """Epochs between two embeddings of all pairs that `similar_share` looks at; null for 1."""
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """How a pair is varied in training; every draw depends on seed, epoch and row alone."""
 
@@ -118,6 +136,7 @@ class Recipe:
     signal: SignalConfig = field(default_factory=SignalConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

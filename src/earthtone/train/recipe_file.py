@@ -14,6 +14,7 @@ from earthtone.errors import ConfigError
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_sampler import check_sampler
 from earthtone.wording import did_you_mean
 
 _CHOICES = {
@@ -126,6 +127,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
             f"{source}: model.windows attention learns nothing from one window a step; "
             "set train.windows to 2 or more, or model.windows to mean"
         )
+    check_sampler(recipe, source)
     try:
         check_signal_config(recipe.signal)
     except ConfigError as error:

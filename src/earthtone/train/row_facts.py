@@ -30,10 +30,12 @@ def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableF
     Raises DataError when the loss compares places and one of `rows` has none, ConfigError when none of them has what
     an option of the recipe looks at.
     """
-    looks_at_twins = recipe.loss.twins != "ignore"
+    sampler = recipe.sampler
+    looks_at_twins = recipe.loss.twins != "ignore" or sampler.ring_share > 0 or sampler.similar_share > 0
     groups = _groups(table, rows, recipe.loss.place_column) if looks_at_twins else None
     compares = loss_class(recipe.loss.name).needs_points
-    if not compares and not recipe.loss.twin_radius_m:
+    by_place = recipe.loss.twin_radius_m > 0 or sampler.ring_share > 0 or sampler.batches != "random"
+    if not compares and not by_place:
         return TableFacts(groups, None)
     points = unit_points(table, rows if compares else rows[:0])
     if recipe.loss.twin_radius_m and not np.isfinite(points[rows]).all(axis=1).any():

@@ -1,0 +1,218 @@
+"""Which rows a batch holds: chance, place, neighbours, look-alikes; each batch is a function of seed and step.
+
+State: none but the embeddings that look-alikes are sought by (similar.py), which belong to a step.
+"""
+
+import logging
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from earthtone.errors import ConfigError
+from earthtone.losses.relation import twins_between
+from earthtone.train.cells import Ring, cell_keys
+from earthtone.train.recipe import SamplerConfig
+from earthtone.train.row_facts import TableFacts
+from earthtone.train.similar import POOL, Similar
+
+Rows = NDArray[np.int64]
+CELL_KM = 50.0
+
+_log = logging.getLogger(__name__)
+_ASKED = 1000  # rows whose rings are counted at the start
+
+
+class Shares(NamedTuple):
+    """Rows of a batch: those whose turn it is, and their hard negatives by place and by embedding."""
+
+    base: int
+    ring: int
+    similar: int
+
+
+def shares(size: int, config: SamplerConfig) -> Shares:
+    """Return how many rows of a batch of `size` come from where."""
+    ring, similar = round(config.ring_share * size), round(config.similar_share * size)
+    return Shares(size - ring - similar, ring, similar)
+
+
+class Sampler:
+    """Chooses the rows of every batch among `rows`; safe to use from several threads.
+
+    The base rows of all steps in a row go through the training rows pass after pass, in an order of its own for each
+    pass: no row comes twice before all others came once, but for fewer than a batch at a pass's end, which wait for
+    the next. Without hard negatives a pass is an epoch. Hard negatives are further rows on top, that may come at any
+    time, next to the base row they were chosen for: a step of N rows then takes fewer than N base rows, and a pass
+    lasts longer than an epoch by that. No row is twice in a batch.
+    """
+
+    def __init__(
+        self, rows: Rows, size: int, config: SamplerConfig, seed: int, facts: TableFacts, twin_radius_m: float = 0.0
+    ) -> None:
+        self._rows, self._size, self._config, self._seed = rows, size, config, seed
+        self._facts, self._twin_radius_m = facts, twin_radius_m
+        self._shares = shares(size, config)
+        self.once = self._shares.base == size
+        self.similar: Similar | None = None
+        self._ring = self._make_ring() if self._shares.ring else None
+        if config.batches != "random":
+            self._located(f"sampler.batches {config.batches}")
+        self._order = lru_cache(maxsize=2)(self._make_order)  # two passes: batches are made ahead
+
+    @property
+    def refresh_epochs(self) -> int | None:
+        """Epochs between two sets of embeddings; None when none are needed."""
+        return (self._config.refresh_epochs or 1) if self._shares.similar else None
+
+    def batch(self, step: int) -> Rows:
+        """Return the row numbers (size) of a step's batch, no two of them equal."""
+        base = self._shares.base
+        turn, number = divmod(step, len(self._rows) // base)
+        own = self._order(turn)[number * base : (number + 1) * base]
+        if self.once:
+            return own
+        draw = np.random.default_rng([self._seed, step, 1])
+        batch = _Growing(own)
+        if self._shares.ring:
+            self._add_ring(batch, self._shares.ring, draw)
+        if self._shares.similar:
+            self._add_similar(batch, self._shares.similar, draw)
+        while len(batch.rows) < self._size:  # where neighbours are few
+            batch.add(int(draw.choice(self._rows)), None)
+        return batch.ordered()
+
+    def _make_order(self, turn: int) -> Rows:
+        """All rows in the order of a pass."""
+        draw = np.random.default_rng([self._seed, turn])
+        order: Rows = draw.permutation(self._rows)
+        if self._config.batches == "random":
+            return order
+        assert self._facts.points is not None  # noqa: S101 - for the type checker: the start saw to it
+        shift = draw.random(3)  # no two places are always on two sides of a border
+        keys = cell_keys(self._facts.points[order], self._config.cell_km or CELL_KM, shift)
+        _, cell, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        if self._config.batches == "spread":
+            return order[np.argsort(_even_times(cell, counts, draw), kind="stable")]
+        order = order[np.argsort(draw.permutation(len(counts))[cell], kind="stable")]
+        whole = len(order) // self._shares.base * self._shares.base
+        batches = draw.permutation(order[:whole].reshape(-1, self._shares.base))  # a city fills several: not in a row
+        return np.concatenate([batches.ravel(), order[whole:]])
+
+    def _add_ring(self, batch: "_Growing", count: int, draw: np.random.Generator) -> None:
+        """Add `count` neighbours of base rows, each of another one while there are any."""
+        assert self._ring is not None  # noqa: S101 - for the type checker
+        asked = [int(row) for row in draw.permutation(batch.own)]
+        while asked and count:
+            answered = []
+            for row in asked:
+                if count and batch.add_first(self._strangers(row, self._ring.around(row, draw)), row):
+                    answered.append(row)
+                    count -= 1
+            asked = answered  # those without another neighbour are not asked again
+
+    def _add_similar(self, batch: "_Growing", count: int, draw: np.random.Generator) -> None:
+        """Add `count` look-alikes of base rows: of half of these by their images, of the others by their sounds."""
+        if self.similar is None:
+            raise ConfigError("sampler.similar_share needs the model's embeddings before the first batch: none given")
+        rows = len(self._rows)
+        pool = np.arange(rows) if rows <= POOL else draw.choice(rows, POOL, replace=False, shuffle=False)
+        asked = draw.permutation(np.searchsorted(self._rows, batch.own))[:count]
+        half = len(asked) // 2
+        nearest = [
+            *self.similar.nearest(asked[:half], pool, sound_to_image=False),
+            *self.similar.nearest(asked[half:], pool, sound_to_image=True),
+        ]
+        found = [(int(self._rows[a]), self._rows[near]) for a, near in zip(asked, nearest, strict=True)]
+        found = [(row, self._strangers(row, near)) for row, near in found]
+        while found and count:
+            answered = []
+            for row, near in found:
+                if count and batch.add_first(near, row):
+                    answered.append((row, near))
+                    count -= 1
+            found = answered
+
+    def _strangers(self, row: int, candidates: Rows) -> Rows:
+        """The candidates that are no twins of a row and not the row itself."""
+        groups, points = self._facts
+        assert groups is not None  # noqa: S101 - for the type checker
+        one = slice(row, row + 1)
+        here, there = (None, None) if points is None else (torch.from_numpy(points[r]) for r in (one, candidates))
+        twins = twins_between(
+            torch.from_numpy(groups[one]), here, torch.from_numpy(groups[candidates]), there, self._twin_radius_m
+        )
+        kept: Rows = candidates[~twins[0].numpy() & (candidates != row)]
+        return kept
+
+    def _located(self, option: str) -> Rows:
+        """The training rows with a place. Raises ConfigError when they are fewer than a batch."""
+        points = self._facts.points
+        assert points is not None  # noqa: S101 - for the type checker: the facts follow the recipe
+        located = self._rows[np.isfinite(points[self._rows]).all(axis=1)]
+        if len(located) < self._size:
+            raise ConfigError(
+                f"{len(located)} of {len(self._rows)} training pairs have coordinates, fewer than a batch of "
+                f"{self._size}, and {option} looks at places; leave it out, or give them longitude and latitude"
+            )
+        return located
+
+    def _make_ring(self) -> Ring:
+        """The ring search. Raises ConfigError when no row has a neighbour, and says when some have none."""
+        config = self._config
+        located = self._located("sampler.ring_share")
+        assert config.ring_km is not None and self._facts.points is not None  # noqa: S101 - for the type checker
+        points = np.full_like(self._facts.points, np.nan)
+        points[located] = self._facts.points[located]  # rows of other splits are nobody's neighbours
+        low, high = config.ring_km
+        ring = Ring(points, low, high)
+        draw = np.random.default_rng([self._seed, 0, 2])
+        asked = self._rows if len(self._rows) <= _ASKED else draw.choice(self._rows, _ASKED, replace=False)
+        have = float(np.mean([len(self._strangers(int(row), ring.around(int(row), draw))) > 0 for row in asked]))
+        if have == 0:
+            raise ConfigError(
+                f"none of {len(asked)} training pairs has another one {low:g} to {high:g} km away (sampler.ring_km); "
+                "widen the ring or leave out sampler.ring_share"
+            )
+        if have < 1:
+            _log.warning(
+                "%.0f %% of the training pairs have another one %g to %g km away (sampler.ring_km); where a batch has "
+                "too few of them, pairs by chance take their place", 100 * have, low, high,
+            )  # fmt: skip
+        return ring
+
+
+class _Growing:
+    """A batch while it grows: base rows, then rows chosen for one of them or for none."""
+
+    def __init__(self, own: Rows) -> None:
+        self.own = own
+        self.rows = own.tolist()
+        self._places = {row: float(place) for place, row in enumerate(self.rows)}
+
+    def add(self, row: int, chosen_for: int | None) -> bool:
+        """Add a row unless it is there; say whether it was added."""
+        if row in self._places:
+            return False
+        self.rows.append(row)
+        self._places[row] = len(self.own) if chosen_for is None else self._places[chosen_for] + 0.5
+        return True
+
+    def add_first(self, candidates: Rows, chosen_for: int) -> bool:
+        """Add the first candidate that is not there; say whether there was one."""
+        return any(self.add(int(row), chosen_for) for row in candidates)
+
+    def ordered(self) -> Rows:
+        """The rows, each base row followed by those chosen for it: some losses compare a row with the one before."""
+        order = np.argsort([self._places[row] for row in self.rows], kind="stable")
+        return np.array(self.rows, np.int64)[order]
+
+
+def _even_times(cell: Rows, counts: Rows, draw: np.random.Generator) -> NDArray[np.float64]:
+    """When, from 0 to 1, each row comes, so that those of one cell come at even intervals: systematic sampling."""
+    by_cell = np.argsort(cell, kind="stable")
+    rank = np.empty(len(cell), np.int64)
+    rank[by_cell] = np.arange(len(cell)) - np.repeat(counts.cumsum() - counts, counts)
+    return np.asarray((rank + draw.random(len(counts))[cell]) / counts[cell], np.float64)
