@@ -74,13 +74,11 @@ if __name__ == "__main__":
         found = {kind: pool.apply(measured, (kind,)) for kind in KINDS}
     epoch = ROWS // BATCH
     whole = 1000 * first / epoch + plain  # the permutation belongs to the epoch
-    print(
-        f"{os.cpu_count()} cores; {ROWS:,} rows, batches of {BATCH}; ms a batch with an epoch's beginning spread over it"
-    )
+    print(f"{os.cpu_count()} cores; {ROWS:,} rows, batches of {BATCH}; ms a batch, an epoch's beginning spread over it")
     print(f"{'plain permutation':20} {whole:8.3f} ms  begins in {first:6.2f} s  {memory:6.0f} MiB")
     for kind, (each, first, memory) in found.items():
         all_of_it = 1000 * first / epoch + each
         print(
-            f"{kind:20} {all_of_it:8.3f} ms  begins in {first:6.2f} s  {memory:6.0f} MiB   {1000 / all_of_it:9.0f} batches/s"
-            f"   plain to this, ratio {whole / all_of_it:.4f}"
+            f"{kind:20} {all_of_it:8.3f} ms  begins in {first:6.2f} s  {memory:6.0f} MiB   "
+            f"{1000 / all_of_it:9.0f} batches/s   plain to this, ratio {whole / all_of_it:.4f}"
         )
