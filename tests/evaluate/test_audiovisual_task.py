@@ -58,6 +58,7 @@ def test_the_published_protocol_by_hand(advance: Path, tiny_model: TwoTower) -> 
     found = evaluate_audiovisual(
         tiny_model, advance, dataset="advance", protocol="soundingearth", **QUICK  # type: ignore[arg-type]
     )  # fmt: skip
+    assert found.facts["C"]["concat"] == [1.0] * 5
     assert found.facts["trainings"] == 5 and found.facts["recordings_on_both_sides"] > 0
     items = open_labelled(advance, dataset="advance").items
     image = release_view(tiny_model, items, "image").embedding

@@ -20,7 +20,7 @@ from earthtone.evaluate.fusion import FusionPlan, fusion_answers
 from earthtone.evaluate.logistic import fit_logistic, fit_strength
 from earthtone.evaluate.paired import compare_results
 from earthtone.evaluate.probe import warn_of_unknown
-from earthtone.evaluate.readout import Rows, check_classes, checked_rows, standardised
+from earthtone.evaluate.readout import Readout, Rows, check_classes, checked_rows, standardised
 from earthtone.evaluate.release_view import release_view
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.evaluate.tower_features import TowerFeatures, tower_features
@@ -89,10 +89,10 @@ def evaluate_audiovisual(
     notes = list(labelled.warnings)
     if protocol == "soundingearth":
         division = _read_division(whole, pairs)
-        answers = _answered(pairs, division, lambda train, val: _release_fit(train))
+        answers, strengths = _answered(pairs, division, lambda train, val: _release_fit(train))
     else:
         division = given_division([item.split for item in pairs.items])
-        answers = _answered(pairs, division, lambda train, val: fit_logistic(train, val, seed).predict, scaled=True)
+        answers, strengths = _answered(pairs, division, lambda train, val: fit_logistic(train, val, seed), scaled=True)
         if fusion is not None:
             answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
     tested = [pairs.items[row] for row in division.test]
@@ -100,7 +100,7 @@ def evaluate_audiovisual(
     if protocol == "grouped" and _divisible(pairs.labels):
         random = _read_division(whole, pairs)
         random = Division(random.fits[:1], random.test)  # one training, as of the grouped split
-        leaky = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed).predict, scaled=True)
+        leaky, _ = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed), scaled=True)
         figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
     elif protocol == "grouped":
         notes.append(f"a class has fewer than {_DIVISIBLE} pairs: no random split stands beside the grouped one")
@@ -110,7 +110,7 @@ def evaluate_audiovisual(
         **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
         "seconds": seconds, "seed": seed,
         "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
-        "trainings": len(division.fits), "recordings_on_both_sides": _leaks(pairs.items, division),
+        "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": _leaks(pairs.items, division),
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
         "fusion": None if fusion is None else fusion.to_dict(),
     }  # fmt: skip
@@ -180,12 +180,13 @@ def _of(found: TowerFeatures, features: str) -> NDArray[np.float32]:
 def _answered(
     pairs: _Pairs,
     division: Division,
-    fit: Callable[[Rows, Rows | None], Callable[[NDArray[np.float64]], NDArray[np.str_]]],
+    fit: Callable[[Rows, Rows | None], Readout],
     *,
     scaled: bool = False,
-) -> dict[str, Answers]:
-    """What is said of the test pairs, by view, one list a training; `scaled` by the training rows alone."""
+) -> tuple[dict[str, Answers], dict[str, list[float]]]:
+    """What is said of the test pairs, by view, one list a training, and each C; `scaled` by the training rows alone."""
     answers: dict[str, Answers] = {view: [] for view in VIEWS}
+    strengths: dict[str, list[float]] = {view: [] for view in VIEWS}
     for view in VIEWS:
         rows = checked_rows(view, pairs.values[view], pairs.labels)
         for train_at, val_at in division.fits:
@@ -193,13 +194,15 @@ def _answered(
             check_classes(train)
             if scaled:
                 train, val, test = standardised(train, val, test)
-            answers[view].append(fit(train, val if len(val) else None)(test.values).tolist())
+            fitted = fit(train, val if len(val) else None)
+            answers[view].append(fitted.predict(test.values).tolist())
+            strengths[view].append(float(fitted.chosen["C"]))
     warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])
-    return answers
+    return answers, strengths
 
 
-def _release_fit(train: Rows) -> Callable[[NDArray[np.float64]], NDArray[np.str_]]:
-    return fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS).predict
+def _release_fit(train: Rows) -> Readout:
+    return fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS)
 
 
 def _figures(
