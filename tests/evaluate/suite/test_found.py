@@ -34,7 +34,9 @@ def test_names_layouts_and_manifests_are_known(root: Path) -> None:
         "ucmerced": ("ucmerced", IMAGES),
     }  # fmt: skip
     assert search.others == ("thesis",)
-    assert f"advance: not found under {root}" in search.missing
+    assert "advance" in search.missing and f"advance: not found under {root}" in search.lines()
+    assert search.remarks()[0].startswith(f"not found under {root}: ") and "thesis" in search.remarks()[1]
+    assert search.lines()[-1] == search.remarks()[1]
     assert not [line for line in search.missing if line.startswith(("esc50", "ucmerced", "deepglobe"))]
 
 
@@ -44,7 +46,7 @@ def test_only_the_wanted_kinds_and_names_are_looked_for(root: Path) -> None:
     assert not [line for line in search.missing if line.startswith(("esc50", "loveda"))]
     named = find_sets(root, ALL, ["deepglobe", "AID"])
     assert [found.name for found in named.sets] == ["deepglobe"]
-    assert named.missing == (f"aid: not found under {root}",) and named.others == ()
+    assert named.missing == ("aid",) and named.others == ()
     assert [found.name for found in find_sets(root, ALL, ["UCMerced_LandUse"]).sets] == ["ucmerced"]
     with pytest.raises(ConfigError, match="ucmercd; did you mean ucmerced"):
         find_sets(root, ALL, ["ucmercd"])

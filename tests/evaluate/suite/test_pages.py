@@ -11,6 +11,7 @@ import pytest
 from earthtone.evaluate.bootstrap import Estimate
 from earthtone.evaluate.suite.pages import suite_html
 from earthtone.evaluate.suite.table import DONE, FAILED, SKIPPED, WAITING, Cell, SuiteTable, suite_table
+from earthtone.evaluate.suite.words import Notes
 from earthtone.evaluate.suite.write_csv import COLUMNS, suite_csv
 from earthtone.evaluate.suite.write_markdown import suite_markdown
 from earthtone.evaluate.task_result import TaskResult
@@ -60,16 +61,16 @@ def test_csv_holds_all_cells_with_full_precision() -> None:
 
 
 def test_markdown_has_as_many_cells_in_every_row_and_marks_the_best() -> None:
-    lines = suite_markdown(table(), ["a note"]).splitlines()
+    lines = suite_markdown(table(), Notes(["a note"], ["a remark"])).splitlines()
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines[:4]} == {5}
     assert "**0.875 [0.812, 0.906]**" in lines[3] and "0.500 [0.438, 0.531]" in lines[2] and "**" not in lines[2]
-    assert "+0.375 [" in "\n".join(lines) and "- a note" in lines
+    assert "+0.375 [" in "\n".join(lines) and "- a note" in lines and "- a remark" in lines
     assert any("finetune on set: first failed: bad second" in line for line in lines)
     assert any("audio skipped" in line for line in lines) and any("2 of 6 cells" in line for line in lines)
 
 
 def test_html_holds_each_figure_and_loads_nothing() -> None:
-    html = suite_html(table(), ["a note"])
+    html = suite_html(table(), Notes(["a note"], ["a remark"]))
     text = text_of(html)
     for expected in (
         "0.875",

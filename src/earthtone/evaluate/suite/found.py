@@ -47,10 +47,19 @@ class Search:
     others: tuple[str, ...]
     """Folders that hold no labelled set."""
 
-    def lines(self) -> list[str]:
-        """Return one line each."""
+    root: Path
+    """Where it was looked for."""
+
+    def remarks(self) -> list[str]:
+        """Return a line on the sets that are not there, and one on the folders that hold none."""
+        missing = [f"not found under {self.root}: {', '.join(self.missing)}"]
         aside = [f"left aside, neither a named set nor a manifest with labels or masks: {', '.join(self.others)}"]
-        return [*self.missing, *self.unusable, *(aside if self.others else [])]
+        return [*(missing if self.missing else []), *(aside if self.others else [])]
+
+    def lines(self) -> list[str]:
+        """Return all that is to be said, a line a set."""
+        missing = [f"{name}: not found under {self.root}" for name in self.missing]
+        return [*missing, *self.unusable, *self.remarks()[bool(missing) :]]
 
 
 def find_sets(root: Path, kinds: Iterable[str], names: Sequence[str] = ()) -> Search:
@@ -84,11 +93,11 @@ def find_sets(root: Path, kinds: Iterable[str], names: Sequence[str] = ()) -> Se
             sets.append(found)
     there = {found.known for found in sets} | {line.split(":")[0] for line in unusable}
     missing = [
-        f"{name}: not found under {root}"
+        name
         for name in (*LABELLED, *MASKED)
         if name not in there and _KINDS.get(name, IMAGES) in kinds and (not wanted or name in wanted)
     ]
-    return Search(tuple(_own_names(sets)), tuple(missing), tuple(unusable), tuple(others))
+    return Search(tuple(_own_names(sets)), tuple(missing), tuple(unusable), tuple(others), root)
 
 
 def set_fingerprint(data: LabelledSet | MaskedSet) -> str:

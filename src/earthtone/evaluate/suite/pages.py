@@ -1,6 +1,5 @@
 """The three files of a suite: `suite.html`, `suite.csv`, `suite.md`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,26 @@ from earthtone.evaluate.page import render_page
 from earthtone.evaluate.suite.interval_bar import interval_bar
 from earthtone.evaluate.suite.table import Column, Compared, SuiteTable
 from earthtone.evaluate.suite.why_cells import why_column
-from earthtone.evaluate.suite.words import cell_text, interval_text, p_text, reading, state_notes
+from earthtone.evaluate.suite.words import Notes, cell_text, interval_text, p_text, reading, state_notes
 from earthtone.evaluate.suite.write_csv import suite_csv
 from earthtone.evaluate.suite.write_markdown import suite_markdown
 
 
-def write_pages(out: Path, table: SuiteTable, notes: Sequence[str] = ()) -> None:
+def write_pages(out: Path, table: SuiteTable, notes: Notes | None = None) -> None:
     """Write all three, each whole; nothing in them depends on when or how fast the cells were run."""
     write_text_atomic(out / "suite.csv", suite_csv(table))
     write_text_atomic(out / "suite.md", suite_markdown(table, notes))
     write_text_atomic(out / "suite.html", suite_html(table, notes))
 
 
-def suite_html(table: SuiteTable, notes: Sequence[str] = ()) -> str:
+def suite_html(table: SuiteTable, notes: Notes | None = None) -> str:
     """Return the page: the table, the comparisons, how to read them."""
+    notes = notes or Notes()
     return render_page(
         "suite/suite.html.j2",
         title="What the encoders learned",
-        notes=[*state_notes(table), *notes],
+        notes=[*state_notes(table), *notes.urgent],
+        remarks=notes.remarks,
         columns=[_column(column) for column in table.columns],
         models=list(enumerate(table.models)),
         baseline=table.baseline,

@@ -17,6 +17,7 @@ from earthtone.evaluate.suite.plan import PlannedCell, check_tasks, plan_cells
 from earthtone.evaluate.suite.store import ResultStore
 from earthtone.evaluate.suite.table import DONE, FAILED, SKIPPED, WAITING, Cell, Known, SuiteTable, suite_table
 from earthtone.evaluate.suite.tasks import TASKS, Places
+from earthtone.evaluate.suite.words import Notes
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.wording import did_you_mean
 
@@ -66,7 +67,7 @@ class _Suite:
     baseline: str
     options: SuiteOptions
     say: Say
-    notes: Sequence[str]
+    notes: Notes
     known: Known = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
@@ -166,10 +167,13 @@ def _groups(planned: PlannedCell) -> Mapping[str, str] | None:
     return {item.id: item.group for item in data.items if item.group is not None} or None
 
 
-def _notes(search: Search, models: Sequence[SuiteModel], options: SuiteOptions) -> list[str]:
-    notes = [f"{found.name}: {warning}" for found in search.sets for warning in found.data.warnings]
+def _notes(search: Search, models: Sequence[SuiteModel], options: SuiteOptions) -> Notes:
     quick = ["--quick: few epochs and light heads. These figures show that everything runs; they are no results."]
-    return [*(quick if options.quick else []), *same_weights(models), *search.lines(), *notes]
+    differences = [f"{found.name}: {warning}" for found in search.sets for warning in found.data.warnings]
+    return Notes(
+        urgent=(*(quick if options.quick else ()), *same_weights(models), *search.unusable),
+        remarks=(*search.remarks(), *differences),
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,20 @@
 """What a suite's figures mean, in words, and how they are written."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from earthtone.evaluate.bootstrap import Estimate
 from earthtone.evaluate.suite.table import DONE, FAILED, SKIPPED, WAITING, Cell, SuiteTable
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is to be said beside the figures."""
+
+    urgent: Sequence[str] = ()
+    """What a reader must know first."""
+    remarks: Sequence[str] = ()
+    """What was not there, and where sets differ from what was published."""
 
 
 def reading(table: SuiteTable) -> list[str]:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from earthtone.evaluate.suite.table import Compared, SuiteTable
-from earthtone.evaluate.suite.words import cell_text, interval_text, p_text, reading, state_notes
+from earthtone.evaluate.suite.words import Notes, cell_text, interval_text, p_text, reading, state_notes
 
 
-def suite_markdown(table: SuiteTable, notes: Sequence[str] = ()) -> str:
+def suite_markdown(table: SuiteTable, notes: Notes | None = None) -> str:
     """Return the table, the comparisons and how to read both; the best figure of a column is bold."""
+    notes = notes or Notes()
     head = ["model"] + [
         f"{_plain(column.task)} on {_plain(column.dataset)}"
         + (f": {_plain(column.headline)}, n {column.items:,}" if column.headline else "")
@@ -22,7 +23,9 @@ def suite_markdown(table: SuiteTable, notes: Sequence[str] = ()) -> str:
     if table.comparisons:
         head = ["compared with the baseline", "model", "difference", "p", "Holm's p", "better / worse on"]
         parts += [f"Baseline: {_plain(table.baseline)}", _table(head, map(_compared, table.comparisons))]
-    parts.append("\n".join(f"- {_plain(line)}" for line in [*reading(table), *state_notes(table), *notes]))
+    parts.append(
+        "\n".join(f"- {_plain(line)}" for line in [*reading(table), *state_notes(table), *notes.urgent, *notes.remarks])
+    )
     return "\n\n".join(parts) + "\n"
 
 
