@@ -26,3 +26,7 @@ class MissingExtraError(SignalError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency; type: pip install 'earthtone[{extra}]'")
+
+
+class ProcessError(EarthtoneError):
+    """Another process of a training has ended, or cannot be reached."""

@@ -42,6 +42,8 @@ def pretrain(words: list[str]) -> int:
         options.data, options.out, recipe=recipe, resume=options.resume, columns=columns, split_by=options.split_by,
         buffer_km=options.buffer_km,
     )  # fmt: skip
+    if result.rank:
+        return 0  # the first process tells
     if not result.finished:
         print(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "

@@ -2,8 +2,8 @@
 
 import logging
 import platform
-import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,8 @@ from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
+from earthtone.train.engine import make_trainer
+from earthtone.train.follower import Follower
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
@@ -27,7 +29,9 @@ from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
 from earthtone.train.refresh import Refresher, drop_embeddings
 from earthtone.train.run_state import open_run, write_state
+from earthtone.train.stopping import Stopping
 from earthtone.train.task import PretrainTask
+from earthtone.train.world import World, find_world
 from earthtone.wording import changes, flat
 
 #: Returns figures of a model on some rows of a table, `score` among them.
@@ -46,15 +50,25 @@ class FitResult:
     stopped_by: str | None
     progress: Progress
     steps: int
+    rank: int = 0
+    """Of the process that returns it; only the first, 0, has written anything."""
 
 
 def fit(
-    table: Table, recipe: Recipe, out: Path, *, resume: bool = False, validate: ValidateRows | None = None
+    table: Table,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    validate: ValidateRows | None = None,
+    world: World | None = None,
 ) -> FitResult:
     """Train on the split `train` of `table`; `out` gets model, card, recipe, logs and checkpoints.
 
     With `resume` it goes on from the checkpoint in `out`, to the same weights as without a stop (bit for bit on one
-    CPU). Raises ConfigError when `out` holds another run, DataError when the loss is no number any more.
+    CPU). `world` is the processes that train together, by default those that the recipe asks for; where Lightning has
+    to start them it runs the whole program again in each. Raises ConfigError when `out` holds another run, DataError
+    when the loss is no number any more, ProcessError when another process is lost.
     """
     if changed := changes(flat(asdict(table.signal)), flat(asdict(recipe.signal))):
         raise ConfigError(
@@ -62,56 +76,65 @@ def fit(
             "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
         )
     identity = {**flat(asdict(recipe)), "data": table.fingerprint}
-    if open_run(out, identity, resume=resume):
-        return _finished(out)
-    torch.manual_seed(recipe.train.seed)
     device = choose_device(recipe.train.device)
+    world = world or find_world(recipe.train)
+    with world.watched():
+        world.join(device)
+        if world.largest(int(world.first and open_run(out, identity, resume=resume))):
+            return _finished(out, world)
+    torch.manual_seed(recipe.train.seed)
     model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
     if device == "mps":
         loss = loss.float()  # the places in a queue are float64, which mps lacks
     rows = table.rows_of("train")
     check_queue(loss, len(rows), recipe)
-    loader = TrainLoader(table, rows, recipe)
-    task = PretrainTask(model, loss, recipe.train, loader.steps)
-    validation, keep_best = _validation(table, recipe, validate)
+    loader = TrainLoader(table, rows, recipe, rank=world.rank, processes=world.size)
+    task = PretrainTask(model, loss, recipe.train, loader.steps, world=world)
     progress = _resumed(out, task) if resume else Progress()
     loader.first = progress.step
-    write_state(out, identity, finished=False)
-    write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
-    with History(out, progress.step) as history:
-        keeper = Keeper(
-            out,
-            history,
-            progress,
-            steps_per_epoch=loader.steps_per_epoch,
-            validate=validation,
-            keep_best=keep_best,
-            card=_card(table, recipe, device),
-        )
+    stopping = Stopping(world)
+    with ExitStack() as open_files:
+        records: Keeper | Follower = Follower(progress, stopping, world)
+        if world.first:
+            validation, keep_best = _validation(table, recipe, validate)
+            write_state(out, identity, finished=False)
+            write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
+            records = Keeper(
+                out,
+                open_files.enter_context(History(out, progress.step)),
+                progress,
+                stopping,
+                world,
+                steps_per_epoch=loader.steps_per_epoch,
+                validate=validation,
+                keep_best=keep_best,
+                card=_card(table, recipe, device),
+            )
         if loader.sampler.refresh_epochs:
             loader.refresh = Refresher(
-                out, model, table, rows, loader.sampler, resumed=progress.step,
-                checkpoint=lambda: save_checkpoint(out, task, keeper.progress),
+                out, model, table, rows, loader.sampler, resumed=progress.step, world=world,
+                checkpoint=lambda: save_checkpoint(out, task, records.progress),
             )  # fmt: skip
         try:
-            with keeper.signals():
-                _trainer(recipe, device, keeper).fit(task, loader)
+            with stopping.signals(), world.watched():
+                make_trainer(recipe, device, world, records).fit(task, loader)
         except NotFiniteError as error:
             raise named(error, table, out) from error
-    done = keeper.progress.step >= loader.steps
-    if done:
+    done = records.progress.step >= loader.steps
+    if done and world.first:
         write_state(out, identity, finished=True)
         (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # three times the model, and nothing is left to resume
         drop_embeddings(out)
-    return FitResult(out, done, keeper.stopped_by.name if keeper.stopped_by else None, keeper.progress, loader.steps)
+    stopped_by = stopping.stopped_by.name if stopping.stopped_by else None
+    return FitResult(out, done, stopped_by, records.progress, loader.steps, world.rank)
 
 
-def _finished(out: Path) -> FitResult:
+def _finished(out: Path, world: World) -> FitResult:
     """The result of a run that had ended before."""
     lines = read_history(out)
     progress = Progress(step=int(lines[-1]["step"]), seconds=max(line.get("seconds", 0.0) for line in lines))
-    return FitResult(out, True, None, progress, progress.step)
+    return FitResult(out, True, None, progress, progress.step, world.rank)
 
 
 def _resumed(out: Path, task: PretrainTask) -> Progress:
@@ -142,27 +165,6 @@ def _validation(
     count = recipe.train.validation_rows
     chosen = rows if len(rows) <= count else np.sort(np.random.default_rng(0).permutation(rows)[:count])
     return lambda model: validate(model, table, chosen), best and len(rows) >= _FEWEST_TO_CHOOSE_BY
-
-
-def _trainer(recipe: Recipe, device: str, keeper: Keeper) -> Any:
-    from lightning.pytorch import Trainer
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")
-    return Trainer(
-        accelerator={"cuda": "gpu"}.get(device, device),
-        devices=1,
-        precision=choose_precision(recipe.train.precision, device),  # type: ignore[arg-type]
-        max_epochs=1,  # the loader holds all epochs in a row: steps are the only clock
-        gradient_clip_val=recipe.train.clip_norm,
-        logger=False,
-        callbacks=[keeper],
-        enable_progress_bar=False,  # the keeper has one that knows where a resume started
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:

@@ -1,14 +1,10 @@
 """What happens between two steps: counting, logging, validation, the best weights, checkpoints, a polite stop."""
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,18 +14,15 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress_bar
 from earthtone.train.checkpoint import Progress, save_checkpoint
 from earthtone.train.history import LOG_FILE, History
+from earthtone.train.stopping import Stopping
 from earthtone.train.task import PretrainTask
+from earthtone.train.world import World
 
 #: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
 Validate = Callable[[TwoTower], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
 _LOG_EVERY = 10  # steps
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-
-
-class StopAtOnceError(Exception):
-    """The second Ctrl-C; not KeyboardInterrupt, which Lightning takes for its own."""
 
 
 class Keeper(Callback):
@@ -40,6 +33,8 @@ class Keeper(Callback):
         folder: Path,
         history: History,
         progress: Progress,
+        stopping: Stopping,
+        world: World,
         *,
         steps_per_epoch: int,
         validate: Validate | None,
@@ -53,20 +48,23 @@ class Keeper(Callback):
         self.validate = validate
         self.keep_best = keep_best
         self.card = card
-        self.stopped_by: signal.Signals | None = None
+        self.stopping = stopping
+        self.world = world
         self._bar: Any = None
         self._shown: dict[str, str] = {}
         self._since = time.monotonic()
         self._last_checkpoint = time.monotonic()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Meet the other processes."""
+        self.world.connect()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks; signals are ours from here on, whatever Lightning installed."""
+        """Start the clocks and listen to signals."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
         self._since = self._last_checkpoint = time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOPS:
-                signal.signal(number, self._stop)
+        self.stopping.listen()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step and do what is due after it."""
@@ -88,29 +86,17 @@ class Keeper(Callback):
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
         due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
-        if self.stopped_by or due:
+        stop = self.stopping.agree()  # the other processes wait here for what was done above
+        if stop or due:
             save_checkpoint(self.folder, task, self.progress)
             self._last_checkpoint = time.monotonic()
-        if self.stopped_by:
+        if stop:
             trainer.should_stop = True
 
-    @contextmanager
-    def signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once.
-
-        What handled them before does so again afterwards, whatever happened.
-        """
-        main = threading.current_thread() is threading.main_thread()
-        before = {number: signal.getsignal(number) for number in _STOPS} if main else {}
-        try:
-            yield
-        except StopAtOnceError:
-            raise KeyboardInterrupt from None
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            if self._bar is not None:
-                self._bar.close()
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the bar as it is, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _count(self, step: int) -> None:
         now = time.monotonic()
@@ -160,8 +146,3 @@ class Keeper(Callback):
                 "validation": dict(figures),
             },
         )
-
-    def _stop(self, number: int, _: FrameType | None) -> None:
-        if self.stopped_by is not None:
-            raise StopAtOnceError
-        self.stopped_by = signal.Signals(number)

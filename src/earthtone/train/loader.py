@@ -27,7 +27,9 @@ _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (N, side, side, 3), `audio` uint8 (N, W, frames, mels), `rows` int64 (N,).
+    """`image` uint8 (n, side, side, 3), `audio` uint8 (n, W, frames, mels), `rows` int64 (N,).
+
+    n = N where one process trains; of several each has n = N / processes pictures and recordings, but all facts.
 
     `groups` int64 (N, 3): numbers of image, recording and place, equal for equal ones; given unless twins are ignored.
     `points` float64 (N, 3): unit vectors of the places, NaN where unknown; given when the loss or twins need them.
@@ -41,9 +43,22 @@ class Batch(NamedTuple):
 
 
 class TrainLoader:
-    """Augmented batches of all epochs in a row, from step `first` on; the sampler chooses their rows."""
+    """Augmented batches of all epochs in a row, from step `first` on; the sampler chooses their rows.
 
-    def __init__(self, table: Table, rows: NDArray[np.int64], recipe: Recipe, first: int = 0) -> None:
+    Of several processes each reads the rows `rank`, `rank + processes`, ... of a batch; the batch is the same for any
+    number of them.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        rows: NDArray[np.int64],
+        recipe: Recipe,
+        first: int = 0,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         size = recipe.train.batch_size
         if len(rows) < size:
             raise ConfigError(
@@ -68,6 +83,7 @@ class TrainLoader:
         self.refresh: Callable[[int], None] | None = None
         self.steps_per_epoch = len(rows) // size
         self.first = first
+        self._share = slice(rank, None, processes)
 
     @property
     def steps(self) -> int:
@@ -109,15 +125,16 @@ class TrainLoader:
     def _batch(self, step: int) -> Batch:
         recipe, signal = self._recipe, self._table.signal
         rows = self.sampler.batch(step)
+        own = rows[self._share]
         # a row that may come again in an epoch is varied anew
         clock = step // self.steps_per_epoch if self.sampler.once else self.steps + step
-        draws = [np.random.default_rng([recipe.train.seed, clock, int(row)]) for row in rows]
-        tiles = map(decode_tile, self._table.images(rows.tolist()))
+        draws = [np.random.default_rng([recipe.train.seed, clock, int(row)]) for row in own]
+        tiles = map(decode_tile, self._table.images(own.tolist()))
         side = signal.image.pixels
         views = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
         return Batch(
             image=torch.from_numpy(np.stack(views)),
-            audio=torch.from_numpy(self._sound(rows, draws)),
+            audio=torch.from_numpy(self._sound(own, draws)),
             rows=torch.from_numpy(rows),
             groups=None if self._groups is None else torch.from_numpy(self._groups[rows]),
             points=None if self._points is None else torch.from_numpy(self._points[rows]),

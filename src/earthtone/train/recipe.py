@@ -115,6 +115,10 @@ class TrainConfig:
     """`auto` (bfloat16 where the processor computes with it), `32` or `bf16`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    devices: int = 1
+    """Processes on this machine that train together, each on its device (docs/scaling.md)."""
+    nodes: int = 1
+    """Machines that train together, each with `devices` processes; torchrun or SLURM starts them."""
     seed: int = 0
     """Of weights, order and augmentation."""
     threads: int = 2

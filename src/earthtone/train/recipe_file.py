@@ -31,8 +31,8 @@ _CHOICES = {
 _AT_LEAST = {
     "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.threads": 1,
     "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
-    "train.checkpoint_seconds": 0, "train.learning_rate": 1e-12, "augment.gain_db": 0,
-    "augment.blur_sigma": 0, "augment.hue_degrees": 0, "loss.twin_radius_m": 0,
+    "train.checkpoint_seconds": 0, "train.devices": 1, "train.nodes": 1, "train.learning_rate": 1e-12,
+    "augment.gain_db": 0, "augment.blur_sigma": 0, "augment.hue_degrees": 0, "loss.twin_radius_m": 0,
 }  # fmt: skip
 _SHARES = (
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
@@ -141,11 +141,17 @@ def check_recipe(recipe: Recipe, source: str) -> None:
 
 
 def _check_chunks(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for chunks that are empty or no smaller than the batch."""
-    chunk, rows = recipe.train.chunk_size, recipe.train.batch_size
+    """Raise ConfigError for batches that processes cannot share, and for chunks that cannot divide a share."""
+    chunk, processes = recipe.train.chunk_size, recipe.train.devices * recipe.train.nodes
+    rows, rest = divmod(recipe.train.batch_size, processes)
+    if rest:
+        raise ConfigError(
+            f"{source}: train.batch_size is {recipe.train.batch_size}; a multiple of train.devices x train.nodes = "
+            f"{processes} expected, so that each process has as many pairs"
+        )
     if chunk is not None and not 1 <= chunk < rows:
         raise ConfigError(
-            f"{source}: train.chunk_size is {chunk}; 1 to {rows - 1} expected (of {rows} pairs a step), or null"
+            f"{source}: train.chunk_size is {chunk}; 1 to {rows - 1} expected (of {rows} pairs a process), or null"
         )
 
 

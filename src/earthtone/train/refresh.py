@@ -12,6 +12,7 @@ from earthtone.models.embed_rows import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.sampler import Sampler
 from earthtone.train.similar import Similar, load_similar
+from earthtone.train.world import World
 
 
 class Refresher:
@@ -31,11 +32,16 @@ class Refresher:
         sampler: Sampler,
         *,
         resumed: int,
+        world: World,
         checkpoint: Callable[[], None],
     ) -> None:
-        """`resumed` is the step that the run goes on from; `checkpoint` saves one of the step that was just done."""
+        """`resumed` is the step that the run goes on from; `checkpoint` saves one of the step that was just done.
+
+        Of several processes, which call it at the same steps, the first embeds and writes; the others read.
+        """
         self._folder, self._model, self._table, self._rows = folder, model, table, rows
         self._sampler, self._resumed, self._checkpoint = sampler, resumed, checkpoint
+        self._world = world
 
     def __call__(self, step: int) -> None:
         """Give the sampler the embeddings of the model before `step`. Raises ModelError when they are lost."""
@@ -47,10 +53,15 @@ class Refresher:
                 )
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
+        if not self._world.first:
+            self._world.wait()
+            self._sampler.similar = load_similar(path, step, len(self._rows))
+            return
         similar = Similar.of(*embed_rows(self._model, self._table, self._rows), step)
         similar.save(path)
         if step > self._resumed:
             self._checkpoint()
+        self._world.wait()
         self._sampler.similar = similar
         drop_embeddings(self._folder, but=path)
 

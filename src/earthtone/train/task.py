@@ -3,23 +3,28 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from earthtone.losses.base import Loss
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
 from earthtone.train.momentum import follow, follower_of
 from earthtone.train.not_finite import NotFiniteError, rows_without_embedding
 from earthtone.train.recipe import TrainConfig
+from earthtone.train.world import World
 
 
 class PretrainTask(LightningModule):
     """Model and loss under training; `done` counts all steps, also those before a resume (keeper.py)."""
 
-    def __init__(self, model: TwoTower, loss: Loss, config: TrainConfig, steps: int, done: int = 0) -> None:
+    def __init__(
+        self, model: TwoTower, loss: Loss, config: TrainConfig, steps: int, done: int = 0, world: World | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
@@ -29,6 +34,7 @@ class PretrainTask(LightningModule):
         self.optimizer_state: dict[str, Any] | None = None
         self.last_loss = math.nan
         self.momentum_model = None if config.momentum is None else follower_of(model)
+        self._world = world or World()
         self._rows: Tensor | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -44,11 +50,12 @@ class PretrainTask(LightningModule):
         return loss
 
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return both embeddings (N, D) of a batch."""
+        """Return both embeddings (N, D) of a batch, of all processes' rows."""
         if self.config.chunk_size is None:
             image, audio = model(batch.image, batch.audio)
-            return image, audio
-        return embed_in_chunks(model, model, batch.image, batch.audio, self.config.chunk_size)
+        else:
+            image, audio = embed_in_chunks(model, model, batch.image, batch.audio, self.config.chunk_size)
+        return gathered(image, self._world), gathered(audio, self._world)
 
     @torch.no_grad()
     def _keys(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -75,7 +82,10 @@ class PretrainTask(LightningModule):
             raise NotFiniteError(f"gradient is {float(length)}", self.done + 1, rows)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Set the learning rate of this step."""
+        """Set the learning rate of this step; of several processes each draws its own numbers in it."""
+        if self._world.size > 1:  # a function of the step: a resume needs nobody's state
+            draws = np.random.SeedSequence([self.config.seed, self.done, self._world.rank])
+            torch.manual_seed(int(draws.generate_state(1)[0]))
         for group in self._groups():
             group["lr"] = self.config.learning_rate * schedule(self.done, self.steps, self.config)
 

@@ -13,10 +13,12 @@ from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.storage import load_model
 from earthtone.train.fit import FitResult, fit
+from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_recipe, load_recipe
 from earthtone.train.recipe_loss import recipe_loss
 from earthtone.train.run_state import refuse_other_run
+from earthtone.train.world import find_world
 
 
 def pretrain(
@@ -38,13 +40,21 @@ def pretrain(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
-    refuse_other_run(out, resume=resume)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     recipe_loss(recipe)
+    world = find_world(recipe.train)
+    if world.first:
+        refuse_other_run(out, resume=resume)
     keep = out / "table.lance"
+    with world.watched():
+        world.join(choose_device(recipe.train.device))
+        if not world.first:
+            world.wait()  # until the first process has packed
     with open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep) as table:
-        result = fit(table, recipe, out, resume=resume, validate=validation_figures)
-        if result.finished and report:
+        if world.first:
+            world.wait()
+        result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
+        if result.finished and report and world.first:
             report_on_validation(out, table)
     return result
 
