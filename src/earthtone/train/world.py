@@ -1,6 +1,7 @@
 """The processes that train together: which of them this is, and what they wait for and agree on."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from earthtone.train.recipe import TrainConfig
 
 _PATIENCE = timedelta(days=14)  # while the first one packs or validates; a process that dies is noticed at once
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_REASON = re.compile(r"connection (closed|reset) by peer|broken pipe|timed out[^.]*", re.IGNORECASE)
 _LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "timed out", "store")  # in messages of torch
 
 
@@ -70,7 +72,8 @@ class World:
         except RuntimeError as error:
             if self.size == 1 or not any(word in str(error).lower() for word in _LOST):
                 raise
-            reason = str(error).strip().splitlines()[0][-120:]
+            known = _REASON.search(str(error))
+            reason = known.group() if known else str(error).strip().splitlines()[0][:120]
             raise ProcessError(
                 f"process {self.rank} of {self.size} stops: another process of this training has ended or cannot be "
                 f"reached ({reason}); the last checkpoint is whole, go on with --resume"

@@ -1,0 +1,96 @@
+"""Two processes that each embed half of a batch have the loss and the gradients of one process with all of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from earthtone.losses import LOSSES, Loss, loss_options, make_loss
+from earthtone.losses.relation import TwinRule
+from earthtone.train.gather import gathered
+from earthtone.train.world import World
+
+ROWS, DIMENSIONS, STEPS = 10, 6, 3
+CASES = [(name, use) for name in LOSSES for use in ("mask", "positive", "ignore") if name != "barlow_twins"]
+CASES.append(("barlow_twins", "ignore"))
+
+
+def towers() -> nn.ModuleList:
+    torch.manual_seed(0)
+    return nn.ModuleList([nn.Linear(5, DIMENSIONS), nn.Linear(7, DIMENSIONS)]).double()
+
+
+def loss_of(name: str, use: str) -> Loss:
+    torch.manual_seed(1)
+    shape = {"batches": 2, "batch_size": ROWS, "dimensions": DIMENSIONS}
+    loss = make_loss(name, **{key: value for key, value in shape.items() if key in loss_options(name)}).double()
+    loss.twin_rule = TwinRule("mask" if use == "ignore" else use, 50.0)
+    return loss
+
+
+def batch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Inputs of both towers, groups, points; rows 2 and 5 show one image, rows 1 and 8 lie at one place."""
+    draw = np.random.default_rng([3, step])
+    groups = np.stack([np.arange(ROWS), np.arange(ROWS), np.full(ROWS, -1)], 1)
+    groups[5, 0] = groups[2, 0]
+    points = draw.standard_normal((ROWS, 3))
+    points[8] = points[1]
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    image, audio = draw.standard_normal((ROWS, 5)), draw.standard_normal((ROWS, 7))
+    return tuple(torch.from_numpy(part) for part in (image, audio, groups, points))  # type: ignore[return-value]
+
+
+def trained(name: str, use: str, world: World) -> dict[str, Any]:
+    """Losses, last gradients and the state after three steps of plain gradient descent."""
+    loss, both = loss_of(name, use), towers()
+    weights = [*both.parameters(), *(value for value in loss.parameters() if value.requires_grad)]
+    values = []
+    for step in range(STEPS):
+        image, audio, groups, points = batch(step)
+        own = slice(world.rank, None, world.size)
+        embedded = (gathered(tower(part[own]), world) for tower, part in zip(both, (image, audio), strict=True))
+        facts = {} if use == "ignore" else {"groups": groups}
+        if use != "ignore" or loss.needs_points:
+            facts["points"] = points
+        value = loss(*embedded, **facts)
+        gradients = list(torch.autograd.grad(value, weights))
+        if world.size > 1:  # what DDP does: the mean over the processes
+            for gradient in gradients:
+                torch.distributed.all_reduce(gradient)
+                gradient /= world.size
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= 0.1 * gradient
+        values.append(value.item())
+    return {"values": values, "gradients": gradients, "loss": loss.state_dict(), "towers": both.state_dict()}
+
+
+def process(rank: int, meeting: str, found: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    torch.save([trained(name, use, World(rank, 2)) for name, use in CASES], f"{found}.{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Every loss, twins masked, positive and ignored, with a queue that fills and turns over."""
+    torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path / "found")), nprocs=2)
+    both = [torch.load(tmp_path / f"found.{rank}", weights_only=True) for rank in range(2)]
+    for (name, use), first, second in zip(CASES, *both, strict=True):
+        expected = trained(name, use, World())
+        assert first["values"] == pytest.approx(expected["values"], abs=1e-6), (name, use)
+        for one, other in zip(first["gradients"], expected["gradients"], strict=True):
+            assert torch.allclose(one, other, atol=1e-6), (name, use)
+        for part in ("loss", "towers"):
+            for key, value in expected[part].items():
+                assert torch.allclose(first[part][key], value, atol=1e-6), (name, use, key)
+                assert torch.equal(first[part][key], second[part][key]), (name, use, key)  # queues are one
+
+
+def test_one_process_has_its_own_rows() -> None:
+    own = torch.ones(2, 3)
+    assert gathered(own, World()) is own
