@@ -18,7 +18,7 @@ from earthtone.data.table import Table
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
 from earthtone.train.history import read_history
-from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig
 
 pytestmark = pytest.mark.slow
 
@@ -87,16 +87,17 @@ def without_seconds(run: Path) -> list[dict[str, float]]:
 
 
 def test_stops_and_deaths_change_nothing(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
-    """A queue, momentum encoders, chunks and random draws; SIGTERM to one process, SIGKILL to the other, in mid-epoch.
+    """A queue, momentum encoders, chunks, look-alikes and random draws; a stop and a death in mid-epoch.
 
     The run without a stop is started by Lightning from one process, those with stops as torchrun does it.
     """
     train = replace(
-        tiny_recipe.train, epochs=15, batch_size=8, devices=2, chunk_size=3, momentum=0.9, keep="last",
+        tiny_recipe.train, epochs=12, batch_size=8, devices=2, chunk_size=3, momentum=0.9, keep="last",
         validate_every=0, checkpoint_seconds=0.0, precision="32",
     )  # fmt: skip
     model = replace(tiny_recipe.model, drop_path=0.3)
     recipe = replace(tiny_recipe, train=train, model=model, loss=LossConfig("infonce_memory", {"batches": 2}))
+    recipe = replace(recipe, sampler=SamplerConfig(similar_share=0.25, refresh_epochs=3))
     script, written, parts = tmp_path / "script.py", tmp_path / "recipe.yaml", tmp_path / "parts"
     script.write_text(_SCRIPT)
     written.write_text(recipe.to_yaml())
@@ -104,14 +105,14 @@ def test_stops_and_deaths_change_nothing(tiny_table: Path, tiny_recipe: Recipe, 
         [sys.executable, str(script), str(tiny_table), str(written), str(tmp_path / "whole")],
         capture_output=True, text=True, timeout=_PATIENCE,
     )  # fmt: skip
-    assert whole.returncode == 0 and "rank 0 finished True None 30" in whole.stdout, whole.stderr
+    assert whole.returncode == 0 and "rank 0 finished True None 24" in whole.stdout, whole.stderr
 
     processes = start(script, tiny_table, written, parts)
     wait_for_change(parts / CHECKPOINT_FILE, processes)
     processes[1].send_signal(signal.SIGTERM)
     stopped = ended(processes)
     steps = [int(out.split()[-1]) for _, out, _ in stopped]
-    assert [code for code, _, _ in stopped] == [0, 0] and steps[0] == steps[1] < 30, stopped
+    assert [code for code, _, _ in stopped] == [0, 0] and steps[0] == steps[1] < 24, stopped
     assert all("finished False SIGTERM" in out for _, out, _ in stopped)
     kept = load_file(parts / CHECKPOINT_FILE)
     assert int(kept["task.loss.queue.pushed"]) == 8 * steps[0]
