@@ -92,7 +92,7 @@ class TrainConfig:
     """Pairs in a step, over all processes; all others of the step are negatives."""
     chunk_size: int | None = None
     """Pairs whose activations are in memory at once, in each process; null for all. The step stays the same, batch
-    norms aside, and takes about a third longer (docs/scaling.md)."""
+    norms aside; the forward pass is made twice (docs/scaling.md)."""
     momentum: float | None = None
     """Fills the queue of a loss that has one from encoders that follow slowly and keep this share of themselves a step
     (0.999 is usual); null for none."""
