@@ -13,7 +13,7 @@ def suite(words: list[str]) -> int:
     """
     parser = make_parser("evaluate suite", "Models in every task on every set below a folder, as one table.")
     parser.add_argument("--models", required=True, type=str, nargs="+", help="as --model of the other tasks, several")
-    parser.add_argument("--data_root", required=True, type=str, help="folder with a folder a data set")
+    parser.add_argument("--data_root", "--data-root", required=True, type=str, help="folder with a folder a data set")
     parser.add_argument("--out", required=True, type=str, help="folder for suite.html, .csv, .md and results/")
     parser.add_argument("--tasks", type=str | None, default=None, help="such as probe,segment; default: all")
     parser.add_argument("--datasets", type=str | None, default=None, help="such as ucmerced,esc50; default: all")

@@ -105,7 +105,8 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
 def test_the_published_protocol_runs(tmp_path: Path) -> None:
     protocol = replace(PROTOCOLS["soundingearth"], epochs=1, batch_size=4, patch_pixels=32, stride_pixels=24)
     result = segment(tiny_backbone, masked_set(tmp_path, 10), protocol=protocol, resamples=20)
-    assert "347" in result.protocol and result.headline == "mIoU"
+    assert "patches of 32 px at stride 24" in result.protocol and "1 epochs, the last weights" in result.protocol
+    assert "patches of 512 px at stride 347, no augmentation" in PROTOCOLS["soundingearth"].sentence()
     assert result.facts["epoch_kept"] == [1]
 
 

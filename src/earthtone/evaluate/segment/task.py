@@ -88,7 +88,7 @@ def segment(
         task="segment",
         dataset=data.name,
         model=trained[0].name,
-        protocol=f"{head}{', backbone frozen' if frozen else ''}; {protocol.sentence}",
+        protocol=f"{head}{', backbone frozen' if frozen else ''}; {protocol.sentence()}",
         headline="mIoU",
         figures=segmentation_figures(counted, data.palette.names, resamples=resamples),
         ids=[tiles.items[test[i]].id for i in known],

@@ -21,7 +21,7 @@ _WARMUP = 0.05
 class SegmentProtocol:
     """How a segmenter is trained and chosen."""
 
-    sentence: str
+    name: str
     epochs: int
     batch_size: int
     patch_pixels: int
@@ -34,18 +34,30 @@ class SegmentProtocol:
     choose: bool
     """Keep the epoch that is best on the validation tiles."""
 
+    def sentence(self) -> str:
+        """Return what is trained how, with the numbers in force."""
+        places = (
+            "at random places, turned and mirrored"
+            if self.stride_pixels is None
+            else f"at stride {self.stride_pixels}, no augmentation"
+        )
+        rate = f"{'AdamW' if self.adamw else 'Adam'} {self.learning_rate:g}"
+        schedule = ", warm-up and cosine" if self.adamw else ""
+        kept = "the best on val kept" if self.choose else "the last weights"
+        return (
+            f"{self.name}: patches of {self.patch_pixels} px {places}, batches of {self.batch_size}, "
+            f"{rate}{schedule}, {self.epochs} epochs, {kept}; test once"
+        )
+
 
 PROTOCOLS = {
     "modern": SegmentProtocol(
-        sentence="random patches turned and mirrored, AdamW with warm-up and cosine, epoch chosen on val, test once",
-        epochs=20, batch_size=16, patch_pixels=256, stride_pixels=None, learning_rate=1e-3, adamw=True,
+        name="modern", epochs=20, batch_size=16, patch_pixels=256, stride_pixels=None, learning_rate=1e-3, adamw=True,
         backbone_rate=0.3, choose=True,
     ),
     "soundingearth": SegmentProtocol(
-        sentence="the release's: 512 px patches at stride 347, no augmentation, Adam 1e-3, 5 epochs, last weights, "
-        "whole tiles in the test",
-        epochs=5, batch_size=16, patch_pixels=512, stride_pixels=347, learning_rate=1e-3, adamw=False,
-        backbone_rate=1.0, choose=False,
+        name="soundingearth (the release's)", epochs=5, batch_size=16, patch_pixels=512, stride_pixels=347,
+        learning_rate=1e-3, adamw=False, backbone_rate=1.0, choose=False,
     ),
 }  # fmt: skip
 
