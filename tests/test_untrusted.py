@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from safetensors.torch import load_file, save_file
 
 from earthtone.cli import main
@@ -139,3 +140,40 @@ def test_another_manifest_is_not_mixed_into_a_runs_table(
         assert len(Table(tmp_path / "table.lance")) == count
     finally:
         copy.unlink()
+
+
+def test_names_cannot_drive_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.csv").write_text("id,image,audio\n\x1b]0;renamed\x07,a.png,a.wav\n")
+    assert main(["check", str(tmp_path / "pairs.csv")]) == 1
+    (tmp_path / "bad.yaml").write_text('"a\\e[31mb": 2\n')
+    assert main(["pretrain", "pairs.csv", "--recipe", str(tmp_path / "bad.yaml"), "--out", str(tmp_path / "out")]) == 2
+    said = "".join(capsys.readouterr())
+    assert "\\x1b" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "/".join(["y" * 200] * 40)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "PATH"],
+        ["pretrain", "PATH", "--out", "out"],
+        ["pretrain", "PATH", "--recipe", "PATH.yaml", "--out", "PATH"],
+        ["convert", "in.pt", "PATH"],
+        ["fetch", "ucmerced", "--check", "--out", "PATH"],
+        ["evaluate", "suite", "--models", "random:test_resnet", "--data_root", "PATH", "--out", "out"],
+        ["reproduce", "paper", "--data", "PATH", "--out", "out"],
+    ],
+)
+def test_impossible_paths_are_one_line(words: list[str], path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word.replace("PATH", path) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert len(said) < 2100
+
+
+def test_a_card_nested_without_end_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "deep.safetensors", metadata={"earthtone": "[" * 100_000})
+    with pytest.raises(ModelError, match="card is no JSON"):
+        load_model(tmp_path / "deep.safetensors")

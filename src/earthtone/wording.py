@@ -1,6 +1,7 @@
 """Parts of error messages: what may have been meant, what has changed."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean X? ` for the known word nearest to a wrong one, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1) if word else []
     return f"did you mean {near[0]}? " if near else ""
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """Return text with control characters but line ends written out (`\\x1b`); the middle of a long one is cut.
+
+    Names from files could otherwise move the cursor of a terminal, or rename its window.
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else ascii(c)[1:-1] for c in text
+    )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from earthtone.data.labelled import LabelledItem
 from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.feature_cache import data_fingerprint
 from earthtone.evaluate.features import Extracted, FeatureOptions, cached_features, extract_features, feature_width
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.signal.image import read_image, resized
@@ -155,3 +156,14 @@ def test_memory_holds_one_batch(
     monkeypatch.setattr(forward, lambda b, pixels, s, p: (seen.append(pixels.shape), np.zeros((4, b.features)))[1])
     found = extract_features(backbone, class_items, FeatureOptions(cache=tmp_path), batch=4)
     assert seen == [(4, 32, 32, 3)] * 10 and isinstance(found.values, np.memmap)
+
+
+def test_another_picture_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:
+    items = [LabelledItem("a\udcff", "x", tmp_path / "a.bmp")]  # an id made of an undecodable file name
+    seen = []
+    for value in (20, 220):
+        Image.new("RGB", (40, 40), (value, value, value)).save(tmp_path / "a.bmp")  # always as many bytes
+        os.utime(tmp_path / "a.bmp", (0, 0))  # as archives and copies keep it
+        seen.append(data_fingerprint(items))
+    (tmp_path / "a.bmp").unlink()
+    assert len({*seen, data_fingerprint(items)}) == 3

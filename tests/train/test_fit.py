@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from earthtone.data.table import Table
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, ModelError
 from earthtone.models.storage import WEIGHTS_FILE, load_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.models.weights import read_safetensors, write_safetensors
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
 from earthtone.train.history import read_history
@@ -245,3 +246,27 @@ def test_attention_over_windows_learns(tiny_table: Path, tiny_recipe: Recipe, tm
 def test_every_loss_trains(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, name: str) -> None:
     recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, name=name), train=replace(tiny_recipe.train, epochs=1))
     assert fit(Table(tiny_table), recipe, tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("how", ["shape", "missing", "groups", "step"])
+def test_a_checkpoint_whose_moments_do_not_fit_is_refused(
+    tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, how: str
+) -> None:
+    stopped_run(tiny_table, tiny_recipe, tmp_path)
+    path = tmp_path / CHECKPOINT_FILE
+    tensors, metadata = read_safetensors(path)
+    header = json.loads(metadata["earthtone_checkpoint"])
+    name = next(name for name in tensors if name.endswith(".exp_avg"))
+    if how == "shape":
+        tensors[name] = torch.zeros(3, 5, 7)
+    elif how == "missing":
+        del tensors[name]
+    elif how == "groups":
+        header["groups"] = header["groups"][:1]
+    else:
+        header["progress"]["step"] = -1
+    write_safetensors(path, tensors, {"earthtone_checkpoint": json.dumps(header)})
+    before = path.read_bytes()
+    with pytest.raises(ModelError, match="no checkpoint of this version"):
+        fit(Table(tiny_table), tiny_recipe, tmp_path, resume=True)
+    assert path.read_bytes() == before

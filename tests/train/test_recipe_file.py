@@ -95,3 +95,12 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_an_override_through_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="epochs is a value"):
         load_recipe("small", {"train.epochs": 3, "train.epochs.x": 3})
+
+
+@pytest.mark.parametrize(
+    "key", ["train.learning_rate", "train.clip_norm", "augment.hue_degrees", "augment.blur_sigma", "loss.twin_radius_m"]
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_that_are_none_are_refused(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load_recipe("small", {key: value})

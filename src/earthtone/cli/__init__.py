@@ -1,5 +1,6 @@
 """The command line: one file a verb. Nothing heavy is imported before a verb is known and its options are right."""
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +8,9 @@ from importlib import import_module
 
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError
-from earthtone.wording import did_you_mean
+from earthtone.wording import did_you_mean, printable
+
+_LONGEST_ERROR = 2000
 
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
@@ -49,20 +52,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"earthtone {__version__}")
         return 0
+    if any("\0" in word for word in words):
+        return _wrong("an option holds a null byte, which no path has")
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(message)s")
     try:
         return _verb(words[0])(words[1:])
     except EarthtoneError as error:
         if debug:
             raise
-        print(f"earthtone: {error}", file=sys.stderr)
-        return 2
+        return _wrong(str(error))
     except KeyboardInterrupt:
         print("earthtone: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing to say, nobody to say it to
         return 141
+    except OSError as error:
+        if debug or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        return _wrong(f"{error.filename}: {error.strerror}; another path was expected")
+
+
+def _wrong(text: str) -> int:
+    print(f"earthtone: {printable(text, _LONGEST_ERROR)}", file=sys.stderr)
+    return 2
 
 
 def _verb(name: str) -> Callable[[list[str]], int]:

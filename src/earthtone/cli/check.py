@@ -2,6 +2,7 @@
 
 from earthtone.cli.parsing import columns_mapping, data_arguments, json_text, make_parser
 from earthtone.errors import ConfigError
+from earthtone.wording import printable
 
 
 def check(words: list[str]) -> int:
@@ -26,5 +27,5 @@ def check(words: list[str]) -> int:
         sample=options.sample,
         progress=progress_calls("check"),
     )
-    print(json_text(result.to_dict()) if options.json else result.to_text())
+    print(json_text(result.to_dict()) if options.json else printable(result.to_text()))
     return 0 if result.ok else 1

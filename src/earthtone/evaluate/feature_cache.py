@@ -15,23 +15,40 @@ from earthtone.data.labelled import LabelledItem
 from earthtone.errors import DataError
 
 Chunk = NDArray[np.float32]
+_SAMPLE = 4096  # bytes
 
 
 def data_fingerprint(items: Sequence[LabelledItem], medium: Literal["image", "audio"] = "image") -> str:
-    """Return a hash of which files these are: ids, file sizes and times of change, in order; not where they lie.
+    """Return a hash of which files these are, in order: ids, and what `file_state` says; not where they lie.
 
     A folder that is moved whole keeps its fingerprint; a changed, replaced or renamed file does not.
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
-        try:
-            file = item.image if medium == "image" else item.audio
-            stat = file.stat() if file is not None else None
-        except OSError:
-            stat = None  # a missing file is told when it is read
-        size, changed = (stat.st_size, stat.st_mtime_ns) if stat is not None else (-1, -1)
-        digest.update(f"{item.id}\0{size}\0{changed}\n".encode())
+        state = file_state(item.image if medium == "image" else item.audio)
+        digest.update(repr((item.id, state)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def file_state(file: Path | None) -> tuple[int, int, str] | None:
+    """Return size, time of change and a hash of the beginning, middle and end of a file; None without one.
+
+    Archives and copies keep times, and formats that do not compress keep sizes: the two do not tell files apart. A file
+    that cannot be read now has a state of its own, so that what is kept of it does not outlive that.
+    """
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as opened:
+            stat = os.fstat(opened.fileno())
+            digest = hashlib.blake2b(opened.read(_SAMPLE), digest_size=16)
+            for place in (stat.st_size // 2, stat.st_size - _SAMPLE):
+                if place > _SAMPLE:
+                    opened.seek(place)
+                    digest.update(opened.read(_SAMPLE))
+    except (OSError, ValueError):
+        return (-1, -1, "")  # a missing file is told when it is read
+    return (stat.st_size, stat.st_mtime_ns, digest.hexdigest())
 
 
 class FeatureCache:
@@ -51,7 +68,7 @@ class FeatureCache:
         try:
             notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, RecursionError):
             return None
         fits = isinstance(notes, dict) and notes.get("key") == dict(key) and notes.get("shape") == list(values.shape)
         return (values, notes["notes"]) if fits and values.dtype == np.float32 else None

@@ -59,5 +59,5 @@ def read_task_result(path: Path) -> TaskResult:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
         values["figures"] = {name: Estimate(**figure) for name, figure in values["figures"].items()}
         return TaskResult(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no result of a task ({error}); delete it and run the task again") from error

@@ -61,7 +61,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
         raise ModelError(f"{file}: safetensors of another project; a model written by earthtone was expected")
     try:
         card = dict(json.loads(header["earthtone"]))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{file}: its card is no JSON object ({error}); copy it again if it was cut off") from error
     model = _empty_model(file, card)
     fill(model, weights, file)

@@ -68,7 +68,7 @@ def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: 
         usable = card["format"] == BACKBONE_FORMAT and is_encoder(name) and 16 <= side <= 4096
         if not usable or len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
             raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
-    except (ValueError, TypeError, KeyError, ConfigError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise ModelError(f"{file}: its card does not describe a backbone of this version ({error})") from error
     trunk = fresh_trunk(name, side, output_stride)
     fill(trunk.encoder, read_safetensors(file)[0], file)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,10 +57,14 @@ def load_checkpoint(folder: Path, task: PretrainTask) -> Progress:
     fill(task, weights, path)
     try:
         header = json.loads(metadata["earthtone_checkpoint"])
-        task.optimizer_state = {"state": _optimizer_state(tensors), "param_groups": header["groups"]}
+        state = {"state": _optimizer_state(tensors), "param_groups": header["groups"]}
+        _check_moments(state, task)
+        task.optimizer_state = state
         torch.set_rng_state(tensors["torch_rng"])
         progress = Progress(**header["progress"])
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        if type(progress.step) is not int or not 0 <= progress.step <= task.steps:
+            raise ValueError(f"step {progress.step!r:.40} of {task.steps}")
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
         raise ModelError(f"{path}: no checkpoint of this version ({error}); train anew into another --out") from error
     task.done = progress.step
     return progress
@@ -73,3 +78,17 @@ def _optimizer_state(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str,
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     return state
+
+
+def _check_moments(state: dict[str, Any], task: PretrainTask) -> None:
+    """Raise ValueError unless every moment fits its weight; torch itself would not look before the first step."""
+    optimizer = task.configure_optimizers()
+    optimizer.load_state_dict(state)
+    for weight, moments in optimizer.state.items():
+        if moments.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"moments {sorted(moments)} of a weight")
+        wrong = [name for name, value in moments.items() if value.shape != (() if name == "step" else weight.shape)]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]} of shape {tuple(moments[wrong[0]].shape)} for a weight of {tuple(weight.shape)}"
+            )

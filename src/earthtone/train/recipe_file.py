@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import yaml
 
 from earthtone.errors import ConfigError
 from earthtone.models.config import REDUCERS, SOUND_SCALES
+from earthtone.plain_yaml import read_yaml
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_sampler import check_sampler
-from earthtone.wording import did_you_mean
+from earthtone.wording import did_you_mean, flat
 
 _CHOICES = {
     "loss.twins": ("mask", "positive", "ignore"),
@@ -92,9 +92,9 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         hint, known = did_you_mean(str(name), shipped_recipes()), ", ".join(shipped_recipes())
         raise ConfigError(f"no recipe {str(name)!r}; {hint}shipped: {known}; or a path that ends in .yaml")
     try:
-        values = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"recipe {name} is no YAML: {' '.join(str(error).split())[:300]}") from error
+        values = read_yaml(text) or {}
+    except ValueError as error:
+        raise ConfigError(f"recipe {name} is no YAML of plain values: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"recipe {name}: {type(values).__name__} found, a mapping of sections expected")
     return values
@@ -109,6 +109,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     for key, least in _AT_LEAST.items():
         if not _value(recipe, key) >= least:
             raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; at least {least} expected")
+    for key, number in flat(dataclasses.asdict(recipe)).items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(f"{source}: {key} is {number}; a finite number expected")
     for key in _SHARES:
         if not 0 <= _value(recipe, key) <= 1:
             raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; a share from 0 to 1 expected")

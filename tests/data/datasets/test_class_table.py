@@ -67,3 +67,14 @@ def test_found_values_become_classes() -> None:
 
 def test_default_colours_differ() -> None:
     assert len(set(default_colours(60))) == 60
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-13-45", "[&a [x], *a]", "#ff00" + "9" * 5000])
+def test_values_that_are_none_are_refused(tmp_path: Path, value: str) -> None:
+    for name, text in (
+        ("classes.yaml", f"- {{name: a, colour: {value}}}\n"),
+        ("classes.csv", f"colour,name\n{value},a\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=name):
+            read_class_table(tmp_path / name)

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from earthtone.data.datasets.masks import MOST_CLASSES, Value
 from earthtone.data.labelled import Palette
 from earthtone.data.read_csv import CsvTable
 from earthtone.errors import DataError
+from earthtone.plain_yaml import read_yaml
 
 NAMES = ("classes.csv", "classes.yaml", "classes.yml")
 _IGNORED = ("", "ignored", "ignore", "unlabelled", "nodata", "no data")
@@ -96,8 +95,8 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
             raise DataError(f"{path}, {faults[0]}")
         return [{name.strip().lower(): cell for name, cell in row.cells.items()} for row in rows]
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}; a YAML list of classes was expected") from error
     if isinstance(content, dict):
         return [{"value": value, "name": name} for value, name in content.items()]
@@ -108,7 +107,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
 
 def _value(path: Path, cell: object) -> int:
     text = str(cell if cell is not None else "").strip()
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+    if not (re.fullmatch(r"[0-9]{1,20}", text) and int(text) < 65536):
         raise DataError(f"{path}: value {text!r:.40}; a whole number from 0 to 65535 was expected")
     return int(text)
 
@@ -118,7 +117,7 @@ def _colour(path: Path, cell: object) -> tuple[int, int, int]:
     text = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell or "").strip()
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
-    parts = re.findall(r"\d+", text)
-    if len(parts) != 3 or max(map(int, parts)) > 255:
+    parts = re.findall(r"[0-9]+", text)
+    if len(parts) != 3 or max(map(len, parts)) > 20 or max(map(int, parts)) > 255:
         raise DataError(f"{path}: colour {text!r:.40}; #rrggbb or three numbers up to 255 were expected")
     return int(parts[0]), int(parts[1]), int(parts[2])

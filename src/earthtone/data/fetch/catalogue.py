@@ -8,10 +8,9 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-import yaml
-
 from earthtone.data.fetch.paths import safe_relative
 from earthtone.errors import ConfigError, DataError
+from earthtone.plain_yaml import read_yaml
 from earthtone.wording import did_you_mean
 
 #: The catalogue that comes with the package.
@@ -104,8 +103,8 @@ def read_catalogue(path: str | Path = CATALOGUE) -> dict[str, PublicSet]:
     """Return the sets of a catalogue by name. Raises DataError naming the entry and the key that is wrong."""
     path = Path(path)
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a catalogue: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is no catalogue; a mapping from names to data sets was expected")

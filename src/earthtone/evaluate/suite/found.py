@@ -12,6 +12,7 @@ from earthtone.data.datasets.open_masked import masked_manifest
 from earthtone.data.datasets.published import LABELLED, MASKED, Published, known_set, recognised
 from earthtone.data.labelled import LabelledItem, LabelledSet, MaskedItem, MaskedSet
 from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.feature_cache import file_state
 from earthtone.wording import did_you_mean
 
 IMAGES, SOUNDS, PAIRS, MASKS = "images", "sounds", "pairs", "masks"
@@ -101,7 +102,7 @@ def find_sets(root: Path, kinds: Iterable[str], names: Sequence[str] = ()) -> Se
 
 
 def set_fingerprint(data: LabelledSet | MaskedSet) -> str:
-    """Return a hash of ids, labels, splits, folds, groups, colours, and of sizes and times of change of all files."""
+    """Return a hash of ids, labels, splits, folds, groups, colours, and of what all files are."""
     digest = hashlib.blake2b(digest_size=16)
     for item in data.items:
         digest.update(repr(_said(item)).encode("utf-8", "surrogateescape"))
@@ -114,18 +115,8 @@ def set_fingerprint(data: LabelledSet | MaskedSet) -> str:
 
 def _said(item: LabelledItem | MaskedItem) -> tuple[object, ...]:
     if isinstance(item, MaskedItem):
-        return (item.id, item.split, _state(item.image), _state(item.mask))
-    return (item.id, item.label, item.split, item.fold, item.group, _state(item.image), _state(item.audio))
-
-
-def _state(file: Path | None) -> tuple[int, int] | None:
-    if file is None:
-        return None
-    try:
-        found = file.stat()
-    except OSError:
-        return (-1, -1)  # a missing file is told when it is read
-    return (found.st_size, found.st_mtime_ns)
+        return (item.id, item.split, file_state(item.image), file_state(item.mask))
+    return (item.id, item.label, item.split, item.fold, item.group, file_state(item.image), file_state(item.audio))
 
 
 def _checked_name(root: Path, name: str) -> str:

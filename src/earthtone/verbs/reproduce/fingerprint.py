@@ -25,7 +25,7 @@ def folder_identity(folder: Path) -> dict[str, Any]:
             if name.startswith(".") or name == _NOTES:
                 continue
             path = Path(at) / name
-            size = path.stat().st_size
+            size = path.stat().st_size if path.exists() else -1  # a link to nowhere is told when it is read
             digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode("utf-8", "surrogateescape"))
             count, total = count + 1, total + size
     if (folder / METADATA).is_file():
