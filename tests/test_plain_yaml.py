@@ -11,7 +11,7 @@ BOMB = "model: {image_encoder: [&a0 [x, x, x, x, x, x, x, x, x]" + "".join(
 
 @pytest.mark.parametrize("text", [BOMB + "]}", "&a [*a]", "a: 2020-13-45", "a: " + "9" * 5000, "[" * 5000, "!!int ''"])
 def test_what_is_no_plain_value_is_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match=".") as told:
+    with pytest.raises(ValueError) as told:
         read_yaml(text)
     assert "\n" not in str(told.value)
     assert len(str(told.value)) <= 300
