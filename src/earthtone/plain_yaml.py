@@ -18,5 +18,6 @@ def read_yaml(text: str) -> Any:
     """Return the plain values of a YAML text. Raises ValueError, on one line, for anything else."""
     try:
         return yaml.load(text, _Plain)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a 13th month, 5,000 digits
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # ValueError: a 13th month, 5,000 digits; the others: what the parser itself does not foresee
         raise ValueError(" ".join(str(error).split())[:300]) from error

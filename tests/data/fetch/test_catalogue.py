@@ -1,5 +1,6 @@
 """The shipped catalogue is whole; a catalogue that is not is refused by the key that is wrong."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_wrong_file(tmp_path: Path, change: dict[str, Any], words: str) -> Non
 
 def test_a_wrong_entry(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="names a file twice"):
-        read_catalogue(written(tmp_path, [GOOD, GOOD]))
+        read_catalogue(written(tmp_path, [GOOD, copy.deepcopy(GOOD)]))
     with pytest.raises(DataError, match="exactly one of files, zenodo and huggingface"):
         read_catalogue(written(tmp_path, zenodo={"record": "1"}))
     with pytest.raises(DataError, match="exactly one of"):

@@ -160,6 +160,20 @@ def test_a_tar_that_is_cut_between_two_members(tmp_path: Path) -> None:
         run(tmp_path, data[:1024], "tar")
 
 
+@pytest.mark.parametrize("cut", [1025, 1100, 1535])
+def test_a_tar_that_is_cut_in_a_later_header(tmp_path: Path, cut: int) -> None:
+    data = tarred({"a": bytes(512), "b": bytes(512)}, "w")
+    with pytest.raises(DataError, match="breaks off in a header"):
+        run(tmp_path, data[:cut], "tar")
+
+
+def test_a_tar_with_a_damaged_later_header(tmp_path: Path) -> None:
+    data = bytearray(tarred({"a": bytes(512), "b": bytes(512)}, "w"))
+    data[1024:1034] = b"x" * 10
+    with pytest.raises(DataError, match="breaks off in a header"):
+        run(tmp_path, bytes(data), "tar")
+
+
 def test_a_flipped_bit_is_seen(tmp_path: Path) -> None:
     data = bytearray(zipped({"a": noise(5_000)}))
     data[1_000] ^= 1

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tarfile import EmptyHeaderError  # type: ignore[attr-defined]  # the stubs lack it
+from tarfile import EmptyHeaderError, InvalidHeaderError, TruncatedHeaderError  # type: ignore[attr-defined]  # the stubs lack them
 from typing import IO, Any
 
 from earthtone.data.fetch.disk import free_bytes, size_text
@@ -142,7 +142,7 @@ def _tar_members(archive: Path, _limit: _Limit, stack: ExitStack) -> Iterator[_M
 class _CarefulTarInfo(tarfile.TarInfo):
     """A header whose extensions (long names, pax) must be small, as they are read into memory; an end must be marked.
 
-    tarfile itself takes a file that is cut between two members for a whole one.
+    tarfile itself takes a file that is cut between two members, or in a later header, for a whole one.
     """
 
     @classmethod
@@ -151,6 +151,8 @@ class _CarefulTarInfo(tarfile.TarInfo):
             return super().fromtarfile(tarfile)
         except EmptyHeaderError as error:
             raise EOFError("it ends without the mark of an end") from error
+        except (TruncatedHeaderError, InvalidHeaderError) as error:
+            raise EOFError(f"it breaks off in a header ({error})") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
         extensions = (*b"xgXLK",)
