@@ -59,7 +59,7 @@ def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
     few = row(whole, step="aid_few_shot", model="random test_resnet", figure="centroid_accuracy")
     assert "nearest centroid" in few["protocol"] and "mean of 5 draws" in few["honest_protocol"]
     land = row(whole, step="deepglobe", model="ours", figure="mIoU")
-    assert "512 px patches at stride 347" in land["protocol"] and "valid_ids.txt is not public" in land["protocol"]
+    assert "patches of 32 px at stride 347" in land["protocol"] and "valid_ids.txt is not public" in land["protocol"]
     assert "803 masks, found 6 and 8" in land["protocol"]
     heard = row(whole, step="advance", model="ours", figure="concat weighted_f1")
     assert heard["published"].startswith("not known (0.860") and "TalissaMoura" in heard["source"]
