@@ -65,6 +65,12 @@ def test_yaml_numbers_become_floats() -> None:
         ({"model": {"sound_scale": "decibel"}}, "standard, soundingearth"),
         ({"model": {"windows": "attention"}}, "set train.windows to 2 or more"),
         ({"augment": {"crop_area": [1.0, 0.5]}}, "low <= high"),
+        ({"augment": {"mix_share": 1.5}}, "0 to 1"),
+        ({"augment": {"mix_db": [-20, -5]}}, "does nothing without an augment.mix_share"),
+        ({"augment": {"mix_share": 0.5, "mix_db": [-5, 3]}}, "low <= high <= 0"),
+        ({"augment": {"noise_db": [-20, -5]}}, "does nothing without an augment.noise_share"),
+        ({"augment": {"noise_share": 0.5, "noise_db": [-5, -20]}}, "low <= high"),
+        ({"augment": {"noise_share": 0.5, "noise_db": [float("nan"), -20]}}, "low <= high"),
     ],
 )
 def test_mistakes_are_named(values: dict, expected: str) -> None:

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import Pixels, Positions, warped
 from earthtone.signal.mel import Spectrogram
+from earthtone.train.background import Background, with_added
 from earthtone.train.recipe import AugmentConfig
 
 # NTSC's YIQ: brightness, and two axes of colour in which turning changes the hue alone
@@ -94,8 +95,15 @@ def random_starts(room: int, count: int, draw: Generator) -> list[int]:
     return [int(draw.integers(low, max(high, low + 1))) for low, high in pairwise(edges)]
 
 
-def random_sound(window: Spectrogram, audio: AudioConfig, config: AugmentConfig, draw: Generator) -> Spectrogram:
-    """Return a changed copy of a window (frames, mels): loudness, a masked stretch, a masked band."""
+def random_sound(
+    window: Spectrogram,
+    audio: AudioConfig,
+    config: AugmentConfig,
+    draw: Generator,
+    background: Background | None = None,
+) -> Spectrogram:
+    """Return a changed copy of a window (frames, mels): background and noise, loudness, a masked stretch and band."""
+    window = with_added(window, audio, config, background, draw)
     frames, mels = window.shape
     steps = 255.0 / (audio.ceiling_db - audio.floor_db)  # bytes a decibel
     gain = round(draw.uniform(-config.gain_db, config.gain_db) * steps)

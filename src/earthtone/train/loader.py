@@ -17,6 +17,7 @@ from earthtone.errors import ConfigError, DataError
 from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import random_sound, random_starts, random_view
+from earthtone.train.background import Background, random_place
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
 from earthtone.train.row_facts import table_facts
@@ -144,16 +145,36 @@ class TrainLoader:
         """Return changed windows (N, W, frames, mels) from random places of the rows' recordings."""
         audio, several = self._table.signal.audio, self._recipe.train.windows
         frames = audio.window_frames
-        room = self._frames[rows] - frames  # recordings are at least one window long
+        room = self._frames - frames  # recordings are at least one window long
         starts = [
-            start for free, draw in zip(room, draws, strict=True) for start in random_starts(int(free), several, draw)
+            start
+            for row, draw in zip(rows, draws, strict=True)
+            for start in random_starts(int(room[row]), several, draw)
         ]
-        sound = self._table.sound(np.repeat(rows, several).tolist(), starts, [frames] * len(starts))
-        each = (draw for draw in draws for _ in range(several))
+        repeated, each = np.repeat(rows, several), [draw for draw in draws for _ in range(several)]
+        sound = self._table.sound(repeated.tolist(), starts, [frames] * len(starts))
+        behind = self._backgrounds(repeated, room, each)
         heard = [
-            random_sound(window, audio, self._recipe.augment, draw) for window, draw in zip(sound, each, strict=True)
+            random_sound(window, audio, self._recipe.augment, draw, background)
+            for window, draw, background in zip(sound, each, behind, strict=True)
         ]
         return np.stack(heard).reshape(len(rows), several, frames, audio.mels)
+
+    def _backgrounds(
+        self, rows: NDArray[np.int64], room: NDArray[np.int32], draws: list[np.random.Generator]
+    ) -> list[Background | None]:
+        """Return what is mixed into one window each of `rows`."""
+        places = [
+            random_place(int(row), self._rows, room, self._recipe.augment, draw)
+            for row, draw in zip(rows, draws, strict=True)
+        ]
+        found = [place for place in places if place is not None]
+        if not found:
+            return [None] * len(places)
+        frames = [self._table.signal.audio.window_frames] * len(found)
+        sound = self._table.sound([place.row for place in found], [place.start for place in found], frames)
+        read = iter([Background(window, place.decibel) for window, place in zip(sound, found, strict=True)])
+        return [None if place is None else next(read) for place in places]
 
     def _warn_of_repeats(self, rows: NDArray[np.int64]) -> None:
         """Say how many recordings are too short for as many different windows as the recipe asks for."""

@@ -51,7 +51,7 @@ class AugmentConfig:
     """How a pair is varied in training; every draw depends on seed, epoch and row alone."""
 
     crop_area: tuple[float, float] = (0.5, 1.0)
-    """Share of the tile inside the random crop."""
+    """Share of the tile inside the random crop: this is the zoom, and the change of metres a pixel."""
     crop_ratio: tuple[float, float] = (1.0, 1.0)
     """Width over height of the random crop, drawn evenly in its logarithm; 0.75 to 1.33 is usual in the field."""
     rotation_degrees: float = 180.0
@@ -80,6 +80,14 @@ class AugmentConfig:
     """Longest masked stretch of a window (SpecAugment, Park et al. 2019), as a share of it."""
     mel_mask: float = 0.1
     """Widest masked band, as a share of the mel bands."""
+    mix_share: float = 0.0
+    """Share of windows that get a part of another training recording in the background."""
+    mix_db: tuple[float, float] | None = None
+    """Power of that background against the window's own, 0 at most; null for [-20, -5]."""
+    noise_share: float = 0.0
+    """Share of windows that get white noise."""
+    noise_db: tuple[float, float] | None = None
+    """Power of that noise against the window's own; null for [-30, -10]."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.plain_yaml import read_yaml
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_augment import check_augment
 from earthtone.train.recipe_sampler import check_sampler
 from earthtone.wording import did_you_mean, flat
 
@@ -36,7 +37,8 @@ _AT_LEAST = {
 }  # fmt: skip
 _SHARES = (
     "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
-    "augment.mel_mask", "augment.grid_distortion", "train.warmup_share", "model.drop_path",
+    "augment.mel_mask", "augment.grid_distortion", "augment.mix_share", "augment.noise_share",
+    "train.warmup_share", "model.drop_path",
 )  # fmt: skip
 
 
@@ -135,12 +137,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         check_signal_config(recipe.signal)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
-    low, high = recipe.augment.crop_ratio
-    if not 0 < low <= high < math.inf:
-        raise ConfigError(f"{source}: augment.crop_ratio is {recipe.augment.crop_ratio}; 0 < low <= high expected")
-    low, high = recipe.augment.crop_area
-    if not 0 < low <= high <= 1:
-        raise ConfigError(f"{source}: augment.crop_area is {recipe.augment.crop_area}; 0 < low <= high <= 1 expected")
+    check_augment(recipe.augment, source)
 
 
 def _check_chunks(recipe: Recipe, source: str) -> None:
