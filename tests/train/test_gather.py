@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from earthtone.losses import LOSSES, Loss, loss_options, make_loss
 from earthtone.losses.relation import TwinRule
 from earthtone.train.gather import gathered
+from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.world import World
 
 ROWS, DIMENSIONS, STEPS = 10, 6, 3
@@ -68,16 +69,47 @@ def trained(name: str, use: str, world: World) -> dict[str, Any]:
     return {"values": values, "gradients": gradients, "loss": loss.state_dict(), "towers": both.state_dict()}
 
 
+class InChunks(nn.Module):
+    """Both towers as a Lightning module under DDP has them, embedding chunk by chunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.audio = towers()
+
+    def embed(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return self.image(image), self.audio(audio).tanh()
+
+    def forward(self, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+        return embed_in_chunks(self, self.embed, image, audio, chunk)
+
+
+def in_chunks(model: nn.Module, world: World, chunk: int) -> list[Tensor]:
+    """The weights after three steps of plain gradient descent with what DDP, if any, makes of the gradients."""
+    loss = loss_of("siglip", "mask")
+    for step in range(STEPS):
+        image, audio, groups, points = batch(step)
+        own = slice(world.rank, None, world.size)
+        embedded = model(image[own], audio[own], chunk)
+        loss(*(gathered(part, world) for part in embedded), groups=groups, points=points).backward()
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight -= 0.1 * weight.grad  # type: ignore[operator]
+                weight.grad = None
+    return [weight.detach() for weight in model.parameters()]
+
+
 def process(rank: int, meeting: str, found: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.save([trained(name, use, World(rank, 2)) for name, use in CASES], f"{found}.{rank}")
+    model = nn.parallel.DistributedDataParallel(InChunks())
+    torch.save(in_chunks(model, World(rank, 2), 2), f"{found}.chunks.{rank}")  # three chunks of a process's five rows
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """Every loss, twins masked, positive and ignored, with a queue that fills and turns over."""
+    """Every loss, twins masked, positive and ignored, with a queue that fills and turns over; chunks under DDP."""
     torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path / "found")), nprocs=2)
     both = [torch.load(tmp_path / f"found.{rank}", weights_only=True) for rank in range(2)]
     for (name, use), first, second in zip(CASES, *both, strict=True):
@@ -89,6 +121,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             for key, value in expected[part].items():
                 assert torch.allclose(first[part][key], value, atol=1e-6), (name, use, key)
                 assert torch.equal(first[part][key], second[part][key]), (name, use, key)  # queues are one
+    expected_weights = in_chunks(InChunks(), World(), ROWS)
+    for rank in range(2):
+        for one, other in zip(torch.load(tmp_path / f"found.chunks.{rank}"), expected_weights, strict=True):
+            assert torch.allclose(one, other, atol=1e-12)
 
 
 def test_one_process_has_its_own_rows() -> None:

@@ -141,6 +141,68 @@ def test_frozen_batch_norms_have_the_whole_batch_s_gradients(tiny_signal: Signal
     )
 
 
+def test_a_weight_s_gradient_comes_once(tiny_signal: SignalConfig) -> None:
+    """DDP counts: each weight's gradient is there when it was accumulated for the first time."""
+    model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
+    times = dict.fromkeys(model.parameters(), 0)
+
+    def count(weight: Tensor) -> None:
+        times[weight] += 1  # type: ignore[index]
+
+    for weight in times:
+        weight.register_post_accumulate_grad_hook(count)
+    gradients(model, loss_of("infonce"), embed_in_chunks(model, model, image, audio, 4))
+    assert set(times.values()) == {1}
+
+
+def test_a_frozen_tower_stays_without_gradients(tiny_signal: SignalConfig) -> None:
+    model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
+    model.audio_tower.requires_grad_(False)
+    expected = gradients(model, loss_of("siglip"), model(image, audio))
+    found = gradients(model, loss_of("siglip"), embed_in_chunks(model, model, image, audio, 4))
+    assert_close(expected[1], found[1], 1e-10)
+    assert not any("audio_tower" in name for name in found[1])
+
+
+def test_the_generator_goes_on_where_it_was(tiny_signal: SignalConfig) -> None:
+    model, (image, audio) = two_tower("test_resnet", tiny_signal, drop_path=0.5), rows(tiny_signal)
+    image_embedding, audio_embedding = embed_in_chunks(model, model, image, audio, 4)
+    before = torch.get_rng_state()
+    (image_embedding * audio_embedding).sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("backward_inside", [False, True])
+def test_a_chunk_is_made_again_under_the_same_autocast(tiny_signal: SignalConfig, backward_inside: bool) -> None:
+    """The yardstick keeps all chunks; both passes round to bfloat16, wherever the backward pass is called."""
+    model, (image, audio) = two_tower("test_convnext", tiny_signal).float(), rows(tiny_signal)
+    del model.sound_input  # the one of double precision
+    loss = make_loss("infonce")
+
+    def measured(embed: Callable[[], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                model(image[:2], audio[:2])  # leaves weights without gradients in autocast's cache
+            embedded = embed()
+            value = (embedded[0].float() * loss(*embedded)).sum()
+            if backward_inside:
+                value.backward()
+        if not backward_inside:
+            value.backward()
+        assert embedded[0].dtype == torch.bfloat16
+        found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        return found
+
+    def kept() -> tuple[Tensor, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            parts = [model(*part) for part in zip(image.tensor_split(4), audio.tensor_split(4), strict=True)]
+        images, sounds = zip(*parts, strict=True)
+        return torch.cat(images), torch.cat(sounds)
+
+    assert_close(measured(kept), measured(lambda: embed_in_chunks(model, model, image, audio, 4)), 2e-2)
+
+
 def test_without_gradients_nothing_is_kept(tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
     with torch.no_grad():

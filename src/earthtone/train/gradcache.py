@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from itertools import compress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils.checkpoint import checkpoint
 
 #: Returns image and audio embeddings (n, D) of the rows of both inputs.
 Embed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -19,26 +22,103 @@ def embed_in_chunks(model: nn.Module, embed: Embed, image: Tensor, audio: Tensor
     The forward pass keeps embeddings only. Once the loss has told their gradients, the backward pass makes each
     chunk's activations again, with the same random draws (dropout, stochastic depth) and the same autocast, and lets
     them go. The gradients are those of one forward pass over the same chunks; where rows do not see each other inside
-    `model` - that is, without batch norms in training - they are those of the whole batch.
+    `model` - that is, without batch norms in training - they are those of the whole batch. They go to the weights of
+    `model`, to each once, as their sum over the chunks: whatever waits for a weight's gradient, as DDP does, sees one
+    backward pass. None goes to `image` and `audio`.
 
     Batch norms take the statistics of a chunk; their running statistics count a chunk once, not again when it is made
     again. Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
-    arXiv 2101.06983; recomputation: Chen et al., arXiv 1604.06174.
+    arXiv 2101.06983.
     """
     count = math.ceil(len(image) / chunk)  # equal parts: a last chunk of one row would be too few for a batch norm
-    parts = [
-        checkpoint(embed, *rows, use_reentrant=False, context_fn=lambda: _contexts(model))
-        if torch.is_grad_enabled()
-        else embed(*rows)
-        for rows in zip(image.tensor_split(count), audio.tensor_split(count), strict=True)
-    ]
-    images, sounds = zip(*parts, strict=True)
-    return torch.cat(images), torch.cat(sounds)
+    weights = [value for value in model.parameters() if value.requires_grad]
+    images, sounds = _Chunks.apply(_Embedder(model, embed), count, image, audio, *weights)
+    return images, sounds
 
 
-def _contexts(model: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return what surrounds the first pass over a chunk, and the second."""
-    return nullcontext(), _same_statistics(model)
+class _Embedder(nn.Module):
+    """`embed` as a module around `model`, whose weights `functional_call` can exchange."""
+
+    def __init__(self, model: nn.Module, embed: Embed) -> None:
+        super().__init__()
+        self.model = model
+        self._embed = (embed,)  # in a tuple: a module would be registered, and its weights named, twice
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return self._embed[0](image, audio)
+
+
+class _Chunks(Function):
+    """The embeddings as a function of the weights; its backward pass is a forward and backward pass a chunk."""
+
+    @staticmethod
+    def forward(
+        context: Any, embedder: _Embedder, count: int, image: Tensor, audio: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        context.embedder, context.autocast = embedder, _autocast_of(image.device)
+        context.save_for_backward(image, audio)
+        context.draws, parts = [], []
+        with context.autocast():
+            for rows in zip(image.tensor_split(count), audio.tensor_split(count), strict=True):
+                context.draws.append(_random_states(image.device))
+                parts.append(embedder(*rows))
+        images, sounds = zip(*parts, strict=True)
+        return torch.cat(images), torch.cat(sounds)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        embedder, count = context.embedder, len(context.draws)
+        # stand-ins gather the sums: the weights themselves get theirs once, from autograd
+        standins = {
+            name: value.detach().requires_grad_() for name, value in embedder.named_parameters() if value.requires_grad
+        }
+        chunks = zip(*(part.tensor_split(count) for part in (*context.saved_tensors, *gradients)), strict=True)
+        for states, (image, audio, *gradient) in zip(context.draws, chunks, strict=True):
+            with _same_draws(image.device, states), _same_statistics(embedder), torch.enable_grad():
+                with context.autocast():
+                    embedded = functional_call(embedder, standins, (image, audio))
+                for_grad = [part.requires_grad for part in embedded]  # a tower may be frozen
+                torch.autograd.backward(list(compress(embedded, for_grad)), list(compress(gradient, for_grad)))
+        return None, None, None, None, *(standin.grad for standin in standins.values())
+
+
+def _autocast_of(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """Return what makes the autocast that is in force now, without its cache of weights.
+
+    The cache would keep weights that were cast without gradients for a pass that needs them with gradients.
+    """
+    kind = device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return lambda: torch.autocast(kind, dtype, enabled, cache_enabled=False)
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """Return the states of the generators that a computation on `device` draws from: the CPU's, and its own."""
+    own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state(*_number(device))]
+    return [torch.get_rng_state(), *own]
+
+
+def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.get_device_module(device).set_rng_state(state, *_number(device))
+
+
+def _number(device: torch.device) -> tuple[torch.device, ...]:
+    """Return which generator of several; of mps there is one, whose functions take no device."""
+    return () if device.type == "mps" else (device,)
+
+
+@contextmanager
+def _same_draws(device: torch.device, states: list[Tensor]) -> Iterator[None]:
+    """Draw from `states` inside; afterwards the generators go on where they were."""
+    before = _random_states(device)
+    _set_random_states(device, states)
+    try:
+        yield
+    finally:
+        _set_random_states(device, before)
 
 
 @contextmanager
