@@ -1,15 +1,11 @@
 """Any timm model becomes a tower for pictures and for spectrograms; what cannot is explained in one line."""
 
-from pathlib import Path
-
 import pytest
-import timm
 import torch
 from torch import nn
 
-from earthtone.errors import ConfigError, ModelError
+from earthtone.errors import ConfigError
 from earthtone.models.encoders import make_projection, make_tower
-from earthtone.models.weights import write_safetensors
 
 
 def tower_of(name: str, size: tuple[int, int, int], **options):  # type: ignore[no-untyped-def]
@@ -89,19 +85,6 @@ def test_what_cannot_be_an_encoder(name: str, options: dict[str, float], message
     with pytest.raises(ConfigError, match=message) as error:
         tower_of(name, (1, 64, 1000), **options)
     assert "\n" not in str(error.value)
-
-
-def test_weights_from_a_file(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    donor = timm.create_model("test_resnet", num_classes=0, in_chans=3)
-    path = tmp_path / "donor.safetensors"
-    write_safetensors(path, donor.state_dict(), {})
-    tower = tower_of("test_resnet", (3, 32, 32), weights=str(path))
-    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in tower.encoder.state_dict().items())
-    with pytest.raises(ModelError, match="weights of another architecture"):
-        tower_of("test_vit", (3, 32, 32), weights=str(path))
-    with pytest.raises(ModelError, match=r"1 of another shape; first: conv1.0.weight"):
-        tower_of("test_resnet", (1, 32, 32), weights=str(path))
 
 
 def test_projections() -> None:

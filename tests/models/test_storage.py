@@ -17,6 +17,7 @@ from earthtone.errors import DataError, EarthtoneError, ModelError
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import load_model, save_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.models.warm_start import start_towers
 from earthtone.models.weights import read_safetensors
 from earthtone.signal.config import SignalConfig
 
@@ -94,6 +95,7 @@ def test_towers_that_began_with_weights_need_them_no_more(tiny_signal: SignalCon
     start = tmp_path / "start.safetensors"
     save_file(donor.image_tower.encoder.state_dict(), start)
     model = TwoTower(ModelConfig("test_resnet", "test_vit", 8, image_weights=str(start)), tiny_signal)
+    start_towers(model)
     path = save_model(tmp_path / "run", model, {})
     start.unlink()
     assert load_model(path).card["model"]["image_weights"] == str(start)

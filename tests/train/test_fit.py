@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.storage import WEIGHTS_FILE, load_model
+from earthtone.models.storage import WEIGHTS_FILE, load_model, save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors, write_safetensors
 from earthtone.train.checkpoint import CHECKPOINT_FILE
@@ -270,3 +271,28 @@ def test_a_checkpoint_whose_moments_do_not_fit_is_refused(
     with pytest.raises(ModelError, match="no checkpoint of this version"):
         fit(Table(tiny_table), tiny_recipe, tmp_path, resume=True)
     assert path.read_bytes() == before
+
+
+def test_a_warm_start_is_told_and_a_resume_needs_no_file(
+    tiny_table: Path, tiny_recipe: Recipe, tiny_model: TwoTower, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "donor", tiny_model, {})
+    warm = replace(tiny_recipe.model, image_weights=str(tmp_path / "donor"), audio_weights=str(tmp_path / "donor"))
+    recipe = replace(tiny_recipe, model=warm, train=replace(tiny_recipe.train, keep="last"))
+    fit(Table(tiny_table), recipe, tmp_path / "whole", validate=score)
+
+    def killed(*_: object) -> dict[str, float]:  # before any checkpoint was due
+        first = load_file(tmp_path / "parts" / CHECKPOINT_FILE)
+        for name, value in tiny_model.state_dict().items():
+            assert torch.equal(first[f"task.model.{name}"], value)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(Table(tiny_table), recipe, tmp_path / "parts", validate=killed)
+    shutil.rmtree(tmp_path / "donor")
+    fit(Table(tiny_table), recipe, tmp_path / "parts", resume=True, validate=score)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    for run in (tmp_path / "whole", tmp_path / "parts"):
+        started = json.loads((run / "card.json").read_text())["start"]
+        assert started == json.loads((run / "run.json").read_text())["start"]
+        assert started["image"]["architecture"] == "test_resnet" and len(started["image"]["sha256"]) == 64

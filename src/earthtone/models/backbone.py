@@ -18,6 +18,7 @@ from earthtone.models.trunk_file import file_trunk
 from earthtone.models.trunk_package import package_trunk
 from earthtone.models.trunk_timm import timm_trunk
 from earthtone.models.trunk_torchgeo import torchgeo_trunk
+from earthtone.models.weights import hash_weights
 from earthtone.wording import did_you_mean
 
 #: Prefix of a spec -> (rest, pixels, output_stride, seed) to a trunk.
@@ -78,9 +79,7 @@ class Backbone(nn.Module):
         """Hash (32 hex digits) of architecture, normalisation and the present weights; the same in every process."""
         said = (self.architecture, self.output_stride, self.mean.flatten().tolist(), self.std.flatten().tolist())
         digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
-        for name, value in sorted(self.encoder.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        hash_weights(digest, self.encoder)
         return digest.hexdigest()
 
     def prepare(self, pixels: Tensor | NDArray[np.uint8]) -> Tensor:

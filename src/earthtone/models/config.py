@@ -19,9 +19,10 @@ class ModelConfig:
     projection: str = "linear"
     """Head on each encoder: `linear`, or `mlp` (one hidden layer as wide as the encoder's features)."""
     image_weights: str | None = None
-    """`pretrained` (timm's own weights, downloaded), a local .safetensors file, or null for random ones."""
+    """What the image encoder begins with: null for random weights, `pretrained` (timm's own, downloaded), a run's
+    folder (its image tower), a file, `timm:NAME`, ... (docs/models.md); it must be `image_encoder`'s architecture."""
     audio_weights: str | None = None
-    """As `image_weights`, for the audio encoder."""
+    """As `image_weights`, for the audio encoder; weights for colours are summed for its one channel."""
     drop_path: float = 0.0
     """Stochastic depth rate of both encoders."""
     windows: str = "mean"

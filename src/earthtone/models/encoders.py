@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
 from earthtone.models.release_resnet import RELEASE_RESNETS, ReleaseResNet
-from earthtone.models.weights import fill, read_safetensors
 
 
 class Tower(nn.Module):
@@ -36,14 +35,10 @@ def make_tower(
     width: int,
     dimensions: int,
     projection: str,
-    weights: str | None = None,
     drop_path: float = 0.0,
 ) -> Tower:
-    """Return a tower around the encoder `name` for inputs of the given size. Raises ConfigError, ModelError."""
-    shape = (channels, height, width)
-    encoder, features = make_encoder(name, shape, pretrained=weights == "pretrained", drop_path=drop_path)
-    if weights is not None and weights != "pretrained":
-        fill(encoder, read_safetensors(Path(weights))[0], Path(weights))
+    """Return an untrained tower around the encoder `name` for inputs of the given size. Raises ConfigError."""
+    encoder, features = make_encoder(name, (channels, height, width), drop_path=drop_path)
     return Tower(encoder, features, dimensions, projection)
 
 

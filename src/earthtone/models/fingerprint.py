@@ -4,9 +4,10 @@ import hashlib
 import json
 from dataclasses import asdict
 
-import torch
+from torch import nn
 
 from earthtone.models.two_tower import TwoTower
+from earthtone.models.weights import hash_weights
 from earthtone.signal.config import signal_to_dict
 
 
@@ -14,7 +15,12 @@ def model_fingerprint(model: TwoTower) -> str:
     """Return a hash (32 hex digits) of config, signal and weights; the same in every process and on every device."""
     said = {"model": asdict(model.config), "signal": signal_to_dict(model.signal)}
     digest = hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    hash_weights(digest, model)
+    return digest.hexdigest()
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """Return a hash (32 hex digits) of names, shapes and values of a module's weights, wherever they lie."""
+    digest = hashlib.blake2b(digest_size=16)
+    hash_weights(digest, module)
     return digest.hexdigest()

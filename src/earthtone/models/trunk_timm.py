@@ -32,7 +32,15 @@ def timm_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
     if at:
         return filled_trunk(name, Path(given), pixels, output_stride)
     side, mean, std = timm_pictures(name)
-    shape = (3, pixels or side, pixels or side)
+    side = pixels or side
+    return Trunk(timm_encoder(name, (3, side, side), output_stride), name, side, mean, std)
+
+
+def timm_encoder(name: str, shape: tuple[int, int, int], output_stride: int = 32) -> nn.Module:
+    """Return a timm model for inputs of `shape` with its published weights, as timm fits them to channels and size.
+
+    They come from the cache of the Hugging Face Hub, or from the Hub. Raises ConfigError, ModelError.
+    """
     make_encoder(name, shape, output_stride=output_stride)  # explains a wrong name or size before anything is fetched
     try:
         file = _cached(name)
@@ -45,7 +53,7 @@ def timm_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
             f"timm:{name}: its weights are not in the cache, and {_endpoint()} could not give them ({reason}); get the "
             f"file on another machine and write timm:{name}@FILE.safetensors"
         ) from error
-    return Trunk(encoder, name, shape[1], mean, std)
+    return encoder
 
 
 def _cached(name: str) -> Path | None:
@@ -84,7 +92,7 @@ def classifiers(encoder: nn.Module) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def load_trunk(encoder: nn.Module, weights: dict[str, Tensor], source: Path, heads: tuple[str, ...]) -> None:
+def load_trunk(encoder: nn.Module, weights: dict[str, Tensor], source: str | Path, heads: tuple[str, ...]) -> None:
     """Fill an encoder; keys below `heads` are dropped and named in the log. Raises ModelError for any other misfit."""
     dropped = sorted(name for name in weights if name.startswith(tuple(f"{head}." for head in heads)))
     fill(encoder, {name: value for name, value in weights.items() if name not in dropped}, source)

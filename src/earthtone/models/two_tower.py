@@ -30,7 +30,8 @@ Embeddings = NDArray[np.float32]
 class TwoTower(nn.Module):
     """Two encoders and their projections; `embed_images` and `embed_audio` turn files into vectors.
 
-    The vectors have length 1, or are the projections as they are where `config.unit` is false.
+    The vectors have length 1, or are the projections as they are where `config.unit` is false. The weights of a new
+    model are random; `start_towers` gives it those that `config` names (warm_start.py).
     `card` tells where the weights come from: recipe, data, versions, figures (Mitchell et al. 2019, model cards).
     """
 
@@ -53,7 +54,6 @@ class TwoTower(nn.Module):
             width=signal.image.pixels,
             dimensions=config.dimensions,
             projection=config.projection,
-            weights=config.image_weights,
             drop_path=config.drop_path,
         )
         self.audio_tower = make_tower(
@@ -63,7 +63,6 @@ class TwoTower(nn.Module):
             width=signal.audio.window_frames,
             dimensions=config.dimensions,
             projection=config.projection,
-            weights=config.audio_weights,
             drop_path=config.drop_path,
         )
         self.reducer = make_reducer(config.windows, config.dimensions)

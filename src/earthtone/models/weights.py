@@ -1,8 +1,10 @@
 """Weights to safetensors files and back into modules: every key must fit, or nothing is loaded."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -42,7 +44,14 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
             raise OSError(str(error).removeprefix("Error while serializing: ")) from error
 
 
-def fill(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+def hash_weights(digest: "hashlib.blake2b", module: nn.Module) -> None:
+    """Add names, types, shapes and values of a module's weights to a hash; the same on every device."""
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
     """Load `weights` into `module`. Raises ModelError unless names and shapes are exactly the module's."""
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())

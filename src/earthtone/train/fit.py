@@ -17,6 +17,7 @@ from earthtone.atomic import write_text_atomic
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.two_tower import TwoTower
+from earthtone.models.warm_start import start_towers
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from earthtone.train.engine import make_trainer
 from earthtone.train.follower import Follower
@@ -28,7 +29,7 @@ from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
 from earthtone.train.refresh import Refresher, drop_embeddings
-from earthtone.train.run_state import open_run, write_state
+from earthtone.train.run_state import open_run, read_start, write_state
 from earthtone.train.stopping import Stopping
 from earthtone.train.task import PretrainTask
 from earthtone.train.world import World, find_world
@@ -83,7 +84,10 @@ def fit(
         if world.largest(int(world.first and open_run(out, identity, resume=resume))):
             return _finished(out, world)
     torch.manual_seed(recipe.train.seed)
-    model = TwoTower(recipe.model, recipe.signal).to(memory_format=torch.channels_last)
+    model = TwoTower(recipe.model, recipe.signal)
+    goes_on = resume and (out / CHECKPOINT_FILE).exists()
+    start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
+    model = model.to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
     if device == "mps":
         loss = loss.float()  # the places in a queue are float64, which mps lacks
@@ -98,7 +102,7 @@ def fit(
         records: Keeper | Follower = Follower(progress, stopping, world)
         if world.first:
             validation, keep_best = _validation(table, recipe, validate)
-            write_state(out, identity, finished=False)
+            write_state(out, identity, finished=False, start=start)
             write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
             records = Keeper(
                 out,
@@ -109,7 +113,7 @@ def fit(
                 steps_per_epoch=loader.steps_per_epoch,
                 validate=validation,
                 keep_best=keep_best,
-                card=_card(table, recipe, device),
+                card={**_card(table, recipe, device), **({"start": start} if start else {})},
             )
         if loader.sampler.refresh_epochs:
             loader.refresh = Refresher(
@@ -123,7 +127,7 @@ def fit(
             raise named(error, table, out) from error
     done = records.progress.step >= loader.steps
     if done and world.first:
-        write_state(out, identity, finished=True)
+        write_state(out, identity, finished=True, start=start)
         (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # three times the model, and nothing is left to resume
         drop_embeddings(out)
     stopped_by = stopping.stopped_by.name if stopping.stopped_by else None

@@ -60,11 +60,13 @@ class Keeper(Callback):
         self.world.connect()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks and listen to signals."""
+        """Start the clocks, listen to signals, keep weights that came from elsewhere."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
         self._since = self._last_checkpoint = time.monotonic()
         self.stopping.listen()
+        if pl_module.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
+            save_checkpoint(self.folder, pl_module, self.progress)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step and do what is due after it."""

@@ -41,11 +41,18 @@ def refuse_other_run(folder: Path, *, resume: bool) -> None:
         raise ConfigError(f"{folder} holds a run already; go on with --resume, or choose another --out")
 
 
-def write_state(folder: Path, identity: Mapping[str, Any], *, finished: bool) -> None:
-    """Write the state, whole or not at all."""
-    write_text_atomic(
-        folder / STATE_FILE, json.dumps({"finished": finished, "identity": dict(identity)}, indent=1) + "\n"
-    )
+def write_state(
+    folder: Path, identity: Mapping[str, Any], *, finished: bool, start: Mapping[str, Any] | None = None
+) -> None:
+    """Write the state, whole or not at all; `start` tells which weights the towers began with."""
+    state = {"finished": finished, "identity": dict(identity), **({"start": dict(start)} if start else {})}
+    write_text_atomic(folder / STATE_FILE, json.dumps(state, indent=1) + "\n")
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """Return which weights the towers of the run in `folder` began with; nothing where they were random."""
+    state = _read(folder)
+    return {} if state is None else dict(state["start"])
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
@@ -54,6 +61,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        return {"identity": dict(state["identity"]), "finished": state["finished"]}
+        start = dict(state.get("start", {}))
+        return {"identity": dict(state["identity"]), "finished": state["finished"], "start": start}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}); choose another --out") from error

@@ -12,6 +12,7 @@ from earthtone.evaluate.on_data import evaluate_retrieval, validation_figures
 from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.storage import load_model
+from earthtone.models.warm_start import check_start
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
@@ -43,6 +44,8 @@ def pretrain(
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     recipe_loss(recipe)
     world = find_world(recipe.train)
+    if not resume:
+        check_start(recipe.model)
     if world.first:
         refuse_other_run(out, resume=resume)
     keep = out / "table.lance"
