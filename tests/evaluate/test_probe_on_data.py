@@ -70,6 +70,20 @@ def test_a_packed_table_gives_what_its_rows_give(tiny_model: TwoTower, tiny_tabl
     assert list(found.ids) == [table.column("id")[row] for row in table.rows_of("test")]
 
 
+def test_measured_on_val_no_test_image_is_opened(
+    tiny_model: TwoTower, tiny_table: Path, class_folder: Path, tmp_path: Path
+) -> None:
+    data = manifest(tmp_path, class_folder, ("train", "val", "test"))
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join(line.replace(".png", ".gone") if line.endswith("test") else line for line in lines))
+    found = evaluate_probe(MODEL, data, label="kind", probe=QUICK, pixels=32, split="val")
+    assert len(found.ids) == found.facts["val_rows"] and not found.facts["broken_images"]
+    packed, table = evaluate_probe(tiny_model, tiny_table, label="label", split="val"), Table(tiny_table)
+    assert list(packed.ids) == [table.column("id")[row] for row in table.rows_of("val")]
+    with pytest.raises(ConfigError, match="measured on test or val"):
+        evaluate_probe(MODEL, data, label="kind", split="train")
+
+
 def test_files_by_the_model_of_a_table(tiny_model: TwoTower, tiny_pairs: Path, tiny_table: Path) -> None:
     files = evaluate_probe(tiny_model, tiny_pairs, label="label", features=FeatureOptions(precision="32"))
     packed = evaluate_probe(tiny_model, tiny_table, label="label")

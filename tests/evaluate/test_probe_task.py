@@ -68,6 +68,18 @@ def test_few_shots_need_no_val() -> None:
     assert "cross-validation on train" in found.protocol and "knn_accuracy@2" in found.figures
 
 
+def test_measured_on_val_is_chosen_on_train_alone() -> None:
+    train, val = part(0, 90), part(1, 30)
+    alone = linear_probe(train.features, train.labels, val.features, val.labels)
+    for parts in ({"train": train, "val": val}, {"train": train, "val": val, "test": part(2, 60)}):
+        found = probe_features(parts, ProbeOptions(), dataset="toy", model="m", facts={}, measured="val")
+        assert found.figures["logistic_accuracy"] == alone.accuracy and found.ids == tuple(val.ids)
+        assert "chosen by cross-validation on train, measured on val" in found.protocol
+        assert found.facts["val_rows"] == 30 and "test_rows" not in found.facts
+    with pytest.raises(DataError, match="needs train and val"):
+        probe_features({"train": train}, ProbeOptions(), dataset="toy", model="m", facts={}, measured="val")
+
+
 def test_a_test_label_that_train_lacks_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
     test = part(2, 60, classes="abcd")
     with caplog.at_level(logging.WARNING):

@@ -20,6 +20,13 @@ def test_the_sets_own_splits() -> None:
     assert split_items(labelled("train", "test"))["val"] == []
 
 
+def test_where_val_is_measured_test_is_left_alone() -> None:
+    parts = split_items(labelled("train", "test", "val"), measured="val")
+    assert {name: [item.id for item in items] for name, items in parts.items()} == {"train": ["0"], "val": ["2"]}
+    with pytest.raises(DataError, match="no items of split 'val'"):
+        split_items(labelled("train", "test"), measured="val")
+
+
 def test_train_and_test_must_be_there() -> None:
     with pytest.raises(DataError, match=r"no items of split 'test' \(train 1, val 1, test 0\)"):
         split_items(labelled("train", "val"))

@@ -17,6 +17,7 @@ def probe(words: list[str]) -> int:
     parser.add_argument("--stage", type=int | None, default=None, help="mean of this stage's map, from 0; last: pooled")
     parser.add_argument("--cache", type=str | None, default=None, help="folder that keeps features for other calls")
     parser.add_argument("--protocol", type=str, default="probe", help="probe; soundingearth: its few-shot protocol")
+    parser.add_argument("--split", type=str, default="test", help="measured on; val: test is left alone, for choices")
     parser.add_argument("--seed", type=int, default=0, help="of draws, folds, bootstrap and random:NAME")
     options = parser.parse_args(words)
     print_result(_measured(options, words), options)
@@ -43,7 +44,7 @@ def _measured(options: Any, words: list[str]) -> Any:
         "device": choose_device(options.device), "features": features,
     }  # fmt: skip
     if options.protocol == "soundingearth":
-        fixed = ("--method", "--shots", "--draws", "--stage", "--pixels", "--seed")
+        fixed = ("--method", "--shots", "--draws", "--stage", "--pixels", "--split", "--seed")
         given = [name for name in fixed if any(word.split("=")[0] == name for word in words)]
         if given:
             raise ConfigError(f"{', '.join(given)} has no effect: --protocol soundingearth says it; remove it")
@@ -52,4 +53,6 @@ def _measured(options: Any, words: list[str]) -> Any:
         methods=tuple(options.method.split(",")), shots=numbers(options.shots, "--shots"), draws=options.draws,
         seed=options.seed,
     )  # fmt: skip
-    return evaluate_probe(options.model, options.data, probe=asked, pixels=options.pixels, **common)
+    return evaluate_probe(
+        options.model, options.data, probe=asked, pixels=options.pixels, split=options.split, **common
+    )

@@ -33,27 +33,31 @@ def evaluate_probe(
     features: FeatureOptions | None = None,
     pixels: int | None = None,
     device: str = "cpu",
+    split: str = "test",
 ) -> TaskResult:
     """Return how well simple classifiers read a label off frozen image features.
 
-    Fitted on `train`, what there is to choose chosen on `val` where there is one, measured on `test`. `data` is what
-    `open_labelled` takes, read by the backbone that `model` names; or a packed table with a column `label`, read by a
-    two-tower model of the same signal config. Raises DataError, ConfigError, ModelError.
+    Fitted on `train`, what there is to choose chosen on `val` where there is one, measured on `test`. With `split`
+    val it is measured there, chosen by cross-validation on `train`, and no test image is opened: for choices between
+    models. `data` is what `open_labelled` takes, read by the backbone that `model` names; or a packed table with a
+    column `label`, read by a two-tower model of the same signal config. Raises DataError, ConfigError, ModelError.
     """
+    if split not in ("test", "val"):
+        raise ConfigError(f"split {split!r}; a probe is measured on test or val")
     probe, features = probe or ProbeOptions(), features or FeatureOptions()
     if is_packed(data):
         _refuse_for_tables(dataset, pixels, features)
-        return _on_table(model, data, label, columns, probe, device)
+        return _on_table(model, data, label, columns, probe, device, split)
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
-    split = split_items(labelled)
-    check_shots([item.label for item in split["train"]], probe.shots)  # before the long part
+    chosen = split_items(labelled, measured=split)
+    check_shots([item.label for item in chosen["train"]], probe.shots)  # before the long part
     start = time.perf_counter()
     backbone = _backbone(model, pixels, probe.seed, device)
-    items = [item for part in split.values() for item in part]
+    items = [item for part in chosen.values() for item in part]
     found = extract_features(backbone, items, features)
     at = {item.id: row for row, item in enumerate(items)}
     parts = {}
-    for name, part in split.items():
+    for name, part in chosen.items():
         good = [item for item in part if item.id not in found.broken]
         rows = np.array([at[item.id] for item in good], np.int64)
         parts[name] = FeaturePart([item.id for item in good], found.values[rows], [item.label for item in good])
@@ -63,7 +67,7 @@ def evaluate_probe(
         "features_from_cache": found.cached, "feature_seconds": round(time.perf_counter() - start, 2),
         "notes": list(labelled.warnings),
     }  # fmt: skip
-    return probe_features(parts, probe, dataset=labelled.name, model=_name(model), facts=facts)
+    return probe_features(parts, probe, dataset=labelled.name, model=_name(model), facts=facts, measured=split)
 
 
 def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, device: str) -> Backbone:
@@ -94,22 +98,22 @@ def _refuse_for_tables(dataset: str | None, pixels: int | None, features: Featur
 
 def _on_table(
     model: TwoTower | str | Path, data: str | Path, label: str | None, columns: Mapping[str, str] | None,
-    probe: ProbeOptions, device: str,
+    probe: ProbeOptions, device: str, split: str,
 ) -> TaskResult:  # fmt: skip
     if label is None:
         raise ConfigError(f"{data} is a packed table: --label COLUMN expected")
     tower = model if isinstance(model, TwoTower) else open_model(model, device=device)
     with open_table(data, tower.signal, columns=columns) as table:
-        parts = _table_parts(tower, table, label)
+        parts = _table_parts(tower, table, label, split)
     return probe_features(
-        parts, probe, dataset=f"{Path(data).name} {label}", model=_name(model), facts={"label": label}
+        parts, probe, dataset=f"{Path(data).name} {label}", model=_name(model), facts={"label": label}, measured=split
     )
 
 
-def _table_parts(model: TwoTower, table: Table, label: str) -> dict[str, FeaturePart]:
+def _table_parts(model: TwoTower, table: Table, label: str, measured: str) -> dict[str, FeaturePart]:
     labels, splits, ids = table.column(label), table.column("split"), table.column("id")
     parts = {}
-    for split in ("train", "val", "test"):
+    for split in ("train", "val") if measured == "val" else ("train", "val", "test"):
         rows = np.array([i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "")], np.int64)
         if len(rows):
             parts[split] = FeaturePart(

@@ -56,16 +56,24 @@ class ProbeOptions:
 
 
 def probe_features(
-    parts: Mapping[str, FeaturePart], options: ProbeOptions, *, dataset: str, model: str, facts: Mapping[str, Any]
+    parts: Mapping[str, FeaturePart],
+    options: ProbeOptions,
+    *,
+    dataset: str,
+    model: str,
+    facts: Mapping[str, Any],
+    measured: str = "test",
 ) -> TaskResult:
     """Return what classifiers read off the frozen features of the splits `train`, `test` and, if there, `val`.
+
+    With `measured` val, of `train` and `val`: nothing is chosen on what is measured.
 
     Features are standardised on the rows that are fitted on, alone. What there is to choose (L2, neighbours) is chosen
     on val; with few items a class on as few of val. A test label that train lacks counts as wrong, with a warning.
     Raises DataError, ModelError, ConfigError.
     """
     start = time.perf_counter()
-    rows = _rows(parts, dataset)
+    rows = _rows(parts, dataset, measured)
     check_classes(rows["train"])
     check_shots(rows["train"].labels.tolist(), options.shots)
     truth = rows["test"].labels.tolist()
@@ -87,16 +95,16 @@ def probe_features(
         task="probe",
         dataset=dataset,
         model=model,
-        protocol=_protocol(options, "val" in rows),
+        protocol=_protocol(options, "val" in rows, measured),
         headline=f"{first}_accuracy",
         figures=figures,
-        ids=tuple(parts["test"].ids),
+        ids=tuple(parts[measured].ids),
         scores=tuple(float(a == b) for a, b in zip(said[first], truth, strict=True)),
         truth=tuple(truth),
         predicted=tuple(said[first]),
         facts={
             "classes": len(np.unique(rows["train"].labels)),
-            **{f"{name}_rows": len(part) for name, part in rows.items()},
+            **{f"{measured if name == 'test' else name}_rows": len(part) for name, part in rows.items()},
             "features": int(rows["train"].values.shape[1]),
             "chosen": chosen,
             "accuracy_by_class": accuracy_by_class(truth, said[first]),
@@ -109,13 +117,15 @@ def probe_features(
     )
 
 
-def _rows(parts: Mapping[str, FeaturePart], dataset: str) -> dict[str, Rows]:
-    for name in ("train", "test"):
+def _rows(parts: Mapping[str, FeaturePart], dataset: str, measured: str) -> dict[str, Rows]:
+    """The rows to fit on, to choose by and, as `test`, to measure on."""
+    for name in ("train", measured):
         if name not in parts or not len(parts[name].labels):
-            raise DataError(f"{dataset}: no labelled images of split {name!r}; a probe needs train and test")
+            raise DataError(f"{dataset}: no labelled images of split {name!r}; a probe needs train and {measured}")
     width = np.shape(parts["train"].features)[-1]
-    there = [name for name in ("train", "val", "test") if name in parts and len(parts[name].labels)]
-    return {name: checked_rows(name, parts[name].features, parts[name].labels, width) for name in there}
+    names = {"train": "train", "test": "val"} if measured == "val" else {n: n for n in ("train", "val", "test")}
+    there = {role: name for role, name in names.items() if name in parts and len(parts[name].labels)}
+    return {role: checked_rows(name, parts[name].features, parts[name].labels, width) for role, name in there.items()}
 
 
 def _read(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], dict[str, Any]]:
@@ -142,9 +152,10 @@ def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbeOption
     return found["accuracy"], spread
 
 
-def _protocol(options: ProbeOptions, has_val: bool) -> str:
+def _protocol(options: ProbeOptions, has_val: bool, measured: str) -> str:
     few = f"; @k: k items a class, mean of {options.draws} draws" if options.shots else ""
     by = "val" if has_val else "cross-validation on train"
     return (
-        f"{', '.join(options.methods)} on frozen features standardised on train, chosen by {by}, measured on test{few}"
+        f"{', '.join(options.methods)} on frozen features standardised on train, chosen by {by}, measured on "
+        f"{measured}{few}"
     )

@@ -11,18 +11,20 @@ SPLITS = ("train", "val", "test")
 Parts = dict[str, list[LabelledItem]]
 
 
-def split_items(labelled: LabelledSet) -> Parts:
+def split_items(labelled: LabelledSet, *, measured: str = "test") -> Parts:
     """Return the items of `train`, `val` (may be empty) and `test`, in the set's order; items of no split are left out.
 
-    Raises DataError without train or test.
+    With `measured` val, those of `train` and `val` alone. Raises DataError without train or what is measured.
     """
     parts = {name: [item for item in labelled.items if item.split == name] for name in SPLITS}
-    for name in ("train", "test"):
+    for name in ("train", measured):
         if not parts[name]:
             found = ", ".join(f"{key} {len(items)}" for key, items in parts.items())
             hint = "; it has folds: evaluate audio is for those" if any(item.fold for item in labelled.items) else ""
-            raise DataError(f"{labelled.name}: no items of split {name!r} ({found}); train and test expected{hint}")
-    return parts
+            raise DataError(
+                f"{labelled.name}: no items of split {name!r} ({found}); train and {measured} expected{hint}"
+            )
+    return parts if measured == "test" else {name: parts[name] for name in ("train", measured)}
 
 
 def even_odd(labelled: LabelledSet) -> Parts:
