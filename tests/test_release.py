@@ -13,6 +13,8 @@ from earthtone import load_model
 from earthtone.cli import main
 from earthtone.models.release_resnet import ReleaseResNet
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = (
     "key",
     "long_key",
@@ -117,7 +119,6 @@ def test_a_changed_column(
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path in before}
 
 
-@pytest.mark.slow
 def test_a_converted_checkpoint_goes_through_the_same_commands(
     release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

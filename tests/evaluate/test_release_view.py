@@ -19,6 +19,8 @@ from earthtone.models.release_checkpoint import RELEASE_SIGNAL
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.image import read_image
 
+pytestmark = pytest.mark.slow
+
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -89,7 +91,6 @@ def test_encoders_of_one_size_are_told(tiny_model: TwoTower, items: tuple[Labell
         release_view(fixed, items[:1], "image")
 
 
-@pytest.mark.slow
 def test_the_protocol_on_the_releases_own_arrays(model: TwoTower, advance: Path) -> None:
     found = evaluate_audiovisual(
         model, advance, dataset="advance", protocol="soundingearth", precision="32", resamples=20

@@ -17,6 +17,8 @@ from earthtone.train.history import read_history
 from earthtone.train.recipe_file import load_recipe, shipped_recipes
 from earthtone.verbs.pretraining import pretrain
 
+pytestmark = pytest.mark.slow
+
 KEYS = range(1000, 1024)
 #: The schedule shortened, images small; tiny encoders unless a recipe is about its own.
 SHORT = {

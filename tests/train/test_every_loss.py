@@ -25,6 +25,8 @@ from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_loss import recipe_loss
 from earthtone.train.task import PretrainTask
 
+pytestmark = pytest.mark.slow
+
 MEMORY = ["infonce_memory", "SymmetricCLWithMemoryAndDistillation"]
 
 

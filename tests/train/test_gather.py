@@ -14,6 +14,8 @@ from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.world import World
 
+pytestmark = pytest.mark.slow
+
 ROWS, DIMENSIONS, STEPS = 10, 6, 3
 CASES = [(name, use) for name in LOSSES for use in ("mask", "positive", "ignore") if name != "barlow_twins"]
 CASES.append(("barlow_twins", "ignore"))
@@ -107,7 +109,6 @@ def process(rank: int, meeting: str, found: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Every loss, twins masked, positive and ignored, with a queue that fills and turns over; chunks under DDP."""
     torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path / "found")), nprocs=2)

@@ -24,6 +24,8 @@ from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_loss import recipe_loss
 from earthtone.train.task import PretrainTask
 
+pytestmark = pytest.mark.slow
+
 
 def with_momentum(recipe: Recipe, **train: object) -> Recipe:
     own = replace(recipe.train, momentum=0.9, keep="last", **train)  # type: ignore[arg-type]

@@ -18,6 +18,8 @@ from earthtone.train.history import read_history
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig
 from earthtone.train.task import PretrainTask
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recipe(tiny_recipe: Recipe) -> Recipe:

@@ -25,6 +25,8 @@ from earthtone.models.backbone import open_backbone
 from earthtone.models.trunk import Trunk
 from earthtone.models.trunk_file import write_trunk
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("random:test_resnet", "random:test_vit")
 FILES = ("suite.csv", "suite.md", "suite.html")
 WORDS = [
@@ -41,7 +43,6 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in FILES}
 
 
-@pytest.mark.slow
 def test_a_killed_suite_goes_on_to_the_same_files(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from labelled_sounds import write_advance
 from earthtone.cli import main
 from earthtone.train.history import read_history
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--finetune_epochs=1", "--segment_epochs=1", "--pixels=32", "--device=cpu"]
 NO_HUB = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -45,7 +47,6 @@ def whole(world: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFacto
     return out
 
 
-@pytest.mark.slow
 def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
     found = row(whole, step="retrieval", figure="image_to_sound median_rank")
     assert found["published"] == "not known"  # 565 is of ResNet-18, this is another network
@@ -68,7 +69,6 @@ def test_the_table_has_published_ours_and_honest(whole: Path) -> None:
     assert all(line["published"] in ("", "not known") or line["source"] for line in table(whole))
 
 
-@pytest.mark.slow
 def test_the_head_says_that_the_schedule_is_another(whole: Path) -> None:
     for suffix in ("md", "html"):
         text = (whole / f"reproduction.{suffix}").read_text()
@@ -76,7 +76,6 @@ def test_the_head_says_that_the_schedule_is_another(whole: Path) -> None:
         assert "--finetune_epochs 1" in text and "DeepGlobe land cover (mIoU)" in text
 
 
-@pytest.mark.slow
 def test_the_page_loads_nothing(whole: Path) -> None:
     loaded = []
 
@@ -90,7 +89,6 @@ def test_the_page_loads_nothing(whole: Path) -> None:
     assert not loaded and len(text) < 200_000
 
 
-@pytest.mark.slow
 def test_what_is_missing_is_named_with_what_to_type(whole: Path, world: Path) -> None:
     lacking = row(whole, step="resisc45", model="ours")
     assert lacking["ours"] == lacking["honest"] == "none"
@@ -102,7 +100,6 @@ def test_what_is_missing_is_named_with_what_to_type(whole: Path, world: Path) ->
     ) == 2  # a note, and what was left out
 
 
-@pytest.mark.slow
 def test_stopped_in_the_middle_and_continued_it_is_the_same(
     whole: Path, world: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +126,6 @@ def test_stopped_in_the_middle_and_continued_it_is_the_same(
     assert (out / "reproduction.csv").read_text() == (whole / "reproduction.csv").read_text()
 
 
-@pytest.mark.slow
 def test_what_is_done_is_not_done_again(
     whole: Path, world: Path, recipe_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +136,6 @@ def test_what_is_done_is_not_done_again(
     assert "retrieval-model-honest" in told["done"] and "resisc45-model-honest" in told["left_out"]
 
 
-@pytest.mark.slow
 def test_another_recipe_is_refused_with_the_difference(
     whole: Path, world: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,7 +150,6 @@ def test_another_recipe_is_refused_with_the_difference(
     assert (whole / "reproduction.md").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_other_data_is_refused_with_the_difference(
     whole: Path, world: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +160,6 @@ def test_other_data_is_refused_with_the_difference(
     assert "aid-model-published was made from something else (data.files: 24 -> 23" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_given_model_is_measured_and_losses_are_compared(
     whole: Path, world: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +181,6 @@ def test_a_given_model_is_measured_and_losses_are_compared(
     assert apart in table(out) and found in table(out)  # results of before stay in the table
 
 
-@pytest.mark.slow
 def test_broken_data_of_one_step_does_not_keep_the_others(
     world: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
