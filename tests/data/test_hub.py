@@ -216,7 +216,7 @@ def test_check_and_pretrain(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixt
         ("hf://datasets/SoundingEarth", "no data set's address"),
         ("hf://datasets/../SoundingEarth/../../api", "no data set's address"),
         ("https://huggingface.co/datasets/MVRL/SoundingEarth", "only hf://datasets/OWNER/NAME is read"),
-        ("s3://bucket/SoundingEarth", "is an address"),
+        ("s3://bucket/SoundingEarth", "of object stores packed tables alone are read"),
     ],
 )
 def test_wrong_addresses(hub: Hub, tmp_path: Path, address: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,9 @@ def data_arguments(parser: Any, also: str = "") -> None:
 
 def model_arguments(parser: Any) -> None:
     parser.add_argument("--model", required=True, type=str, help="a run's folder, a .safetensors or release .pt file")
-    parser.add_argument("--data", required=True, type=str, help="packed table, manifest, release folder or hf://...")
+    parser.add_argument(
+        "--data", required=True, type=str, help="packed table (or s3://...), manifest, release, hf://..."
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     columns_argument(parser)
 

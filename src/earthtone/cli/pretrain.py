@@ -21,7 +21,7 @@ def pretrain(words: list[str]) -> int:
     name = early_option(words, "--recipe", "default")
     base = recipe_from_dict(read_recipe(name), name)
     parser = make_parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
-    data_arguments(parser, ", or a packed table")
+    data_arguments(parser, ", or a packed table (or s3://...)")
     parser.add_argument("--out", required=True, type=str, help="folder of the run")
     parser.add_argument("--recipe", type=str, default=name, help=f"{', '.join(shipped_recipes())}, or a .yaml file")
     split_arguments(parser)

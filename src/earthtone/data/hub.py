@@ -4,16 +4,14 @@ import io
 import logging
 import os
 import re
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from earthtone.data.row import clipped
+from earthtone.data.within import within
 from earthtone.errors import DataError
-
-Result = TypeVar("Result")
 
 PREFIX = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/\w[\w.-]*/\w[\w.-]*(@[^/@]+)?(/[^@]*)?")
@@ -50,7 +48,7 @@ class HubFolder:
         self._files = HfFileSystem(
             endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True, max_workers=1, use_listings_cache=True
         )
-        self._sizes = _within(_LISTING_SECONDS, self._listed, self.address)
+        self._sizes = within(_LISTING_SECONDS, self._listed, self.address)
 
     @property
     def names(self) -> list[str]:
@@ -157,24 +155,3 @@ def _status(error: Exception) -> int | None:
     """Return the status of an answer; None when there was none, as when the connection was lost."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
-
-
-def _within(seconds: float, work: Callable[[], Result], name: str) -> Result:
-    """Return what `work` returns, or raise DataError after so many seconds."""
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise DataError(f"{name}: no answer within {seconds:g} s; check the network, or download the data set first")
-    return results[0]

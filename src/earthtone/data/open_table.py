@@ -10,6 +10,7 @@ from typing import Any
 from earthtone.atomic import write_text_atomic
 from earthtone.data.hub import is_hub
 from earthtone.data.named_splits import MANIFEST, check_split_by
+from earthtone.data.object_store import is_remote
 from earthtone.data.pack import PackResult, pack, unfinished_marker
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
@@ -19,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def is_packed(data: str | Path) -> bool:
-    """Whether `data` is a packed table rather than something to pack."""
-    return Path(data).is_dir() and (Path(data) / "_versions").is_dir()
+    """Whether `data` is a packed table rather than something to pack; in object stores nothing else is looked for."""
+    return is_remote(data) or (Path(data) / "_versions").is_dir()
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def open_table(
         for name, value in (("columns", columns), ("split_by", split_by), ("buffer_km", buffer_km)):
             if value:
                 raise ConfigError(f"{data} is packed: --{name} has no effect on it; leave it out")
-        if (marker := unfinished_marker(Path(data))).exists():
+        if not is_remote(data) and (marker := unfinished_marker(Path(data))).exists():
             raise DataError(
                 f"{data}: its packing has not ended; wait for it or repeat the earthtone pack that was stopped "
                 f"(to use what is there, delete {marker.name})"

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
 from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
+from earthtone.data.object_store import last_part, refuse_remote
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Pair, Problem
 from earthtone.data.soundingearth import looks_like_release
@@ -106,6 +107,7 @@ def pack(
     check_split_by(split_by, buffer_km)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; at least 1 expected")
+    refuse_remote(out, f"pack on a disk, then copy: aws s3 cp --recursive {last_part(out)} {out}")
     out = Path(out).absolute()
     prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
     source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from earthtone.data.hub import is_hub
 from earthtone.data.manifest import TABLES, Manifest, listed
+from earthtone.data.object_store import is_remote
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.parquet_files import has_parquet
 from earthtone.data.row import MEDIA
@@ -87,6 +88,11 @@ def _found(text: str, columns: Mapping[str, str] | None) -> Path:
     """Return the manifest that a path means, or the folder of a release. Raises DataError."""
     path = Path(text)
     if not path.is_dir():
+        if is_remote(text):
+            raise DataError(
+                f"{text}: of object stores packed tables alone are read, by pretrain and evaluate; check and pack read "
+                "files on a disk, or hf://datasets/OWNER/NAME"
+            )
         if "://" in text:
             raise DataError(f"{text} is an address; only hf://datasets/OWNER/NAME is read, download others first")
         if not path.exists():

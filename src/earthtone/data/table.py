@@ -1,11 +1,14 @@
 """The packed table: one row a pair, as a Lance dataset; images, windows of sound and columns by row number.
 
+It lies in a folder, or in an object store (`s3://bucket/pairs.lance`).
+
 A spectrogram is one blob, time first, so that a window is one contiguous slice and is read without the rest.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from earthtone.data.object_store import is_remote, last_part, open_remote, unreadable
 from earthtone.errors import DataError
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
@@ -60,9 +64,9 @@ class Table:
     """A packed table opened for reading; safe to use from several threads."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path | str = str(path).rstrip("/") if is_remote(path) else Path(path)
         try:
-            self._dataset = lance.dataset(str(path))
+            self._dataset = open_remote(self.path) if isinstance(self.path, str) else lance.dataset(str(path))
             card = dict(json.loads(self._dataset.schema.metadata[_CARD]))
             version, signal = card["format"], card["signal"]
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
@@ -82,6 +86,11 @@ class Table:
         schema = self._dataset.schema
         return schema.field(name).type if name in schema.names else None
 
+    @property
+    def name(self) -> str:
+        """The last part of the path, for reports."""
+        return last_part(self.path)
+
     def __len__(self) -> int:
         return int(self._dataset.count_rows())
 
@@ -89,7 +98,7 @@ class Table:
     def fingerprint(self) -> str:
         """A short hash of the rows' identities, splits and contents; equal tables have equal fingerprints."""
         digest = hashlib.blake2b(json.dumps(signal_to_dict(self.signal), sort_keys=True).encode(), digest_size=8)
-        for batch in self._dataset.to_batches(columns=["id", "split", "image_hash", "audio_hash"]):
+        for batch in self._batches(["id", "split", "image_hash", "audio_hash"]):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 digest.update("\0".join(str(value) for value in row).encode())
         return digest.hexdigest()
@@ -98,8 +107,7 @@ class Table:
         """Return one column of all rows. Raises DataError for an unknown name."""
         if name not in self._dataset.schema.names:
             raise DataError(f"{self.path}: no column {name!r}; it has {', '.join(self._dataset.schema.names)}")
-        batches = self._dataset.to_batches(columns=[name])
-        return [value for batch in batches for value in batch.column(0).to_pylist()]
+        return [value for batch in self._batches([name]) for value in batch.column(0).to_pylist()]
 
     def groups(self, name: str) -> NDArray[np.int64]:
         """Return for each row a number that equals another row's exactly when the column's values are equal.
@@ -111,7 +119,7 @@ class Table:
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column of numbers of all rows; NaN where there is none."""
-        parts = (batch.column(0) for batch in self._dataset.to_batches(columns=[name]))
+        parts = (batch.column(0) for batch in self._batches([name]))
         values = [np.asarray(part.to_numpy(zero_copy_only=False), np.float64) for part in parts]
         return np.concatenate([np.empty(0), *values])
 
@@ -133,17 +141,29 @@ class Table:
 
     def records(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the named columns of some rows, in the order asked for."""
-        try:
+        with self._reading():
             taken: list[dict[str, Any]] = self._dataset.take(
                 [int(row) for row in rows], columns=list(columns)
             ).to_pylist()
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
         return taken
 
-    def _damaged(self, error: Exception) -> DataError:
-        reason = str(error).splitlines()[0][:160]
-        return DataError(f"{self.path}: a file of the table is missing or broken ({reason}); copy or pack it again")
+    def _batches(self, columns: list[str]) -> Iterator[Any]:
+        """Yield Arrow batches of some columns of all rows, in order."""
+        with self._reading():
+            yield from self._dataset.to_batches(columns=columns)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What Lance says of files that cannot be read becomes one line."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if isinstance(self.path, str):
+                raise DataError(unreadable(self.path, error)) from error
+            reason = str(error).splitlines()[0][:160]
+            raise DataError(
+                f"{self.path}: a file of the table is missing or broken ({reason}); copy or pack it again"
+            ) from error
 
     def images(self, rows: Sequence[int]) -> list[bytes]:
         """Return the packed JPEGs of some rows."""
@@ -154,15 +174,15 @@ class Table:
         return np.array(self.column("audio_frames"), np.int32)
 
     def sound(self, rows: Sequence[int], starts: Sequence[int], frames: Sequence[int]) -> Iterator[Spectrogram]:
-        """Yield one slice (frames, mels) a row: only that part of the recording is read."""
+        """Yield one slice (frames, mels) a row: only that part of the recording is read, all parts at once."""
         mels = self.signal.audio.mels
-        size = max(frames, default=0) * mels
-        blobs = self._dataset.take_blobs("audio", indices=[int(row) for row in rows], buffer_size=max(size, 1))
-        for blob, start, count in zip(blobs, starts, frames, strict=True):
-            blob.seek(int(start) * mels)
-            data = blob.read(int(count) * mels)
-            if count < 1 or len(data) != count * mels:
-                raise DataError(
-                    f"{self.path}: a recording of {len(data)} bytes where {count} frames were; pack it again"
-                )
+        if any(count < 1 for count in frames):
+            raise DataError(f"{self.path}: a recording without frames; pack it again")
+        wanted = [
+            (int(row), int(start) * mels, int(count) * mels)
+            for row, start, count in zip(rows, starts, frames, strict=True)
+        ]
+        with self._reading():
+            found = self._dataset.read_blob_ranges("audio", wanted, selector="indices")
+        for _, _, data in found:
             yield np.frombuffer(data, np.uint8).reshape(-1, mels)

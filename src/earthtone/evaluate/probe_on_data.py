@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from earthtone.data.datasets import open_labelled
+from earthtone.data.object_store import last_part
 from earthtone.data.open_table import is_packed, open_table
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError
@@ -106,7 +107,7 @@ def _on_table(
     with open_table(data, tower.signal, columns=columns) as table:
         parts = _table_parts(tower, table, label, split)
     return probe_features(
-        parts, probe, dataset=f"{Path(data).name} {label}", model=_name(model), facts={"label": label}, measured=split
+        parts, probe, dataset=f"{last_part(data)} {label}", model=_name(model), facts={"label": label}, measured=split
     )
 
 

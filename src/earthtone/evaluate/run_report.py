@@ -49,7 +49,7 @@ def write_run_report(
     split = f"{measured.split} pairs of " if measured else ""
     return write_report(
         Report(
-            title=f"{folder.resolve().name}: {split}{table.path.name}",
+            title=f"{folder.resolve().name}: {split}{table.name}",
             summary=_summary(model.card, table, measured),
             history=read_history(folder),
             retrieval=measured.result.to_dict() if measured else None,

@@ -175,7 +175,7 @@ def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
     return {
         "recipe": asdict(recipe),
         "data": {
-            "path": table.path.name,
+            "path": table.name,
             "rows": len(table),
             "fingerprint": table.fingerprint,
             "split": dict(table.split),

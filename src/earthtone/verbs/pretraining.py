@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.object_store import refuse_remote
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
 from earthtone.evaluate.on_data import evaluate_retrieval, validation_figures
@@ -39,6 +40,7 @@ def pretrain(
     run goes on exactly where it was.
     Raises EarthtoneError for wrong input; what was written before stays whole.
     """
+    refuse_remote(out, "choose a folder on a disk, and copy the run when it has ended")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
@@ -69,9 +71,7 @@ def report_on_validation(run: Path, table: Table) -> None:
     """
     model = load_model(run)
     if "val" not in table.column("split"):
-        write_run_report(
-            run, model, table, note=f"{table.path.name} has no pairs of split val: nothing was measured yet."
-        )
+        write_run_report(run, model, table, note=f"{table.name} has no pairs of split val: nothing was measured yet.")
         return
 
     def write(opened: Table, rows: NDArray[np.int64], result: RetrievalResult) -> None:

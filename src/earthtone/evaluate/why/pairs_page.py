@@ -58,7 +58,7 @@ def why_pairs(
         facts = {
             "Model": name,
             "Pairs": f"{len(drawn)} of {len(known):,} ({split}), drawn with seed {seed}",
-            "Data": table.path.name,
+            "Data": table.name,
             "Encoders": f"{model.config.image_encoder}, {model.config.audio_encoder}",
         }
     page = render_page(
