@@ -148,7 +148,7 @@ def test_no_images_no_features(backbone: Backbone) -> None:
     assert found.usable.tolist() == []
 
 
-def test_memory_holds_one_batch(
+def test_the_network_sees_one_batch_at_a_time_and_the_result_lies_on_disk(
     backbone: Backbone, class_items: list[LabelledItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []

@@ -10,6 +10,7 @@ import torch
 
 from earthtone.errors import ConfigError, MissingExtraError, ModelError
 from earthtone.models.backbone import open_backbone
+from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.mark.skipif(find_spec("torchgeo") is not None, reason="torchgeo is installed")
@@ -28,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         weights = models.get_weight(name)
         network = timm.create_model(weights.meta["model"], in_chans=weights.meta["in_chans"], **options)
         path = tmp_path / "hub" / "checkpoints" / Path(weights.url).name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), path)
         return weights, network
 
@@ -52,6 +53,10 @@ def test_reflectances_and_seco(cache: Any) -> None:
     white = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
     reflectance = open_backbone("torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO").prepare(white)
     torch.testing.assert_close(reflectance, torch.full((1, 3, 32, 32), 0.3))
+    cache("ResNet18_Weights.SENTINEL2_RGB_SECO", num_classes=0)
+    stretched = open_backbone("torchgeo:ResNet18_Weights.SENTINEL2_RGB_SECO").prepare(white)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    torch.testing.assert_close(stretched[0, :, 0, 0], (1 - mean) / std)
 
 
 def test_what_it_has_not(cache: Any) -> None:

@@ -2,8 +2,8 @@
 
 import sys
 
-from earthtone.cli.labelled import numbers
-from earthtone.cli.parsing import make_parser
+from earthtone.cli.labelled import bands_of, numbers
+from earthtone.cli.parsing import json_text, make_parser
 
 
 def suite(words: list[str]) -> int:
@@ -22,14 +22,17 @@ def suite(words: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="few epochs, light heads: to see that everything runs")
     parser.add_argument("--epochs", type=int | None, default=None, help="of all trainings; default: each task's own")
     parser.add_argument("--pixels", type=int | None, default=None, help="side of pictures and patches; default: own")
+    parser.add_argument("--bands", type=str | None, default=None, help="bands of GeoTIFFs as red, green, blue: 4,3,2")
     parser.add_argument("--resamples", type=int, default=1000, help="of every bootstrap")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or 32")
+    parser.add_argument("--json", action="store_true", help="print the cells as JSON, as they are in suite.csv")
     options = parser.parse_args(words)
     from earthtone.evaluate.suite.options import SuiteOptions
     from earthtone.evaluate.suite.run import run_suite
     from earthtone.evaluate.suite.table import DONE, FAILED
     from earthtone.evaluate.suite.tasks import TASKS
+    from earthtone.evaluate.suite.write_csv import suite_rows
     from earthtone.train.precision import choose_device
 
     def say(line: str) -> None:
@@ -44,11 +47,12 @@ def suite(words: list[str]) -> int:
         baseline=options.baseline,
         options=SuiteOptions(
             seeds=numbers(options.seeds, "--seeds"), quick=options.quick, epochs=options.epochs, pixels=options.pixels,
-            resamples=options.resamples, device=choose_device(options.device), precision=options.precision,
+            bands=bands_of(options.bands), resamples=options.resamples, device=choose_device(options.device),
+            precision=options.precision,
         ),
         say=say,
     )  # fmt: skip
     if failed := table.count(FAILED):
         say(f"{failed} of {len(table.cells)} cells failed; they are named in the table and run again by the next call")
-    print(f"{options.out}/suite.html")
+    print(json_text(suite_rows(table)) if options.json else f"{options.out}/suite.html")
     return 0 if table.count(DONE) else 1

@@ -58,6 +58,9 @@ def read_task_result(path: Path) -> TaskResult:
     try:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
         values["figures"] = {name: Estimate(**figure) for name, figure in values["figures"].items()}
-        return TaskResult(**values)
+        result = TaskResult(**values)
+        if result.headline not in result.figures:
+            raise ValueError(f"no figure {result.headline!r}")
+        return result
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no result of a task ({error}); delete it and run the task again") from error

@@ -101,3 +101,8 @@ def test_odd_names_are_shown_and_do_nothing(write: object) -> None:
     else:
         rows = list(csv.DictReader(io.StringIO(text)))
         assert rows[1]["model"] == ATTACK.replace("\udce9", "?")
+
+
+def test_no_spreadsheet_takes_a_name_for_a_formula() -> None:
+    [_, second, *_] = csv.DictReader(io.StringIO(suite_csv(table("=HYPERLINK(A1)", "-set"))))
+    assert second["model"] == "'=HYPERLINK(A1)" and second["dataset"] == "'-set" and float(second["value"]) == 0.875

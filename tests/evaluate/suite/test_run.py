@@ -12,8 +12,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 from labelled_sounds import write_advance, write_esc50
+from rasterio.transform import from_origin
 
 from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, ModelError
@@ -218,3 +221,28 @@ def test_the_page_shows_why_also_after_a_second_call(root: Path, tmp_path: Path,
         path.write_text("[]", encoding="utf-8")
     run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
     assert 'class="map"' not in (out / "suite.html").read_text(encoding="utf-8")
+
+
+def test_bands_and_cells_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = np.random.default_rng(0)
+    for label in ("forest", "sea"):
+        folder = tmp_path / "data" / "EuroSATallBands" / label
+        folder.mkdir(parents=True)
+        for n in range(8):
+            values = draw.integers(0, 255, (12, 32, 32), np.uint8)
+            size = {"width": 32, "height": 32, "count": 12, "dtype": "uint8"}
+            place = {"crs": "EPSG:32633", "transform": from_origin(0, 0, 10, 10)}
+            with rasterio.open(folder / f"{label}_{n}.tif", "w", driver="GTiff", **size, **place) as file:
+                file.write(values)
+    rows = "".join(f"{path.relative_to(tmp_path / 'data' / 'EuroSATallBands')},{path.parent.name}\n"
+                   for path in sorted(tmp_path.rglob("*.tif")))  # fmt: skip
+    (tmp_path / "data" / "EuroSATallBands" / "manifest.csv").write_text("image,label\n" + rows)
+    words = [*WORDS[3:6], "random:test_resnet", "--quick", "--pixels=32", "--resamples=50", "--device=cpu",
+             "--tasks=probe", "--data_root", str(tmp_path / "data"), "--json"]  # fmt: skip
+    assert main([*words, "--out", str(tmp_path / "none")]) == 1
+    [cell] = json.loads(capsys.readouterr().out)
+    assert cell["state"] == "failed" and "bands" in cell["note"]
+    assert main([*words, "--out", str(tmp_path / "some"), "--bands", "4,3,2"]) == 0
+    [cell] = json.loads(capsys.readouterr().out)
+    [row] = csv.DictReader(io.StringIO((tmp_path / "some" / "suite.csv").read_text()))
+    assert cell["state"] == "done" and str(cell["value"]) == row["value"] and cell["n"] == int(row["n"]) > 0

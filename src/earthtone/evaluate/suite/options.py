@@ -18,6 +18,8 @@ class SuiteOptions:
     """Of every task that trains a network; None: each task's own."""
     pixels: int | None = None
     """Side of the pictures that models see in probe and finetune; None: each model's own."""
+    bands: tuple[int, int, int] | None = None
+    """1-based bands of GeoTIFFs that image tasks take for red, green, blue."""
     resamples: int = 1000
     """Of every bootstrap."""
     device: str = "cpu"

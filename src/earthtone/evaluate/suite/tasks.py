@@ -57,12 +57,16 @@ class SuiteTask:
 
 def _probe_settings(options: SuiteOptions) -> Settings:
     methods = ["logistic"] if options.quick else ["logistic", "knn"]
-    return {"methods": methods, "pixels": options.pixels, "resamples": options.resamples}
+    return {"methods": methods, "pixels": options.pixels, "resamples": options.resamples, **_bands(options)}
+
+
+def _bands(options: SuiteOptions) -> Settings:
+    return {} if options.bands is None else {"bands": options.bands}
 
 
 def _features(options: SuiteOptions, places: Places) -> FeatureOptions:
     """How the probe takes features: who asks for the same finds them in its cache."""
-    return FeatureOptions(precision=options.precision, cache=places.features)
+    return FeatureOptions(bands=options.bands, precision=options.precision, cache=places.features)
 
 
 def _probe(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
@@ -82,7 +86,7 @@ def _probe_close_up(model: str, found: FoundSet, settings: Settings, options: Su
 def _finetune_settings(options: SuiteOptions) -> Settings:
     return {
         "protocol": "modern", "epochs": options.epochs or (_QUICK_EPOCHS if options.quick else None),
-        "seeds": list(options.seeds), "pixels": options.pixels, "resamples": options.resamples,
+        "seeds": list(options.seeds), "pixels": options.pixels, "resamples": options.resamples, **_bands(options),
     }  # fmt: skip
 
 
@@ -97,7 +101,7 @@ def _segment_settings(options: SuiteOptions) -> Settings:
     return {
         "protocol": "modern", "head": "linear" if options.quick else "deeplabv3plus", "frozen": options.quick,
         "epochs": options.epochs or (_QUICK_EPOCHS if options.quick else None), "patch_pixels": options.pixels,
-        "seeds": list(options.seeds), "resamples": options.resamples,
+        "seeds": list(options.seeds), "resamples": options.resamples, **_bands(options),
     }  # fmt: skip
 
 
@@ -111,6 +115,7 @@ def _segment(model: str, found: FoundSet, settings: Settings, options: SuiteOpti
         protocol=replace(PROTOCOLS[settings["protocol"]], **changed),
         head=settings["head"],
         frozen=settings["frozen"],
+        bands=options.bands,
         seeds=settings["seeds"],
         resamples=settings["resamples"],
         precision=torch.bfloat16 if half else torch.float32,

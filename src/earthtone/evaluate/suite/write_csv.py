@@ -19,10 +19,22 @@ def suite_csv(table: SuiteTable) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for column in table.columns:
-        for cell, compared in zip(column.cells, column.compared, strict=True):
-            writer.writerow(dict(_values(column, cell, compared, table.baseline)))
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in suite_rows(table))
     return text.getvalue().encode("utf-8", "replace").decode()
+
+
+def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
+    """Return one mapping a cell, with those of `COLUMNS` that are known of it."""
+    return [
+        dict(_values(column, cell, compared, table.baseline))
+        for column in table.columns
+        for cell, compared in zip(column.cells, column.compared, strict=True)
+    ]
+
+
+def _inert(value: Any) -> Any:
+    """Return text so that no spreadsheet takes the name of a file or a model for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _values(column: Column, cell: Cell, compared: Compared | None, baseline: str) -> Iterator[tuple[str, Any]]:
