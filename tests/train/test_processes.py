@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from earthtone.data.table import Table
+from earthtone.models.storage import save_model
+from earthtone.models.two_tower import TwoTower
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
 from earthtone.train.history import read_history
@@ -153,4 +155,31 @@ def test_two_processes_under_torchrun_train_as_one(tiny_pairs: Path, tiny_recipe
     for key, value in one.items():
         assert torch.allclose(value, two[key], atol=1e-4), key
     losses = [[line["loss"] for line in read_history(folder) if "loss" in line] for folder in (tmp_path / "one", run)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_encoders_that_join_do_so_in_all_processes(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """Two processes equal one; weights that stand still are neither decayed nor waited for."""
+    names = {"image_encoder": "test_convnext", "audio_encoder": "test_convnext"}  # without batch norms
+    begun = TwoTower(replace(tiny_recipe.model, **names), tiny_recipe.signal)
+    donor = str(save_model(tmp_path, begun, {}))
+    model = replace(begun.config, image_weights=donor, audio_weights=donor)
+    train = replace(
+        tiny_recipe.train, epochs=2, batch_size=8, precision="32", keep="last", validate_every=0, weight_decay=0.5,
+        freeze="image", unfreeze_step=2, layer_decay=0.8,
+    )  # fmt: skip
+    recipe = replace(tiny_recipe, model=model, train=train)
+    fit(Table(tiny_table), recipe, tmp_path / "one")
+    script, written = tmp_path / "script.py", tmp_path / "recipe.yaml"
+    script.write_text(_SCRIPT)
+    written.write_text(replace(recipe, train=replace(train, devices=2)).to_yaml())
+    done = ended(start(script, tiny_table, written, tmp_path / "two"))
+    assert [code for code, _, _ in done] == [0, 0], done
+    one, two = (load_file(tmp_path / run / "model.safetensors") for run in ("one", "two"))
+    for key, value in one.items():
+        assert torch.allclose(value, two[key], atol=1e-4), key
+    assert not torch.equal(
+        one["image_tower.encoder.stem.0.weight"], begun.state_dict()["image_tower.encoder.stem.0.weight"]
+    )
+    losses = [[line["loss"] for line in read_history(tmp_path / run) if "loss" in line] for run in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -17,6 +17,7 @@ from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.finetune_plan import FinetunePlan
 from earthtone.evaluate.pictures import Bands, decoding_threads, picture_batches, read_picture
 from earthtone.models.backbone import Backbone
+from earthtone.models.layers import parameter_groups, shares_by_depth
 from earthtone.signal.image import Pixels, resized
 from earthtone.train.augment import random_view
 from earthtone.train.precision import autocast, choose_precision
@@ -115,14 +116,9 @@ def learning_rate_share(done: float, plan: FinetunePlan) -> float:
 
 def _optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
     """Groups of parameters with their own `share` of the learning rate: less, the shallower."""
-    layers = [*model.backbone.layer_groups(), list(model.head.parameters())]
-    groups = []
-    for depth, layer in enumerate(layers):
-        above = max(0, len(layers) - 2 - depth)  # the head learns as fast as the deepest layers
-        for decay, chosen in ((plan.weight_decay, True), (0.0, False)):
-            values = [value for value in layer if value.requires_grad and (value.ndim >= 2) == chosen]
-            if values:
-                groups.append({"params": values, "weight_decay": decay, "share": plan.layer_decay**above})
+    layers = shares_by_depth(model.backbone.layer_groups(), plan.layer_decay)
+    head = (model.head.parameters(), 1.0)  # it learns as fast as the deepest layers
+    groups = parameter_groups([*layers, head], plan.weight_decay)
     kind = torch.optim.AdamW if plan.weight_decay else torch.optim.Adam
     return kind(groups, lr=plan.learning_rate)
 

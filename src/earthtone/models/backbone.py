@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError, ModelError
+from earthtone.models.layers import layer_groups
 from earthtone.models.tile2vec import tile2vec_trunk
 from earthtone.models.trunk import Trunk, fresh_trunk
 from earthtone.models.trunk_file import file_trunk
@@ -106,9 +106,7 @@ class Backbone(nn.Module):
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return all parameters in groups, shallow to deep, for learning rates that decay with depth."""
-        matcher = cast(Any, self.encoder).group_matcher(coarse=False)
-        groups = group_parameters(self.encoder, matcher, return_values=True)
-        return [list(groups[depth]) for depth in sorted(groups)]
+        return layer_groups(self.encoder)
 
 
 def open_backbone(

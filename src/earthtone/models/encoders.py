@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -20,10 +20,24 @@ class Tower(nn.Module):
         self.encoder = encoder
         self.features = features
         self.projection = make_projection(features, dimensions, projection)
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Let the encoder stand still: no gradient, norms and dropout as in evaluation; or let it learn again."""
+        self.frozen = frozen
+        self.encoder.train(self.training and not frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but a frozen encoder's, which stays in evaluation."""
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return projections (N, dimensions), not normalised, for inputs (N, channels, height, width)."""
-        projected: Tensor = self.projection(self.encoder(inputs))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features = self.encoder(inputs)
+        projected: Tensor = self.projection(features)
         return projected
 
 

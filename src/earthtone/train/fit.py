@@ -21,6 +21,7 @@ from earthtone.models.warm_start import start_towers
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
 from earthtone.train.engine import make_trainer
 from earthtone.train.follower import Follower
+from earthtone.train.freeze import check_unfreeze
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
@@ -94,6 +95,7 @@ def fit(
     rows = table.rows_of("train")
     check_queue(loss, len(rows), recipe)
     loader = TrainLoader(table, rows, recipe, rank=world.rank, processes=world.size)
+    check_unfreeze(recipe.train, loader.steps)
     task = PretrainTask(model, loss, recipe.train, loader.steps, world=world)
     progress = _resumed(out, task) if resume else Progress()
     loader.first = progress.step

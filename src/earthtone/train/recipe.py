@@ -115,6 +115,13 @@ class TrainConfig:
     """`adamw` or `adam`."""
     schedule: str = "cosine"
     """`cosine` to zero, or `constant`."""
+    layer_decay: float = 1.0
+    """Share of the learning rate that each block of an encoder has of the next deeper one's; the deepest, the
+    projections and the loss have all of it."""
+    freeze: str | None = None
+    """Encoders that stay as they began: `image`, `audio` or `both`; null for none. Projections always learn."""
+    unfreeze_step: int | None = None
+    """Step from which frozen encoders learn too; null for never."""
     warmup_share: float = 0.05
     """Share of all steps in which the learning rate rises from zero."""
     clip_norm: float | None = 1.0

@@ -13,6 +13,7 @@ from earthtone.errors import ConfigError
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.plain_yaml import read_yaml
 from earthtone.signal.config import check_signal_config
+from earthtone.train.freeze import check_freeze
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_augment import check_augment
 from earthtone.train.recipe_sampler import check_sampler
@@ -133,6 +134,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
             "set train.windows to 2 or more, or model.windows to mean"
         )
     check_sampler(recipe, source)
+    check_freeze(recipe, source)
     try:
         check_signal_config(recipe.signal)
     except ConfigError as error:

@@ -1,15 +1,18 @@
 """One training step as Lightning wants it: two projections, one loss, one optimizer with its schedule."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from earthtone.losses.base import Loss
+from earthtone.models.layers import layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.freeze import freeze_towers, frozen_names, frozen_weights, nothing_of
 from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
@@ -33,6 +36,10 @@ class PretrainTask(LightningModule):
         self.done = done
         self.optimizer_state: dict[str, Any] | None = None
         self.last_loss = math.nan
+        if config.unfreeze_step is None:
+            for name in frozen_names(config):
+                getattr(model, f"{name}_tower").encoder.requires_grad_(False)
+        self._layers()  # tells blocks that are not known
         self.momentum_model = None if config.momentum is None else follower_of(model)
         self._world = world or World()
         self._rows: Tensor | None = None
@@ -47,7 +54,8 @@ class PretrainTask(LightningModule):
         if not math.isfinite(self.last_loss):
             guilty = rows_without_embedding(batch.rows, image, audio)
             raise NotFiniteError(f"loss is {self.last_loss}", self.done + 1, batch.rows.tolist(), guilty)
-        return loss
+        waiting = frozen_weights(self.model, self.config, self.done)
+        return loss + nothing_of(waiting) if waiting and self._world.size > 1 else loss
 
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return both embeddings (N, D) of a batch, of all processes' rows."""
@@ -72,6 +80,8 @@ class PretrainTask(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Shorten the gradient to the recipe's length. Raises NotFiniteError before it could spoil the weights."""
+        for value in frozen_weights(self.model, self.config, self.done):
+            value.grad = None  # a zero would still be decayed
         weights = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
         if gradient_clip_val is None:
             length = torch.nn.utils.get_total_norm([value.grad for value in weights])
@@ -82,33 +92,41 @@ class PretrainTask(LightningModule):
             raise NotFiniteError(f"gradient is {float(length)}", self.done + 1, rows)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Set the learning rate of this step; of several processes each draws its own numbers in it."""
+        """Set what learns in this step, and how fast; of several processes each draws its own numbers in it."""
+        for model in filter(None, (self.model, self.momentum_model)):
+            freeze_towers(model, self.config, self.done)
         if self._world.size > 1:  # a function of the step: a resume needs nobody's state
             draws = np.random.SeedSequence([self.config.seed, self.done, self._world.rank])
             torch.manual_seed(int(draws.generate_state(1)[0]))
         for group in self._groups():
-            group["lr"] = self.config.learning_rate * schedule(self.done, self.steps, self.config)
+            share = group.get("share", 1.0)  # checkpoints of before have none
+            group["lr"] = self.config.learning_rate * schedule(self.done, self.steps, self.config) * share
 
     @property
     def learning_rate(self) -> float:
-        """Of the current step."""
-        return float(self._groups()[0]["lr"])
+        """Of the current step, at the top."""
+        return max(float(group["lr"]) for group in self._groups())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer, with its state where a checkpoint brought one."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        named = [(name, value) for name, value in self.named_parameters() if value.requires_grad]
-        decayed = [value for _, value in named if value.ndim >= 2]
-        others = [value for _, value in named if value.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups = parameter_groups(self._layers(), self.config.weight_decay)
         optimizer: torch.optim.Optimizer = kinds[self.config.optimizer](groups, lr=self.config.learning_rate)
         if self.optimizer_state is not None:
             optimizer.load_state_dict(self.optimizer_state)
             self.optimizer_state = None
         return optimizer
+
+    def _layers(self) -> list[tuple[Iterable[nn.Parameter], float]]:
+        """All parameters with their share of the learning rate. Raises ConfigError where blocks are not known."""
+        if self.config.layer_decay == 1:
+            return [(self.parameters(), 1.0)]
+        encoders = [tower.encoder for tower in (self.model.image_tower, self.model.audio_tower)]
+        learning = [encoder for encoder in encoders if any(value.requires_grad for value in encoder.parameters())]
+        decay = self.config.layer_decay
+        layers = [entry for encoder in learning for entry in shares_by_depth(layer_groups(encoder), decay)]
+        below = {id(value) for layer, _ in layers for value in layer}
+        return [*layers, ([value for value in self.parameters() if id(value) not in below], 1.0)]
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.trainer.optimizers[0].param_groups
