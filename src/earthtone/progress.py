@@ -47,3 +47,10 @@ def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any
         delay=0 if terminal else 10,
         mininterval=0.2 if terminal else 15,
     )
+
+
+def duration_text(seconds: float) -> str:
+    """Return `45 s`, `12 min` or `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -35,6 +35,7 @@ VERBS: Mapping[str, str] = {
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
     "pack": "decode pairs once into a table that training reads fast",
     "pretrain": "train two encoders on pairs",
+    "sweep": "train every combination of a grid with every seed; one table of what they reach on val",
     "evaluate": "measure a model",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",

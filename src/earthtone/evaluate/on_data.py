@@ -81,14 +81,19 @@ def _warn_of_leaks(table: Table, split: str, rows: NDArray[np.int64]) -> None:
         )  # fmt: skip
 
 
-def embedded_pairs(
-    model: TwoTower, table: Table, rows: NDArray[np.int64], labels: tuple[str, ...] = ()
-) -> EmbeddedPairs:
-    """Return the embeddings of some rows with their places, twins and labels."""
+def check_labels(table: Table, labels: tuple[str, ...]) -> None:
+    """Raise DataError for a label that is no free column of the table."""
     for label in labels:
         if label not in table.extra_columns:
             known = ", ".join(table.extra_columns) or "none"
             raise DataError(f"{table.path}: no label column {label!r}; its free columns: {known}")
+
+
+def embedded_pairs(
+    model: TwoTower, table: Table, rows: NDArray[np.int64], labels: tuple[str, ...] = ()
+) -> EmbeddedPairs:
+    """Return the embeddings of some rows with their places, twins and labels."""
+    check_labels(table, labels)
     image, audio = embed_rows(model, table, rows)
     records = table.records(rows.tolist(), [*_PLACE_COLUMNS, *labels])
     place = {name: np.array([_degrees(record[name]) for record in records]) for name in _PLACE_COLUMNS[1:]}

@@ -1,17 +1,17 @@
-"""The pages that evaluations write: templates with one frame and one style, escaped throughout."""
+"""The pages that evaluations and verbs write: templates with one frame and one style, escaped throughout."""
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Return the HTML of a template below `earthtone/evaluate`, which extends `page.html.j2`; all values are escaped.
+    """Return the HTML of a template below `earthtone/evaluate` or `earthtone/verbs`; all values are escaped.
 
-    `title` and `notes` are the frame's own.
+    It extends `page.html.j2`; `title` and `notes` are the frame's own.
     """
     environment = Environment(
-        loader=PackageLoader("earthtone", "evaluate"),
+        loader=ChoiceLoader([PackageLoader("earthtone", "evaluate"), PackageLoader("earthtone", "verbs")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,6 +1,8 @@
 """The log of a run: one JSON object a line, the same figures for TensorBoard."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from earthtone.atomic import write_text_atomic
 from earthtone.errors import DataError
 
 LOG_FILE = "log.jsonl"
+_TAIL_BYTES = 4096
 
 
 class History:
@@ -59,3 +62,14 @@ def read_history(folder: Path) -> list[dict[str, float]]:
         if isinstance(figures, dict) and isinstance(figures.get("step"), int):
             lines.append(figures)
     return lines
+
+
+def last_step(folder: Path) -> int:
+    """Return the last step in a run's log, 0 where there is none; reads the end of the file alone."""
+    path = folder / LOG_FILE
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        found = re.findall(rb'^\{"step": (\d+),.*\}$', file.read(), re.MULTILINE)
+    return int(found[-1]) if found else 0

@@ -54,8 +54,12 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
     `overrides` maps dotted keys to values: `{"train.epochs": 3}`. Raises ConfigError, naming the nearest known key.
     """
-    values = read_recipe(name)
-    for key, value in (overrides or {}).items():
+    return recipe_from_dict(overridden(read_recipe(name), overrides or {}), str(name))
+
+
+def overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested plain values, changed in place, with those of dotted keys set. Raises ConfigError."""
+    for key, value in overrides.items():
         *sections, last = key.split(".")
         place = values
         for section in sections:
@@ -63,7 +67,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
             if not isinstance(place, dict):
                 raise ConfigError(f"override {key}: {section} is a value, no section")
         place[last] = value
-    return recipe_from_dict(values, str(name))
+    return values
 
 
 def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:

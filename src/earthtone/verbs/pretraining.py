@@ -64,17 +64,17 @@ def pretrain(
     return result
 
 
-def report_on_validation(run: Path, table: Table) -> None:
-    """Write the run's report: its training and, where there are validation pairs, how it does on them.
+def report_on_validation(run: Path, table: Table, match: str | None = None) -> RetrievalResult | None:
+    """Return how a run does on its validation pairs, None without any, after writing the run's report.
 
-    The test pairs are for `earthtone evaluate`.
+    `match` also counts hits by label, as for `evaluate_retrieval`. The test pairs are for `earthtone evaluate`.
     """
     model = load_model(run)
     if "val" not in table.column("split"):
         write_run_report(run, model, table, note=f"{table.name} has no pairs of split val: nothing was measured yet.")
-        return
+        return None
 
     def write(opened: Table, rows: NDArray[np.int64], result: RetrievalResult) -> None:
         write_run_report(run, model, opened, measured=Measured("val", rows, result))
 
-    evaluate_retrieval(model, table.path, split="val", then=write)
+    return evaluate_retrieval(model, table.path, split="val", match=match, then=write)

@@ -19,6 +19,7 @@ from earthtone.evaluate.suite.table import DONE, FAILED, SKIPPED, WAITING, Cell,
 from earthtone.evaluate.suite.tasks import TASKS, Places
 from earthtone.evaluate.suite.words import Notes
 from earthtone.evaluate.task_result import TaskResult
+from earthtone.progress import duration_text
 from earthtone.wording import did_you_mean
 
 Say = Callable[[str], None]
@@ -141,7 +142,7 @@ class _Suite:
         line = f"    {told}; {self.seconds[cell.task][-1]:.0f} s"
         if waiting:
             left = sum(self._expected(self.planned[at].task) for at in waiting)
-            line += f"; about {_duration(left)} left for {len(waiting)} more, next {self.planned[waiting[0]].name}"
+            line += f"; about {duration_text(left)} left for {len(waiting)} more, next {self.planned[waiting[0]].name}"
         self.say(line)
 
     def _expected(self, task: str) -> float:
@@ -174,9 +175,3 @@ def _notes(search: Search, models: Sequence[SuiteModel], options: SuiteOptions) 
         urgent=(*(quick if options.quick else ()), *same_weights(models), *search.unusable),
         remarks=(*search.remarks(), *differences),
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,189 @@
+"""A grid of trainings: each in a process of its own, each once, and one table of what they reached on val."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from earthtone.atomic import write_text_atomic
+from earthtone.data.open_table import open_table
+from earthtone.data.table import Table
+from earthtone.evaluate.label_match import LabelMatch
+from earthtone.models.warm_start import check_start
+from earthtone.progress import duration_text
+from earthtone.signal.config import SignalConfig, signal_to_dict
+from earthtone.train.recipe import Recipe
+from earthtone.train.run_state import STATE_FILE, open_run
+from earthtone.train.stopping import Stopping
+from earthtone.train.world import World
+from earthtone.verbs.sweep.checks import check_probe, check_table, run_steps
+from earthtone.verbs.sweep.grid import Grid
+from earthtone.verbs.sweep.outputs import write_outputs
+from earthtone.verbs.sweep.plan import PlannedRun, plan
+from earthtone.verbs.sweep.processes import Ended, Job, run_jobs
+from earthtone.verbs.sweep.run_settings import RECIPE_FILE, Measure, RunFigures, read_figures
+from earthtone.verbs.sweep.shares import shares
+from earthtone.verbs.sweep.table import DONE, FAILED, WAITING, RunRow, SweepTable, sweep_table
+from earthtone.verbs.sweep.watch import Watch
+from earthtone.wording import flat
+
+OUTPUT_FILE = "output.log"
+Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How a call ended."""
+
+    out: Path
+    table: SweepTable
+    files: Sequence[Path] = ()
+    stopped_by: str | None = None
+    """The signal that stopped it before all runs were done."""
+
+    def count(self, state: str) -> int:
+        """Return how many runs are `done`, `failed` or `waiting`."""
+        return sum(run.state == state for run in self.table.runs)
+
+
+def sweep(
+    data: str | Path,
+    out: str | Path,
+    *,
+    recipe: Recipe | str | Path = "default",
+    grid: Grid | None = None,
+    jobs: int = 1,
+    measure: Measure | None = None,
+    columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
+    say: Say = _log.info,
+) -> Swept:
+    """Train every combination of `grid` with every seed, `jobs` at a time, and return what each reached on val.
+
+    `out` gets `sweep.csv`, `sweep.md`, `sweep.html`, `runs.csv` and a run's folder each. What is done is not done
+    again; a run that was stopped goes on with its checkpoint, one that failed is named in the table and tried again by
+    the next call. What is not packed yet is packed into `out` once, `split_by` and `buffer_km` as for `pack`.
+    Raises ConfigError, before anything starts, for a combination that no training can have, and where `out` holds runs
+    of something else; DataError.
+    """
+    out, measure = Path(out), measure or Measure()
+    runs = plan(recipe, grid or Grid(), out)
+    environments = shares(jobs, [run.recipe for run in runs])
+    match = None if measure.match is None else LabelMatch.parse(measure.match)
+    check_probe(measure)
+    for run in runs:
+        if not (run.folder / STATE_FILE).exists():  # a run that was begun needs them no more
+            check_start(run.recipe.model)
+    with ExitStack() as stack:
+        tables: dict[SignalConfig, Table] = {}
+        for signals in dict.fromkeys(run.recipe.signal for run in runs):
+            keep = out / f"pairs-{_short_hash(signals)}.lance"
+            table = stack.enter_context(
+                open_table(data, signals, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
+            )
+            check_table(table, signals, match)
+            tables[signals] = table
+        going = _Sweep(out, runs, tables, measure, say)
+        return going.go(environments)
+
+
+@dataclass
+class _Sweep:
+    """What is known of each run while a sweep goes on."""
+
+    out: Path
+    runs: Sequence[PlannedRun]
+    tables: Mapping[SignalConfig, Table]
+    measure: Measure
+    say: Say
+    figures: dict[Path, RunFigures] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.identity = {key: self.measure.identity(table.fingerprint) for key, table in self.tables.items()}
+        steps: dict[str, int] = {}
+        for run in self.runs:
+            if run.variant.label not in steps:  # the same for every seed
+                steps[run.variant.label] = run_steps(run, self.tables[run.recipe.signal])
+        self.steps = {run.folder: steps[run.variant.label] for run in self.runs}
+
+    def go(self, environments: Sequence[Mapping[str, str]]) -> Swept:
+        for run in self.runs:
+            if self._trained(run):
+                self._look(run)
+        waiting = [run for run in self.runs if run.folder not in self.figures]
+        self.say(f"{len(self.runs)} runs, {len(self.runs) - len(waiting)} of them done before")
+        table, files = self._write()
+        stopping, watch = Stopping(World()), Watch(self.steps)
+        try:
+            with stopping.signals():
+                stopping.listen()
+                jobs = (self._job(run) for run in waiting)
+                for end in run_jobs(list(jobs), environments, stopping, started=self._starts(watch), tick=watch.look):
+                    self._ended(end, watch, stopping.stopped_by)
+                    table, files = self._write()
+        finally:
+            watch.close()
+        left = len(self.figures) + len(self.failed) < len(self.runs)
+        return Swept(self.out, table, files, stopping.stopped_by.name if stopping.stopped_by and left else None)
+
+    def _trained(self, run: PlannedRun) -> bool:
+        """Whether a run has ended. Raises ConfigError where its folder is of another recipe or other pairs."""
+        fingerprint = self.tables[run.recipe.signal].fingerprint
+        return open_run(run.folder, {**flat(asdict(run.recipe)), "data": fingerprint}, resume=True)
+
+    def _look(self, run: PlannedRun) -> None:
+        if found := read_figures(run.folder, self.identity[run.recipe.signal]):
+            self.figures[run.folder] = found
+
+    def _job(self, run: PlannedRun) -> Job[PlannedRun]:
+        asked = {
+            "run": str(run.folder), "table": str(self.tables[run.recipe.signal].path), "measure": asdict(self.measure),
+        }  # fmt: skip
+        write_text_atomic(run.folder / RECIPE_FILE, run.recipe.to_yaml())
+        command = [sys.executable, "-m", "earthtone.verbs.sweep.one_run", json.dumps(asked)]
+        return Job(run, command, run.folder / OUTPUT_FILE)
+
+    def _starts(self, watch: Watch) -> Callable[[PlannedRun], None]:
+        def tell(run: PlannedRun) -> None:
+            watch.clear()
+            self.say(f"{run.name}: starts; its output: {run.folder / OUTPUT_FILE}")
+
+        return tell
+
+    def _ended(self, end: Ended[PlannedRun], watch: Watch, stopped_by: signal.Signals | None) -> None:
+        run = end.of
+        self._look(run)
+        watch.clear()
+        if found := self.figures.get(run.folder):
+            told = f"score {found.figures['score']:.3f} on val; {duration_text(end.seconds)}"
+        elif stopped_by is not None and end.stopped:
+            self.say(f"{run.name}: {end.reason()}")
+            return
+        else:
+            self.failed[run.folder] = end.reason()
+            told = f"failed: {self.failed[run.folder]}"
+            watch.drop(run.folder)
+        done = len(self.figures) + len(self.failed)
+        self.say(f"[{done}/{len(self.runs)}] {run.name}: {told}{watch.left_text()}")
+
+    def _write(self) -> tuple[SweepTable, list[Path]]:
+        table = sweep_table([self._row(run) for run in self.runs])
+        return table, write_outputs(self.out, table, asdict(self.measure))
+
+    def _row(self, run: PlannedRun) -> RunRow:
+        found, why = self.figures.get(run.folder), self.failed.get(run.folder)
+        state = DONE if found else WAITING if why is None else FAILED
+        folder = run.folder.relative_to(self.out).as_posix()
+        return RunRow(run.variant.label, run.seed, state, run.variant.changes, folder, found, why or "")
+
+
+def _short_hash(signals: SignalConfig) -> str:
+    return sha256(json.dumps(signal_to_dict(signals), sort_keys=True).encode()).hexdigest()[:8]
