@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,46 +130,71 @@ def test_a_failing_combination_is_a_row_and_the_table_equals_the_histories(
     assert recipe_of.exists()
 
 
-def start(words: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "earthtone", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+LONG = {"train.epochs": 60, "train.validate_every": 20}
 
 
-def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> None:
-    for _ in range(2400):
-        if last_step(run) >= step or process.poll() is not None:
+@pytest.fixture(scope="module")
+def whole(tiny_table: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `LONG` without a stop."""
+    recipe = load_recipe(recipe_file, LONG)
+    return pretrain(tiny_table, tmp_path_factory.mktemp("whole") / "run", recipe=recipe, report=False).folder
+
+
+def long_sweep(table: Path, recipe: Path, out: Path) -> tuple[list[str], Path]:
+    """The words of a sweep of one run, and the run's folder."""
+    axes = [f"{key}={value}" for key, value in LONG.items()]
+    words = ["sweep", str(table), "--recipe", str(recipe), "--out", str(out)]
+    return [*words, *(word for axis in axes for word in ("--set", axis))], out / "runs" / ",".join(axes) / "seed-0"
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    for _ in range(6000):
+        if last_step(run) >= step:
             return
         time.sleep(0.05)
+    raise AssertionError(f"{run} never came to step {step}")
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    one, other = load_file(run / WEIGHTS_FILE), load_file(whole / WEIGHTS_FILE)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
+    runs = list(csv.DictReader((run.parents[2] / "runs.csv").open()))
+    assert [float(row["score"]) for row in runs] == [val_score(run)] == [val_score(whole)]
 
 
 @pytest.mark.slow
-def test_a_stop_and_a_kill_lose_nothing(tiny_table: Path, recipe_file: Path, tmp_path: Path) -> None:
-    changed = {"train.epochs": 150, "train.validate_every": 50}
-    out = tmp_path / "out"
-    run = out / "runs" / "train.epochs=150,train.validate_every=50" / "seed-0"
-    words = ["sweep", str(tiny_table), "--recipe", str(recipe_file), "--out", str(out)]
-    words += [word for key, value in changed.items() for word in ("--set", f"{key}={value}")]
+@pytest.mark.timeout(900)
+def test_a_stop_loses_nothing(
+    tiny_table: Path, recipe_file: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = long_sweep(tiny_table, recipe_file, tmp_path / "out")
 
-    stopped = start(words)
-    wait_for_step(run, 30, stopped)
-    stopped.send_signal(signal.SIGTERM)
-    told = stopped.communicate(timeout=120)[1]
-    assert stopped.returncode == 0, told
+    def stop_us() -> None:
+        wait_for_step(run, 30)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_us)
+    stopper.start()
+    assert main(words) == 0
+    stopper.join()
+    told = capsys.readouterr().err
     assert "stopped by SIGTERM with 0 of 1 runs done; go on with: earthtone sweep" in told
-    assert (run / CHECKPOINT_FILE).exists() and "1 of 1 runs are still to be run" in (out / "sweep.md").read_text()
+    assert (run / CHECKPOINT_FILE).exists()
+    assert "1 of 1 runs are still to be run" in (tmp_path / "out" / "sweep.md").read_text()
+    assert main(words) == 0
+    assert_same(run, whole)
 
-    killed = start(words)
-    wait_for_step(run, last_step(run) + 30, killed)
-    killed.send_signal(signal.SIGKILL)  # its run notices, keeps where it was, and ends
-    killed.communicate()
-    again = start(words)
-    told = again.communicate(timeout=240)[1]
-    assert again.returncode == 0, told
-    assert "stopped by SIGTERM" in (run / "output.log").read_text()
 
-    whole = pretrain(tiny_table, tmp_path / "whole", recipe=load_recipe(recipe_file, changed), report=False)
-    one, other = load_file(run / WEIGHTS_FILE), load_file(whole.folder / WEIGHTS_FILE)
-    assert all(torch.equal(one[name], other[name]) for name in other) and one.keys() == other.keys()
-    assert [val_score(run)] == [float(row["score"]) for row in csv.DictReader((out / "runs.csv").open())]
-    assert [folder.name for folder in (out / "runs").iterdir()] == [run.parent.name]
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_kill_loses_nothing_and_leaves_no_run_behind(
+    tiny_table: Path, recipe_file: Path, whole: Path, tmp_path: Path
+) -> None:
+    words, run = long_sweep(tiny_table, recipe_file, tmp_path / "out")
+    killed = subprocess.Popen([sys.executable, "-m", "earthtone", *words], stderr=subprocess.DEVNULL)
+    wait_for_step(run, 30)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert main(words) == 0  # the run that was left alone notices, keeps where it was, and ends before it goes on
+    assert "stopped by SIGTERM after step" in (run / "output.log").read_text()
+    assert_same(run, whole)
