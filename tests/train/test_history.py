@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from earthtone.train.history import LOG_FILE, History, read_history
+from earthtone.train.history import LOG_FILE, History, last_step, read_history
 
 
 def test_lines_read_back(tmp_path: Path) -> None:
@@ -50,3 +50,12 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert "cannot write" in done.stdout and "free the disk, then --resume" in done.stdout, done.stderr
     assert "Traceback" not in done.stdout and len(read_history(tmp_path)) >= 1
+
+
+def test_last_step_reads_whole_lines_at_the_end_of_the_file(tmp_path: Path) -> None:
+    assert last_step(tmp_path) == 0
+    lines = [json.dumps({"step": step, "loss": 0.5, "note": "x" * 50}) for step in range(0, 2000, 10)]
+    (tmp_path / LOG_FILE).write_text("\n".join(lines) + '\n{"step": 2000, "lo')
+    assert last_step(tmp_path) == 1990 == read_history(tmp_path)[-1]["step"]
+    (tmp_path / LOG_FILE).write_text("")
+    assert last_step(tmp_path) == 0

@@ -130,7 +130,7 @@ def test_a_failing_combination_is_a_row_and_the_table_equals_the_histories(
     assert recipe_of.exists()
 
 
-LONG = {"train.epochs": 60, "train.validate_every": 20}
+LONG = {"train.epochs": 30, "train.validate_every": 10}
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_a_stop_loses_nothing(
     words, run = long_sweep(tiny_table, recipe_file, tmp_path / "out")
 
     def stop_us() -> None:
-        wait_for_step(run, 30)
+        wait_for_step(run, 10)
         os.kill(os.getpid(), signal.SIGTERM)
 
     stopper = threading.Thread(target=stop_us)
@@ -192,7 +192,7 @@ def test_a_kill_loses_nothing_and_leaves_no_run_behind(
 ) -> None:
     words, run = long_sweep(tiny_table, recipe_file, tmp_path / "out")
     killed = subprocess.Popen([sys.executable, "-m", "earthtone", *words], stderr=subprocess.DEVNULL)
-    wait_for_step(run, 30)
+    wait_for_step(run, 10)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert main(words) == 0  # the run that was left alone notices, keeps where it was, and ends before it goes on
