@@ -19,7 +19,7 @@ def suite_csv(table: SuiteTable) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _inert(value) for name, value in row.items()} for row in suite_rows(table))
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in suite_rows(table))
     return text.getvalue().encode("utf-8", "replace").decode()
 
 
@@ -32,7 +32,7 @@ def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
     ]
 
 
-def _inert(value: Any) -> Any:
+def inert(value: Any) -> Any:
     """Return text so that no spreadsheet takes the name of a file or a model for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 

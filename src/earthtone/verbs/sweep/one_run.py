@@ -30,7 +30,7 @@ from earthtone.verbs.sweep.run_settings import RECIPE_FILE, Measure, RunFigures,
 from earthtone.wording import printable
 
 
-def one_run(run: Path, table: Path, measure: Measure) -> str | None:
+def one_run(run: Path, table: str | Path, measure: Measure) -> str | None:
     """Train the recipe in the folder `run`, measure it on val, keep the figures; return where it was stopped, or None.
 
     A run that was begun goes on; one that is trained is only measured.
@@ -45,7 +45,7 @@ def one_run(run: Path, table: Path, measure: Measure) -> str | None:
     return None
 
 
-def measured(run: Path, table: Path, measure: Measure, device: str = "cpu") -> RunFigures:
+def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu") -> RunFigures:
     """Return what a trained run reached on val, after writing its report; nothing reads a test pair.
 
     `score` is the choice metric as the run's own log has it for the step whose weights were kept.
@@ -79,9 +79,9 @@ def main(words: Sequence[str]) -> int:
     try:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # the others of a run on several devices belong to the first
             with FileLock(run / ".lock"):  # held while a process of an earlier sweep is still about to stop
-                stopped = one_run(run, Path(asked["table"]), Measure(**asked["measure"]))
+                stopped = one_run(run, asked["table"], Measure(**asked["measure"]))
         else:
-            stopped = one_run(run, Path(asked["table"]), Measure(**asked["measure"]))
+            stopped = one_run(run, asked["table"], Measure(**asked["measure"]))
     except EarthtoneError as error:
         return _failed(str(error), 2)
     except Exception as error:  # one run of many: the sweep tells it by name

@@ -8,6 +8,7 @@ from typing import Any
 
 from earthtone.atomic import write_text_atomic
 from earthtone.evaluate.page import render_page
+from earthtone.evaluate.suite.write_csv import inert
 from earthtone.verbs.sweep.grid import value_text
 from earthtone.verbs.sweep.table import DONE, SweepTable
 from earthtone.verbs.sweep.words import (
@@ -114,5 +115,5 @@ def _csv(head: Sequence[str], rows: Any) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, head, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "replace").decode()

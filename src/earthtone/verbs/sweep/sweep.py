@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from earthtone.atomic import write_text_atomic
+from earthtone.data.object_store import refuse_remote
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
 from earthtone.evaluate.label_match import LabelMatch
@@ -73,6 +74,7 @@ def sweep(
     Raises ConfigError, before anything starts, for a combination that no training can have, and where `out` holds runs
     of something else; DataError.
     """
+    refuse_remote(out, "choose a folder on a disk, and copy the sweep when it has ended")
     out, measure = Path(out), measure or Measure()
     runs = plan(recipe, grid or Grid(), out)
     environments = shares(jobs, [run.recipe for run in runs])
