@@ -35,7 +35,7 @@ class PlannedRun:
 
 def plan(recipe: Recipe | str | Path, grid: Grid, out: Path) -> list[PlannedRun]:
     """Return the runs, variant after variant. Raises ConfigError that names every kind of mistake in them."""
-    label = "the recipe" if isinstance(recipe, Recipe) else str(recipe)
+    label = "the recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
     variants = grid.variants(label)
     mistakes: dict[str, list[str]] = {}
     recipes: dict[str, Recipe] = {}

@@ -138,8 +138,8 @@ class _Sweep:
 
     def _trained(self, run: PlannedRun) -> bool:
         """Whether a run has ended. Raises ConfigError where its folder is of another recipe or other pairs."""
-        fingerprint = self.tables[run.recipe.signal].fingerprint
-        return open_run(run.folder, {**flat(asdict(run.recipe)), "data": fingerprint}, resume=True)
+        data = self.identity[run.recipe.signal]["data"]
+        return open_run(run.folder, {**flat(asdict(run.recipe)), "data": data}, resume=True)
 
     def _look(self, run: PlannedRun) -> None:
         if found := read_figures(run.folder, self.identity[run.recipe.signal]):
