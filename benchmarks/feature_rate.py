@@ -25,6 +25,7 @@ from earthtone.evaluate.features import FeatureOptions, extract_features
 from earthtone.evaluate.probe import linear_probe
 from earthtone.models.backbone import open_backbone
 from earthtone.signal.image import read_image
+from machine import bfloat16_features
 
 SIDE = 512
 PIXELS = 224
@@ -89,15 +90,6 @@ def child(way: str, folder: Path, threads: int) -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
     print(json.dumps({"seconds": seconds, "peak_gb": peak / 1e9}))
-
-
-def bfloat16_features() -> str:
-    """What the processor has for bfloat16, as Linux names it."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return "unknown"
-    return ", ".join(sorted(flags & {"amx_bf16", "avx512_bf16", "amx_tile", "bf16"})) or "none"
 
 
 def main() -> None:

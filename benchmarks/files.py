@@ -10,6 +10,7 @@ import soundfile
 SIDE = 1024
 SECONDS = 30
 HZ = 44_100
+GSD_M = 0.2
 
 
 def write_files(folder: Path, rows: int, seed: int = 0) -> Path:
@@ -27,6 +28,6 @@ def write_files(folder: Path, rows: int, seed: int = 0) -> Path:
     manifest = folder / "manifest.csv"
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "image", "audio", "split"])
-        writer.writerows([row, f"images/{row}.jpg", f"audio/{row}.flac", "train"] for row in range(rows))
+        writer.writerow(["id", "image", "audio", "split", "image_gsd_m"])
+        writer.writerows([row, f"images/{row}.jpg", f"audio/{row}.flac", "train", GSD_M] for row in range(rows))
     return manifest
