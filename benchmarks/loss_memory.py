@@ -2,7 +2,8 @@
 
 Each runs in a fresh process, which first does a small batch to load what has to be loaded; its peak above what it held
 then counts. The plain way cannot be run at the losses' N: it runs at a smaller one and is scaled up by the square.
-Losses with a queue have it full, of `--queue_batches` batches.
+Losses with a queue have it full, of `--queue_batches` batches. Those that go tile by tile are then measured at
+`--tiled_pairs`, twins masked, against themselves with whole matrices.
 
     python benchmarks/loss_memory.py --pairs 4096
 """
@@ -19,9 +20,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earthtone.losses import LOSSES, loss_options, make_loss
+from earthtone.losses import LOSSES, facts, loss_options, make_loss
 
 PLAIN = "plain"
+WHOLE = "whole"  # after a loss's name: not in tiles
 _PAGE = 4096
 
 
@@ -36,9 +38,15 @@ def ready(name: str, rows: int, dimensions: int, queue_batches: int) -> Callable
     """The function of embeddings to measure; its queue is full."""
     if name == PLAIN:
         return plain_triplet
+    name, _, whole = name.partition(":")
+    if whole:
+        facts.TILE = 10**9
     shape = {"batches": queue_batches, "batch_size": rows, "dimensions": dimensions}
     loss = make_loss(name, **{key: value for key, value in shape.items() if key in loss_options(name)})
     points = torch.nn.functional.normalize(torch.randn(rows, 3), dim=1) if loss.needs_points else None
+    if loss.in_tiles:
+        groups = torch.arange(3 * rows).reshape(rows, 3) // 2  # twins of two
+        return lambda image, audio: loss(image, audio, groups=groups)
     if loss.has_queue:
         for _ in range(queue_batches):
             loss.queue.push(*embeddings(rows, dimensions), None, points)
@@ -101,7 +109,8 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=128)
     parser.add_argument("--queue_batches", type=int, default=4)
     parser.add_argument("--plain_pairs", type=int, default=1024)
-    parser.add_argument("--child", choices=(PLAIN, *LOSSES), help=argparse.SUPPRESS)
+    parser.add_argument("--tiled_pairs", type=int, default=8192)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         found = child(options.child, options.pairs, options.dimensions, options.queue_batches)
@@ -123,6 +132,14 @@ def main() -> None:
         print(
             f"{name:18} {found['mib']:7,.0f} MiB {found['seconds']:6.2f} s, "
             f"plain to this: {scaled / max(found['mib'], 1):,.0f}"
+        )
+    print(f"in tiles at N = {options.tiled_pairs:,}, against whole matrices:")
+    for name in (name for name, kind in LOSSES.items() if kind.in_tiles):
+        found, whole = (measured(each, options.tiled_pairs) for each in (name, f"{name}:{WHOLE}"))
+        print(
+            f"{name:18} {found['mib']:7,.0f} MiB {found['seconds']:6.2f} s, whole {whole['mib']:7,.0f} MiB "
+            f"{whole['seconds']:6.2f} s, whole to tiles: {whole['mib'] / max(found['mib'], 1):,.0f} in memory, "
+            f"{whole['seconds'] / found['seconds']:.2f} in time"
         )
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, RowFacts, check_positive
+from earthtone.losses.base import Loss, check_positive
+from earthtone.losses.facts import RowFacts
 
 _LEAST_VARIANCE = 1e-8  # a constant feature stays 0 when standardised, with a finite gradient
 
@@ -29,6 +30,7 @@ class BarlowTwins(Loss):
     """
 
     uses_twins = False
+    takes_views = False
 
     def __init__(self, redundancy: float = 5e-3, normality: float = 0.1) -> None:
         super().__init__()

@@ -2,28 +2,15 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.relation import GROUPS, TwinRule, twins_between, whole_groups
-
-
-class RowFacts(NamedTuple):
-    """What is known of a batch's N rows beside their embeddings.
-
-    `twins` bool (N, N), False on the diagonal, True where row j is a twin of row i; `groups` int64 (N, 3), numbers of
-    image, recording and place, equal for equal ones; `points` (N, 3), unit vectors of the places, as precise as given.
-    """
-
-    twins: Tensor | None
-    groups: Tensor | None
-    points: Tensor | None
-    keys: tuple[Tensor, Tensor] | None = None
-    """(N, D) image and audio embeddings from momentum encoders, without gradients."""
+from earthtone.losses.facts import Known, RowFacts, fits
+from earthtone.losses.relation import GROUPS, TwinRule, whole_groups
 
 
 class Loss(nn.Module, ABC):
@@ -35,13 +22,17 @@ class Loss(nn.Module, ABC):
     """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which tell twins among them."""
     uses_twins: ClassVar[bool] = True
     """Whether there are negatives that twins can be kept out of."""
+    takes_views: ClassVar[bool] = True
+    """Whether several rows may be views of one pair (`pairs`)."""
+    in_tiles: ClassVar[bool] = False
+    """Whether a batch that does not fit a tile is compared tile by tile, so that no N x N matrix is held."""
     queue_rows: int = 0
     """Rows of earlier batches that are kept at most; there must be as many different ones."""
     twin_rule: TwinRule = TwinRule()
     """How twins are told from `groups` and `points`, and what becomes of them; may be set at any time."""
     twins_only: Tensor | None = None
-    """Of the last call, a bool: whether all rows of the batch were twins of each other, so that there was no negative
-    among them; None when twins were not looked at."""
+    """Of the last call, a bool: whether all rows of the batch were twins (or views) of each other, so that there was no
+    negative among them; None when neither was looked at."""
 
     def forward(
         self,
@@ -51,6 +42,7 @@ class Loss(nn.Module, ABC):
         points: Tensor | None = None,
         groups: Tensor | None = None,
         keys: tuple[Tensor, Tensor] | None = None,
+        pairs: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
@@ -59,8 +51,12 @@ class Loss(nn.Module, ABC):
         `twin_rule` (relation.py), in the batch and in the queue of losses with `has_queue`; `points` are also what
         losses with `needs_points` compare. `twins`, when given, is taken for the batch instead: a symmetric bool
         (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. `keys` are image and audio
-        embeddings of the same rows from momentum encoders, for losses with `has_queue`. Raises ConfigError when shapes
-        or types do not fit, something needed is missing, or twins are given to a loss without negatives.
+        embeddings of the same rows from momentum encoders, for losses with `has_queue`.
+
+        `pairs` int64 (N,) are numbers of pairs, where several rows are views of one: rows with the same number, also
+        in a queue, are positives of each other whatever becomes of twins; negative numbers are nobody's. Raises
+        ConfigError when shapes or types do not fit, something needed is missing, or twins or views are given to a loss
+        that cannot keep them out of its negatives.
         """
         _check_embeddings(image, audio)
         if not self.uses_twins and (twins is not None or groups is not None):
@@ -71,9 +67,11 @@ class Loss(nn.Module, ABC):
             raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
         if keys is not None and not self.has_queue:
             raise ConfigError(f"{type(self).__name__} has no queue that keys could fill; leave keys out")
+        if pairs is not None and not self.takes_views:
+            raise ConfigError(f"{type(self).__name__} takes each row for a pair of its own; leave pairs out")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
-        facts = self._facts(image, twins, groups, points)
-        self.twins_only = None if facts.twins is None else facts.twins.sum() == len(image) * (len(image) - 1)
+        facts = self._facts(image, twins, groups, points, pairs)
+        self.twins_only = facts.no_negatives()
         if keys is not None:
             facts = facts._replace(keys=_checked_keys(keys, image, dtype))
         with torch.autocast(device_type=image.device.type, enabled=False):
@@ -83,15 +81,26 @@ class Loss(nn.Module, ABC):
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
         """The scalar loss of checked embeddings in full precision."""
 
-    def _facts(self, image: Tensor, twins: Tensor | None, groups: Tensor | None, points: Tensor | None) -> RowFacts:
-        """The checked facts on the embeddings' device; twins are told from groups and points where not given."""
+    def _facts(
+        self,
+        image: Tensor,
+        twins: Tensor | None,
+        groups: Tensor | None,
+        points: Tensor | None,
+        pairs: Tensor | None,
+    ) -> RowFacts:
+        """The checked facts on the embeddings' device; who is what to whom is told at once where no tiles are used."""
+        rows = len(image)
         if points is not None:
-            points = _checked("points", points, image, (3,), floating=True).to(image.device)
+            points = _checked("points", points, image, [(rows, 3)], floating=True)
         if groups is not None:
-            groups = whole_groups(_checked("groups", groups, image, (2, GROUPS), floating=False).to(image.device))
-        if twins is None and groups is not None:
-            twins = twins_between(groups, points, groups, points, self.twin_rule.radius_m)
-        return RowFacts(None if twins is None else _off_diagonal(twins, image), groups, points)
+            groups = whole_groups(_checked("groups", groups, image, [(rows, 2), (rows, GROUPS)], floating=False))
+        if pairs is not None:
+            pairs = _checked("pairs", pairs, image, [(rows,)], floating=False)
+        if twins is not None:
+            twins = _checked_twins(twins, image)
+        facts = RowFacts(rows, image.device, Known(groups, points, pairs), self.twin_rule, twins)
+        return facts if self.in_tiles and not fits(rows) else facts._replace(whole=facts.marks())
 
     @property
     def temperature(self) -> float | None:
@@ -102,11 +111,6 @@ class Loss(nn.Module, ABC):
 def unit(embeddings: Tensor) -> Tensor:
     """The rows (N, D) at length 1; the floor keeps the gradient of an all-zero embedding moderate."""
     return F.normalize(embeddings, dim=1, eps=1e-6)
-
-
-def cosine(image: Tensor, audio: Tensor) -> Tensor:
-    """The (N, N) cosine similarities of (N, D) embeddings; rows are images, columns are recordings."""
-    return unit(image) @ unit(audio).T
 
 
 def check_positive(loss: str, option: str, value: float, example: float) -> None:
@@ -131,15 +135,15 @@ def _check_embeddings(image: Tensor, audio: Tensor) -> None:
         raise ConfigError(f"a loss got embeddings of {image.dtype} and {audio.dtype}; both must be floating point")
 
 
-def _checked(name: str, given: Tensor, image: Tensor, widths: tuple[int, ...], *, floating: bool) -> Tensor:
-    """`given`, when it is (N, one of the widths) of the right kind."""
+def _checked(name: str, given: Tensor, image: Tensor, shapes: list[tuple[int, ...]], *, floating: bool) -> Tensor:
+    """`given` on the embeddings' device, when it is of the right kind and one of the shapes."""
     kind = given.is_floating_point() if floating else given.dtype == torch.int64
-    if not kind or tuple(given.shape) not in [(image.shape[0], width) for width in widths]:
+    if not kind or tuple(given.shape) not in shapes:
         raise ConfigError(
             f"{name} are {given.dtype} of shape {tuple(given.shape)}; embeddings of shape {tuple(image.shape)} need "
-            f"{'floating point' if floating else 'torch.int64'} of shape {(image.shape[0], widths[-1])}"
+            f"{'floating point' if floating else 'torch.int64'} of shape {shapes[-1]}"
         )
-    return given.detach()
+    return given.detach().to(image.device)
 
 
 def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -151,11 +155,11 @@ def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype
     return images, sounds
 
 
-def _off_diagonal(twins: Tensor, image: Tensor) -> Tensor:
+def _checked_twins(twins: Tensor, image: Tensor) -> Tensor:
     rows = image.shape[0]
     if twins.dtype != torch.bool or tuple(twins.shape) != (rows, rows):
         raise ConfigError(
             f"twins are {twins.dtype} of shape {tuple(twins.shape)}; "
             f"embeddings of shape {tuple(image.shape)} need torch.bool of shape {(rows, rows)}"
         )
-    return twins.to(image.device) & ~torch.eye(rows, dtype=torch.bool, device=image.device)
+    return twins.to(image.device)

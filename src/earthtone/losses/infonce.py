@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, RowFacts, cosine
-from earthtone.losses.directions import check_directions, partner_cross_entropy
+from earthtone.losses.base import Loss, unit
+from earthtone.losses.directions import check_directions, partner_loss
+from earthtone.losses.facts import RowFacts
 
 MAX_SCALE = 100.0
 
@@ -21,11 +22,13 @@ class InfoNCE(Loss):
     The release's `ContrastiveLoss` is this with a temperature fixed at 0.2 and `directions="image_to_audio"`, its
     `SymmetricCL` the same with `directions="sum"`.
 
-    Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32.
+    Memory: a few N x N matrices, at most 1,024 x 1,024 at a time (4 MiB in float32).
 
     Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
     arXiv 2103.00020, figure 3; the published forms: Heidler et al., arXiv 2108.00688.
     """
+
+    in_tiles = True
 
     def __init__(self, temperature: float = 0.07, learnable_temperature: bool = True, directions: str = "mean") -> None:
         super().__init__()
@@ -41,8 +44,8 @@ class InfoNCE(Loss):
         """The scalar loss; see the class."""
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
-        logits = self.log_scale.to(image.dtype).exp() * cosine(image, audio)  # (N images, N recordings)
-        return partner_cross_entropy(logits, facts.twins, self.directions, self.twin_rule.use)
+        scale = self.log_scale.to(image.dtype).exp()
+        return partner_loss(_logits, unit(image), unit(audio), [scale], facts, self.directions)
 
     @property
     def temperature(self) -> float:
@@ -52,3 +55,8 @@ class InfoNCE(Loss):
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
         return f"directions={self.directions}"
+
+
+def _logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:
+    """Of unit images (n, D) and recordings (m, D): (n, m)."""
+    return scale * (image @ audio.T)

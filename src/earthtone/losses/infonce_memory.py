@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import RowFacts, check_positive
+from earthtone.losses.base import check_positive
 from earthtone.losses.directions import partner_terms
+from earthtone.losses.facts import Marks, RowFacts
 from earthtone.losses.memory import MemoryLoss
 from earthtone.losses.queue import Queued, over_blocks
 
@@ -37,42 +38,45 @@ class InfoNCEMemory(MemoryLoss):
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy of finding the own key; see the class."""
         scaled = query / self.fixed_temperature
-        if facts.groups is not None and self.twin_rule.use == "positive":
+        if facts.has_positives():
             return self._multi_partner(scaled, keys, facts, queued, queued_keys)
 
         def of_block(block: Queued) -> Tensor:
             logits: Tensor = scaled @ getattr(block, queued_keys).T
-            if (twins := self.twins_queued(facts, block)) is not None:
-                logits = logits.masked_fill(twins, -math.inf)
+            if (ignored := self.marks_queued(facts, block).ignored) is not None:
+                logits = logits.masked_fill(ignored, -math.inf)
             return logits.logsumexp(dim=1)  # (N)
 
         logits = scaled @ keys.T  # (N, N)
         own = logits.diagonal()
-        if facts.twins is not None:
-            logits = logits.masked_fill(facts.twins, -math.inf)
+        if (ignored := facts.marks().ignored) is not None:
+            logits = logits.masked_fill(ignored, -math.inf)
         every = torch.stack([logits.logsumexp(dim=1), *over_blocks(of_block, queued)])
         return (every.logsumexp(dim=0) - own).mean()
 
     def _multi_partner(self, scaled: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """`multi_partner` over batch and queue, in two passes: all negatives of a row, then each partner alone."""
-        assert facts.twins is not None  # noqa: S101 - for the type checker: there are groups
-        partners = facts.twins | torch.eye(len(keys), dtype=torch.bool, device=keys.device)
-        logits = scaled @ keys.T  # (N, N)
+        logits, marks = scaled @ keys.T, facts.marks()  # (N, N)
+        assert marks.positive is not None  # noqa: S101 - for the type checker
+        marks = marks._replace(positive=marks.positive | facts.partners())
 
-        def of_queue(block: Queued) -> tuple[Tensor, Tensor]:
-            twins = self.twins_queued(facts, block)
-            assert twins is not None  # noqa: S101 - for the type checker: there are groups
-            return scaled @ getattr(block, queued_keys).T, twins
+        def of_queue(block: Queued) -> tuple[Tensor, Marks]:
+            return scaled @ getattr(block, queued_keys).T, self.marks_queued(facts, block)
 
-        def negatives(logits: Tensor, partners: Tensor) -> Tensor:
-            return logits.masked_fill(partners, torch.finfo(logits.dtype).min).logsumexp(dim=1)
+        def negatives(logits: Tensor, marks: Marks) -> Tensor:
+            assert marks.either is not None  # noqa: S101 - for the type checker
+            return logits.masked_fill(marks.either, torch.finfo(logits.dtype).min).logsumexp(dim=1)
+
+        def terms_of(logits: Tensor, marks: Marks, against: Tensor) -> tuple[Tensor, Tensor]:
+            assert marks.positive is not None  # noqa: S101 - for the type checker
+            return partner_terms(logits, marks.positive, against)
 
         against = torch.stack(
-            [negatives(logits, partners), *over_blocks(lambda block: negatives(*of_queue(block)), queued)]
+            [negatives(logits, marks), *over_blocks(lambda block: negatives(*of_queue(block)), queued)]
         ).logsumexp(dim=0)  # (N)
         terms = [
-            partner_terms(logits, partners, against),
-            *over_blocks(lambda block: partner_terms(*of_queue(block), against), queued),
+            terms_of(logits, marks, against),
+            *over_blocks(lambda block: terms_of(*of_queue(block), against), queued),
         ]
         total, count = (torch.stack(parts).sum(dim=0) for parts in zip(*terms, strict=True))
         return (total / count).mean()

@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, RowFacts, check_count, unit
+from earthtone.losses.base import Loss, check_count, unit
+from earthtone.losses.facts import Known, Marks, RowFacts, marks_between
 from earthtone.losses.queue import EmbeddingQueue, Queued
-from earthtone.losses.relation import twins_between
 
 
 class MemoryLoss(Loss):
@@ -38,11 +38,9 @@ class MemoryLoss(Loss):
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar loss of unit queries (N, D), keys (N, D) and the keys of the queue (its field `queued_keys`)."""
 
-    def twins_queued(self, facts: RowFacts, block: Queued) -> Tensor | None:
-        """True (N, M) where a row of the batch and one of the queue are twins; None when groups are not known."""
-        if facts.groups is None:
-            return None
-        return twins_between(facts.groups, facts.points, block.groups, block.points, self.twin_rule.radius_m)
+    def marks_queued(self, facts: RowFacts, block: Queued) -> Marks:
+        """What the rows of the queue are to the rows of the batch, where groups or pairs are known."""
+        return marks_between(facts.known, Known(block.groups, block.points, block.pairs), facts.rule)
 
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
         """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""
@@ -57,5 +55,5 @@ class MemoryLoss(Loss):
         loss = self.one_way(image, audio_keys, facts, queued, "audio")
         loss = loss + self.one_way(audio, image_keys, facts, queued, "image")
         if self.training:
-            self.queue.push(image_keys, audio_keys, facts.groups, facts.points)
+            self.queue.push(image_keys, audio_keys, *facts.known)
         return loss

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import RowFacts, check_positive
+from earthtone.losses.base import check_positive
+from earthtone.losses.facts import Marks, RowFacts
 from earthtone.losses.memory import MemoryLoss
 from earthtone.losses.queue import Queued, over_blocks
 
@@ -46,20 +47,20 @@ class PlaceDistillation(MemoryLoss):
 
     def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy with soft targets; see the class."""
-        assert facts.points is not None  # noqa: S101 - for the type checker: forward saw to it
-        places = facts.points.to(query.dtype)
+        assert facts.known.points is not None  # noqa: S101 - for the type checker: forward saw to it
+        places = facts.known.points.to(query.dtype)
         points = places / self.nu
 
-        def part(logits: Tensor, closeness: Tensor, twins: Tensor | None) -> _Part:
-            if twins is not None and self.twin_rule.use == "positive":
-                return _part(logits, closeness.masked_fill(twins, 1 / self.nu), None)
-            return _part(logits, closeness, twins)
+        def part(logits: Tensor, closeness: Tensor, marks: Marks) -> _Part:
+            if marks.positive is not None:
+                closeness = closeness.masked_fill(marks.positive, 1 / self.nu)
+            return _part(logits, closeness, marks.ignored)
 
         def of_block(block: Queued) -> _Part:
             closeness = points @ block.points.to(query.dtype).T
-            return part(query @ getattr(block, queued_keys).T, closeness, self.twins_queued(facts, block))
+            return part(query @ getattr(block, queued_keys).T, closeness, self.marks_queued(facts, block))
 
-        parts = [part(query @ keys.T, points @ places.T, facts.twins), *over_blocks(of_block, queued)]
+        parts = [part(query @ keys.T, points @ places.T, facts.marks()), *over_blocks(of_block, queued)]
         logits, closeness, expected = (torch.stack(values) for values in zip(*parts, strict=True))  # (parts, N) each
         return (logits.logsumexp(dim=0) - (closeness.softmax(dim=0) * expected).sum(dim=0)).mean()
 

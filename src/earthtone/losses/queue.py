@@ -17,12 +17,14 @@ _NOWHERE = math.inf  # far from every place; unlike NaN, equal to itself in a ch
 
 
 class Queued(NamedTuple):
-    """M rows of earlier batches: `image` and `audio` (M, D), `groups` int64 (M, 3), `points` float64 (M, 3)."""
+    """M rows of earlier batches: `image` and `audio` (M, D), `groups` int64 (M, 3), `points` float64 (M, 3), `pairs`
+    int64 (M)."""
 
     image: Tensor
     audio: Tensor
     groups: Tensor
     points: Tensor
+    pairs: Tensor
 
     def blocks(self) -> Iterator["Queued"]:
         """The rows in parts of at most `BLOCK`."""
@@ -31,9 +33,9 @@ class Queued(NamedTuple):
 
 
 class EmbeddingQueue(nn.Module):
-    """A ring of the newest `rows` rows; it keeps embeddings, twin groups and places, never gradients.
+    """A ring of the newest `rows` rows; it keeps embeddings, twin groups, places and pairs, never gradients.
 
-    Memory: rows x (2 D floats, 3 doubles and 3 integers), and once more while a loss is computed.
+    Memory: rows x (2 D floats, 3 doubles and 4 integers), and once more while a loss is computed.
 
     Source of the idea: He et al., "Momentum Contrast", arXiv 1911.05722 (here without a momentum encoder).
     """
@@ -42,6 +44,7 @@ class EmbeddingQueue(nn.Module):
     audio: Tensor
     groups: Tensor
     points: Tensor
+    pairs: Tensor
     pushed: Tensor
 
     def __init__(self, rows: int, dimensions: int) -> None:
@@ -50,6 +53,7 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("audio", torch.zeros(rows, dimensions))
         self.register_buffer("groups", torch.full((rows, GROUPS), _UNKNOWN))
         self.register_buffer("points", torch.full((rows, 3), _NOWHERE, dtype=torch.float64))
+        self.register_buffer("pairs", torch.full((rows,), _UNKNOWN))
         self.register_buffer("pushed", torch.tensor(0))  # rows that ever came in
 
     def __len__(self) -> int:
@@ -60,10 +64,17 @@ class EmbeddingQueue(nn.Module):
         """A copy of the filled rows, in no order: autograd must not see the ring change before the backward pass."""
         count = len(self)
         image, audio = (part[:count].to(dtype, copy=True) for part in (self.image, self.audio))
-        return Queued(image, audio, self.groups[:count].clone(), self.points[:count].clone())
+        return Queued(image, audio, *(part[:count].clone() for part in (self.groups, self.points, self.pairs)))
 
     @torch.no_grad()
-    def push(self, image: Tensor, audio: Tensor, groups: Tensor | None, points: Tensor | None) -> None:
+    def push(
+        self,
+        image: Tensor,
+        audio: Tensor,
+        groups: Tensor | None,
+        points: Tensor | None,
+        pairs: Tensor | None = None,
+    ) -> None:
         """Keep the rows of a batch in place of the oldest ones."""
         size = len(self.image)
         batch = len(image)
@@ -72,6 +83,7 @@ class EmbeddingQueue(nn.Module):
         self.audio[slots] = audio[-size:].to(self.audio.dtype)
         self.groups[slots] = _UNKNOWN if groups is None else whole_groups(groups)[-size:]
         self.points[slots] = _NOWHERE if points is None else points[-size:].to(self.points.dtype)
+        self.pairs[slots] = _UNKNOWN if pairs is None else pairs[-size:]
         self.pushed += batch
 
     def extra_repr(self) -> str:

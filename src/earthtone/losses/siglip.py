@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, RowFacts, check_positive, cosine
+from earthtone.losses.base import Loss, check_positive, unit
+from earthtone.losses.facts import RowFacts
+from earthtone.losses.tiles import over_tiles
 
 
 class SigLIP(Loss):
@@ -17,10 +19,12 @@ class SigLIP(Loss):
     negative bias at the start makes up for N - 1 negatives to each positive. Entries of twins are left out, or
     have z = 1 as well.
 
-    Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32.
+    Memory: a few N x N matrices, at most 1,024 x 1,024 at a time (4 MiB in float32).
 
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", arXiv 2303.15343, algorithm 1.
     """
+
+    in_tiles = True
 
     def __init__(self, temperature: float = 0.1, bias: float = -10.0) -> None:
         super().__init__()
@@ -32,15 +36,17 @@ class SigLIP(Loss):
 
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
         """The scalar loss; see the class."""
-        logits = self.log_scale.to(image.dtype).exp() * cosine(image, audio) + self.bias.to(image.dtype)
-        rows = len(logits)
-        positive = torch.eye(rows, dtype=torch.bool, device=logits.device)
-        if facts.twins is not None and self.twin_rule.use == "positive":
-            positive |= facts.twins
-        losses = -F.logsigmoid(torch.where(positive, logits, -logits))  # (N, N)
-        if facts.twins is not None and self.twin_rule.use == "mask":
-            losses = losses.masked_fill(facts.twins, 0.0)
-        return losses.sum() / rows
+        scale, bias = self.log_scale.to(image.dtype).exp(), self.bias.to(image.dtype)
+
+        def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *shared: Tensor) -> tuple[Tensor]:
+            scale, bias = shared
+            logits = scale * (image @ audio.T) + bias
+            yes, ignored = facts.positives_in(rows, columns), facts.marks(rows, columns).ignored
+            losses = -F.logsigmoid(-logits if yes is None else torch.where(yes, logits, -logits))
+            return ((losses if ignored is None else losses.masked_fill(ignored, 0.0)).sum(),)
+
+        tiles = over_tiles(of_tile, unit(image), unit(audio), [scale, bias])
+        return torch.stack([total for (total,) in tiles.values()]).sum() / len(image)
 
     @property
     def temperature(self) -> float:

@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, RowFacts, check_count, check_positive, cosine
-from earthtone.losses.directions import check_directions, partner_cross_entropy
+from earthtone.losses.base import Loss, check_count, check_positive, unit
+from earthtone.losses.directions import check_directions, partner_loss
+from earthtone.losses.facts import RowFacts
 
 
 class SimCLR(Loss):
@@ -18,11 +19,13 @@ class SimCLR(Loss):
     The release's `SymmetricSimCLR` is the default; its `SimCLRLoss` is `directions="audio_to_image"` (each recording
     looks for its image - the other way round than its `ContrastiveLoss`).
 
-    Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and 2 x N x hidden.
+    Memory: a few N x N matrices, at most 1,024 x 1,024 at a time (4 MiB in float32), and 2 x N x hidden.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", arXiv 2002.05709;
     across modalities: Heidler et al., arXiv 2108.00688.
     """
+
+    in_tiles = True
 
     def __init__(
         self, temperature: float = 0.2, directions: str = "sum", hidden: int = 512, dimensions: int = 128
@@ -44,9 +47,8 @@ class SimCLR(Loss):
                 f"simclr: embeddings have {image.shape[1]} dimensions, its projection {self.dimensions}; "
                 f"give it dimensions={image.shape[1]}"
             )
-        image, audio = self._projected(image), self._projected(audio)
-        logits = cosine(image, audio) / self.fixed_temperature
-        return partner_cross_entropy(logits, facts.twins, self.directions, self.twin_rule.use)
+        image, audio = unit(self._projected(image)), unit(self._projected(audio))
+        return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], facts, self.directions)
 
     def _projected(self, embeddings: Tensor) -> Tensor:
         """g of (N, D) in the embeddings' own precision."""

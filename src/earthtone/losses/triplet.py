@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import Loss, RowFacts, check_positive
+from earthtone.losses.base import Loss, check_positive
+from earthtone.losses.facts import RowFacts
 
 
 class BatchTriplet(Loss):
@@ -11,7 +12,7 @@ class BatchTriplet(Loss):
 
     With D[i, j] = ||image_i - audio_j||, half the sum of the means over all i, j (the diagonal included) of
     relu(D[j, j] - D[i, j] + margin) and relu(D[i, i] - D[i, j] + margin); entries of twins are left out of the means.
-    Where twins are positives, a row's own distance D[i, i] or D[j, j] becomes the mean over its pair and its twins.
+    Where there are positives beside the pair, a row's own distance D[i, i] or D[j, j] is the mean over all of them.
     The release's `TripletLoss`.
 
     Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32; the distances come from one matrix product, not
@@ -30,26 +31,27 @@ class BatchTriplet(Loss):
         """The scalar loss; see the class."""
         distances, own = pair_distances(image, audio)
         of_image = of_audio = own  # (N)
-        if facts.twins is not None and self.twin_rule.use == "positive":
-            of_image, of_audio = (mean_to_positives(d, facts.twins) for d in (distances, distances.T))
+        marks, left_out = facts.marks(), facts.marks().either
+        if marks.positive is not None:
+            of_image, of_audio = (mean_to_positives(d, marks.positive) for d in (distances, distances.T))
         hinge_for_audio = (of_audio[None, :] - distances + self.margin).relu()
         hinge_for_image = (of_image[:, None] - distances + self.margin).relu()
         hinges = (hinge_for_audio + hinge_for_image) / 2
-        if facts.twins is None:
+        if left_out is None:
             return hinges.mean()
-        if self.twin_rule.use == "positive":  # the diagonal is the margin as ever: a pair is no negative of itself
+        if marks.positive is not None:  # the diagonal is the margin as ever: a pair is no negative of itself
             hinges = torch.diagonal_scatter(hinges, torch.full_like(own, self.margin))
         # the diagonal always stays, so that there is always something to divide by
-        return hinges.masked_fill(facts.twins, 0.0).sum() / (~facts.twins).sum()
+        return hinges.masked_fill(left_out, 0.0).sum() / (~left_out).sum()
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
         return f"margin={self.margin}"
 
 
-def mean_to_positives(distances: Tensor, twins: Tensor) -> Tensor:
-    """The mean (N) of each row of distances (N, N) over the diagonal and the twins."""
-    positive = twins | torch.eye(len(twins), dtype=torch.bool, device=twins.device)
+def mean_to_positives(distances: Tensor, positive: Tensor) -> Tensor:
+    """The mean (N) of each row of distances (N, N) over the diagonal and the positives (N, N)."""
+    positive = positive | torch.eye(len(positive), dtype=torch.bool, device=positive.device)
     return distances.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import Loss, RowFacts, check_positive
+from earthtone.losses.base import Loss, check_positive
+from earthtone.losses.facts import RowFacts
 from earthtone.losses.triplet import mean_to_positives, pair_distances
 
 
@@ -29,13 +30,14 @@ class TripletMargin(Loss):
         # the gradient of vector_norm at 0 is 0
         own: Tensor = torch.linalg.vector_norm(image - audio, dim=1)  # (N)
         other: Tensor = torch.linalg.vector_norm(image - audio.roll(1, dims=0), dim=1)
-        if facts.twins is not None and self.twin_rule.use == "positive":
-            own = mean_to_positives(pair_distances(image, audio)[0], facts.twins)
+        marks = facts.marks()
+        if marks.positive is not None:
+            own = mean_to_positives(pair_distances(image, audio)[0], marks.positive)
         hinge = (own - other + self.margin).relu()
-        if facts.twins is None:
+        if marks.either is None:
             return hinge.mean()
         rows = torch.arange(len(image), device=image.device)
-        twin = facts.twins[rows, rows.roll(1)]
+        twin = marks.either[rows, rows.roll(1)]
         return hinge.masked_fill(twin, 0.0).sum() / (~twin).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
