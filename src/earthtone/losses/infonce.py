@@ -9,6 +9,7 @@ from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, unit
 from earthtone.losses.directions import check_directions, partner_loss
 from earthtone.losses.facts import RowFacts
+from earthtone.losses.robust import check_robust, robust_term
 
 MAX_SCALE = 100.0
 
@@ -22,6 +23,9 @@ class InfoNCE(Loss):
     The release's `ContrastiveLoss` is this with a temperature fixed at 0.2 and `directions="image_to_audio"`, its
     `SymmetricCL` the same with `directions="sum"`.
 
+    `robust_q` above 0 makes of each cross-entropy the robust one of robust.py, for pairs of which some do not belong
+    together; it needs a fixed temperature.
+
     Memory: a few N x N matrices, at most 1,024 x 1,024 at a time (4 MiB in float32).
 
     Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision",
@@ -30,7 +34,14 @@ class InfoNCE(Loss):
 
     in_tiles = True
 
-    def __init__(self, temperature: float = 0.07, learnable_temperature: bool = True, directions: str = "mean") -> None:
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        learnable_temperature: bool = True,
+        directions: str = "mean",
+        robust_q: float = 0.0,
+        robust_lambda: float | None = None,
+    ) -> None:
         super().__init__()
         if not 1 / MAX_SCALE <= temperature < math.inf:
             raise ConfigError(
@@ -38,6 +49,9 @@ class InfoNCE(Loss):
             )
         check_directions("infonce", directions)
         self.directions = directions
+        robust_lambda = check_robust("infonce", robust_q, robust_lambda, temperature, learned=learnable_temperature)
+        self._term = robust_term(robust_q, robust_lambda)
+        self._robust = f", robust_q={robust_q}, robust_lambda={robust_lambda}" if robust_q else ""
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable_temperature)
 
     def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
@@ -45,7 +59,7 @@ class InfoNCE(Loss):
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.to(image.dtype).exp()
-        return partner_loss(_logits, unit(image), unit(audio), [scale], facts, self.directions)
+        return partner_loss(_logits, unit(image), unit(audio), [scale], facts, self.directions, self._term)
 
     @property
     def temperature(self) -> float:
@@ -54,7 +68,7 @@ class InfoNCE(Loss):
 
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
-        return f"directions={self.directions}"
+        return f"directions={self.directions}{self._robust}"
 
 
 def _logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:
