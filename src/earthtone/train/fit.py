@@ -33,6 +33,7 @@ from earthtone.train.refresh import Refresher, drop_embeddings
 from earthtone.train.run_state import open_run, read_start, write_state
 from earthtone.train.stopping import Stopping
 from earthtone.train.task import PretrainTask
+from earthtone.train.within import recipe_within
 from earthtone.train.world import World, find_world
 from earthtone.wording import changes, flat
 
@@ -90,13 +91,16 @@ def fit(
     start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
     model = model.to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
+    within = recipe_within(recipe)
     if device == "mps":
         loss = loss.float()  # the places in a queue are float64, which mps lacks
     rows = table.rows_of("train")
     check_queue(loss, len(rows), recipe)
     loader = TrainLoader(table, rows, recipe, rank=world.rank, processes=world.size)
     check_unfreeze(recipe.train, loader.steps)
-    task = PretrainTask(model, loss, recipe.train, loader.steps, world=world)
+    task = PretrainTask(
+        model, loss, recipe.train, loader.steps, world=world, within=within, ignores_twins=recipe.loss.twins == "ignore"
+    )
     progress = _resumed(out, task) if resume else Progress()
     loader.first = progress.step
     stopping = Stopping(world)

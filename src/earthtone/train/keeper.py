@@ -80,6 +80,7 @@ class Keeper(Callback):
         self._bar.update()
         if task.done % _LOG_EVERY == 0 or task.done == task.steps:
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
+            figures |= {name: float(term) for name, term in task.last_terms.items()}
             if task.loss.temperature is not None:
                 figures["temperature"] = float(task.loss.temperature)
             if self.progress.twins_only:

@@ -20,7 +20,7 @@ from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.background import Background, random_place
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
-from earthtone.train.row_facts import table_facts
+from earthtone.train.row_facts import looks_at_twins, table_facts
 from earthtone.train.sampler import Sampler
 
 _log = logging.getLogger(__name__)
@@ -28,12 +28,14 @@ _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (n, side, side, 3), `audio` uint8 (n, W, frames, mels), `rows` int64 (N,).
+    """`image` uint8 (V n, side, side, 3), `audio` uint8 (V n, W, frames, mels), `rows` int64 (N,).
 
-    n = N where one process trains; of several each has n = N / processes pictures and recordings, but all facts.
+    The first views of all pairs come first, then all second ones, up to V = `train.views`. n = N where one process
+    trains; of several each has n = N / processes pairs' pictures and recordings, but all facts.
 
-    `groups` int64 (N, 3): numbers of image, recording and place, equal for equal ones; given unless twins are ignored.
-    `points` float64 (N, 3): unit vectors of the places, NaN where unknown; given when the loss or twins need them.
+    `groups` int64 (V N, 3): numbers of image, recording and place, equal for equal ones; given when twins are looked
+    at. `points` float64 (V N, 3): unit vectors of the places, NaN where unknown; given when the loss or twins need
+    them. `pairs` int64 (V N,): the rows that the views show, also of an earlier step; given when there are several.
     """
 
     image: Tensor
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     rows: Tensor
     groups: Tensor | None = None
     points: Tensor | None = None
+    pairs: Tensor | None = None
 
 
 class TrainLoader:
@@ -69,13 +72,13 @@ class TrainLoader:
         self._table = table
         self._rows = rows
         self._recipe = recipe
-        self._frames = table.frames()
-        if (self._frames[rows] < table.signal.audio.window_frames).any():
+        self._room = table.frames() - table.signal.audio.window_frames  # the last frame that a window may start at
+        if (self._room[rows] < 0).any():
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         self._warn_of_repeats(rows)
         facts = table_facts(table, rows, recipe)
         self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, facts, recipe.loss.twin_radius_m)
-        self._groups = facts.groups if recipe.loss.twins != "ignore" else None
+        self._groups = facts.groups if looks_at_twins(recipe) else None
         needs_points = loss_class(recipe.loss.name).needs_points or recipe.loss.twin_radius_m
         self._points = facts.points if needs_points else None
         if self._points is not None and choose_device(recipe.train.device) == "mps":
@@ -129,43 +132,42 @@ class TrainLoader:
         own = rows[self._share]
         # a row that may come again in an epoch is varied anew
         clock = step // self.steps_per_epoch if self.sampler.once else self.steps + step
-        draws = [np.random.default_rng([recipe.train.seed, clock, int(row)]) for row in own]
-        tiles = map(decode_tile, self._table.images(own.tolist()))
+        views = recipe.train.views
+        draws = [_draw(recipe.train.seed, clock, int(row), view) for view in range(views) for row in own]
+        tiles = [decode_tile(data) for data in self._table.images(own.tolist())] * views
         side = signal.image.pixels
-        views = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
+        seen = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
+        repeated = np.tile(rows, views)
         return Batch(
-            image=torch.from_numpy(np.stack(views)),
-            audio=torch.from_numpy(self._sound(own, draws)),
+            image=torch.from_numpy(np.stack(seen)),
+            audio=torch.from_numpy(self._sound(np.tile(own, views), draws)),
             rows=torch.from_numpy(rows),
-            groups=None if self._groups is None else torch.from_numpy(self._groups[rows]),
-            points=None if self._points is None else torch.from_numpy(self._points[rows]),
+            groups=None if self._groups is None else torch.from_numpy(self._groups[repeated]),
+            points=None if self._points is None else torch.from_numpy(self._points[repeated]),
+            pairs=torch.from_numpy(repeated) if views > 1 else None,
         )
 
     def _sound(self, rows: NDArray[np.int64], draws: list[np.random.Generator]) -> NDArray[np.uint8]:
-        """Return changed windows (N, W, frames, mels) from random places of the rows' recordings."""
+        """Return changed windows (n, W, frames, mels) from random places of the rows' recordings."""
         audio, several = self._table.signal.audio, self._recipe.train.windows
         frames = audio.window_frames
-        room = self._frames - frames  # recordings are at least one window long
+        rooms = self._room[rows].tolist()
         starts = [
-            start
-            for row, draw in zip(rows, draws, strict=True)
-            for start in random_starts(int(room[row]), several, draw)
+            start for room, draw in zip(rooms, draws, strict=True) for start in random_starts(room, several, draw)
         ]
         repeated, each = np.repeat(rows, several), [draw for draw in draws for _ in range(several)]
         sound = self._table.sound(repeated.tolist(), starts, [frames] * len(starts))
-        behind = self._backgrounds(repeated, room, each)
+        behind = self._backgrounds(repeated, each)
         heard = [
             random_sound(window, audio, self._recipe.augment, draw, background)
             for window, draw, background in zip(sound, each, behind, strict=True)
         ]
         return np.stack(heard).reshape(len(rows), several, frames, audio.mels)
 
-    def _backgrounds(
-        self, rows: NDArray[np.int64], room: NDArray[np.int32], draws: list[np.random.Generator]
-    ) -> list[Background | None]:
+    def _backgrounds(self, rows: NDArray[np.int64], draws: list[np.random.Generator]) -> list[Background | None]:
         """Return what is mixed into one window each of `rows`."""
         places = [
-            random_place(int(row), self._rows, room, self._recipe.augment, draw)
+            random_place(int(row), self._rows, self._room, self._recipe.augment, draw)
             for row, draw in zip(rows, draws, strict=True)
         ]
         found = [place for place in places if place is not None]
@@ -179,8 +181,13 @@ class TrainLoader:
     def _warn_of_repeats(self, rows: NDArray[np.int64]) -> None:
         """Say how many recordings are too short for as many different windows as the recipe asks for."""
         audio, several = self._table.signal.audio, self._recipe.train.windows
-        if few := int((self._frames[rows] - audio.window_frames + 1 < several).sum()):
+        if few := int((self._room[rows] + 1 < several).sum()):
             _log.warning(
                 "%s: %d of %d training recordings have fewer than %d different windows of %g s: windows are repeated",
                 self._table.path, few, len(rows), several, audio.window_seconds,
             )  # fmt: skip
+
+
+def _draw(seed: int, clock: int, row: int, view: int) -> np.random.Generator:
+    """Return what one view of a row draws from; a first view has what it had before there were others."""
+    return np.random.default_rng([seed, clock, row, view] if view else [seed, clock, row])

@@ -30,9 +30,12 @@ _ADVICE = "nothing of it is in the last checkpoint; lower --train.learning_rate,
 
 
 def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
-    """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do."""
+    """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do.
+
+    A row that is there with several views is named once.
+    """
     bad = ~(torch.isfinite(image).all(dim=1) & torch.isfinite(audio).all(dim=1))
-    return [] if bool(bad.all()) else [int(row) for row in rows[bad.to(rows.device)]]
+    return [] if bool(bad.all()) else list(dict.fromkeys(rows[bad.to(rows.device)].tolist()))
 
 
 def named(error: NotFiniteError, table: Table, out: Path) -> DataError:

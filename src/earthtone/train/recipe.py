@@ -29,6 +29,22 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class WithinConfig:
+    """Views of one pair against each other within images and within sound, beside the loss (docs/training.md)."""
+
+    name: str = "none"
+    """`none`, `simclr` or `vicreg`; the latter two need `train.views` of 2 or more."""
+    options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Of `simclr`: temperature (0.2); of `vicreg`: invariance (25), variance (25), covariance (1)."""
+    image_weight: float = 1.0
+    """Of the term between views of an image; 0 leaves it out. The loss between image and sound counts 1."""
+    audio_weight: float = 1.0
+    """Of the term between views of a recording; 0 leaves it out."""
+    projection: int | None = None
+    """Width of a head of two layers on the embeddings, one a modality, that these terms alone see; null for none."""
+
+
+@dataclass(frozen=True)
 class SamplerConfig:
     """Which pairs meet in a batch (docs/places.md); as it stands, each epoch is one random order of all pairs."""
 
@@ -105,8 +121,11 @@ class TrainConfig:
     """Fills the queue of a loss that has one from encoders that follow slowly and keep this share of themselves a step
     (0.999 is usual); null for none."""
     windows: int = 1
-    """Windows of a recording in a step, at random places spread over it; memory and time of the audio encoder grow
+    """Windows of a recording in a view, at random places spread over it; memory and time of the audio encoder grow
     with them."""
+    views: int = 1
+    """Views of each pair in a step, each with its own crop of the image and its own windows of the recording; a step
+    has that many rows a pair (docs/training.md)."""
     learning_rate: float = 1e-3
     """At the top of the schedule."""
     weight_decay: float = 0.05
@@ -155,6 +174,7 @@ class Recipe:
     signal: SignalConfig = field(default_factory=SignalConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    within: WithinConfig = field(default_factory=WithinConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

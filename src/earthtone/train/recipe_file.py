@@ -17,6 +17,7 @@ from earthtone.train.freeze import check_freeze
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_augment import check_augment
 from earthtone.train.recipe_sampler import check_sampler
+from earthtone.train.recipe_within import check_within
 from earthtone.wording import did_you_mean, flat
 
 _CHOICES = {
@@ -31,8 +32,8 @@ _CHOICES = {
     "train.keep": ("best", "last"),
 }
 _AT_LEAST = {
-    "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.threads": 1,
-    "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
+    "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.views": 1,
+    "train.threads": 1, "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
     "train.checkpoint_seconds": 0, "train.devices": 1, "train.nodes": 1, "train.learning_rate": 1e-12,
     "augment.gain_db": 0, "augment.blur_sigma": 0, "augment.hue_degrees": 0, "loss.twin_radius_m": 0,
 }  # fmt: skip
@@ -139,6 +140,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         )
     check_sampler(recipe, source)
     check_freeze(recipe, source)
+    check_within(recipe, source)
     try:
         check_signal_config(recipe.signal)
     except ConfigError as error:

@@ -25,12 +25,17 @@ def recipe_loss(recipe: Recipe) -> Loss:
         raise ConfigError(
             f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
         )
-    shape = {"batch_size": recipe.train.batch_size, "dimensions": recipe.model.dimensions}
-    sections = {"batch_size": "train", "dimensions": "model"}
+    if recipe.train.views > 1 and not loss_class(name).takes_views:
+        raise ConfigError(
+            f"train.views is {recipe.train.views}, but the loss {name!r} takes one view of a pair; set train.views to 1"
+        )
+    shape = {"batch_size": recipe.train.batch_size * recipe.train.views, "dimensions": recipe.model.dimensions}
+    rows = "train.batch_size" if recipe.train.views == 1 else "train.batch_size x train.views"
+    named = {"batch_size": rows, "dimensions": "model.dimensions"}
     for key, value in shape.items():
         if key in loss_options(name) and options.setdefault(key, value) != value:
             raise ConfigError(
-                f"loss.options.{key} is {options[key]}, but {sections[key]}.{key} is {value}; leave the option out"
+                f"loss.options.{key} is {options[key]}, but {named[key]} is {value}; leave the option out"
             )
     loss = make_loss(name, **options)
     if twins != "ignore":
@@ -40,10 +45,11 @@ def recipe_loss(recipe: Recipe) -> Loss:
 
 def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
     """Raise ConfigError when a loss keeps more rows of earlier batches than there are training pairs."""
-    if loss.queue_rows > rows:
+    if loss.queue_rows > rows * recipe.train.views:
         size = recipe.train.batch_size
+        batches = loss.queue_rows // (size * recipe.train.views)
         raise ConfigError(
-            f"the loss {recipe.loss.name!r} keeps a queue of {loss.queue_rows // size} batches of {size}, more than "
+            f"the loss {recipe.loss.name!r} keeps a queue of {batches} batches of {size}, more than "
             f"the {rows} training pairs: rows would meet themselves; type --loss.options.batches "
             f"{max(1, rows // size)} or less"
         )

@@ -31,8 +31,8 @@ def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableF
     an option of the recipe looks at.
     """
     sampler = recipe.sampler
-    looks_at_twins = recipe.loss.twins != "ignore" or sampler.ring_share > 0 or sampler.similar_share > 0
-    groups = _groups(table, rows, recipe.loss.place_column) if looks_at_twins else None
+    needs_groups = looks_at_twins(recipe) or sampler.ring_share > 0 or sampler.similar_share > 0
+    groups = _groups(table, rows, recipe.loss.place_column) if needs_groups else None
     compares = loss_class(recipe.loss.name).needs_points
     by_place = recipe.loss.twin_radius_m > 0 or sampler.ring_share > 0 or sampler.batches != "random"
     if not compares and not by_place:
@@ -44,6 +44,11 @@ def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableF
             f"{recipe.loss.twin_radius_m:g} would find nobody; leave it out, or give them longitude and latitude"
         )
     return TableFacts(groups, points)
+
+
+def looks_at_twins(recipe: Recipe) -> bool:
+    """Return whether the step needs to know twins: the loss unless it ignores them, SimCLR within always."""
+    return recipe.loss.twins != "ignore" or recipe.within.name == "simclr"
 
 
 def _groups(table: Table, rows: NDArray[np.int64], place_column: str | None) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from earthtone.train.loader import Batch
 from earthtone.train.momentum import follow, follower_of
 from earthtone.train.not_finite import NotFiniteError, rows_without_embedding
 from earthtone.train.recipe import TrainConfig
+from earthtone.train.within import Within
 from earthtone.train.world import World
 
 
@@ -26,21 +27,34 @@ class PretrainTask(LightningModule):
     """Model and loss under training; `done` counts all steps, also those before a resume (keeper.py)."""
 
     def __init__(
-        self, model: TwoTower, loss: Loss, config: TrainConfig, steps: int, done: int = 0, world: World | None = None
+        self,
+        model: TwoTower,
+        loss: Loss,
+        config: TrainConfig,
+        steps: int,
+        done: int = 0,
+        world: World | None = None,
+        within: Within | None = None,
+        ignores_twins: bool = False,
     ) -> None:
+        """`within` compares views inside a modality; with `ignores_twins` only it is told who is whose twin."""
         super().__init__()
         self.model = model
         self.loss = loss
+        self.within = within
         self.config = config
         self.steps = steps
         self.done = done
         self.optimizer_state: dict[str, Any] | None = None
         self.last_loss = math.nan
+        self.last_terms: dict[str, Tensor] = {}
+        """What the last loss is the weighted sum of, where there is more than one term."""
         if config.unfreeze_step is None:
             for name in frozen_names(config):
                 getattr(model, f"{name}_tower").encoder.requires_grad_(False)
         self._layers()  # tells blocks that are not known
         self.momentum_model = None if config.momentum is None else follower_of(model)
+        self._ignores_twins = ignores_twins
         self._world = world or World()
         self._rows: Tensor | None = None
 
@@ -48,21 +62,28 @@ class PretrainTask(LightningModule):
         """Return the loss of a batch. Raises NotFiniteError when it is not finite."""
         keys = self._keys(batch)
         image, audio = self._embeddings(self.model, batch)
-        loss: Tensor = self.loss(image, audio, points=batch.points, groups=batch.groups, keys=keys)
+        groups = None if self._ignores_twins else batch.groups
+        loss: Tensor = self.loss(image, audio, points=batch.points, groups=groups, keys=keys, pairs=batch.pairs)
+        if self.within is not None:
+            terms = self.within(image, audio, self.config.views, batch.points, batch.groups)
+            self.last_terms = {"across": loss.detach()}
+            self.last_terms |= {f"within_{modality}": term.detach() for modality, term in terms.items()}
+            loss = loss + self.within.total(terms)
         self.last_loss = float(loss.detach())
         self._rows = batch.rows
         if not math.isfinite(self.last_loss):
-            guilty = rows_without_embedding(batch.rows, image, audio)
+            guilty = rows_without_embedding(batch.rows.repeat(self.config.views), image, audio)
             raise NotFiniteError(f"loss is {self.last_loss}", self.done + 1, batch.rows.tolist(), guilty)
         waiting = frozen_weights(self.model, self.config, self.done)
         return loss + nothing_of(waiting) if waiting and self._world.size > 1 else loss
 
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return both embeddings (N, D) of a batch, of all processes' rows."""
+        """Return both embeddings (V N, D) of a batch, of all processes' rows."""
         if self.config.chunk_size is None:
             image, audio = model(batch.image, batch.audio)
         else:
-            image, audio = embed_in_chunks(model, model, batch.image, batch.audio, self.config.chunk_size)
+            rows = self.config.chunk_size * self.config.views
+            image, audio = embed_in_chunks(model, model, batch.image, batch.audio, rows)
         return gathered(image, self._world), gathered(audio, self._world)
 
     @torch.no_grad()
