@@ -119,6 +119,20 @@ def test_groups_are_equal_where_values_are(table: Table) -> None:
     assert len(set(table.groups("longitude").tolist())) == 24
 
 
+def test_groups_are_numbered_as_they_appear(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    """Over several commits, by the definition; without a value is -1."""
+    draw = np.random.default_rng(0)
+    values = [[None, "", "a", "b", "c", "\u00e4", "0"][number] for number in draw.integers(0, 7, 40)]
+    cells = {"id": "x", "image": b"", "audio": b"", "image_hash": "", "audio_hash": "", "audio_frames": 0}
+    for start, stop, mode in ((0, 9, "create"), (9, 10, "append"), (10, 40, "append")):
+        rows = [{**cells, "label": value} for value in values[start:stop]]
+        batch = pa.Table.from_pylist(rows, schema=table_schema(tiny_signal, ["label"]))
+        lance.write_dataset(batch, str(tmp_path / "t.lance"), mode=mode)
+    seen: dict[str | None, int] = {None: -1, "": -1}
+    expected = [seen.setdefault(value, len(seen) - 2) for value in values]
+    assert Table(tmp_path / "t.lance").groups("label").tolist() == expected
+
+
 def test_unknown_splits_and_columns_are_answered_with_the_known_ones(table: Table) -> None:
     with pytest.raises(DataError, match=r"no rows of split 'dev'; it has test \(4\), train \(16\), val \(4\); choose"):
         table.rows_of("dev")
