@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: demo test test-fast lint bench clean
 
@@ -27,8 +28,8 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## ratios against plain baselines, each measured in the same run
-	for file in $(filter-out benchmarks/files.py benchmarks/machine.py benchmarks/training.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(VENV)/installed ## ratios against plain baselines, under 15 minutes; BENCH_ARGS=--full for the large sizes
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
