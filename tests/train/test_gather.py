@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from earthtone.losses import LOSSES, Loss, loss_options, make_loss
+from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
 from earthtone.losses.relation import TwinRule
 from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
@@ -19,6 +19,11 @@ pytestmark = pytest.mark.slow
 ROWS, DIMENSIONS, STEPS = 10, 6, 3
 CASES = [(name, use) for name in LOSSES for use in ("mask", "positive", "ignore") if name != "barlow_twins"]
 CASES.append(("barlow_twins", "ignore"))
+CASES += [(name, "views") for name in LOSSES if loss_class(name).takes_views]
+#: A row whose recording is changed, in one process, and a twin of it, in the other: by image, by place.
+TWINS = [(5, 2), (1, 8)]
+STRANGER = 4
+MASKING = ["infonce", "siglip", "batch_triplet", "infonce_memory"]
 
 
 def towers() -> nn.ModuleList:
@@ -30,7 +35,7 @@ def loss_of(name: str, use: str) -> Loss:
     torch.manual_seed(1)
     shape = {"batches": 2, "batch_size": ROWS, "dimensions": DIMENSIONS}
     loss = make_loss(name, **{key: value for key, value in shape.items() if key in loss_options(name)}).double()
-    loss.twin_rule = TwinRule("mask" if use == "ignore" else use, 50.0)
+    loss.twin_rule = TwinRule("positive" if use == "positive" else "mask", 50.0)
     return loss
 
 
@@ -58,6 +63,8 @@ def trained(name: str, use: str, world: World) -> dict[str, Any]:
         facts = {} if use == "ignore" else {"groups": groups}
         if use != "ignore" or loss.needs_points:
             facts["points"] = points
+        if use == "views":  # rows 2 and 3 are views of a pair, in two processes; they come again, also in the queue
+            facts["pairs"] = torch.tensor([0, 1, 2, 2, *range(4, ROWS)])
         value = loss(*embedded, **facts)
         gradients = list(torch.autograd.grad(value, weights))
         if world.size > 1:  # what DDP does: the mean over the processes
@@ -69,6 +76,27 @@ def trained(name: str, use: str, world: World) -> dict[str, Any]:
                 weight -= 0.1 * gradient
         values.append(value.item())
     return {"values": values, "gradients": gradients, "loss": loss.state_dict(), "towers": both.state_dict()}
+
+
+def moved_by(changed: int, name: str, world: World) -> Tensor:
+    """How far the gradient of each own image (n, D) moves when one recording is another one.
+
+    Each batch comes twice, so that losses with a queue have met the recording and its twin before.
+    """
+    draw = torch.Generator().manual_seed(5)
+    image, audio = torch.randn(2, ROWS, DIMENSIONS, generator=draw, dtype=torch.float64)
+    groups, points = batch(0)[2:]
+    own, found = slice(world.rank, None, world.size), []
+    for amount in (0.0, 1.0):
+        audio[changed, 0] += amount
+        loss = loss_of(name, "mask")
+        if hasattr(loss, "margin"):
+            loss.margin = 50.0  # every hinge is open
+        for _ in range(2):
+            leaf = image[own].clone().requires_grad_()
+            loss(gathered(leaf, world), gathered(audio[own], world), groups=groups, points=points).backward()
+        found.append(leaf.grad)
+    return (found[1] - found[0]).abs()  # type: ignore[operator]
 
 
 class InChunks(nn.Module):
@@ -104,13 +132,19 @@ def process(rank: int, meeting: str, found: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.save([trained(name, use, World(rank, 2)) for name, use in CASES], f"{found}.{rank}")
+    torch.save(
+        [moved_by(changed, name, World(rank, 2)) for changed, _ in TWINS for name in MASKING], f"{found}.moved.{rank}"
+    )
     model = nn.parallel.DistributedDataParallel(InChunks())
     torch.save(in_chunks(model, World(rank, 2), 2), f"{found}.chunks.{rank}")  # three chunks of a process's five rows
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """Every loss, twins masked, positive and ignored, with a queue that fills and turns over; chunks under DDP."""
+    """Every loss, twins masked, positive and ignored, and views, with a queue that turns over; chunks under DDP.
+
+    A twin in the other process is no negative.
+    """
     torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path / "found")), nprocs=2)
     both = [torch.load(tmp_path / f"found.{rank}", weights_only=True) for rank in range(2)]
     for (name, use), first, second in zip(CASES, *both, strict=True):
@@ -122,10 +156,22 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             for key, value in expected[part].items():
                 assert torch.allclose(first[part][key], value, atol=1e-6), (name, use, key)
                 assert torch.equal(first[part][key], second[part][key]), (name, use, key)  # queues are one
+    moved = torch.load(tmp_path / "found.moved.0", weights_only=True)  # of the rows 0, 2, 4, 6 and 8
+    for (twin, name), gradient in zip([(twin, name) for _, twin in TWINS for name in MASKING], moved, strict=True):
+        assert gradient[twin // 2].max() < 1e-12, name
+        assert gradient[STRANGER // 2].max() > 1e-9, name
     expected_weights = in_chunks(InChunks(), World(), ROWS)
     for rank in range(2):
         for one, other in zip(torch.load(tmp_path / f"found.chunks.{rank}"), expected_weights, strict=True):
             assert torch.allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize(("changed", "twin"), TWINS)
+@pytest.mark.parametrize("name", MASKING)
+def test_a_twin_is_no_negative_in_batch_and_queue(name: str, changed: int, twin: int) -> None:
+    moved = moved_by(changed, name, World())
+    assert moved[twin].max() < 1e-12
+    assert moved[STRANGER].max() > 1e-9
 
 
 def test_one_process_has_its_own_rows() -> None:
