@@ -1,5 +1,6 @@
 """Archives: honest ones come out byte for byte, the others are refused as a whole."""
 
+import bz2
 import hashlib
 import io
 import stat
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import noise, zipped
 
-from earthtone.data.fetch.unpack import MAX_RATIO, unpack
+from earthtone.data.fetch.unpack import MAX_RATIO, BadArchiveError, unpack
 from earthtone.errors import DataError
 
 FILES = {"a/1.jpg": noise(5_000), "a/b/2.jpg": b"", "3.csv": b"x,y\n" * 50}
@@ -195,3 +196,59 @@ def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
         (tmp_path / str(number)).mkdir()
         with pytest.raises(DataError):
             run(tmp_path / str(number), data, kind)
+
+
+def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(records: bytes) -> bytes:
+    return header("p", len(records), tarfile.XHDTYPE) + records.ljust(-(-len(records) // 512) * 512, b"\0")
+
+
+SPARSE = pax(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n20 GNU.sparse.name=f\n27 GNU.sparse.realsize=100\n")
+LATE = bytes(1024)  # the mark of an end
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pax(b"11 path=ab\n") * 1500 + header("f") + LATE,  # headers of headers
+        SPARSE + header("f", 512) + b"abc\n1\n".ljust(512, b"\0") + LATE,
+        pax(b"9999999999999999999 path=a\n") + header("f") + LATE,
+        header("p", -512, tarfile.XHDTYPE) + LATE,
+    ],
+    ids=["nested", "sparse", "lengths", "negative"],
+)
+def test_headers_that_tarfile_does_not_expect(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(BadArchiveError):
+        run(tmp_path, data, "tar")
+
+
+@pytest.mark.parametrize(
+    "beginning", [header("d", kind=tarfile.DIRTYPE) * 30_000, header("__MACOSX/x", 10**12)], ids=["folders", "junk"]
+)
+def test_a_bomb_of_what_is_left_out(tmp_path: Path, beginning: bytes) -> None:
+    with pytest.raises(BadArchiveError, match="of headers and files"):
+        run(tmp_path, bz2.compress(beginning + bytes(30_000_000)), "tar")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_whose_compression_has_no_bound(tmp_path: Path, method: int) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", method) as archive:
+        archive.writestr("a.txt", b"a")
+    with pytest.raises(BadArchiveError, match="stored or deflate"):
+        run(tmp_path, data.getvalue(), "zip")
+
+
+def test_a_zip_with_names_in_no_encoding(tmp_path: Path) -> None:
+    with pytest.raises(BadArchiveError, match="no whole zip"):
+        run(tmp_path, zipped({"é": b"a"}).replace("é".encode(), b"\xff\xff"), "zip")
+
+
+def test_folders_too_deep(tmp_path: Path) -> None:
+    with pytest.raises(BadArchiveError, match="1001 folders deep"):
+        run(tmp_path, zipped({"a/" * 1000 + "f": b"a"}), "zip")

@@ -8,6 +8,7 @@ from earthtone.errors import DataError
 
 #: Where the downloader keeps what is not ready yet, inside the output folder.
 STATE = ".fetch"
+_DEEPEST = 100
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -16,8 +17,10 @@ def safe_relative(name: str, where: str) -> PurePosixPath:
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     absolute = name.startswith(("/", "\\")) or _DRIVE.match(name)
     odd = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
-    if absolute or odd or not parts or ".." in parts or parts[0] == STATE:
+    if absolute or odd or not parts or ".." in parts or parts[0].casefold() == STATE:
         raise DataError(f"{where} holds the name {name[:200]!r}, which could leave its folder; nothing of it was used")
+    if len(parts) > _DEEPEST:
+        raise DataError(f"{where} holds the name {name[:200]!r}, {len(parts)} folders deep; nothing of it was used")
     return PurePosixPath(*parts)
 
 

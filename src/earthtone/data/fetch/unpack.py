@@ -4,13 +4,15 @@ Refused are absolute names, `..`, links, devices, encrypted members, two names t
 and more bytes than were declared, than fit the disk, or than any honest archive holds for its size.
 """
 
+import bz2
+import errno
+import gzip
 import hashlib
 import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -74,13 +76,22 @@ def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_b
                 members[str(path)] = _write(member, folder / path, written, limit, archive)
                 written += members[str(path)][0]
                 bar.update()
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
-        raise BadArchiveError(f"{archive.name} is no whole {kind} archive: {error}") from error
-    except (UnicodeEncodeError, OSError) as error:
-        raise DataError(f"{archive.name} cannot be unpacked into {folder}: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # broken archives fail in many ways, also where tarfile and zipfile do not expect it
+        if isinstance(error, UnicodeEncodeError) or _of_disk(error):
+            raise DataError(f"{archive.name} cannot be unpacked into {folder}: {error}") from error
+        reason = str(error)[:200] or type(error).__name__
+        raise BadArchiveError(f"{archive.name} is no whole {kind} archive: {reason}") from error
     if not members:
         raise BadArchiveError(f"{archive.name} holds no files; it is not the archive that was expected")
     return Unpacked(members, junk)
+
+
+def _of_disk(error: Exception) -> bool:
+    """Return whether an error is the disk's; decoders raise OSError without a number, seeks to nowhere EINVAL."""
+    named = isinstance(error, OSError) and error.filename is not None
+    return named or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL))
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,11 @@ def _zip_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Me
         mode = info.external_attr >> 16
         if info.flag_bits & 1:
             raise BadArchiveError(f"{archive.name} is encrypted at {info.filename[:200]!r}; unpack it by hand")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others unbounded
+            raise BadArchiveError(
+                f"{archive.name} holds {info.filename[:200]!r} by compression {info.compress_type}; stored or deflate "
+                "were expected, unpack it by hand"
+            )
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _not_a_file(archive, info.filename)
         if info.is_dir():
@@ -126,10 +142,16 @@ def _zip_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Me
             yield _Member(info.filename, info.file_size, data)
 
 
-def _tar_members(archive: Path, _limit: _Limit, stack: ExitStack) -> Iterator[_Member]:
-    opened: Any = stack.enter_context(tarfile.open(archive, "r|*", tarinfo=_CarefulTarInfo))  # noqa: SIM115
+def _tar_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Member]:
+    raw = stack.enter_context(archive.open("rb"))
+    magic = raw.read(6)
+    raw.seek(0)
+    unpacked = next((stack.enter_context(make(raw)) for start, make in _PACKED.items() if magic.startswith(start)), raw)
+    most = limit.size + archive.stat().st_size * MAX_RATIO  # headers and what is left out come on top of the files
+    stream: Any = _Bounded(unpacked, most, archive)
+    opened: Any = stack.enter_context(tarfile.open(fileobj=stream, mode="r:", tarinfo=_CarefulTarInfo))  # noqa: SIM115
     for info in opened:
-        opened.members = []  # a stream is never gone back to: keep no list of what was read
+        opened.members = []  # it is never gone back: keep no list of what was read
         if info.isdir():
             if info.name.strip("./"):
                 _safe(info.name, archive)
@@ -137,6 +159,38 @@ def _tar_members(archive: Path, _limit: _Limit, stack: ExitStack) -> Iterator[_M
         if not info.isreg():
             raise _not_a_file(archive, info.name)
         yield _Member(info.name, info.size, opened.extractfile(info))
+
+
+#: How files of these first bytes are unpacked as they are read, never more than is asked for.
+_PACKED: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x5d\0\0\x80": lzma.open,
+}
+
+
+class _Bounded:
+    """A stream in which nobody gets beyond `most` bytes, be it by reading or by skipping."""
+
+    def __init__(self, stream: IO[bytes], most: int, archive: Path) -> None:
+        self._stream, self._most, self._archive = stream, most, archive
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        self._check(self.tell() + size)
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        self._check(place)
+        return self._stream.seek(place)
+
+    def _check(self, place: int) -> None:
+        if place > self._most:
+            raise BadArchiveError(
+                f"{self._archive.name} unpacks to more than {size_text(self._most)} of headers and files; refused and "
+                "discarded, take another mirror"
+            )
 
 
 class _CarefulTarInfo(tarfile.TarInfo):
@@ -156,7 +210,7 @@ class _CarefulTarInfo(tarfile.TarInfo):
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
         extensions = (*b"xgXLK",)
-        if self.type[0] in extensions and self.size > _LONGEST_EXTENSION:
+        if self.type[0] in extensions and not 0 <= self.size <= _LONGEST_EXTENSION:
             raise BadArchiveError(f"{tar.name!r} has a header of {self.size} bytes; nothing of it was used")
         return super()._proc_member(tar)  # type: ignore[misc]
 
