@@ -9,6 +9,7 @@ import yaml
 from loopback import catalogue_entry
 
 from earthtone.cli import VERBS
+from earthtone.cli.evaluate import TASKS
 from earthtone.data.fetch import CATALOGUE, read_catalogue
 from earthtone.data.fetch.catalogue import PublicSet, allowed_url
 from earthtone.errors import DataError
@@ -26,6 +27,8 @@ def test_every_entry_is_complete(entry: PublicSet) -> None:
     assert entry.homepage.startswith("https://")
     assert entry.next.split()[:1] == ["earthtone"]
     assert entry.next.split()[1] in VERBS
+    assert entry.next.split()[1] != "evaluate" or entry.next.split()[2] in TASKS
+    assert "{out}" in entry.next
     assert entry.part_names
     if not entry.by_hand:
         assert all(file.urls for file in entry.files)

@@ -317,3 +317,18 @@ def test_https_is_never_left() -> None:
             _next_url("https://example.org/a", "https://example.org/a", answer, True)
     answer = httpx.Response(302, headers={"location": "../b?x=1"})
     assert _next_url("", "https://example.org/a/c", answer, False) == "https://example.org/b?x=1"
+
+
+@pytest.mark.parametrize("header", [{"ETag": '"\xe9"'}, {"Last_Modified": "\xe9"}])
+def test_a_version_that_cannot_be_sent_back_starts_over(stage: Stage, part: Path, header: dict[str, str]) -> None:
+    stage.files["/f.bin"] = BODY
+    stage.script["/f.bin"] = [cut(1000, **header)]
+    run(stage, part)
+    assert part.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("host", ["a..b", "xn--", "a" * 300])
+def test_a_redirect_to_no_host(stage: Stage, part: Path, host: str) -> None:
+    stage.always["/f.bin"] = says("302 Found", Location=f"https://{host}/")
+    with pytest.raises(DataError, match="an address that is none"):
+        run(stage, part)

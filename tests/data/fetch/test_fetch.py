@@ -270,3 +270,8 @@ def test_notes_that_are_nonsense(write_catalogue: WriteCatalogue, stage: Stage, 
         get(catalogue, tmp_path / "out")
     with pytest.raises(DataError, match="nothing was fetched there"):
         recheck("tiny", tmp_path / "else", catalogue=catalogue)
+
+
+def test_a_file_named_like_our_notes(write_catalogue: WriteCatalogue, stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="where our own notes are"):
+        get(write_catalogue("checksums.json", b"{}"), tmp_path / "out")

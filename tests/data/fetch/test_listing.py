@@ -45,7 +45,18 @@ def test_a_zenodo_record(stage: Stage, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"<html>", b"[]", b"{}", b'{"files": [{}]}', b'{"files": 3}', b'{"files": []}', b"\xff\xfe"]
+    "answer",
+    [
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"files": [{}]}',
+        b'{"files": 3}',
+        b'{"files": []}',
+        b"\xff\xfe",
+        b"[" * 10**5,
+        b'{"files": [{"key": "a", "links": {"self": "https://a.b/a"}, "size": 1e999}]}',
+    ],
 )
 def test_a_record_that_is_none(stage: Stage, tmp_path: Path, answer: bytes) -> None:
     catalogue = zenodo_catalogue(stage, tmp_path, {"a.csv": b"1"})

@@ -66,7 +66,7 @@ def opened(
                 _check_status(url, response, patience)
                 yield response
                 return
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter for hosts that are no names
             raise DataError(f"{url} leads to an address that is none: {error}") from error
         except httpx.HTTPError as error:
             raise TryAgainError(str(error) or type(error).__name__) from error

@@ -45,8 +45,9 @@ class _Version:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range may carry: a strong ETag, or a date."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+        """What If-Range may carry: a strong ETag, or a date; nothing that cannot be sent back."""
+        found = self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+        return found if found and found.isascii() else None
 
 
 def download(client: httpx.Client, url: str, file: RemoteFile, part: Path, patience: Patience) -> bool:
@@ -178,7 +179,7 @@ class _Download:
         have = start = self._have
         ceiling = total if total is not None else have + free_bytes(self._part.parent)
         room_at = have + _ROOM_EVERY_BYTES
-        stalled = _stall_watch(self._patience.read_seconds)
+        stalled = stall_watch(self._patience.read_seconds)
         with self._part.open("ab") as out:
             for chunk in response.iter_raw():
                 if have == 0:
@@ -226,7 +227,7 @@ def _refuse_page(url: str, beginning: bytes, name: str) -> None:
         )
 
 
-def _stall_watch(seconds: float) -> Callable[[int], None]:
+def stall_watch(seconds: float) -> Callable[[int], None]:
     """Return a function that is told of arriving bytes and raises TryAgainError when they only drip."""
     since, arrived = time.monotonic(), 0
 

@@ -97,7 +97,7 @@ class _Fetch:
         self._entry, self._patience = entry, patience
         self._notes = Notes(out, entry.name)
         self._downloaded = Path(downloaded) if downloaded is not None else None
-        self._result = Fetched(entry.name, out, entry.next.format(out=out))
+        self._result = Fetched(entry.name, out, entry.next.replace("{out}", str(out)))
 
     def run(self, subset: str | None) -> Fetched:
         listed = listed_files(self._entry, self._notes.at("listing.json"), self._patience)
@@ -159,6 +159,8 @@ class _Fetch:
     def _refuse_stranger(self, file: RemoteFile) -> None:
         """Raise DataError where a file of a plain download's name is there that nothing here has fetched."""
         target = self._notes.out / file.name
+        if file.unpack is None and file.name.casefold() == CHECKSUMS:
+            raise DataError(f"{self._entry.name} has a file {file.name}, where our own notes are; it cannot be fetched")
         if file.unpack is None and target.exists() and file.name not in self._notes.files:
             raise DataError(f"{target} is there already and was not fetched; move it away or choose another --out")
 

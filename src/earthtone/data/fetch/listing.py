@@ -14,6 +14,7 @@ from typing import Any
 from earthtone.atomic import write_text_atomic
 from earthtone.data.fetch.catalogue import HuggingFace, PublicSet, RemoteFile, Zenodo, allowed_url
 from earthtone.data.fetch.connection import Patience, TryAgainError, make_client, opened
+from earthtone.data.fetch.download import stall_watch
 from earthtone.data.fetch.paths import safe_relative
 from earthtone.errors import DataError
 
@@ -63,7 +64,7 @@ def _zenodo(entry: PublicSet, source: Zenodo, patience: Patience) -> tuple[Remot
     try:
         rows = _json(url, patience)["files"]
         return tuple(_zenodo_file(entry, row) for row in rows)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{url} does not answer with a record ({error}); look at {entry.homepage}") from error
 
 
@@ -94,12 +95,13 @@ def _json(url: str, patience: Patience) -> Any:
         while True:
             try:
                 with opened(client, url, {}, sha256_known=False, patience=patience) as response:
-                    text = b""
+                    text, stalled = b"", stall_watch(patience.read_seconds)
                     for chunk in response.iter_raw():
                         text += chunk
+                        stalled(len(chunk))
                         if len(text) > _LONGEST_LIST:
                             raise DataError(f"{url} answers with more than {_LONGEST_LIST} bytes; it is no list")
-                    return json.loads(text)
+                return json.loads(text)
             except TryAgainError as fault:
                 failures += 1
                 if failures > patience.retries:
