@@ -24,8 +24,10 @@ class ModelError(EarthtoneError):
 class MissingExtraError(SignalError):
     """A format whose optional dependency is not installed; a reader of many files counts it and goes on."""
 
+    SAID = " needs an optional dependency; type: pip install 'earthtone["
+
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency; type: pip install 'earthtone[{extra}]'")
+        super().__init__(f"{what}{self.SAID}{extra}]'")
 
 
 class ProcessError(EarthtoneError):

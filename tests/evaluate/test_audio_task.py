@@ -1,6 +1,7 @@
 """The sound tower's probe: folds as they are published, against scikit-learn by hand, short and broken sounds told."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_features_are_kept_until_a_file_changes(tmp_path: Path, tiny_model: TwoT
     write_tone(items[0].audio, 4, 999, seconds=1.7)
     changed = tower_features(tiny_model, items, "audio", cache=cache)
     assert not changed.cached and not np.array_equal(first.values[0], changed.values[0])
+
+
+def test_what_lacked_a_package_is_read_again(
+    tiny_model: TwoTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = open_labelled(write_esc50(tmp_path / "esc50", classes=2, a_fold=1), dataset="esc50").items[:2]
+    aac = tmp_path / "sound.aac"
+    aac.write_bytes(bytes.fromhex("fff15080") * 64)  # begins as AAC in ADTS does
+    items = (replace(items[0], audio=aac), items[1])
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "av", None)
+        for _ in range(2):
+            first = tower_features(tiny_model, items, "audio", cache=tmp_path / "cache")
+            assert not first.cached and "optional dependency" in first.broken[items[0].id]
+    assert "optional dependency" not in str(tower_features(tiny_model, items, "audio", cache=tmp_path / "cache").broken)
+    assert tower_features(tiny_model, items, "audio", cache=tmp_path / "cache").cached
 
 
 def test_broken_and_short_sounds_are_told(

@@ -139,6 +139,10 @@ def other_encoder(card: Card, weights: dict[str, torch.Tensor]) -> None:
     card["model"]["image_encoder"] = "test_vit"
 
 
+def giant_projection(card: Card, weights: dict[str, torch.Tensor]) -> None:
+    card["model"]["dimensions"] = 10**12  # compared before any memory is taken
+
+
 def other_size(card: Card, weights: dict[str, torch.Tensor]) -> None:
     card["model"]["dimensions"] = 32
 
@@ -156,6 +160,7 @@ def lost_weight(card: Card, weights: dict[str, torch.Tensor]) -> None:
         (unknown_signal, r"card does not describe a model of this version .*loudness"),
         (unknown_encoder, r"encoder 'resnet_of_tomorrow' is no timm model"),
         (other_encoder, r"weights of another architecture"),
+        (giant_projection, r"weights of another architecture"),
         (other_size, r"weights of another architecture .*2 of another shape|weights of another architecture"),
         (lost_weight, r"weights of another architecture \(1 keys missing"),
     ],

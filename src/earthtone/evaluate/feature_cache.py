@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earthtone.atomic import atomic_path, write_text_atomic
 from earthtone.data.labelled import LabelledItem
-from earthtone.errors import DataError
+from earthtone.errors import DataError, MissingExtraError
 
 Chunk = NDArray[np.float32]
 _SAMPLE = 4096  # bytes
@@ -73,6 +73,14 @@ class FeatureCache:
         fits = isinstance(notes, dict) and notes.get("key") == dict(key) and notes.get("shape") == list(values.shape)
         return (values, notes["notes"]) if fits and values.dtype == np.float32 else None
 
+    def kept(self, key: Mapping[str, Any]) -> tuple[Chunk, dict[str, Any]] | None:
+        """Return what `read` does, but None where files were left out for want of an optional package: it may be here
+        now.
+        """
+        there = self.read(key)
+        reasons = there[1].get("broken", {}).values() if there is not None else ()
+        return None if any(MissingExtraError.SAID in reason for reason in reasons) else there
+
     def write(
         self, key: Mapping[str, Any], chunks: Iterator[Chunk], shape: tuple[int, int], notes: dict[str, Any]
     ) -> None:
@@ -105,7 +113,7 @@ def kept_features(
     if folder is None:
         return np.concatenate([np.zeros((0, shape[1]), np.float32), *chunks]), notes, False
     cache = FeatureCache(folder)
-    there = cache.read(key)
+    there = cache.kept(key)
     if there is not None:
         return *there, True
     cache.write(key, chunks, shape, notes)

@@ -91,7 +91,7 @@ def extract_features(
             "pixels": backbone.pixels, "bands": options.bands and list(options.bands), "resize": options.resize,
             "precision": precision, "device": device.type, "batch": batch,
         }  # fmt: skip
-        there = cache.read(key)
+        there = cache.kept(key)
         if there is None:
             cache.write(key, chunks, shape, notes)
             there = cache.read(key)

@@ -14,7 +14,7 @@ from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import is_encoder
 from earthtone.models.release_checkpoint import is_release, read_release
 from earthtone.models.two_tower import TwoTower
-from earthtone.models.weights import fill, read_safetensors, write_safetensors
+from earthtone.models.weights import check_fit, fill, read_safetensors, write_safetensors
 from earthtone.signal.config import signal_from_dict, signal_to_dict
 
 FORMAT = 1
@@ -63,6 +63,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
         card = dict(json.loads(header["earthtone"]))
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{file}: its card is no JSON object ({error}); copy it again if it was cut off") from error
+    with torch.device("meta"):  # a small file can name a giant: compared before any memory is taken
+        check_fit(_empty_model(file, card), weights, file)
     model = _empty_model(file, card)
     fill(model, weights, file)
     return model.to(device).eval()

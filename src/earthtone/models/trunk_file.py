@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from earthtone.errors import ConfigError, ModelError
@@ -13,7 +14,7 @@ from earthtone.models.encoders import is_encoder, make_encoder
 from earthtone.models.storage import WEIGHTS_FILE, load_model
 from earthtone.models.trunk import Trunk, fresh_trunk
 from earthtone.models.two_tower import TwoTower
-from earthtone.models.weights import fill, read_header, read_safetensors, write_safetensors
+from earthtone.models.weights import check_fit, fill, read_header, read_safetensors, write_safetensors
 
 BACKBONE_FILE = "backbone.safetensors"
 BACKBONE_HEADER = "earthtone_backbone"
@@ -70,6 +71,9 @@ def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: 
             raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise ModelError(f"{file}: its card does not describe a backbone of this version ({error})") from error
+    weights = read_safetensors(file)[0]
+    with torch.device("meta"):  # a small file can name a giant: compared before any memory is taken
+        check_fit(fresh_trunk(name, side, output_stride).encoder, weights, file)
     trunk = fresh_trunk(name, side, output_stride)
-    fill(trunk.encoder, read_safetensors(file)[0], file)
+    fill(trunk.encoder, weights, file)
     return Trunk(trunk.encoder, name, pixels or side, mean, std)

@@ -53,6 +53,12 @@ def hash_weights(digest: "hashlib.blake2b", module: nn.Module) -> None:
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
     """Load `weights` into `module`. Raises ModelError unless names and shapes are exactly the module's."""
+    check_fit(module, weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise ModelError unless names and shapes are exactly the module's, which may be on the device `meta`."""
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     wrong = sorted(key for key in expected.keys() & weights.keys() if expected[key].shape != weights[key].shape)
@@ -61,4 +67,3 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -
             f"{source}: weights of another architecture ({len(missing)} keys missing, {len(extra)} unexpected, "
             f"{len(wrong)} of another shape; first: {(missing + extra + wrong)[0]:.100})"
         )
-    module.load_state_dict(dict(weights))
