@@ -253,3 +253,10 @@ def _write_noise(path: Path, signal: SignalConfig, rows: int) -> None:
         for row in range(rows)
     ]  # fmt: skip
     lance.write_dataset(pa.Table.from_pylist(columns, schema=table_schema(signal, ())), str(path))
+
+
+@pytest.mark.parametrize("address", ["s3://AKIA:SECRET@bucket/x.lance", "s3://bucket/x.lance?X-Amz-Signature=SECRET"])
+def test_keys_in_an_address_are_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(ConfigError, match="environment variables") as error:
+        object_store.is_remote(address)
+    assert "SECRET" not in str(error.value)

@@ -38,8 +38,17 @@ _FAULTS = (
 
 
 def is_remote(data: object) -> bool:
-    """Return whether `data` is an address in an object store rather than a path."""
-    return str(data).startswith(SCHEMES)
+    """Return whether `data` is an address in an object store rather than a path.
+
+    Raises ConfigError, which does not show it, for one that carries keys: addresses are printed and written into runs.
+    """
+    remote = str(data).startswith(SCHEMES)
+    if remote and re.search(r"://[^/]*:[^/]*@|\?", str(data)):
+        raise ConfigError(
+            "an address in an object store carries keys or a query; SCHEME://BUCKET/FOLDER was expected, and the keys "
+            "in environment variables (docs/storage.md)"
+        )
+    return remote
 
 
 def refuse_remote(path: object, advice: str) -> None:
