@@ -19,6 +19,7 @@ from earthtone.errors import ConfigError, DataError
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import start_towers
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
+from earthtone.train.compiled import check_compiler
 from earthtone.train.engine import make_trainer
 from earthtone.train.follower import Follower
 from earthtone.train.freeze import check_unfreeze
@@ -80,6 +81,8 @@ def fit(
         )
     identity = {**flat(asdict(recipe)), "data": table.fingerprint}
     device = choose_device(recipe.train.device)
+    if recipe.train.compile:
+        check_compiler(device)
     world = world or find_world(recipe.train)
     with world.watched():
         world.join(device)

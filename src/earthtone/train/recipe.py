@@ -147,6 +147,8 @@ class TrainConfig:
     """Longest gradient; null for no limit."""
     precision: str = "auto"
     """`auto` (bfloat16 where the processor computes with it), `32` or `bf16`."""
+    compile: bool = False
+    """Compile the towers by torch.compile; the first steps take a minute or so longer (docs/scaling.md)."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     devices: int = 1

@@ -13,6 +13,7 @@ from earthtone.errors import ConfigError
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.plain_yaml import read_yaml
 from earthtone.signal.config import check_signal_config
+from earthtone.train.compiled import check_compile
 from earthtone.train.freeze import check_freeze
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_augment import check_augment
@@ -141,6 +142,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     check_sampler(recipe, source)
     check_freeze(recipe, source)
     check_within(recipe, source)
+    check_compile(recipe, source)
     try:
         check_signal_config(recipe.signal)
     except ConfigError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from earthtone.losses.base import Loss
 from earthtone.models.layers import layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.compiled import embedding
 from earthtone.train.freeze import freeze_towers, frozen_names, frozen_weights, nothing_of
 from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
@@ -57,6 +58,7 @@ class PretrainTask(LightningModule):
         self._ignores_twins = ignores_twins
         self._world = world or World()
         self._rows: Tensor | None = None
+        self._embed = embedding(config.compile)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch. Raises NotFiniteError when it is not finite."""
@@ -80,7 +82,7 @@ class PretrainTask(LightningModule):
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return both embeddings (V N, D) of a batch, of all processes' rows."""
         if self.config.chunk_size is None:
-            image, audio = model(batch.image, batch.audio)
+            image, audio = self._embed(model, batch.image, batch.audio)
         else:
             rows = self.config.chunk_size * self.config.views
             image, audio = embed_in_chunks(model, model, batch.image, batch.audio, rows)
