@@ -148,7 +148,7 @@ class TrainConfig:
     precision: str = "auto"
     """`auto` (bfloat16 where the processor computes with it), `32` or `bf16`."""
     compile: bool = False
-    """Compile the towers by torch.compile; the first steps take a minute or so longer (docs/scaling.md)."""
+    """Compile the encoders by torch.compile, for training only; one process, no chunks (docs/scaling.md)."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     devices: int = 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from earthtone.losses.base import Loss
 from earthtone.models.layers import layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.compiled import embedding
+from earthtone.train.compiled import compiled_embed, embed
 from earthtone.train.freeze import freeze_towers, frozen_names, frozen_weights, nothing_of
 from earthtone.train.gather import gathered
 from earthtone.train.gradcache import embed_in_chunks
@@ -58,7 +58,7 @@ class PretrainTask(LightningModule):
         self._ignores_twins = ignores_twins
         self._world = world or World()
         self._rows: Tensor | None = None
-        self._embed = embedding(config.compile)
+        self._embed = compiled_embed() if config.compile else embed
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of a batch. Raises NotFiniteError when it is not finite."""
