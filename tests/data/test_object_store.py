@@ -180,6 +180,7 @@ def test_a_silent_store_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Generic S3 error: <Code>PermanentRedirect</Code>", "in another region; set AWS_REGION"),
         ("odd GET https://x/y?sig=secret&sv=1 in 3 ms\nmore", r"cannot be read \(odd GET https://x/y in 3 ms\)$"),
         ("", r"cannot be read \(OSError\)$"),
+        ("Fault { code: 500, {", r"cannot be read \(Fault \{ code: 500, \{\)$"),
     ],
 )
 def test_what_lance_says_in_one_line(text: str, told: str) -> None:
@@ -237,7 +238,7 @@ def test_each_of_two_processes_reads_its_share(store: int, tiny_signal: SignalCo
         window = signal.audio.window_frames * signal.audio.mels
         own = sum(len(data) + window for data in here.images(rows))
         assert len(set(rows)) == 24 and min(map(len, here.images(rows))) > 2**16
-        assert own < read[rank] < 1.15 * own  # the rest: columns of facts, footers, where each row lies
+        assert own < read[rank] < 1.5 * own  # the rest: columns of facts, footers, where each row lies
 
 
 def _write_noise(path: Path, signal: SignalConfig, rows: int) -> None:

@@ -37,6 +37,14 @@ def test_groups_with_equal_options_are_one() -> None:
     assert len(parameter_groups(layers, 0.1)) == 1
 
 
+def test_without_decay_a_checkpoint_with_decay_s_groups_still_fits() -> None:
+    linear = nn.Linear(2, 3)
+    before = torch.optim.Adam([{"params": [linear.weight]}, {"params": [linear.bias]}])  # as versions before had them
+    after = torch.optim.Adam(parameter_groups([(linear.parameters(), 1.0)], 0.0))
+    after.load_state_dict(before.state_dict())
+    assert [len(group["params"]) for group in after.param_groups] == [1, 1]
+
+
 def test_unknown_blocks_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Sequential does not tell its blocks.*layer_decay at 1"):
         layer_groups(nn.Sequential(nn.Linear(2, 2)))

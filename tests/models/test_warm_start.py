@@ -134,7 +134,7 @@ def test_a_backbone_file_and_a_release_checkpoint(
 
 
 def test_published_weights_from_the_cache(
-    tiny_signal: SignalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_signal: SignalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -149,6 +149,7 @@ def test_published_weights_from_the_cache(
     assert torch.equal(model.image_tower.encoder.state_dict()["conv1.0.weight"], donor["conv1.0.weight"])
     sound = model.audio_tower.encoder.state_dict()["conv1.0.weight"]
     torch.testing.assert_close(sound, donor["conv1.0.weight"].sum(dim=1, keepdim=True))
+    assert caplog.text.count("learned on something else (mean and std of colours ((0.5, 0.5, 0.5)") == 1  # not of sound
 
 
 def test_colours_of_another_normalisation_are_told(

@@ -33,7 +33,8 @@ def stopped_somewhere(table: Table, recipe: Recipe, run: Path) -> FitResult:
     """A run that is asked to stop once it has a checkpoint, wherever it is then."""
 
     def ask() -> None:
-        while not (run / CHECKPOINT_FILE).exists():
+        end = time.monotonic() + 60
+        while not (run / CHECKPOINT_FILE).exists() and time.monotonic() < end:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -7,7 +7,7 @@ import pytest
 
 from earthtone.errors import ConfigError
 from earthtone.losses.memory import MemoryLoss
-from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
 from earthtone.train.recipe_file import load_recipe
 from earthtone.train.recipe_loss import recipe_loss
 from earthtone.verbs.pretraining import pretrain
@@ -53,3 +53,12 @@ def test_a_wrong_loss_is_told_before_anything_is_packed(tiny_pairs: Path, tmp_pa
     with pytest.raises(ConfigError, match=r"'SimCLRLos'; did you mean SimCLRLoss"):
         pretrain(tiny_pairs, tmp_path / "run", recipe=with_loss("SimCLRLos"))
     assert not (tmp_path / "run").exists()
+
+
+def test_simclr_within_looks_for_twins_also_where_the_loss_ignores_them() -> None:
+    near = LossConfig(twins="ignore", twin_radius_m=100.0)
+    with pytest.raises(ConfigError, match=r"twin_radius_m tells twins, but loss.twins is ignore"):
+        recipe_loss(Recipe(loss=near))
+    recipe = Recipe(loss=near, within=WithinConfig("simclr"))
+    loss = recipe_loss(replace(recipe, train=replace(recipe.train, views=2)))
+    assert loss.twin_rule.radius_m == 0

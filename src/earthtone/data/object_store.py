@@ -80,5 +80,5 @@ def unreadable(address: str, error: Exception) -> str:
     text = str(error)
     credentials = _CREDENTIALS[next(scheme for scheme in SCHEMES if address.startswith(scheme))]
     first = re.sub(r"\?\S*", "", text.splitlines()[0] if text else type(error).__name__)  # queries hold signatures
-    found = (meaning for pattern, meaning in _FAULTS if re.search(pattern, text))
-    return f"{address}: {next(found, f'cannot be read ({first[:160]})').format(credentials=credentials)}"
+    found = (meaning.format(credentials=credentials) for pattern, meaning in _FAULTS if re.search(pattern, text))
+    return f"{address}: {next(found, f'cannot be read ({first[:160]})')}"

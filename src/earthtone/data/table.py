@@ -194,6 +194,8 @@ class Table:
         with self._reading():
             found = self._dataset.read_blob_ranges("audio", wanted, selector="indices")
         for _, _, data in found:
+            if data is None:
+                raise DataError(f"{self.path}: a row without a recording; pack it again")
             yield np.frombuffer(data, np.uint8).reshape(-1, mels)
 
 

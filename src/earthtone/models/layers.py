@@ -36,13 +36,17 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return an optimizer's groups of the parameters that learn, each with its `share` of the learning rate.
 
-    Matrices and kernels decay, biases and norms do not; parameters with equal options are in one group.
+    Matrices and kernels decay, biases and norms do not; parameters of one kind and share are in one group, also where
+    nothing decays: how many groups there are is part of a checkpoint.
     """
-    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for layer, share in layers:
         learning = [value for value in layer if value.requires_grad]
-        for decay, chosen in ((weight_decay, True), (0.0, False)):
-            values = [value for value in learning if (value.ndim >= 2) == chosen]
+        for decays in (True, False):
+            values = [value for value in learning if (value.ndim >= 2) == decays]
             if values:
-                found.setdefault((share, decay if chosen else 0.0), []).extend(values)
-    return [{"params": values, "weight_decay": decay, "share": share} for (share, decay), values in found.items()]
+                found.setdefault((share, decays), []).extend(values)
+    return [
+        {"params": values, "weight_decay": weight_decay if decays else 0.0, "share": share}
+        for (share, decays), values in found.items()
+    ]

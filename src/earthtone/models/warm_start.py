@@ -19,7 +19,7 @@ from earthtone.models.encoders import Tower, is_encoder, make_encoder
 from earthtone.models.fingerprint import weights_fingerprint
 from earthtone.models.release_checkpoint import is_release
 from earthtone.models.storage import CHECKPOINT_SUFFIXES, WEIGHTS_FILE, load_model
-from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD, Trunk
+from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD, Colour, Trunk, timm_pictures
 from earthtone.models.trunk_file import BACKBONE_FILE, BACKBONE_HEADER, file_trunk
 from earthtone.models.trunk_timm import classifiers, load_trunk, timm_encoder
 from earthtone.models.two_tower import TwoTower
@@ -121,7 +121,8 @@ def _opened(model: TwoTower, name: str, spec: str) -> _Source:
         if kind == "timm" and (_family(rest.partition("@")[0]) != _family(wanted)):
             return _Source(rest.partition("@")[0], nn.Identity())
         if kind == "timm" and "@" not in rest:
-            return _Source(rest, timm_encoder(rest, shape))
+            _, mean, std = timm_pictures(rest)
+            return _Source(rest, timm_encoder(rest, shape), other=_unusual(mean, std, name))
         return _of_trunk(SOURCES[kind](rest, model.signal.image.pixels if name == "image" else None, 32, 0), name)
     file = _file(spec)
     header = read_header(file) if file.suffix == ".safetensors" else {}
@@ -148,9 +149,13 @@ def _perceived(model: TwoTower, name: str) -> dict[str, Any]:
 
 
 def _of_trunk(trunk: Trunk, name: str) -> _Source:
-    colours = (trunk.mean, trunk.std)
-    usual = name == "audio" or colours == (IMAGENET_MEAN, IMAGENET_STD)
-    return _Source(trunk.architecture, trunk.encoder, other="" if usual else f"mean and std of colours {colours}")
+    return _Source(trunk.architecture, trunk.encoder, other=_unusual(trunk.mean, trunk.std, name))
+
+
+def _unusual(mean: Colour, std: Colour, name: str) -> str:
+    """Return what colours weights were trained with, where an image tower would see others."""
+    usual = name == "audio" or (mean, std) == (IMAGENET_MEAN, IMAGENET_STD)
+    return "" if usual else f"mean and std of colours {(mean, std)}"
 
 
 def _plain(name: str, weights: dict[str, Tensor], shape: tuple[int, int, int], spec: str) -> nn.Module:

@@ -22,7 +22,7 @@ from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoin
 from earthtone.train.compiled import check_compiler
 from earthtone.train.engine import make_trainer
 from earthtone.train.follower import Follower
-from earthtone.train.freeze import check_unfreeze
+from earthtone.train.freeze import check_freeze, check_unfreeze
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader
@@ -95,6 +95,7 @@ def fit(
     model = model.to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
     within = recipe_within(recipe)
+    check_freeze(recipe, "recipe")
     if device == "mps":
         loss = loss.float()  # the places in a queue are float64, which mps lacks
     rows = table.rows_of("train")

@@ -64,7 +64,7 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How a pair is varied in training; every draw depends on seed, epoch and row alone."""
+    """How a pair is varied in training; every draw depends on seed, epoch, row and view alone."""
 
     crop_area: tuple[float, float] = (0.5, 1.0)
     """Share of the tile inside the random crop: this is the zoom, and the change of metres a pixel."""

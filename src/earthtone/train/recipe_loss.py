@@ -19,7 +19,7 @@ def recipe_loss(recipe: Recipe) -> Loss:
             "type --loss.twins ignore"
         )
     for option in ("place_column", "twin_radius_m"):
-        if twins == "ignore" and getattr(recipe.loss, option):
+        if twins == "ignore" and recipe.within.name != "simclr" and getattr(recipe.loss, option):
             raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
     if recipe.train.momentum is not None and not loss_class(name).has_queue:
         raise ConfigError(
