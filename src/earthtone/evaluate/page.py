@@ -5,13 +5,14 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
-def render_page(template: str, **values: Any) -> str:
-    """Return the HTML of a template below `earthtone/evaluate` or `earthtone/verbs`; all values are escaped.
+def render_page(template: str, package: str = "earthtone.evaluate", **values: Any) -> str:
+    """Return the HTML of a template in the folder of `package`, by its path there; all values are escaped.
 
     It extends `page.html.j2`; `title` and `notes` are the frame's own.
     """
+    frame = PackageLoader("earthtone.evaluate", "")
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("earthtone", "evaluate"), PackageLoader("earthtone", "verbs")]),
+        loader=ChoiceLoader([PackageLoader(package, ""), frame]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

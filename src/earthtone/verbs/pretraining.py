@@ -19,6 +19,7 @@ from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_recipe, load_recipe
 from earthtone.train.recipe_loss import recipe_loss
+from earthtone.train.recipe_model import check_model
 from earthtone.train.run_state import refuse_other_run
 from earthtone.train.world import find_world
 
@@ -45,6 +46,7 @@ def pretrain(
     out = Path(out)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     recipe_loss(recipe)
+    check_model(recipe)
     world = find_world(recipe.train)
     if not resume:
         check_start(recipe.model)

@@ -30,6 +30,7 @@ def test_runs_have_the_recipe_with_its_changes_and_seed(recipe_file: Path, tmp_p
         ({"train.epochs": [2, "many"]}, r"^train.epochs=many: .*epochs"),
         ({"loss.name": ["infonce", "siglip", "siglop"]}, r"loss.name=siglop: .*siglip"),
         ({"model.image_encoder": ["test_resnet", "resnet19"]}, "encoder 'resnet19' is no timm model"),
+        ({"model.image_encoder": ["poolformer_s12"], "train.layer_decay": [0.9]}, "does not tell its blocks"),
         ({"model.windows": ["mean", "attention"]}, "model.windows=attention: .*learns nothing from one window"),
         ({"train.momentum": [0.9], "loss.name": ["siglip", "infonce"]}, "loss.name=siglip: .*; loss.name=infonce: "),
         ({"train.validate_every": [0]}, "a sweep compares by validation"),

@@ -43,6 +43,15 @@ def val_score(run: Path) -> float:
     return next(line["val_score"] for line in read_history(run) if "val_score" in line and line["step"] == step)
 
 
+def test_a_run_is_trained_measured_and_told(tiny_table: Path, recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(load_recipe(recipe_file, {"train.epochs": 1}).to_yaml())
+    assert one_run(tmp_path, tiny_table, Measure(), resume=False) is None
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert told["figures"]["score"] == val_score(tmp_path) and told["kept_step"] == 4
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
 def test_figures_of_a_run_are_its_own_and_those_of_the_verbs(
     pairs: Path, tiny_signal: SignalConfig, recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -50,7 +59,7 @@ def test_figures_of_a_run_are_its_own_and_those_of_the_verbs(
     run, measure = tmp_path / "run", Measure(match="label", probe=str(pairs), probe_label="label")
     run.mkdir()
     (run / "recipe.yaml").write_text(load_recipe(recipe_file, {"train.seed": 3, "train.epochs": 1}).to_yaml())
-    assert one_run(run, table, measure) is None
+    assert one_run(run, table, measure, resume=False) is None
     told = json.loads((run / "sweep.json").read_text())
     assert told["figures"]["score"] == val_score(run) and told["kept_step"] == 12
     found = evaluate_retrieval(run, table, split="val", match="label")
@@ -67,6 +76,9 @@ def test_mistakes_come_before_the_first_run(tiny_table: Path, recipe_file: Path,
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="16 training pairs, fewer than one batch of 99"):
         sweep(tiny_table, out, recipe=recipe_file, grid=Grid({"train.batch_size": [4, 99]}))
+    freeze = {"model.image_weights": [str(recipe_file)], "train.freeze": ["image"]}  # opened by the run alone
+    with pytest.raises(ConfigError, match="unfreeze_step is 8, but the training has 8 steps"):
+        sweep(tiny_table, out, recipe=recipe_file, grid=Grid({**freeze, "train.unfreeze_step": [8]}))
     with pytest.raises(ConfigError, match="packed with another signal config"):
         sweep(tiny_table, out, recipe=recipe_file, grid=Grid({"signal.audio.mels": [32, 16]}))
     with pytest.raises(DataError, match="no label column 'scene'"):
@@ -198,3 +210,11 @@ def test_a_kill_loses_nothing_and_leaves_no_run_behind(
     assert main(words) == 0  # the run that was left alone notices, keeps where it was, and ends before it goes on
     assert "stopped by SIGTERM after step" in (run / "output.log").read_text()
     assert_same(run, whole)
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_run_know_that_it_is_new(tiny_table: Path, recipe_file: Path, tmp_path: Path) -> None:
+    swept = sweep(tiny_table, tmp_path / "out", recipe=recipe_file, grid=Grid({"train.devices": [2]}))
+    (run,) = swept.table.runs
+    assert run.state == "done", run.why
+    assert "holds no checkpoint yet" not in (tmp_path / "out" / run.folder / "output.log").read_text()

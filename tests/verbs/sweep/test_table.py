@@ -78,6 +78,19 @@ def test_csv_holds_full_precision() -> None:
     assert runs[4]["note"] == "memory | ran <out>" and float(runs[5]["score"]) == 0.625
 
 
+@pytest.mark.parametrize("value", [-10.0, -0.25, -3])
+def test_numbers_below_zero_stay_numbers(value: float) -> None:
+    table = sweep_table([RunRow("a", 0, WAITING, {"loss.options.bias": value}, "runs/a/seed-0", None)])
+    (run,) = csv.DictReader(io.StringIO(runs_csv(table)))
+    assert float(run["loss.options.bias"]) == value
+
+
+def test_formulas_do_not() -> None:
+    table = sweep_table([RunRow("-1+1", 0, WAITING, {"loss.name": "=A1"}, "runs/a/seed-0", None)])
+    (run,) = csv.DictReader(io.StringIO(runs_csv(table)))
+    assert (run["variant"], run["loss.name"]) == ("'-1+1", "'=A1")
+
+
 def test_the_page_is_escaped() -> None:
     text = page(sweep_table(ROWS), SETTINGS)
     assert "<siglip>" not in text and "&lt;siglip&gt;" in text and "ran &lt;out&gt;" in text

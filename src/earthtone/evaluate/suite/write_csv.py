@@ -33,8 +33,14 @@ def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
 
 
 def inert(value: Any) -> Any:
-    """Return text so that no spreadsheet takes the name of a file or a model for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Return text so that no spreadsheet takes the name of a file or a model for a formula; numbers as they are."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _values(column: Column, cell: Cell, compared: Compared | None, baseline: str) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.on_data import check_labels
 from earthtone.evaluate.splits import split_items
 from earthtone.signal.config import SignalConfig
+from earthtone.train.freeze import check_unfreeze
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe_loss import check_queue, recipe_loss
 from earthtone.verbs.sweep.plan import PlannedRun
@@ -30,10 +31,14 @@ def check_probe(measure: Measure) -> None:
 
 
 def run_steps(run: PlannedRun, table: Table) -> int:
-    """Return how many steps a run takes. Raises ConfigError where there are too few pairs for its batch or queue."""
+    """Return how many steps a run takes.
+
+    Raises ConfigError where there are too few pairs for its batch or queue, or too few steps for its encoders to join.
+    """
     rows = table.rows_of("train")
     steps = TrainLoader(table, rows, run.recipe).steps
     check_queue(recipe_loss(run.recipe), len(rows), run.recipe)
+    check_unfreeze(run.recipe.train, steps)
     return steps
 
 

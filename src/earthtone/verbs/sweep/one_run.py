@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,19 @@ from earthtone.evaluate.probe_task import ProbeOptions
 from earthtone.train.history import read_history
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe_file import load_recipe
-from earthtone.train.run_state import STATE_FILE
 from earthtone.verbs.pretraining import pretrain, report_on_validation
 from earthtone.verbs.sweep.processes import REASON, STOPPED
 from earthtone.verbs.sweep.run_settings import RECIPE_FILE, Measure, RunFigures, write_figures
 from earthtone.wording import printable
 
 
-def one_run(run: Path, table: str | Path, measure: Measure) -> str | None:
+def one_run(run: Path, table: str | Path, measure: Measure, *, resume: bool) -> str | None:
     """Train the recipe in the folder `run`, measure it on val, keep the figures; return where it was stopped, or None.
 
-    A run that was begun goes on; one that is trained is only measured.
+    With `resume` a run that was begun goes on; one that is trained is only measured.
     """
     recipe = load_recipe(run / RECIPE_FILE)
-    result = pretrain(table, run, recipe=recipe, resume=(run / STATE_FILE).exists(), report=False)
+    result = pretrain(table, run, recipe=recipe, resume=resume, report=False)
     if not result.finished:
         return f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}"
     if result.rank == 0:
@@ -76,12 +76,11 @@ def main(words: Sequence[str]) -> int:
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = Path(asked["run"])
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several devices belong to it
     try:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # the others of a run on several devices belong to the first
-            with FileLock(run / ".lock"):  # held while a process of an earlier sweep is still about to stop
-                stopped = one_run(run, asked["table"], Measure(**asked["measure"]))
-        else:
-            stopped = one_run(run, asked["table"], Measure(**asked["measure"]))
+        # held while a process of an earlier sweep is still about to stop
+        with FileLock(run / ".lock") if first else nullcontext():
+            stopped = one_run(run, asked["table"], Measure(**asked["measure"]), resume=asked["resume"])
     except EarthtoneError as error:
         return _failed(str(error), 2)
     except Exception as error:  # one run of many: the sweep tells it by name

@@ -76,7 +76,8 @@ def runs_csv(table: SweepTable) -> str:
 def page(table: SweepTable, settings: Mapping[str, Any]) -> str:
     """Return the HTML page."""
     return render_page(
-        "sweep/sweep.html.j2",
+        "sweep.html.j2",
+        package="earthtone.verbs.sweep",
         title="A sweep, measured on val",
         notes=[SELECTION, *state_notes(table)],
         names=[column_text(name) for name in table.figures],

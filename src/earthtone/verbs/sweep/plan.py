@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError, EarthtoneError
-from earthtone.models.two_tower import TwoTower
 from earthtone.plain_yaml import read_yaml
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
 from earthtone.train.recipe_loss import recipe_loss
+from earthtone.train.recipe_model import check_model
 from earthtone.verbs.sweep.grid import Grid, Variant
 
 _SHOWN = 3  # of the mistakes
@@ -60,7 +60,7 @@ def _recipe(base: Recipe | str | Path, variant: Variant, source: str) -> Recipe:
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, after its loss and its model were made once."""
+    """The recipe, after its loss was made and its model was tried."""
     if recipe.train.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError(
             "a sweep starts the processes of its runs itself, on one machine: start it without torchrun, with "
@@ -70,7 +70,7 @@ def _checked(recipe: Recipe) -> Recipe:
         raise ConfigError("train.validate_every is 0, but a sweep compares by validation; 1 or more expected")
     choose_device(recipe.train.device)
     recipe_loss(recipe)
-    TwoTower(recipe.model, recipe.signal)
+    check_model(recipe)
     return recipe
 
 

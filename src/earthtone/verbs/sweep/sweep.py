@@ -148,6 +148,7 @@ class _Sweep:
     def _job(self, run: PlannedRun) -> Job[PlannedRun]:
         asked = {
             "run": str(run.folder), "table": str(self.tables[run.recipe.signal].path), "measure": asdict(self.measure),
+            "resume": (run.folder / STATE_FILE).exists(),  # of several processes the first writes it at once
         }  # fmt: skip
         write_text_atomic(run.folder / RECIPE_FILE, run.recipe.to_yaml())
         command = [sys.executable, "-m", "earthtone.verbs.sweep.one_run", json.dumps(asked)]
