@@ -169,6 +169,7 @@ def test_evaluate_probe(run: Path, world: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo"), "--rows", "200", "--epochs", "1"]) == 0
     shown = capsys.readouterr().out

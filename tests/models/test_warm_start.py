@@ -91,7 +91,8 @@ def test_a_plain_file_with_a_classifier(suffix: str, tiny_signal: SignalConfig, 
 
 
 def test_a_file_of_a_sound_encoder(tiny_model: TwoTower, tmp_path: Path) -> None:
-    save_file(tiny_model.audio_tower.encoder.state_dict(), tmp_path / "sound.safetensors")
+    weights = {name: value.contiguous() for name, value in tiny_model.audio_tower.encoder.state_dict().items()}
+    save_file(weights, tmp_path / "sound.safetensors")
     model = model_of(tiny_model.signal, audio_weights=str(tmp_path / "sound.safetensors"))
     start_towers(model)
     assert_same(model.audio_tower.encoder, tiny_model.audio_tower.encoder)
