@@ -185,7 +185,7 @@ def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["pretrain", "x.csv", "--out", "o", "--recipe", "smal"], "did you mean small?"),
         (["pretrain", "x.csv", "--out", "o", "--train.epoch", "3"], "did you mean --train.epochs?"),
         (["pretrain", "x.csv", "--out", "o", "--train.epochs", "many"], "train.epochs"),
-        (["pretrain", "x.csv", "--out", "o", "--model.image_encoder", "resnet81"], "x.csv"),
+        (["pretrain", "x.csv", "--out", "o", "--model.image_encoder", "resnet81"], "near it: resnet18"),
         (["pretrain", "x.csv"], "out"),
         (["check", "nowhere.csv"], "nowhere.csv"),
         (["check", "x.csv", "--columns", "image"], "OURS=THEIRS"),
