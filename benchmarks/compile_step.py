@@ -1,7 +1,7 @@
 """How fast is a compiled training step against the plain one? Two small ResNet-18, forward, loss and backward.
 
 Steps of both are made in turn, so that whatever else the machine does meets both; the ratio is of the medians.
-The first compiled step writes and builds the kernels; `rm -r /tmp/torchinductor_$USER` makes it do so again.
+The first compiled step writes and builds the kernels, unless a run before has left them in TORCHINDUCTOR_CACHE_DIR.
 
     TORCHINDUCTOR_COMPILE_THREADS=1 python benchmarks/compile_step.py
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from earthtone.data.row import clipped
-from earthtone.data.within import within
+from earthtone.data.time_limit import within
 from earthtone.errors import DataError
 
 PREFIX = "hf://"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from earthtone.data.within import within
+from earthtone.data.time_limit import within
 from earthtone.errors import ConfigError, DataError
 
 _CREDENTIALS = {

@@ -74,15 +74,9 @@ def fit(
     to start them it runs the whole program again in each. Raises ConfigError when `out` holds another run, DataError
     when the loss is no number any more, ProcessError when another process is lost.
     """
-    if changed := changes(flat(asdict(table.signal)), flat(asdict(recipe.signal))):
-        raise ConfigError(
-            f"{table.path} was packed with another signal config than the recipe has ({changed}); pack it again with: "
-            "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
-        )
+    _check(table, recipe)
     identity = {**flat(asdict(recipe)), "data": table.fingerprint}
     device = choose_device(recipe.train.device)
-    if recipe.train.compile:
-        check_compiler(device)
     world = world or find_world(recipe.train)
     with world.watched():
         world.join(device)
@@ -95,7 +89,6 @@ def fit(
     model = model.to(memory_format=torch.channels_last)
     loss = recipe_loss(recipe)
     within = recipe_within(recipe)
-    check_freeze(recipe, "recipe")
     if device == "mps":
         loss = loss.float()  # the places in a queue are float64, which mps lacks
     rows = table.rows_of("train")
@@ -142,6 +135,18 @@ def fit(
         drop_embeddings(out)
     stopped_by = stopping.stopped_by.name if stopping.stopped_by else None
     return FitResult(out, done, stopped_by, records.progress, loader.steps, world.rank)
+
+
+def _check(table: Table, recipe: Recipe) -> None:
+    """Raise ConfigError for what this table or machine cannot do, and for freezing without an effect."""
+    if changed := changes(flat(asdict(table.signal)), flat(asdict(recipe.signal))):
+        raise ConfigError(
+            f"{table.path} was packed with another signal config than the recipe has ({changed}); pack it again with: "
+            "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
+        )
+    check_freeze(recipe, "recipe")
+    if recipe.train.compile:
+        check_compiler(choose_device(recipe.train.device))
 
 
 def _finished(out: Path, world: World) -> FitResult:

@@ -64,7 +64,7 @@ def test_one_seed_has_no_spread_and_no_interval() -> None:
 def test_markdown_says_what_was_chosen_on_and_what_failed() -> None:
     text = markdown(sweep_table(ROWS), SETTINGS)
     assert "measured on val" in text and "| infonce | 3 | 0.375 ± 0.125 |" in text
-    assert "+0.188 \\[-0.607, +0.982\\], n 2" in text and "| 2 of 3 |" in text
+    assert "+0.188 [-0.607, +0.982], n 2" in text and "| 2 of 3 |" in text
     assert "seed 1: failed: memory \\| ran \\<out\\>" in text and "3 of 9 runs are still to be run" in text
 
 

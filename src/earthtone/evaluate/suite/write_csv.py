@@ -1,10 +1,9 @@
 """A suite as CSV: one row a cell, its comparison beside it."""
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
+from earthtone.evaluate.csv_text import csv_text
 from earthtone.evaluate.suite.table import Cell, Column, Compared, SuiteTable
 
 COLUMNS = (
@@ -16,11 +15,7 @@ COLUMNS = (
 
 def suite_csv(table: SuiteTable) -> str:
     """Return the table as CSV with full precision; cells without a figure have their state and its reason."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: inert(value) for name, value in row.items()} for row in suite_rows(table))
-    return text.getvalue().encode("utf-8", "replace").decode()
+    return csv_text(COLUMNS, suite_rows(table))
 
 
 def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
@@ -30,17 +25,6 @@ def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
         for column in table.columns
         for cell, compared in zip(column.cells, column.compared, strict=True)
     ]
-
-
-def inert(value: Any) -> Any:
-    """Return text so that no spreadsheet takes the name of a file or a model for a formula; numbers as they are."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
 
 
 def _values(column: Column, cell: Cell, compared: Compared | None, baseline: str) -> Iterator[tuple[str, Any]]:

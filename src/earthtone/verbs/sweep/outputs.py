@@ -1,14 +1,12 @@
 """The files of a sweep: `sweep.csv`, `sweep.md`, `sweep.html`, and `runs.csv` with every run."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from earthtone.atomic import write_text_atomic
+from earthtone.evaluate.csv_text import csv_text
 from earthtone.evaluate.page import render_page
-from earthtone.evaluate.suite.write_csv import inert
 from earthtone.verbs.sweep.grid import value_text
 from earthtone.verbs.sweep.table import DONE, SweepTable
 from earthtone.verbs.sweep.words import (
@@ -40,7 +38,7 @@ def write_outputs(out: Path, table: SweepTable, settings: Mapping[str, Any]) -> 
 def variants_csv(table: SweepTable) -> str:
     """Return a row for each variant and figure, with full precision; what a variant changes has its own columns."""
     keys = _keys(table)
-    return _csv(["variant", *keys, *_COLUMNS], _variant_rows(table, keys))
+    return csv_text(["variant", *keys, *_COLUMNS], _variant_rows(table, keys))
 
 
 def _variant_rows(table: SweepTable, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -70,7 +68,7 @@ def runs_csv(table: SweepTable) -> str:
         }
         for run in table.runs
     )  # fmt: skip
-    return _csv(head, rows)
+    return csv_text(head, rows)
 
 
 def page(table: SweepTable, settings: Mapping[str, Any]) -> str:
@@ -110,11 +108,3 @@ def page(table: SweepTable, settings: Mapping[str, Any]) -> str:
 
 def _keys(table: SweepTable) -> list[str]:
     return list(dict.fromkeys(key for row in table.variants for key in row.changes))
-
-
-def _csv(head: Sequence[str], rows: Any) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, head, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
-    return text.getvalue().encode("utf-8", "replace").decode()

@@ -1,9 +1,9 @@
 """What a sweep's figures mean, and how they are written."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from earthtone.evaluate.markdown import markdown_table, markdown_text
 from earthtone.verbs.sweep.table import FAILED, WAITING, Difference, Spread, SweepTable, VariantRow
 
 SELECTION = (
@@ -74,33 +74,23 @@ def markdown(table: SweepTable, settings: Mapping[str, Any]) -> str:
     """Return both tables, what is missing, and how to read them."""
     names = [column_text(name) for name in table.figures]
     rows = [
-        [row.label, seeds_text(row), *(spread_text(row.figures.get(name)) for name in table.figures),
+        [markdown_text(row.label), seeds_text(row), *(spread_text(row.figures.get(name)) for name in table.figures),
          spread_text(row.seconds, 0)]
         for row in table.variants
     ]  # fmt: skip
-    parts = [SELECTION, _table(["variant", "seeds", *names, "training s"], rows)]
+    parts = [SELECTION, markdown_table(["variant", "seeds", *names, "training s"], rows)]
     if len(table.variants) > 1:
         gaps = [
-            [row.label, *(difference_text(row.differences.get(name)) for name in table.figures)]
+            [markdown_text(row.label), *(difference_text(row.differences.get(name)) for name in table.figures)]
             for row in table.variants[1:]
         ]
-        parts += [f"Differences to {_plain(table.variants[0].label)}:", _table(["variant", *names], gaps)]
+        first = markdown_text(table.variants[0].label)
+        parts += [f"Differences to {first}:", markdown_table(["variant", *names], gaps)]
     lines = [*state_notes(table), *reading(table, settings)]
-    return "\n\n".join([*parts, "\n".join(f"- {_plain(line)}" for line in lines)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {markdown_text(line)}" for line in lines)]) + "\n"
 
 
 def _match(settings: Mapping[str, Any]) -> str:
     if not settings.get("match"):
         return ""
     return f", as is match precision@10, the share of the first ten whose label fits ({settings['match']})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[_plain(cell) for cell in head], ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    one_line = " ".join(text.encode("utf-8", "replace").decode().split())
-    return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", one_line).replace("&", "&amp;")
