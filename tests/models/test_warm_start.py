@@ -212,3 +212,37 @@ def test_nothing_in_a_pickle_is_run(tiny_signal: SignalConfig, tmp_path: Path, m
 def test_checking_opens_nothing(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     check_start(ModelConfig(image_weights=str(tmp_path / "broken.safetensors"), audio_weights="pretrained"))
+
+
+def test_metres_a_pixel_count_nothing_at_first(run: Path, tiny_model: TwoTower) -> None:
+    model = model_of(tiny_model.signal, dimensions=16, image_weights=str(run), scale_input=True)
+    start_towers(model)
+    pixels = torch.randint(0, 256, (3, 32, 32, 4), dtype=torch.uint8)
+    found = model.eval().project_images(pixels)
+    torch.testing.assert_close(found, tiny_model.project_images(pixels[..., :3]))
+    first = model.image_tower.encoder.conv1[0].weight  # type: ignore[index,union-attr]
+    assert first.shape[1] == 4 and not first[:, 3].any() and first.requires_grad
+
+
+def test_metres_a_pixel_of_a_file_for_a_vision_transformer(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    donor = timm.create_model("test_vit", num_classes=0)
+    torch.save(donor.state_dict(), tmp_path / "vit.pth")
+    spec = f"timm:test_vit@{tmp_path / 'vit.pth'}"
+    names = {"image_encoder": "test_vit", "image_weights": spec}
+    plain, scaled = (model_of(tiny_signal, **names, scale_input=on).eval() for on in (False, True))
+    for model in (plain, scaled):
+        start_towers(model)
+    pixels = torch.randint(0, 256, (2, 32, 32, 4), dtype=torch.uint8)
+    one = plain.image_tower.encoder(plain.image_input(pixels[..., :3]))
+    torch.testing.assert_close(scaled.image_tower.encoder(scaled.image_input(pixels)), one)
+
+
+def test_a_scaled_tower_begins_with_a_scaled_one_alone(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    source = model_of(tiny_signal, dimensions=16, scale_input=True)
+    save_model(tmp_path / "scaled", source, {})
+    same = model_of(tiny_signal, dimensions=16, image_weights=str(tmp_path / "scaled"), scale_input=True)
+    start_towers(same)
+    assert_same(same.image_tower, source.image_tower)
+    other = model_of(tiny_signal, dimensions=16, image_weights=str(tmp_path / "scaled"))
+    with pytest.raises(ConfigError, match=r"told metres a pixel; type --model.scale_input true"):
+        start_towers(other)

@@ -203,3 +203,22 @@ def test_no_frame_is_left_out_in_the_long_run() -> None:
     assert heard.min() >= 1
     inner = heard[100:-100]
     assert inner.min() > 0.8 * inner.mean()  # 1000 expected of each
+
+
+@pytest.mark.parametrize("side_m", [51.2, 2000.0])
+def test_a_view_carries_the_metres_that_the_warp_gave_it(side_m: float) -> None:
+    """A quarter of the area is half of the side, whatever its ratio: side_m / 2 over 32 pixels of the view."""
+    config = replace(PAPER, crop_area=(0.25, 0.25), crop_ratio=(0.5, 2.0))
+    found = random_view(TILE, 32, config, draw(3), side_m)
+    assert (found[..., 3] == round(16 * np.log2(side_m / 2 / 32)) + 96).all()
+    np.testing.assert_array_equal(found[..., :3], random_view(TILE, 32, config, draw(3)))
+
+
+def test_the_metres_follow_each_drawn_area() -> None:
+    """The pitch of a ruler in the view tells its magnification; the plane tells the same."""
+    ruler = np.repeat(np.tile(np.arange(240, dtype=np.uint8), (240, 1))[..., None], 3, axis=2)  # a grey step a pixel
+    config = replace(NOTHING, crop_area=(0.1, 0.6))
+    for seed in range(8):
+        view = random_view(ruler, 60, config, draw(seed), side_m=240 * 5.0).astype(float)
+        pitch = (view[30, 50, 0] - view[30, 10, 0]) / 40  # tile pixels a view pixel; 5 m each
+        assert abs((view[0, 0, 3] - 96) / 16 - np.log2(5.0 * pitch)) < 0.1

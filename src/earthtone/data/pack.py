@@ -26,12 +26,12 @@ from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Pair, Problem
 from earthtone.data.soundingearth import looks_like_release
 from earthtone.data.source import Source, items_skipping, open_source
-from earthtone.data.table import Table, table_schema
+from earthtone.data.table import TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_audio, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import encode_tile, image_hash, read_image, stored_tile
+from earthtone.signal.image import encode_tile, image_hash, read_shrunk, stored_tile, tile_side_m
 from earthtone.signal.mel import log_mel, spectrogram_from_picture
 from earthtone.wording import changes, flat
 
@@ -129,6 +129,8 @@ def _pack_locked(
     known = _known_ids(out, signal, source, split)
     before = len(known)
     schema = table_schema(signal, source.extra_columns, split.record)
+    if before and not Table(out).tells_scale:
+        schema = schema.remove(schema.get_field_index(TILE_SIDE))  # a table of before there was that column
     marker = unfinished_marker(out)
     marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
@@ -221,7 +223,7 @@ def _packed(
 def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float) -> Row | Problem:
     assert pair.image is not None and pair.audio is not None  # noqa: S101 - `open_source` asked for both
     try:
-        whole = read_image(pair.image, signal.image.bands, min_side=_decode_side(signal))
+        whole, shrunk = read_shrunk(pair.image, signal.image.bands, min_side=_decode_side(signal))
         tile = stored_tile(whole, signal.image, pair.image_gsd_m)
     except SignalError as error:
         return Problem(pair.id, "broken image", str(error))
@@ -234,6 +236,7 @@ def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, pr
             spectrogram = log_mel(samples, signal.audio)
     except SignalError as error:
         return Problem(pair.id, "broken audio", str(error))
+    gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * shrunk
     return {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
@@ -241,6 +244,7 @@ def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, pr
         "image": encode_tile(tile, signal.image),
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
+        TILE_SIDE: tile_side_m(whole, signal.image, gsd_m),
         "audio_hash": hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest(),
         "audio_frames": len(spectrogram),
         "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,

@@ -30,7 +30,10 @@ _BLOB = {b"lance-encoding:blob": b"true"}
 _NO_VALUE = np.zeros(1, np.uint64)
 
 #: Columns that packing adds to a pair's own.
-PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview")
+PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m")
+
+#: The last of them: the metres along a side of the tile, null where `image_gsd_m` is; older tables lack it.
+TILE_SIDE = "tile_side_m"
 
 
 def table_schema(
@@ -51,6 +54,7 @@ def table_schema(
         pa.field("audio_frames", pa.int32(), nullable=False),
         pa.field("audio_seconds", pa.float64()),
         pa.field("audio_preview", pa.binary()),
+        pa.field(TILE_SIDE, pa.float64()),
     ]
     if odd := [name for name in extra_columns if "." in name or name.startswith("_row")]:
         raise DataError(f"columns {odd} of the manifest: a packed table takes no dots and no _row...; rename them")
@@ -80,6 +84,10 @@ class Table:
         self.signal = signal_from_dict(signal)
         own = table_schema(self.signal, ())
         kinds = {field.name: field.type for field in own if field.name != "audio"}  # Lance shows a blob as it lies
+        self.tells_scale = self._type_of(TILE_SIDE) is not None
+        """Whether there is a column `tile_side_m`."""
+        if not self.tells_scale:
+            del kinds[TILE_SIDE]
         if lost := [name for name, kind in kinds.items() if self._type_of(name) != kind]:
             raise DataError(f"{path}: columns {lost} are missing or of another type: a damaged table; pack it again")
         self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own.names)
@@ -124,6 +132,10 @@ class Table:
         """Return a column of numbers of all rows; NaN where there is none."""
         values = [np.asarray(part.to_numpy(zero_copy_only=False), np.float64) for part in self._parts(name)]
         return np.concatenate([np.empty(0), *values])
+
+    def tile_sides_m(self) -> NDArray[np.float64]:
+        """Return the metres along a side of every row's tile; NaN where unknown, as in all of an older table."""
+        return self.numbers(TILE_SIDE) if self.tells_scale else np.full(len(self), np.nan)
 
     def rows_of(self, split: str | None) -> NDArray[np.int64]:
         """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""

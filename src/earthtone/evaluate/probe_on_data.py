@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.embed_rows import image_features
 from earthtone.models.open_model import open_model
-from earthtone.models.trunk import Trunk
+from earthtone.models.trunk_file import model_trunk
 from earthtone.models.two_tower import TwoTower
 
 
@@ -74,8 +75,8 @@ def evaluate_probe(
 def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, device: str) -> Backbone:
     if not isinstance(model, TwoTower):
         return open_backbone(model, pixels=pixels, seed=seed, device=device)
-    trunk = Trunk(model.image_tower.encoder, model.config.image_encoder, pixels or model.signal.image.pixels)
-    return Backbone(trunk, _name(model)).to(model.device)
+    trunk = model_trunk(model)
+    return Backbone(replace(trunk, pixels=pixels or trunk.pixels), _name(model)).to(model.device)
 
 
 def _name(model: TwoTower | str | Path) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.layers import layer_groups
+from earthtone.models.scale_channel import byte_statistics, with_usual_scale
 from earthtone.models.tile2vec import tile2vec_trunk
 from earthtone.models.trunk import Trunk, fresh_trunk
 from earthtone.models.trunk_file import file_trunk
@@ -54,11 +55,13 @@ class Backbone(nn.Module):
         self.pixels = trunk.pixels
         self.architecture = trunk.architecture
         self.output_stride = output_stride
-        self.register_buffer("mean", torch.tensor(trunk.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(trunk.std).view(3, 1, 1) * 255, persistent=False)
+        self.gsd_m = trunk.gsd_m
+        mean, std = byte_statistics(trunk.mean, trunk.std, scale=trunk.gsd_m is not None)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         try:
             with torch.no_grad():
-                inputs = torch.zeros(1, 3, self.pixels, self.pixels)
+                inputs = torch.zeros(1, len(self.mean), self.pixels, self.pixels)
                 maps, pooled = self.stages(inputs), self.pooled(inputs)
         except (RuntimeError, AssertionError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -77,16 +80,23 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Hash (32 hex digits) of architecture, normalisation and the present weights; the same in every process."""
-        said = (self.architecture, self.output_stride, self.mean.flatten().tolist(), self.std.flatten().tolist())
+        scale = () if self.gsd_m is None else (self.gsd_m,)
+        colours = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        said = (self.architecture, self.output_stride, *colours, *scale)
         digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
         hash_weights(digest, self.encoder)
         return digest.hexdigest()
 
     def prepare(self, pixels: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Return normalised (N, 3, H, W) on the backbone's device, channels last in memory, of uint8 (N, H, W, 3)."""
+        """Return normalised (N, C, H, W) on the backbone's device, channels last in memory, of uint8 (N, H, W, 3).
+
+        C is 3, or 4 for an encoder that is told metres a pixel: `gsd_m` are taken, those usual in its training.
+        """
         values = torch.as_tensor(pixels, device=self.device)
         if values.dtype != torch.uint8 or values.ndim != 4 or values.shape[3] != 3:
             raise ConfigError(f"pixels {values.dtype} {tuple(values.shape)}; uint8 (N, height, width, 3) expected")
+        if self.gsd_m is not None:
+            values = with_usual_scale(values, self.gsd_m)
         normalised = (values.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return normalised.contiguous(memory_format=torch.channels_last)
 

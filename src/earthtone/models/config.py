@@ -1,6 +1,7 @@
 """What a two-tower model is made of."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 REDUCERS = ("mean", "attention")
 SOUND_SCALES = ("standard", "soundingearth")
@@ -33,3 +34,19 @@ class ModelConfig:
     sound_scale: str = "standard"
     """How spectrogram bytes become numbers: `standard` (about zero mean and unit variance), or `soundingearth` (from
     exp(-1.5) to exp(0.5), as the release does)."""
+    scale_input: bool = False
+    """Tell the image encoder each view's metres a pixel, as a fourth channel; needs `image_gsd_m` of the training
+    images (docs/training.md)."""
+
+    @property
+    def image_channels(self) -> int:
+        """How many channels the image encoder sees."""
+        return 4 if self.scale_input else 3
+
+
+def model_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Return plain values for headers and hashes; `scale_input` is left out where it is off, as before it was there."""
+    values = asdict(config)
+    if not config.scale_input:
+        del values["scale_input"]
+    return values

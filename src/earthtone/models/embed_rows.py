@@ -29,11 +29,14 @@ def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[
     image = np.empty((len(rows), model.config.dimensions), np.float32)
     audio = np.empty_like(image)
 
+    sides_m = tile_sides_m(model, table, rows)
+
     def read(chunk: NDArray[np.int64]) -> tuple[list[Pixels], list[Spectrogram]]:
         return stored_tiles(table, chunk), stored_windows(table, chunk)
 
     for start, (tiles, recordings) in _chunks(read, _by_length(table, rows), "embed"):
-        image[start : start + len(tiles)] = model.embed_tiles(tiles)
+        given = None if sides_m is None else sides_m[start : start + len(tiles)]
+        image[start : start + len(tiles)] = model.embed_tiles(tiles, sides_m=given)
         audio[start : start + len(tiles)] = model.embed_windows(recordings)
     return image, audio
 
@@ -42,10 +45,17 @@ def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Em
     """Return the image encoder's last-stage features (len(rows), features) of whole tiles, before the projection."""
     check_signal(model, table)
     out = np.empty((len(rows), model.image_tower.features), np.float32)
+    sides_m = tile_sides_m(model, table, rows)
     chunks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
     for start, tiles in _chunks(lambda chunk: stored_tiles(table, chunk), chunks, "features"):
-        out[start : start + len(tiles)] = model.image_features(tiles)
+        given = None if sides_m is None else sides_m[start : start + len(tiles)]
+        out[start : start + len(tiles)] = model.image_features(tiles, sides_m=given)
     return out
+
+
+def tile_sides_m(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> list[float] | None:
+    """Return the metres along a side of some rows' tiles, NaN where unknown; None where the model is not told them."""
+    return table.tile_sides_m()[rows].tolist() if model.config.scale_input else None
 
 
 def check_signal(model: TwoTower, table: Table) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from earthtone.errors import SignalError
 from earthtone.signal.audio import Samples, read_audio, resample
 from earthtone.signal.config import AudioConfig, ImageConfig
-from earthtone.signal.image import Pixels, decode_tile, encode_tile, read_image, stored_tile
+from earthtone.signal.image import Pixels, decode_tile, encode_tile, read_shrunk, stored_tile, tile_side_m
 from earthtone.signal.mel import Spectrogram, log_mel, windows
 from earthtone.signal.spectrogram_file import ready_spectrogram
 
@@ -18,6 +18,12 @@ SoundInput = str | Path | bytes | tuple[Samples, int]
 
 def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
     """Return the tile that packing would store, after its JPEG: so a file and its packed row embed alike."""
+    return measured_tile(image, config, gsd_m)[0]
+
+
+def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> tuple[Pixels, float | None]:
+    """Return the tile that packing would store, and the metres along its side, None without `gsd_m`."""
+    shrunk = 1.0
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise SignalError(f"image array {image.dtype} {image.shape}; uint8 (height, width, 3) expected")
@@ -25,8 +31,9 @@ def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = Non
     else:
         whole = config.footprint_m is not None
         source = image if isinstance(image, bytes) else Path(image)
-        pixels = read_image(source, config.bands, min_side=None if whole else config.stored_pixels)
-    return decode_tile(encode_tile(stored_tile(pixels, config, gsd_m), config))
+        pixels, shrunk = read_shrunk(source, config.bands, min_side=None if whole else config.stored_pixels)
+    tile = decode_tile(encode_tile(stored_tile(pixels, config, gsd_m), config))
+    return tile, tile_side_m(pixels, config, None if gsd_m is None else gsd_m * shrunk)
 
 
 def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:

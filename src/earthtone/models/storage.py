@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.config import ModelConfig
+from earthtone.models.config import ModelConfig, model_to_dict
 from earthtone.models.encoders import is_encoder
 from earthtone.models.release_checkpoint import is_release, read_release
 from earthtone.models.two_tower import TwoTower
@@ -31,7 +30,7 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
     full = {
         **card,
         "format": FORMAT,
-        "model": asdict(model.config),
+        "model": model_to_dict(model.config),
         "signal": signal_to_dict(model.signal),
     }
     path = folder / WEIGHTS_FILE

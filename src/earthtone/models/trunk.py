@@ -21,7 +21,7 @@ class Trunk:
     """An image encoder that answers as timm's models do, pooled by its call."""
 
     encoder: nn.Module
-    """Takes (N, 3, H, W); has `forward_intermediates`."""
+    """Takes (N, 3, H, W), or four channels with `gsd_m`; has `forward_intermediates`."""
     architecture: str
     """What it is, without saying where its weights came from."""
     pixels: int
@@ -30,9 +30,11 @@ class Trunk:
     """Taken off red, green and blue in 0-1."""
     std: Colour = IMAGENET_STD
     """What the difference is divided by."""
+    gsd_m: float | None = None
+    """Metres a pixel that stand for unknown ones, of an encoder that is told them as a fourth channel; else None."""
 
 
-def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0) -> Trunk:
+def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0, channels: int = 3) -> Trunk:
     """Return an untrained encoder and the pictures its family is trained with. Raises ConfigError."""
     if name in RELEASE_RESNETS:
         side, mean, std = pixels or RELEASE_PIXELS, IMAGENET_MEAN, IMAGENET_STD
@@ -41,7 +43,7 @@ def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0
         side = pixels or side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, _ = make_encoder(name, (3, side, side), output_stride=output_stride)
+        encoder, _ = make_encoder(name, (channels, side, side), output_stride=output_stride)
     return Trunk(encoder, name, side, mean, std)
 
 

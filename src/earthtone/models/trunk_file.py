@@ -40,10 +40,10 @@ def model_trunk(model: TwoTower, output_stride: int = 32) -> Trunk:
     name, side = model.config.image_encoder, model.signal.image.pixels
     encoder: nn.Module = model.image_tower.encoder
     if output_stride != 32:
-        dilated, _ = make_encoder(name, (3, side, side), output_stride=output_stride)
+        dilated, _ = make_encoder(name, (model.config.image_channels, side, side), output_stride=output_stride)
         dilated.load_state_dict(encoder.state_dict())
         encoder = dilated
-    return Trunk(encoder, name, side)
+    return Trunk(encoder, name, side, gsd_m=model.usual_gsd_m)
 
 
 def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
@@ -55,6 +55,7 @@ def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
         "mean": trunk.mean,
         "std": trunk.std,
         "card": dict(card),
+        **({} if trunk.gsd_m is None else {"gsd_m": trunk.gsd_m}),
     }
     write_safetensors(path, trunk.encoder.state_dict(), {BACKBONE_HEADER: json.dumps(said, sort_keys=True)})
     return path
@@ -66,14 +67,16 @@ def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: 
         card: dict[str, Any] = dict(json.loads(header))
         name, side = card["encoder"], int(card["pixels"])
         mean, std = (tuple(float(value) for value in card[key]) for key in ("mean", "std"))
+        gsd_m = None if card.get("gsd_m") is None else float(card["gsd_m"])
         usable = card["format"] == BACKBONE_FORMAT and is_encoder(name) and 16 <= side <= 4096
         if not usable or len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
             raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise ModelError(f"{file}: its card does not describe a backbone of this version ({error})") from error
     weights = read_safetensors(file)[0]
+    channels = 3 if gsd_m is None else 4
     with torch.device("meta"):  # a small file can name a giant: compared before any memory is taken
-        check_fit(fresh_trunk(name, side, output_stride).encoder, weights, file)
-    trunk = fresh_trunk(name, side, output_stride)
+        check_fit(fresh_trunk(name, side, output_stride, channels=channels).encoder, weights, file)
+    trunk = fresh_trunk(name, side, output_stride, channels=channels)
     fill(trunk.encoder, weights, file)
-    return Trunk(trunk.encoder, name, pixels or side, mean, std)
+    return Trunk(trunk.encoder, name, pixels or side, mean, std, gsd_m)

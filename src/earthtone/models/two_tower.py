@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from earthtone.errors import ConfigError, SignalError
 from earthtone.models.config import SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import make_tower
-from earthtone.models.inputs import ImageInput, SoundInput, image_tile, recording_windows
+from earthtone.models.inputs import ImageInput, SoundInput, measured_tile, recording_windows
 from earthtone.models.reducer import make_reducer, weighted_mean
+from earthtone.models.scale_channel import byte_statistics, tell_of_usual, with_usual_scale
 from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import seen
@@ -37,6 +38,8 @@ class TwoTower(nn.Module):
 
     image_mean: Tensor
     image_std: Tensor
+    usual_side_m: Tensor
+    """With `config.scale_input`: metres along a side of a tile, the median in training; stands for unknown ones."""
 
     def __init__(self, config: ModelConfig, signal: SignalConfig) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class TwoTower(nn.Module):
         self.card: Mapping[str, Any] = {}
         self.image_tower = make_tower(
             config.image_encoder,
-            channels=3,
+            channels=config.image_channels,
             height=signal.image.pixels,
             width=signal.image.pixels,
             dimensions=config.dimensions,
@@ -66,16 +69,32 @@ class TwoTower(nn.Module):
             drop_path=config.drop_path,
         )
         self.reducer = make_reducer(config.windows, config.dimensions)
-        self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+        if config.scale_input:
+            self.register_buffer("usual_side_m", torch.tensor(float(signal.image.pixels)))
+        mean, std = byte_statistics(IMAGENET_MEAN, IMAGENET_STD, scale=config.scale_input)
+        self.register_buffer("image_mean", mean, persistent=False)
+        self.register_buffer("image_std", std, persistent=False)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.image_mean.device
 
+    @property
+    def usual_gsd_m(self) -> float | None:
+        """Metres a pixel that stand for unknown ones of what the encoder sees; None where it is not told them."""
+        if not self.config.scale_input:
+            return None
+        return float(self.usual_side_m) * self.signal.image.view / self.signal.image.pixels
+
     def image_input(self, pixels: Tensor) -> Tensor:
-        """Return normalised (N, 3, side, side), channels last in memory, of uint8 pixels (N, side, side, 3)."""
+        """Return normalised (N, C, side, side), channels last in memory, of uint8 pixels (N, side, side, C).
+
+        C is `config.image_channels`; where metres a pixel lack as fourth channel, `usual_gsd_m` is taken, with a
+        warning.
+        """
+        if pixels.shape[3] == 3 and self.usual_gsd_m is not None:
+            pixels = with_usual_scale(pixels, self.usual_gsd_m)
         return (pixels.permute(0, 3, 1, 2).float() - self.image_mean) / self.image_std
 
     def sound_input(self, spectrograms: Tensor) -> Tensor:
@@ -112,10 +131,30 @@ class TwoTower(nn.Module):
         """Return both projections of a batch."""
         return self.project_images(pixels), self.project_sound(spectrograms)
 
+    def views(
+        self, tiles: Sequence[NDArray[np.uint8]], sides_m: Sequence[float | None] | None = None
+    ) -> list[NDArray[np.uint8]]:
+        """Return what the image encoder sees of stored tiles (side, side, 3), uint8 (pixels, pixels, C) each.
+
+        `sides_m` are the metres along each tile's side, None or NaN where unknown; read with `config.scale_input`.
+        """
+        if not self.config.scale_input:
+            return [seen(tile, self.signal.image) for tile in tiles]
+        given = np.array([None] * len(tiles) if sides_m is None else sides_m, np.float64)  # None becomes NaN
+        if np.isnan(given).any() and self.usual_gsd_m is not None:
+            tell_of_usual(self.usual_gsd_m)
+        given = np.where(np.isnan(given), float(self.usual_side_m), given)
+        return [seen(tile, self.signal.image, float(side_m)) for tile, side_m in zip(tiles, given, strict=True)]
+
     @torch.inference_mode()
-    def embed_tiles(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return vectors (N, dimensions) of stored tiles (side, side, 3) of any sides."""
-        views = [seen(tile, self.signal.image) for tile in tiles]
+    def embed_tiles(
+        self,
+        tiles: Sequence[NDArray[np.uint8]],
+        batch: int = 32,
+        sides_m: Sequence[float | None] | None = None,
+    ) -> Embeddings:
+        """Return vectors (N, dimensions) of stored tiles (side, side, 3) of any sides; `sides_m` as in `views`."""
+        views = self.views(tiles, sides_m)
         return self._in_batches(views, self.project_images, batch, unit=self.config.unit)
 
     @torch.inference_mode()
@@ -152,9 +191,14 @@ class TwoTower(nn.Module):
         return F.normalize(projections, dim=-1) if self.config.unit else projections
 
     @torch.inference_mode()
-    def image_features(self, tiles: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
+    def image_features(
+        self,
+        tiles: Sequence[NDArray[np.uint8]],
+        batch: int = 32,
+        sides_m: Sequence[float | None] | None = None,
+    ) -> Embeddings:
         """Return the image encoder's last-stage features (N, features), pooled, before the projection."""
-        views = [seen(tile, self.signal.image) for tile in tiles]
+        views = self.views(tiles, sides_m)
         width = self.image_tower.features
         return self._in_batches(
             views, lambda p: self.image_tower.encoder(self.image_input(p)), batch, unit=False, width=width
@@ -164,7 +208,8 @@ class TwoTower(nn.Module):
         """Return vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
 
         The same image gives the same vector alone or in a batch, from its file or from a packed table.
-        `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`.
+        `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`; those with
+        `scale_input` take what was usual in training for unknown ones, with a warning.
         Raises SignalError for what cannot be decoded.
 
         >>> model.embed_images(["tile.jpg", Path("scene.tif")]).shape  # doctest: +SKIP
@@ -173,8 +218,9 @@ class TwoTower(nn.Module):
         _refuse_single(images)
         out = np.empty((len(images), self.config.dimensions), np.float32)
         for start in range(0, len(images), batch):
-            tiles = [image_tile(image, self.signal.image, gsd_m) for image in images[start : start + batch]]
-            out[start : start + batch] = self.embed_tiles(tiles, batch)
+            found = [measured_tile(image, self.signal.image, gsd_m) for image in images[start : start + batch]]
+            tiles, sides_m = [tile for tile, _ in found], [side_m for _, side_m in found]
+            out[start : start + batch] = self.embed_tiles(tiles, batch, sides_m)
         return out
 
     def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:

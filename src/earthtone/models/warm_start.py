@@ -50,7 +50,8 @@ def start_towers(model: TwoTower) -> dict[str, dict[str, Any]]:
     """Fill towers with the weights that `model.config` names; return, by tower, what they are and where from.
 
     An encoder must fit by architecture, names and shapes. Weights for red, green and blue are summed for the one
-    channel of spectrograms, position embeddings are resampled to the tower's inputs, as timm does. A whole tower of a
+    channel of spectrograms; for metres a pixel (`scale_input`) they get zeros, so that the tower begins as one that is
+    not told them. Position embeddings are resampled to the tower's inputs, as timm does. A whole tower of a
     run brings its projection too, where that fits. Torch's generator stays as it was. Raises ConfigError, ModelError.
     """
     check_start(model.config)
@@ -169,15 +170,25 @@ def _plain(name: str, weights: dict[str, Tensor], shape: tuple[int, int, int], s
 
 
 def _fitted(source: nn.Module, encoder: nn.Module, shape: tuple[int, int, int]) -> Mapping[str, Tensor]:
-    """Return the source's weights for an encoder of inputs `shape`, resampled and summed where that is needed."""
+    """Return the source's weights for an encoder of inputs `shape`, resampled, summed and filled up where needed."""
     weights, expected = source.state_dict(), encoder.state_dict()
     others = [key for key in expected.keys() & weights.keys() if weights[key].shape != expected[key].shape]
     if others and hasattr(source, "set_input_size"):
         cast(Any, source).set_input_size(img_size=shape[1:])
         weights = source.state_dict()
     for key in _first_weights(encoder):
-        if key in weights and weights[key].ndim == 4 and weights[key].shape[1] == 3 and shape[0] == 1:
+        if key not in weights or weights[key].ndim != 4:
+            continue
+        theirs, own = weights[key].shape[1], expected[key].shape[1]
+        if theirs == 3 and own == 1:
             weights[key] = adapt_input_conv(1, weights[key])
+        elif theirs == 3 and own == 4:  # metres a pixel count nothing at first
+            weights[key] = torch.cat([weights[key], torch.zeros_like(weights[key][:, :1])], dim=1)
+        elif theirs == 4 and own == 3:
+            raise ConfigError(
+                "the weights are of an encoder that is told metres a pixel; type --model.scale_input true, or choose "
+                "other weights"
+            )
     return weights
 
 

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
+from earthtone.signal.scale import with_scale
 
 Pixels = NDArray[np.uint8]
 Positions = NDArray[np.float64]
@@ -33,13 +34,22 @@ def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, 
     from its 2nd to its 98th percentile. `bands` chooses 1-based bands of a GeoTIFF. `min_side` allows a JPEG to be
     decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
     """
+    return read_shrunk(source, bands, min_side)[0]
+
+
+def read_shrunk(
+    source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None
+) -> tuple[Pixels, float]:
+    """Return what `read_image` does, and how many of the file's pixels one of these is wide. Raises SignalError."""
     data, name = bytes_of(source)
     if data.startswith(TIFF_MAGIC):
-        return _read_tiff(data, name, bands)
+        return _read_tiff(data, name, bands), 1.0
     with opened_picture(data, name) as image:
+        whole = min(image.size)
         if min_side is not None:
             image.draft("RGB", (min_side, min_side))
-        return _pillow_pixels(image)
+        pixels = _pillow_pixels(image)
+        return pixels, whole / min(pixels.shape[:2])
 
 
 def read_grey(source: Path | bytes) -> Pixels:
@@ -60,22 +70,37 @@ def image_hash(pixels: Pixels) -> str:
 
 def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
     """Return the square that a table keeps: the centre or `footprint_m` of it, at most `stored_pixels` a side."""
-    side = min(pixels.shape[:2])
-    if config.footprint_m is not None:
-        if gsd_m is None:
-            raise SignalError("image_gsd_m is unknown; signal.image.footprint_m needs it (or set footprint_m to null)")
-        side = max(1, min(side, round(config.footprint_m / gsd_m)))
+    side = _kept_side(pixels, config, gsd_m)
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
     return square if side <= config.stored_pixels else resized(square, config.stored_pixels)
 
 
-def seen(tile: Pixels, config: ImageConfig) -> Pixels:
-    """Return what an encoder sees of a stored tile outside training: the centre's share `view`, at `pixels` a side."""
+def tile_side_m(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> float | None:
+    """Return the metres along a side of the `stored_tile` of pixels of `gsd_m`, None where that is unknown."""
+    return None if gsd_m is None else _kept_side(pixels, config, gsd_m) * gsd_m
+
+
+def _kept_side(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> int:
+    """Return how many of these pixels a side are kept."""
+    side = int(min(pixels.shape[:2]))
+    if config.footprint_m is None:
+        return side
+    if gsd_m is None:
+        raise SignalError("image_gsd_m is unknown; signal.image.footprint_m needs it (or set footprint_m to null)")
+    return max(1, min(side, round(config.footprint_m / gsd_m)))
+
+
+def seen(tile: Pixels, config: ImageConfig, side_m: float | None = None) -> Pixels:
+    """Return what an encoder sees of a stored tile outside training: the centre's share `view`, at `pixels` a side.
+
+    With `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (scale.py).
+    """
     size = tile.shape[0]
     side = max(1, round(size * config.view))
     start = (size - side) // 2
-    return resized(tile[start : start + side, start : start + side], config.pixels)
+    view = resized(tile[start : start + side, start : start + side], config.pixels)
+    return view if side_m is None else with_scale(view, side_m * side / size / config.pixels)
 
 
 def resized(pixels: Pixels, side: int) -> Pixels:

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import Pixels, Positions, warped
 from earthtone.signal.mel import Spectrogram
+from earthtone.signal.scale import with_scale
 from earthtone.train.background import Background, with_added
 from earthtone.train.recipe import AugmentConfig
 
@@ -19,10 +20,12 @@ _CELLS = 5  # columns and rows of the grid that is distorted
 _FAINTEST_BLUR = 0.2  # sigma in pixels; below it 8 bits hardly change
 
 
-def random_view(tile: Pixels, side: int, config: AugmentConfig, draw: Generator) -> Pixels:
+def random_view(tile: Pixels, side: int, config: AugmentConfig, draw: Generator, side_m: float | None = None) -> Pixels:
     """Return a random view (side, side, 3) of a stored tile.
 
     What the recipe leaves at zero draws nothing: an option that is not used does not change the others' draws.
+    With `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (scale.py): those
+    of its mean over both directions, where `crop_ratio` stretches it.
     """
     area = draw.uniform(*config.crop_area)
     view = warped(
@@ -37,7 +40,8 @@ def random_view(tile: Pixels, side: int, config: AugmentConfig, draw: Generator)
     )
     if config.blur_sigma and (sigma := draw.uniform(0, config.blur_sigma)) > _FAINTEST_BLUR:
         view = np.asarray(cv2.GaussianBlur(view, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.uint8)
-    return np.asarray(cv2.transform(view, colour_matrix(config, draw)), np.uint8)
+    view = np.asarray(cv2.transform(view, colour_matrix(config, draw)), np.uint8)
+    return view if side_m is None else with_scale(view, side_m * area**0.5 / side)
 
 
 def _ratio(area: float, config: AugmentConfig, draw: Generator) -> float:

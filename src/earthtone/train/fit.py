@@ -1,5 +1,6 @@
 """From a packed table and a recipe to a trained model in a run's folder."""
 
+import hashlib
 import logging
 import platform
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from earthtone.train.follower import Follower
 from earthtone.train.freeze import check_freeze, check_unfreeze
 from earthtone.train.history import History, read_history
 from earthtone.train.keeper import Keeper
-from earthtone.train.loader import TrainLoader
+from earthtone.train.loader import TrainLoader, training_side_m
 from earthtone.train.not_finite import NotFiniteError, named
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
@@ -75,7 +76,7 @@ def fit(
     when the loss is no number any more, ProcessError when another process is lost.
     """
     _check(table, recipe)
-    identity = {**flat(asdict(recipe)), "data": table.fingerprint}
+    identity = {**flat(asdict(recipe)), "data": _data_identity(table, recipe)}
     device = choose_device(recipe.train.device)
     world = world or find_world(recipe.train)
     with world.watched():
@@ -84,6 +85,8 @@ def fit(
             return _finished(out, world)
     torch.manual_seed(recipe.train.seed)
     model = TwoTower(recipe.model, recipe.signal)
+    if recipe.model.scale_input:
+        model.usual_side_m.fill_(training_side_m(table, table.rows_of("train")))
     goes_on = resume and (out / CHECKPOINT_FILE).exists()
     start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
     model = model.to(memory_format=torch.channels_last)
@@ -145,8 +148,17 @@ def _check(table: Table, recipe: Recipe) -> None:
             "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
         )
     check_freeze(recipe, "recipe")
+    if recipe.model.scale_input:
+        training_side_m(table, table.rows_of("train"))
     if recipe.train.compile:
         check_compiler(choose_device(recipe.train.device))
+
+
+def _data_identity(table: Table, recipe: Recipe) -> str:
+    """Return what tells tables apart that train differently: where it is learned from, the tiles' metres too."""
+    if not recipe.model.scale_input:
+        return table.fingerprint
+    return f"{table.fingerprint} {hashlib.blake2b(table.tile_sides_m().tobytes(), digest_size=8).hexdigest()}"
 
 
 def _finished(out: Path, world: World) -> FitResult:

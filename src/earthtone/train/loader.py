@@ -16,6 +16,7 @@ from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
+from earthtone.signal.scale import usual_side_m
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.background import Background, random_place
 from earthtone.train.precision import choose_device
@@ -28,7 +29,9 @@ _AHEAD = 4  # batches prepared before they are asked for
 
 
 class Batch(NamedTuple):
-    """`image` uint8 (V n, side, side, 3), `audio` uint8 (V n, W, frames, mels), `rows` int64 (N,).
+    """`image` uint8 (V n, side, side, C), `audio` uint8 (V n, W, frames, mels), `rows` int64 (N,).
+
+    C is 3, or 4 with `model.scale_input`: red, green, blue, metres a pixel (scale.py).
 
     The first views of all pairs come first, then all second ones, up to V = `train.views`. n = N where one process
     trains; of several each has n = N / processes pairs' pictures and recordings, but all facts.
@@ -76,6 +79,7 @@ class TrainLoader:
         if (self._room[rows] < 0).any():
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         self._warn_of_repeats(rows)
+        self._sides_m = _tile_sides(table, rows) if recipe.model.scale_input else None
         facts = table_facts(table, rows, recipe)
         self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, facts, recipe.loss.twin_radius_m)
         self._groups = facts.groups if looks_at_twins(recipe) else None
@@ -136,7 +140,9 @@ class TrainLoader:
         draws = [_draw(recipe.train.seed, clock, int(row), view) for view in range(views) for row in own]
         tiles = [decode_tile(data) for data in self._table.images(own.tolist())] * views
         side = signal.image.pixels
-        seen = [random_view(tile, side, recipe.augment, draw) for tile, draw in zip(tiles, draws, strict=True)]
+        metres = [None] * len(draws) if self._sides_m is None else self._sides_m[np.tile(own, views)].tolist()
+        given = zip(tiles, draws, metres, strict=True)
+        seen = [random_view(tile, side, recipe.augment, draw, side_m) for tile, draw, side_m in given]
         repeated = np.tile(rows, views)
         return Batch(
             image=torch.from_numpy(np.stack(seen)),
@@ -186,6 +192,34 @@ class TrainLoader:
                 "%s: %d of %d training recordings have fewer than %d different windows of %g s: windows are repeated",
                 self._table.path, few, len(rows), several, audio.window_seconds,
             )  # fmt: skip
+
+
+def _tile_sides(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the metres along a side of each row's tile; the median of `rows` stands for what is unknown."""
+    sides_m = table.tile_sides_m()
+    unknown = int(np.isnan(sides_m[rows]).sum())
+    if unknown:
+        _log.warning(
+            "%s: image_gsd_m of %d of %d training images is unknown; model.scale_input takes the median for them",
+            table.path, unknown, len(rows),
+        )  # fmt: skip
+    return np.where(np.isnan(sides_m), training_side_m(table, rows), sides_m)
+
+
+def training_side_m(table: Table, rows: NDArray[np.int64]) -> float:
+    """Return what stands for unknown metres along a tile's side. Raises ConfigError where `rows` tell none."""
+    if not table.tells_scale:
+        raise ConfigError(
+            f"{table.path} was packed before tables kept the metres along a tile; model.scale_input needs them: pack "
+            "again with earthtone pack DATA --out NEW.lance"
+        )
+    usual = usual_side_m(table.tile_sides_m()[rows])
+    if usual is None:
+        raise ConfigError(
+            f"{table.path}: image_gsd_m is known of no training image; model.scale_input needs it: give a column "
+            "image_gsd_m (metres a pixel) and pack again, or leave model.scale_input out"
+        )
+    return usual
 
 
 def _draw(seed: int, clock: int, row: int, view: int) -> np.random.Generator:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from earthtone.errors import SignalError
 from earthtone.evaluate.why.places import Places, last_places
 from earthtone.models.two_tower import TwoTower
-from earthtone.signal.image import Pixels, seen
+from earthtone.signal.image import Pixels
 from earthtone.signal.mel import Spectrogram
 
 _WINDOWS = 16  # whose maps are made at once
@@ -38,7 +38,7 @@ class PairEvidence:
     sound: Evidence
 
 
-def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram) -> PairEvidence:
+def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: float | None = None) -> PairEvidence:
     """Return which places of a stored tile (side, side, 3) and of a recording's windows (W, frames, mels) count.
 
     Where an encoder's features are the mean of its last map and the projection is linear (ResNets and most other
@@ -46,15 +46,17 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram) -> PairEv
     (W m_p + b) . u / (P |z|), with u the other side's vector, z this side's projection and P the number of places; for
     windows also their weight. Elsewhere it is Grad-CAM on the last map, relu(sum_k a_k A_k) with a_k the mean gradient
     of the similarity by channel k (Selvaraju et al., arXiv 1610.02391, equations 1 and 2). Both sides are taken with
-    the other held fixed. Raises SignalError for a recording without windows, ModelError for encoders without maps.
+    the other held fixed. `side_m` are the metres along the tile's side, for a model that is told them. Raises
+    SignalError for a recording without windows, ModelError for encoders without maps.
     """
     if not len(windows):
         raise SignalError("a recording without a window; one or more expected")
     was_training = model.training
     model.eval()
     try:
-        view = torch.from_numpy(np.ascontiguousarray(seen(tile, model.signal.image))[None]).to(model.device)
-        image = last_places(model.image_tower.encoder, model.image_input(view))
+        [view] = model.views([tile], [side_m])
+        shown = torch.from_numpy(np.ascontiguousarray(view)[None]).to(model.device)
+        image = last_places(model.image_tower.encoder, model.image_input(shown))
         sound = _sound_places(model, windows)
         with torch.no_grad():
             image_vector = _image_vector(model, image, image.maps)

@@ -15,7 +15,7 @@ from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.page import render_page
 from earthtone.evaluate.why.evidence import Evidence, PairEvidence, pair_evidence
 from earthtone.evaluate.why.overlay import jpeg_uri, spectrogram_picture, with_evidence
-from earthtone.models.embed_rows import check_signal, stored_tiles, stored_windows
+from earthtone.models.embed_rows import check_signal, stored_tiles, stored_windows, tile_sides_m
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress
 from earthtone.signal.image import Pixels, seen
@@ -74,7 +74,8 @@ def why_pairs(
 def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
     at: NDArray[np.int64] = np.array([row])
     [tile], [windows] = stored_tiles(table, at), stored_windows(table, at)
-    found = pair_evidence(model, tile, windows)
+    sides_m = tile_sides_m(model, table, at)
+    found = pair_evidence(model, tile, windows, None if sides_m is None else sides_m[0])
     [record] = table.records([int(row)], ["id", "audio_preview", *table.extra_columns])
     sides = {"tile": found.image, "recording": found.sound}
     return {
