@@ -19,7 +19,9 @@ from earthtone.evaluate.fusion import FusionPlan
 from earthtone.evaluate.release_view import release_view
 from earthtone.evaluate.task_result import TaskResult, read_task_result
 from earthtone.evaluate.tower_features import tower_features
+from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
+from earthtone.signal.config import SignalConfig
 
 QUICK = {"precision": "32", "resamples": 50}
 
@@ -109,6 +111,18 @@ def test_fusion_learns_and_leaves_the_model_alone(advance: Path, tiny_model: Two
     assert all(value.equal(before[name]) for name, value in tiny_model.state_dict().items())
     again = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
     assert again.figures == found.figures
+
+
+@pytest.mark.slow
+def test_a_model_that_is_told_metres_a_pixel(advance: Path, tiny_signal: SignalConfig) -> None:
+    config = ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True)
+    model = TwoTower(config, tiny_signal).eval()
+    plan = FusionPlan(epochs=1, batch_size=8)
+    found = evaluate_audiovisual(model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    assert "fusion accuracy" in found.figures
+    item = open_labelled(advance, dataset="advance").items[0]
+    first = [release_view(model, [replace(item, image_gsd_m=gsd_m)], "image").embedding for gsd_m in (0.1, 9.0)]
+    assert not np.allclose(first[0], first[1], atol=1e-4)
 
 
 def test_a_broken_file_moves_no_other_pair_to_another_part(tmp_path: Path, tiny_model: TwoTower) -> None:

@@ -18,6 +18,8 @@ class LabelledItem:
     fold: int | None = None
     """The official fold, from 1."""
     group: str | None = None
+    image_gsd_m: float | None = None
+    """Metres a pixel of the image, where known; models with `scale_input` are told them."""
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ _SAMPLE = 4096  # bytes
 
 
 def data_fingerprint(items: Sequence[LabelledItem], medium: Literal["image", "audio"] = "image") -> str:
-    """Return a hash of which files these are, in order: ids, and what `file_state` says; not where they lie.
+    """Return a hash of which files these are, in order: ids, what `file_state` says, scale; not where they lie.
 
     A folder that is moved whole keeps its fingerprint; a changed, replaced or renamed file does not.
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
         state = file_state(item.image if medium == "image" else item.audio)
-        digest.update(repr((item.id, state)).encode("utf-8", "surrogateescape"))
+        told = (item.image_gsd_m,) if medium == "image" and item.image_gsd_m is not None else ()
+        digest.update(repr((item.id, state, *told)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -122,7 +122,8 @@ def _chunks(
     width = feature_width(backbone, options.stage)
     backbone = _for_inference(backbone)
     with progress_bar(len(items), "features", "image") as bar:
-        for found in picture_batches(items, backbone.pixels, batch, broken, options.bands, options.resize):
+        batches = picture_batches(items, backbone.pixels, batch, broken, options.bands, options.resize, backbone.gsd_m)
+        for found in batches:
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):
                 out[found.good] = _forward(backbone, found.pixels, options.stage, precision)[: len(found.good)]

@@ -15,10 +15,10 @@ from earthtone.data.labelled import LabelledItem
 from earthtone.data.ordered import ordered_map
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.finetune_plan import FinetunePlan
-from earthtone.evaluate.pictures import Bands, decoding_threads, picture_batches, read_picture
+from earthtone.evaluate.pictures import Bands, decoding_threads, picture_batches, read_picture, shown_square
 from earthtone.models.backbone import Backbone
 from earthtone.models.layers import parameter_groups, shares_by_depth
-from earthtone.signal.image import Pixels, resized
+from earthtone.signal.image import Pixels
 from earthtone.train.augment import random_view
 from earthtone.train.precision import autocast, choose_precision
 from earthtone.train.recipe import AugmentConfig
@@ -131,7 +131,7 @@ def _train_epoch(
     device, total = model.backbone.device, plan.epochs * len(data.train)
     seen = epoch * len(data.train)
     steps = 0
-    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch):
+    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch, model.backbone.gsd_m):
         seen += count
         rate = plan.learning_rate * learning_rate_share(min(1.0, (seen - count / 2) / total), plan)
         for group in optimizer.param_groups:
@@ -154,9 +154,9 @@ def _train_epoch(
 
 
 def _views(
-    data: TrainingData, plan: FinetunePlan, side: int, seed: int, epoch: int
+    data: TrainingData, plan: FinetunePlan, side: int, seed: int, epoch: int, usual_gsd_m: float | None = None
 ) -> Iterator[tuple[Pixels, NDArray[np.int64], int]]:
-    """Yield batches of views (N, side, side, 3), their classes, and of how many items they are; in a seeded order.
+    """Yield batches of views (N, side, side, C), their classes, and of how many items they are; in a seeded order.
 
     A last batch of one image is left out: batch normalisation has no variance there.
     """
@@ -166,12 +166,12 @@ def _views(
     room = math.ceil(_ROOM * side) if plan.augment else side
 
     def view(row: int) -> Pixels | str:
-        tile = read_picture(data.train[row], room, data.bands)
-        if isinstance(tile, str):
-            return tile
+        square = read_picture(data.train[row], room, data.bands, usual_gsd_m)
+        if isinstance(square, str):
+            return square
         if not plan.augment:
-            return resized(tile, side)
-        return random_view(tile, side, config, np.random.default_rng([seed, epoch, row]))
+            return shown_square(square, side)
+        return random_view(square[0], side, config, np.random.default_rng([seed, epoch, row]), square[1])
 
     views: list[Pixels] = []
     truth: list[int] = []
@@ -212,7 +212,7 @@ def _logits(
     backbone = model.backbone
     ids: list[str] = []
     parts = [np.zeros((0, len(data.classes)), np.float32)]
-    for found in picture_batches(items, backbone.pixels, batch, data.broken, data.bands):
+    for found in picture_batches(items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.gsd_m):
         if len(found.good):
             with autocast(numbers, backbone.device.type):
                 logits = model(backbone.prepare(torch.from_numpy(found.pixels)))

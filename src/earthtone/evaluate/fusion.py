@@ -16,11 +16,11 @@ from earthtone.data.labelled import LabelledItem
 from earthtone.data.ordered import ordered_map
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.evaluate.audiovisual_splits import Division
-from earthtone.evaluate.pictures import decoding_threads, read_square
+from earthtone.evaluate.pictures import decoding_threads, measured_square, shown_square
 from earthtone.evaluate.recordings import read_spectrogram
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress_bar
-from earthtone.signal.image import Pixels, resized
+from earthtone.signal.image import Pixels
 from earthtone.signal.mel import Spectrogram, windows
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.precision import autocast, choose_precision
@@ -55,7 +55,7 @@ class FusionPlan:
 
 
 class FusionNet(nn.Module):
-    """Class scores (N, classes) of pixels (N, side, side, 3) and windows (N, frames, mels)."""
+    """Class scores (N, classes) of pixels (N, side, side, C) and windows (N, frames, mels)."""
 
     def __init__(self, towers: TwoTower, classes: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class FusionNet(nn.Module):
         return self.joined(self.seen(pixels), self.heard(spectrograms))
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """Return image features (N, F) of pixels (N, side, side, 3)."""
+        """Return image features (N, F) of pixels (N, side, side, C)."""
         features: Tensor = self.towers.image_tower.encoder(self.towers.image_input(pixels))
         return features
 
@@ -164,14 +164,16 @@ def _train_epoch(
 def _batches(
     model: TwoTower, items: Sequence[LabelledItem], train: NDArray[np.int64], size: int, seed: tuple[int, int]
 ) -> Iterator[tuple[list[int], Pixels, Spectrogram]]:
-    """Yield rows, views (N, side, side, 3) and windows (N, frames, mels); a last batch of one pair is left out."""
+    """Yield rows, views (N, side, side, C) and windows (N, frames, mels); a last batch of one pair is left out."""
     audio, config = model.signal.audio, AugmentConfig()
     side = model.signal.image.pixels
 
     def read(row: int) -> tuple[int, Pixels, Spectrogram]:
         item, draw = items[row], np.random.default_rng([*seed, row])
         assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
-        view = random_view(read_square(item.image, math.ceil(_ROOM * side)), side, config, draw)
+        room = math.ceil(_ROOM * side)
+        square, side_m = measured_square(item.image, room, None, item.image_gsd_m, model.usual_gsd_m)
+        view = random_view(square, side, config, draw, side_m)
         whole, _ = read_spectrogram(item.audio, audio)
         (start,) = random_starts(len(whole) - audio.window_frames, 1, draw)
         return row, view, random_sound(whole[start : start + audio.window_frames], audio, config, draw)
@@ -199,7 +201,8 @@ def _named(
         item = items[row]
         assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
         whole, _ = read_spectrogram(item.audio, model.signal.audio)
-        return resized(read_square(item.image, side), side), windows(whole, model.signal.audio)
+        square = measured_square(item.image, side, None, item.image_gsd_m, model.usual_gsd_m)
+        return shown_square(square, side), windows(whole, model.signal.audio)
 
     said = []
     for pixels, heard in ordered_map(read, rows.tolist(), decoding_threads()):

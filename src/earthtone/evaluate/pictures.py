@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 from earthtone.data.labelled import LabelledItem
 from earthtone.data.ordered import ordered_map
 from earthtone.errors import DataError, SignalError
+from earthtone.models.scale_channel import tell_of_usual
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Pixels, read_image, resized, stored_tile
+from earthtone.signal.image import Pixels, read_shrunk, resized, stored_tile, tile_side_m
+from earthtone.signal.scale import with_scale
 
 Bands = tuple[int, int, int]
 _NAMED = 5
+
+#: A square of at most so many pixels a side, and the metres along its side for a model that is told them, else None.
+Square = tuple[Pixels, float | None]
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,17 @@ class PictureBatch:
     good: NDArray[np.int64]
     """Positions, from `start`, of those that can be read."""
     pixels: Pixels
-    """(batch, side, side, 3): first the good ones, then zeros up to the size that all batches have."""
+    """(batch, side, side, C): first the good ones, then zeros up to the size that all batches have; C is 3, or 4 for a
+    model that is told metres a pixel."""
 
 
 def picture_batches(
     items: Sequence[LabelledItem], side: int, batch: int, broken: MutableMapping[str, str], bands: Bands | None = None,
-    resize: int | None = None,
+    resize: int | None = None, usual_gsd_m: float | None = None,
 ) -> Iterator[PictureBatch]:  # fmt: skip
     """Yield the centre squares of the items' images in batches; `broken` gets, by id, why one cannot be read.
+
+    `usual_gsd_m` is that of a model that is told metres a pixel, as a fourth channel: it stands for unknown ones.
 
     With `resize` the square is brought to that side first and its middle of `side` is taken. All batches have one size,
     the last is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
@@ -46,35 +54,61 @@ def picture_batches(
     start = 0
     shown = resize or side
     edge = (shown - side) // 2
-    pictures = ordered_map(lambda item: read_picture(item, shown, bands), items, decoding_threads())
+    pictures = ordered_map(lambda item: read_picture(item, shown, bands, usual_gsd_m), items, decoding_threads())
     for position, (item, picture) in enumerate(zip(items, pictures, strict=True)):
         if isinstance(picture, str):
             broken[item.id] = picture
         else:
             good.append(position - start)
-            waiting.append(resized(picture, shown)[edge : edge + side, edge : edge + side])
+            waiting.append(shown_square(picture, shown)[edge : edge + side, edge : edge + side])
         if position + 1 - start == batch or position + 1 == len(items):
-            pixels = np.zeros((batch, side, side, 3), np.uint8)
+            pixels = np.zeros((batch, side, side, 3 if usual_gsd_m is None else 4), np.uint8)
             for row, square in enumerate(waiting):
                 pixels[row] = square
             yield PictureBatch(start, position + 1 - start, np.array(good, np.int64), pixels)
             waiting, good, start = [], [], position + 1
 
 
-def read_picture(item: LabelledItem, side: int, bands: Bands | None = None) -> Pixels | str:
-    """Return the centre square of an item's image, at most `side` pixels a side, or why it cannot be read."""
+def read_picture(
+    item: LabelledItem, side: int, bands: Bands | None = None, usual_gsd_m: float | None = None
+) -> Square | str:
+    """Return the centre square of an item's image, at most `side` pixels a side, or why it cannot be read.
+
+    With `usual_gsd_m` also the metres along its side; where they are unknown it is taken to be usual at `side` pixels.
+    """
     if item.image is None:
         return "it has no image"
     try:
-        return read_square(item.image, side, bands)
+        return measured_square(item.image, side, bands, item.image_gsd_m, usual_gsd_m)
     except SignalError as error:
         return str(error)
 
 
+def measured_square(
+    path: Path, side: int, bands: Bands | None, gsd_m: float | None, usual_gsd_m: float | None
+) -> Square:
+    """Return the centre square of an image of `gsd_m` metres a pixel; as `read_picture`. Raises SignalError."""
+    config = ImageConfig(pixels=side, stored_pixels=side, bands=bands)
+    pixels, shrunk = read_shrunk(path, bands, min_side=side)
+    square = stored_tile(pixels, config)
+    if usual_gsd_m is None:
+        return square, None
+    if gsd_m is None:
+        tell_of_usual(usual_gsd_m)
+        return square, usual_gsd_m * side
+    return square, tile_side_m(pixels, config, gsd_m * shrunk)
+
+
+def shown_square(square: Square, side: int) -> Pixels:
+    """Return a square at `side` pixels, its metres a pixel as fourth channel where they are told."""
+    pixels, side_m = square
+    view = resized(pixels, side)
+    return view if side_m is None else with_scale(view, side_m / side)
+
+
 def read_square(path: Path, side: int, bands: Bands | None = None) -> Pixels:
     """Return the centre square of an image, at most `side` pixels a side. Raises SignalError."""
-    config = ImageConfig(pixels=side, stored_pixels=side, bands=bands)
-    return stored_tile(read_image(path, bands, min_side=side), config)
+    return measured_square(path, side, bands, None, None)[0]
 
 
 def decoding_threads() -> int:

@@ -21,6 +21,7 @@ from earthtone.models.fingerprint import model_fingerprint
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress
 from earthtone.signal.image import read_image
+from earthtone.signal.scale import with_scale
 from earthtone.signal.spectrogram_file import loudness_from_array
 from earthtone.train.precision import autocast, choose_precision
 
@@ -69,6 +70,8 @@ def _of(model: TwoTower, medium: Medium) -> tuple[Tower, Prepare]:
         pixels = read_image(item.image, model.signal.image.bands)
         if min(pixels.shape[:2]) < 2:
             raise SignalError(f"{item.image}: {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be halved")
+        if model.usual_gsd_m is not None and item.image_gsd_m is not None:
+            pixels = with_scale(pixels, 2 * item.image_gsd_m)  # as it is seen, halved
         return F.avg_pool2d(model.image_input(torch.tensor(pixels[None]).to(model.device)), 2)
 
     def sound(item: LabelledItem) -> Tensor:

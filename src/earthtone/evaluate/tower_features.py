@@ -110,7 +110,10 @@ def _image_chunks(
 ) -> Iterator[Embeddings]:
     config, width = model.signal.image, model.image_tower.features + model.config.dimensions
     with progress_bar(len(items), "images", "image") as bar:
-        for found in picture_batches(items, config.pixels, batch, notes["broken"], config.bands):
+        batches = picture_batches(
+            items, config.pixels, batch, notes["broken"], config.bands, usual_gsd_m=model.usual_gsd_m
+        )
+        for found in batches:
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):
                 out[found.good] = _of_pixels(model, found.pixels, precision)[: len(found.good)]
@@ -120,7 +123,7 @@ def _image_chunks(
 
 @torch.inference_mode()
 def _of_pixels(model: TwoTower, pixels: NDArray[np.uint8], precision: str) -> Embeddings:
-    """(batch, F + D) of (batch, side, side, 3)."""
+    """(batch, F + D) of (batch, side, side, C)."""
     with autocast(precision, model.device.type):
         features = model.image_tower.encoder(model.image_input(torch.from_numpy(pixels).to(model.device)))
         projected = model.image_tower.projection(features)

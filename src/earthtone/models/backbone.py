@@ -88,14 +88,15 @@ class Backbone(nn.Module):
         return digest.hexdigest()
 
     def prepare(self, pixels: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Return normalised (N, C, H, W) on the backbone's device, channels last in memory, of uint8 (N, H, W, 3).
+        """Return normalised (N, C, H, W) on the backbone's device, channels last in memory, of uint8 (N, H, W, C).
 
-        C is 3, or 4 for an encoder that is told metres a pixel: `gsd_m` are taken, those usual in its training.
+        C is 3, or 4 for an encoder that is told metres a pixel (scale.py); where they lack, `gsd_m` are taken, those
+        usual in its training, with a warning.
         """
         values = torch.as_tensor(pixels, device=self.device)
-        if values.dtype != torch.uint8 or values.ndim != 4 or values.shape[3] != 3:
+        if values.dtype != torch.uint8 or values.ndim != 4 or values.shape[3] not in (3, len(self.mean)):
             raise ConfigError(f"pixels {values.dtype} {tuple(values.shape)}; uint8 (N, height, width, 3) expected")
-        if self.gsd_m is not None:
+        if self.gsd_m is not None and values.shape[3] == 3:
             values = with_usual_scale(values, self.gsd_m)
         normalised = (values.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return normalised.contiguous(memory_format=torch.channels_last)

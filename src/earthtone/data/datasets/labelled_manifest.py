@@ -92,8 +92,9 @@ def _add(pair: Pair, own: Mapping[str, str], found: Found) -> Problem | None:
     if fold and not (fold.isascii() and fold.isdigit()):
         return Problem(pair.id, "fold is no whole number", f"{pair.id}: fold {fold!r:.40}")
     group = pair.extra.get(own["group"], "").strip() or None
+    number = int(fold) if fold else None
     found.items.append(
-        LabelledItem(pair.id, label, pair.image, pair.audio, pair.split, int(fold) if fold else None, group)
+        LabelledItem(pair.id, label, pair.image, pair.audio, pair.split, number, group, pair.image_gsd_m)
     )
     return None
 

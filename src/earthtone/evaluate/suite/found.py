@@ -116,7 +116,9 @@ def set_fingerprint(data: LabelledSet | MaskedSet) -> str:
 def _said(item: LabelledItem | MaskedItem) -> tuple[object, ...]:
     if isinstance(item, MaskedItem):
         return (item.id, item.split, file_state(item.image), file_state(item.mask))
-    return (item.id, item.label, item.split, item.fold, item.group, file_state(item.image), file_state(item.audio))
+    told = () if item.image_gsd_m is None else (item.image_gsd_m,)
+    states = file_state(item.image), file_state(item.audio)
+    return (item.id, item.label, item.split, item.fold, item.group, *states, *told)
 
 
 def _checked_name(root: Path, name: str) -> str:

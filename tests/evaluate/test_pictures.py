@@ -1,0 +1,85 @@
+"""Labelled images for models that are told metres a pixel: known ones are told, others are taken for usual ones."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from earthtone.data.datasets import open_labelled
+from earthtone.data.labelled import LabelledItem
+from earthtone.evaluate.feature_cache import data_fingerprint
+from earthtone.evaluate.features import extract_features
+from earthtone.evaluate.finetune_loop import TrainingData, finetune
+from earthtone.evaluate.finetune_plan import PLANS
+from earthtone.evaluate.pictures import picture_batches
+from earthtone.evaluate.tower_features import tower_features
+from earthtone.models.backbone import Backbone
+from earthtone.models.config import ModelConfig
+from earthtone.models.scale_channel import tell_of_usual
+from earthtone.models.trunk_file import model_trunk
+from earthtone.models.two_tower import TwoTower
+from earthtone.signal.config import SignalConfig
+
+
+@pytest.fixture
+def scaled(tiny_signal: SignalConfig) -> TwoTower:
+    """3 m a pixel at 32 pixels were usual."""
+    torch.manual_seed(0)
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True), tiny_signal)
+    model.usual_side_m.fill_(96.0)
+    return model.eval()
+
+
+def of_scale(items: list[LabelledItem], gsd_m: float | None) -> list[LabelledItem]:
+    return [replace(item, image_gsd_m=gsd_m) for item in items]
+
+
+def test_the_fourth_channel(class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture) -> None:
+    """Squares of 40 pixels of 0.8 m are 32 m: 1 m a pixel at 32, byte 96; cut out of 40 pixels of 1 m as well."""
+    [plain] = picture_batches(class_items[:2], 32, 3, {})
+    [found] = picture_batches(of_scale(class_items[:2], 0.8), 32, 3, {}, usual_gsd_m=3.0)
+    assert plain.pixels.shape == (3, 32, 32, 3) and found.pixels.shape == (3, 32, 32, 4)
+    assert np.array_equal(found.pixels[..., :3], plain.pixels) and (found.pixels[:2, ..., 3] == 96).all()
+    [middle] = picture_batches(of_scale(class_items[:1], 1.0), 32, 1, {}, resize=40, usual_gsd_m=3.0)
+    assert (middle.pixels[..., 3] == 96).all() and not caplog.records
+    tell_of_usual.cache_clear()
+    [unknown] = picture_batches(class_items[:1], 32, 1, {}, resize=40, usual_gsd_m=4.0)
+    assert (unknown.pixels[..., 3] == 128).all() and "taken: 4 m a pixel" in caplog.text
+
+
+def test_features_of_backbone_and_tower(
+    scaled: TwoTower, class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = Backbone(model_trunk(scaled), "scaled")
+    items = class_items[:3]
+    usual, same, other = (of_scale(items, gsd_m) for gsd_m in (None, 2.4, 24.0))  # 40 pixels of 2.4 m: 96 m
+    with caplog.at_level(logging.WARNING):
+        found = [extract_features(backbone, each).values for each in (usual, same, other)]
+        towers = [tower_features(scaled, each, "image", precision="32").values for each in (usual, same, other)]
+    for values in (found, towers):
+        np.testing.assert_array_equal(values[0], values[1])
+        assert not np.allclose(values[0], values[2], atol=1e-4)
+    assert len({data_fingerprint(each) for each in (usual, same, other)}) == 3
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_fine_tuning(scaled: TwoTower, class_items: list[LabelledItem], augment: bool) -> None:
+    plan = replace(PLANS["modern"], epochs=1, batch_size=8, choose_epoch=False, augment=augment)
+    classes = tuple(sorted({item.label for item in class_items}))
+    items = [replace(item, image_gsd_m=0.5 if number % 3 else None) for number, item in enumerate(class_items)]
+    before = scaled.image_tower.encoder.conv1[0].weight.detach().clone()  # type: ignore[index,union-attr]
+    backbone = Backbone(model_trunk(scaled), "scaled")
+    assert len(finetune(backbone, TrainingData(items[::2], [], items[1::2], classes), plan).predicted) == 20
+    after = scaled.image_tower.encoder.conv1[0].weight  # type: ignore[index,union-attr]
+    assert not torch.equal(before[:, 3], after[:, 3])
+
+
+def test_a_manifests_metres(class_items: list[LabelledItem], tmp_path: Path) -> None:
+    given = zip(class_items[:3], ("", "0.5", "0.5"), strict=True)
+    rows = [f"{item.id},{item.image},{item.label},{gsd_m}" for item, gsd_m in given]
+    (tmp_path / "set.csv").write_text("\n".join(["id,image,label,image_gsd_m", *rows]) + "\n")
+    items = {item.id: item.image_gsd_m for item in open_labelled(tmp_path / "set.csv").items}
+    assert [items[item.id] for item in class_items[:3]] == [None, 0.5, 0.5]
