@@ -139,3 +139,12 @@ def test_the_model_is_left_as_it_was(tiny_signal: SignalConfig) -> None:
     pair_evidence(model, *pair(model))
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_model_that_is_told_metres_a_pixel(tiny_signal: SignalConfig) -> None:
+    model = made(tiny_signal, scale_input=True)
+    tile, sound = pair(model, 1)
+    found = [pair_evidence(model, tile, sound, side_m).similarity for side_m in (3.0, 300.0)]
+    heard = model.embed_windows([sound])[0]
+    expected = [float(model.embed_tiles([tile], sides_m=[side_m])[0] @ heard) for side_m in (3.0, 300.0)]
+    assert found == pytest.approx(expected, abs=1e-5) and abs(found[0] - found[1]) > 1e-3
