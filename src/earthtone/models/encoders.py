@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
+from earthtone.models import multiscale_resnet  # noqa: F401  (timm knows them from here on)
 from earthtone.models.release_resnet import RELEASE_RESNETS, ReleaseResNet
 
 
