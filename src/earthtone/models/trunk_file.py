@@ -1,6 +1,7 @@
 """Image encoders from files: of a run, of a backbone that was written out, of a release checkpoint."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,12 @@ def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
     return path
 
 
+def _usable(mean: tuple[float, ...], std: tuple[float, ...], gsd_m: float | None) -> bool:
+    """Return whether pictures can be normalised with these numbers; a comparison with NaN is false."""
+    scale = 1.0 if gsd_m is None else gsd_m
+    return all(abs(value) < math.inf for value in mean) and all(0 < value < math.inf for value in (*std, scale))
+
+
 def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: int) -> Trunk:
     """Return a backbone that `write_backbone` wrote."""
     try:
@@ -69,7 +76,7 @@ def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: 
         mean, std = (tuple(float(value) for value in card[key]) for key in ("mean", "std"))
         gsd_m = None if card.get("gsd_m") is None else float(card["gsd_m"])
         usable = card["format"] == BACKBONE_FORMAT and is_encoder(name) and 16 <= side <= 4096
-        if not usable or len(mean) != 3 or len(std) != 3 or not all(value > 0 for value in std):
+        if not usable or len(mean) != 3 or len(std) != 3 or not _usable(mean, std, gsd_m):
             raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise ModelError(f"{file}: its card does not describe a backbone of this version ({error})") from error

@@ -14,6 +14,7 @@ from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.run_report import Measured, write_run_report
 from earthtone.models.storage import load_model
 from earthtone.models.warm_start import check_start
+from earthtone.train.compiled import check_compiler
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe import Recipe
@@ -47,6 +48,8 @@ def pretrain(
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     recipe_loss(recipe)
     check_model(recipe)
+    if recipe.train.compile:
+        check_compiler(choose_device(recipe.train.device))
     world = find_world(recipe.train)
     if not resume:
         check_start(recipe.model)

@@ -10,7 +10,7 @@ from loopback import QUICK, Stage, catalogue_entry, noise, says, tree, zipped
 
 from earthtone.data.fetch import fetch, read_catalogue
 from earthtone.data.fetch.listing import listed_files
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 
 COMMIT = "c" * 40
 
@@ -135,3 +135,10 @@ def test_a_hub_that_is_not_there(hub: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9 .*check the network"):
         fetch("tiny", tmp_path / "out", catalogue=hub, patience=QUICK)
+
+
+def test_a_hub_with_a_password(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://someone:secret@hub.example")
+    with pytest.raises(ConfigError, match="HF_ENDPOINT has a name or a password") as told:
+        fetch("tiny", tmp_path / "out", catalogue=hub, patience=QUICK)
+    assert "secret" not in str(told.value) and not list((tmp_path / "out").glob("**/*.json"))

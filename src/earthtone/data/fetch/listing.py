@@ -16,7 +16,7 @@ from earthtone.data.fetch.catalogue import HuggingFace, PublicSet, RemoteFile, Z
 from earthtone.data.fetch.connection import Patience, TryAgainError, make_client, opened
 from earthtone.data.fetch.download import stall_watch
 from earthtone.data.fetch.paths import safe_relative
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
 #: The hub as catalogues write it; HF_ENDPOINT takes its place.
@@ -144,8 +144,17 @@ def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
 
 
 def hub_endpoint() -> str:
-    """Return the address of the hub: HF_ENDPOINT where it is set, as for all tools of Hugging Face."""
-    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    """Return the address of the hub: HF_ENDPOINT where it is set, as for all tools of Hugging Face.
+
+    Raises ConfigError for one with a password in it: addresses are written beside the data.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    if "@" in endpoint:
+        raise ConfigError(
+            "HF_ENDPOINT has a name or a password before an @, which would be written beside the data; an address "
+            "alone was expected, such as https://huggingface.co"
+        )
+    return endpoint
 
 
 def _split_name(path: str) -> str:
