@@ -32,14 +32,10 @@ class Progress:
 
 def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> None:
     """Write the checkpoint of `task`, whole or not at all."""
-    optimizer = task.trainer.optimizers[0].state_dict()
-    tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
-    for index, state in optimizer["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-    tensors["torch_rng"] = torch.get_rng_state()
+    tensors = {**task.whole.tensors(), "torch_rng": torch.get_rng_state()}
     header = {
         "progress": progress.__dict__,
-        "groups": optimizer["param_groups"],
+        "groups": task.trainer.optimizers[0].state_dict()["param_groups"],
     }
     write_safetensors(folder / CHECKPOINT_FILE, tensors, {"earthtone_checkpoint": json.dumps(header)})
 

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a recipe: device, precision, and DDP where several processes train together."""
+"""Lightning's trainer for a recipe: device, precision, and DDP or FSDP where several processes train together."""
 
 import logging
 import warnings
@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 
 from earthtone.train.precision import choose_precision
 from earthtone.train.recipe import Recipe
+from earthtone.train.sharded import ShardedStrategy
 from earthtone.train.world import World
 
 
@@ -40,9 +41,10 @@ def _processes(recipe: Recipe, world: World) -> dict[str, Any]:
         return {"devices": 1}
     from lightning.pytorch.strategies import DDPStrategy
 
+    strategy = ShardedStrategy if recipe.train.strategy == "fsdp" else DDPStrategy
     return {
         "devices": recipe.train.devices,
         "num_nodes": recipe.train.nodes,
         # buffers are not sent round: a queue is the same everywhere, running statistics are those of the first process
-        "strategy": DDPStrategy(cluster_environment=world.environment, broadcast_buffers=False),
+        "strategy": strategy(cluster_environment=world.environment, broadcast_buffers=False),
     }

@@ -31,6 +31,7 @@ from earthtone.train.not_finite import NotFiniteError, named
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
+from earthtone.train.recipe_strategy import check_strategy
 from earthtone.train.refresh import Refresher, drop_embeddings
 from earthtone.train.run_state import open_run, read_start, write_state
 from earthtone.train.stopping import Stopping
@@ -123,7 +124,7 @@ def fit(
             )
         if loader.sampler.refresh_epochs:
             loader.refresh = Refresher(
-                out, model, table, rows, loader.sampler, resumed=progress.step, world=world,
+                out, task.whole, table, rows, loader.sampler, resumed=progress.step, world=world,
                 checkpoint=lambda: save_checkpoint(out, task, records.progress),
             )  # fmt: skip
         try:
@@ -150,6 +151,7 @@ def _check(table: Table, recipe: Recipe) -> None:
     check_freeze(recipe, "recipe")
     if recipe.model.scale_input:
         training_side_m(table, table.rows_of("train"))
+    check_strategy(recipe, "recipe")
     if recipe.train.compile:
         check_compiler(choose_device(recipe.train.device))
 

@@ -24,13 +24,18 @@ class Follower(Callback):
         self.world.connect()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals."""
+        """Listen to signals, and take part in what the first process writes."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         self.stopping.listen()
+        pl_module.whole.help()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step, wait for what the first process does after it, and stop when one is asked to."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         pl_module.done += 1
         self.progress = replace(self.progress, step=pl_module.done)
-        if self.stopping.agree():
+        pl_module.whole.help()
+        stop = self.stopping.agree()
+        pl_module.whole.help()
+        if stop:
             trainer.should_stop = True

@@ -67,6 +67,7 @@ class Keeper(Callback):
         self.stopping.listen()
         if pl_module.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
             save_checkpoint(self.folder, pl_module, self.progress)
+        pl_module.whole.done()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step and do what is due after it."""
@@ -88,11 +89,13 @@ class Keeper(Callback):
             self.history.add(task.done, figures)
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
+        task.whole.done()
         due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
         stop = self.stopping.agree()  # the other processes wait here for what was done above
         if stop or due:
             save_checkpoint(self.folder, task, self.progress)
             self._last_checkpoint = time.monotonic()
+        task.whole.done()
         if stop:
             trainer.should_stop = True
 
@@ -124,23 +127,24 @@ class Keeper(Callback):
         last = task.done == task.steps
         if self.validate is None or not every or (epoch % every and not last):
             if last:
-                self._keep(task, {})
+                self._keep(task, task.whole.model(), {})
             return
-        figures = dict(self.validate(task.model))
+        model = task.whole.model()
+        figures = dict(self.validate(model))
         self.history.add(task.done, {f"val_{name}": value for name, value in figures.items()})
         self._shown["val"] = f"{figures['score']:.3f}"
         better = self.progress.best is None or figures["score"] > self.progress.best
         if better:
             self.progress = replace(self.progress, best=figures["score"], best_step=task.done)
         if better if self.keep_best else last:
-            self._keep(task, figures)
+            self._keep(task, model, figures)
         self._since = time.monotonic()
 
-    def _keep(self, task: PretrainTask, figures: Mapping[str, float]) -> None:
+    def _keep(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
         temperature = task.loss.temperature
         save_model(
             self.folder,
-            task.model,
+            model,
             {
                 **self.card,
                 "step": task.done,

@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from earthtone.train.sharded import own_part
+
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -22,6 +24,6 @@ def follow(follower: nn.Module, model: nn.Module, momentum: float) -> None:
     Buffers are its own: its batch norms see its own activations. Source: He et al., "Momentum Contrast",
     arXiv 1911.05722, equation 2.
     """
-    own: list[Tensor] = list(follower.parameters())
-    others: list[Tensor] = list(model.parameters())
+    own: list[Tensor] = [own_part(value) for value in follower.parameters()]
+    others: list[Tensor] = [own_part(value) for value in model.parameters()]
     torch._foreach_lerp_(own, others, 1 - momentum)

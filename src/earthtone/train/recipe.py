@@ -155,6 +155,8 @@ class TrainConfig:
     """Processes on this machine that train together, each on its device (docs/scaling.md)."""
     nodes: int = 1
     """Machines that train together, each with `devices` processes; torchrun or SLURM starts them."""
+    strategy: str = "ddp"
+    """What each process holds: `ddp`, all weights; `fsdp`, its part of weights, gradients and moments."""
     seed: int = 0
     """Of weights, order and augmentation."""
     threads: int = 2

@@ -18,6 +18,7 @@ from earthtone.train.freeze import check_freeze
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_augment import check_augment
 from earthtone.train.recipe_sampler import check_sampler
+from earthtone.train.recipe_strategy import check_strategy
 from earthtone.train.recipe_within import check_within
 from earthtone.wording import did_you_mean, flat
 
@@ -30,6 +31,7 @@ _CHOICES = {
     "train.schedule": ("cosine", "constant"),
     "train.precision": ("auto", "32", "bf16"),
     "train.device": ("auto", "cpu", "cuda", "mps"),
+    "train.strategy": ("ddp", "fsdp"),
     "train.keep": ("best", "last"),
 }
 _AT_LEAST = {
@@ -143,6 +145,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     check_freeze(recipe, source)
     check_within(recipe, source)
     check_compile(recipe, source)
+    check_strategy(recipe, source)
     try:
         check_signal_config(recipe.signal)
     except ConfigError as error:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from earthtone.data.table import Table
 from earthtone.errors import ModelError
 from earthtone.models.embed_rows import embed_rows
-from earthtone.models.two_tower import TwoTower
 from earthtone.train.sampler import Sampler
 from earthtone.train.similar import Similar, load_similar
+from earthtone.train.whole import Whole
 from earthtone.train.world import World
 
 
@@ -26,7 +26,7 @@ class Refresher:
     def __init__(
         self,
         folder: Path,
-        model: TwoTower,
+        whole: Whole,
         table: Table,
         rows: NDArray[np.int64],
         sampler: Sampler,
@@ -39,7 +39,7 @@ class Refresher:
 
         Of several processes, which call it at the same steps, the first embeds and writes; the others read.
         """
-        self._folder, self._model, self._table, self._rows = folder, model, table, rows
+        self._folder, self._whole, self._table, self._rows = folder, whole, table, rows
         self._sampler, self._resumed, self._checkpoint = sampler, resumed, checkpoint
         self._world = world
 
@@ -54,13 +54,15 @@ class Refresher:
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
         if not self._world.first:
+            self._whole.help()
             self._world.wait()
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
-        similar = Similar.of(*embed_rows(self._model, self._table, self._rows), step)
+        similar = Similar.of(*embed_rows(self._whole.model(), self._table, self._rows), step)
         similar.save(path)
         if step > self._resumed:
             self._checkpoint()
+        self._whole.done()
         self._world.wait()
         self._sampler.similar = similar
         drop_embeddings(self._folder, but=path)

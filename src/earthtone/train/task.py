@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from earthtone.losses.base import Loss
 from earthtone.models.layers import layer_groups, parameter_groups, shares_by_depth
@@ -20,6 +21,8 @@ from earthtone.train.loader import Batch
 from earthtone.train.momentum import follow, follower_of
 from earthtone.train.not_finite import NotFiniteError, rows_without_embedding
 from earthtone.train.recipe import TrainConfig
+from earthtone.train.sharded import by_part, clip_in_parts, part_of_state, shard_model
+from earthtone.train.whole import Gathered, Whole
 from earthtone.train.within import Within
 from earthtone.train.world import World
 
@@ -58,6 +61,8 @@ class PretrainTask(LightningModule):
         self._ignores_twins = ignores_twins
         self._world = world or World()
         self._rows: Tensor | None = None
+        self._in_parts = config.strategy == "fsdp"
+        self.whole = Gathered(self, self._world) if self._in_parts else Whole(self)
         self._embed = compiled_embed() if config.compile else embed
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -77,7 +82,7 @@ class PretrainTask(LightningModule):
             guilty = rows_without_embedding(batch.rows.repeat(self.config.views), image, audio)
             raise NotFiniteError(f"loss is {self.last_loss}", self.done + 1, batch.rows.tolist(), guilty)
         waiting = frozen_weights(self.model, self.config, self.done)
-        return loss + nothing_of(waiting) if waiting and self._world.size > 1 else loss
+        return loss + nothing_of(waiting) if waiting and self._world.size > 1 and not self._in_parts else loss
 
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return both embeddings (V N, D) of a batch, of all processes' rows."""
@@ -106,7 +111,9 @@ class PretrainTask(LightningModule):
         for value in frozen_weights(self.model, self.config, self.done):
             value.grad = None  # a zero would still be decayed
         weights = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
-        if gradient_clip_val is None:
+        if self._in_parts:
+            length = clip_in_parts([cast(Tensor, value.grad) for value in weights], gradient_clip_val, self._world)
+        elif gradient_clip_val is None:
             length = torch.nn.utils.get_total_norm([value.grad for value in weights])
         else:
             length = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
@@ -134,11 +141,25 @@ class PretrainTask(LightningModule):
         """Return the optimizer, with its state where a checkpoint brought one."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         groups = parameter_groups(self._layers(), self.config.weight_decay)
+        if self._in_parts:
+            groups = by_part(groups, self.model)
         optimizer: torch.optim.Optimizer = kinds[self.config.optimizer](groups, lr=self.config.learning_rate)
         if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+            optimizer.load_state_dict(part_of_state(optimizer, self.optimizer_state))
             self.optimizer_state = None
         return optimizer
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights and moments by their names in a checkpoint, as this process has them."""
+        tensors = {f"task.{name}": value for name, value in self.state_dict().items()}
+        for index, state in self.trainer.optimizers[0].state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        return tensors
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Keep this process's part of the model, and of the one that follows it."""
+        for model in filter(None, (self.model, self.momentum_model)):
+            shard_model(model, mesh)
 
     def _layers(self) -> list[tuple[Iterable[nn.Parameter], float]]:
         """All parameters with their share of the learning rate. Raises ConfigError where blocks are not known."""
