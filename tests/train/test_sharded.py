@@ -70,7 +70,7 @@ for written in map(Path, sys.argv[2:]):
 def levers(tiny_recipe: Recipe, tmp_path: Path) -> Recipe:
     """Rates by depth, an encoder that joins later, views, windows, terms within; no batch norms."""
     names = {"image_encoder": "test_convnext", "audio_encoder": "test_vit", "windows": "attention"}
-    torch.manual_seed(3)  # with some others Adam makes a step of the rounding of a single weight's gradient
+    torch.manual_seed(3)  # where a gradient is hardly more than rounding, Adam makes a step of it: rare, not here
     begun = TwoTower(replace(tiny_recipe.model, **names), tiny_recipe.signal)
     donor = str(save_model(tmp_path / "donor", begun, {}))
     train = replace(
