@@ -252,6 +252,18 @@ def test_unknown_encoder_is_named(world: Path, tmp_path: Path, capsys: pytest.Ca
     assert "'resnet81' is no timm model; near it: resnet" in failure(words, capsys)
 
 
+def test_a_recipe_with_options_of_both_losses_is_read(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "loss: {options: {temperature: 0.1}}\ntrain: {views: 2}\nwithin: {name: simclr, options: {temperature: 0.3}}\n"
+    )
+    words = ["pretrain", str(world), "--out", str(tmp_path / "run"), "--recipe", str(recipe)]
+    assert "'resnet81' is no timm model" in failure([*words, "--model.image_encoder", "resnet81"], capsys)
+    assert "unknown tau; known: temperature" in failure([*words, "--within.options.tau", "1"], capsys)
+
+
 def test_wrong_split_and_label_list_what_there_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance")]
     assert "train (" in failure([*words, "--split", "tset"], capsys)

@@ -80,14 +80,14 @@ def early_option(words: list[str], name: str, default: str) -> str:
 
 
 def flat_recipe(recipe: Any) -> dict[str, Any]:
-    """The recipe's values by dotted key, as the parser takes defaults; `loss.options` is one value."""
+    """The recipe's values by dotted key, as the parser takes defaults; the options of a loss are one value."""
     from dataclasses import asdict
 
     from earthtone.wording import flat
 
     values = asdict(recipe)
-    options = values["loss"].pop("options")
-    return {**flat(values), "loss.options": options}
+    options = {f"{section}.options": values[section].pop("options") for section in ("loss", "within")}
+    return {**flat(values), **options}
 
 
 def json_text(values: Any) -> str:
