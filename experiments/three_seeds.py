@@ -1,7 +1,7 @@
 """Train one recipe with several seeds and print what each reached on test, with mean and spread, as Markdown.
 
     python experiments/three_seeds.py DATA --recipe small --match scene=sound:concepts.json \\
-        --probe SCENES --label label --columns id=file,image=file --out runs/seeds
+        --probe SCENES --label label --columns id=file,image=file --pixels 96 128 --out runs/seeds
 
 Each step is a verb of the command line; a stopped experiment goes on when it is repeated.
 """
@@ -37,9 +37,9 @@ def one_seed(options: argparse.Namespace, table: Path, seed: int) -> dict[str, f
     if options.probe:
         columns = ["--columns", options.columns] if options.columns else []
         words = ["--model", str(run), "--data", options.probe, "--label", options.label, *columns, "--json"]
-        figures["probe accuracy"] = json.loads(verb("evaluate", "probe", *words))["figures"]["logistic_accuracy"][
-            "value"
-        ]
+        for pixels in options.pixels:
+            result = json.loads(verb("evaluate", "probe", *words, "--pixels", str(pixels)))
+            figures[f"probe accuracy at {pixels} px"] = result["figures"]["logistic_accuracy"]["value"]
     return figures
 
 
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--probe", help="a manifest of labelled images")
     parser.add_argument("--label", default="label")
     parser.add_argument("--columns", help="columns of --probe")
+    parser.add_argument("--pixels", type=int, nargs="+", default=[96], help="sizes at which --probe is seen")
     options = parser.parse_args()
     table = Path(options.out) / "pairs.lance"
     verb("pack", options.data, "--out", str(table), "--recipe", options.recipe)

@@ -90,5 +90,9 @@ def test_what_cannot_be_an_encoder(name: str, options: dict[str, float], message
 def test_projections() -> None:
     assert [tuple(p.shape) for p in make_projection(6, 4, "linear").parameters()] == [(4, 6), (4,)]
     assert [tuple(p.shape) for p in make_projection(6, 4, "mlp").parameters()] == [(6, 6), (6,), (4, 6), (4,)]
-    with pytest.raises(ConfigError, match=r"projection 'cubic'; linear or mlp expected \(model.projection\)"):
+    normed = make_projection(6, 4, "mlp_norm")
+    assert [tuple(p.shape) for p in normed.parameters()] == [(6, 6), (6,), (6,), (4, 6), (4,)]
+    hidden = normed[:2](torch.randn(64, 6) * 3 + 1)  # type: ignore[index]
+    assert torch.allclose(hidden.mean(0), torch.zeros(6), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"projection 'cubic'; linear, mlp or mlp_norm expected \(model.projection\)"):
         make_projection(6, 4, "cubic")

@@ -18,7 +18,8 @@ class ModelConfig:
     dimensions: int = 128
     """Size of the shared embedding."""
     projection: str = "linear"
-    """Head on each encoder: `linear`, or `mlp` (one hidden layer as wide as the encoder's features)."""
+    """Head on each encoder: `linear`, `mlp` (one hidden layer as wide as the encoder's features), or `mlp_norm` (with a
+    batch norm in it, as SimCLR's)."""
     image_weights: str | None = None
     """What the image encoder begins with: null for random weights, `pretrained` (timm's own, downloaded), a run's
     folder (its image tower), a file, `timm:NAME`, ... (docs/models.md); it must be `image_encoder`'s architecture."""

@@ -136,9 +136,15 @@ def _line(error: Exception) -> str:
 
 
 def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
-    """Return the head: `linear`, or `mlp` with one hidden layer as wide as the features."""
+    """Return the head: `linear`; `mlp` with one hidden layer as wide as the features; `mlp_norm`, with a batch norm in it.
+
+    Source of the latter: Chen et al., "SimCLR", arXiv 2002.05709, appendix B.9 (here no norm at the end).
+    """
     if kind == "linear":
         return nn.Linear(features, dimensions)
     if kind == "mlp":
         return nn.Sequential(nn.Linear(features, features), nn.GELU(), nn.Linear(features, dimensions))
-    raise ConfigError(f"projection {kind!r}; linear or mlp expected (model.projection)")
+    if kind == "mlp_norm":
+        hidden = [nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(inplace=True)]
+        return nn.Sequential(*hidden, nn.Linear(features, dimensions))
+    raise ConfigError(f"projection {kind!r}; linear, mlp or mlp_norm expected (model.projection)")

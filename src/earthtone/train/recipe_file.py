@@ -24,7 +24,7 @@ from earthtone.wording import did_you_mean, flat
 
 _CHOICES = {
     "loss.twins": ("mask", "positive", "ignore"),
-    "model.projection": ("linear", "mlp"),
+    "model.projection": ("linear", "mlp", "mlp_norm"),
     "model.windows": REDUCERS,
     "model.sound_scale": SOUND_SCALES,
     "train.optimizer": ("adamw", "adam"),
