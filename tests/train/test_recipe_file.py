@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.train.recipe import Recipe
+from earthtone.train.recipe import Recipe, WithinConfig
 from earthtone.train.recipe_file import load_recipe, recipe_from_dict, shipped_recipes
 
 
@@ -28,6 +28,18 @@ def test_nothing_said_is_the_default() -> None:
 def test_overrides_win() -> None:
     recipe = load_recipe("small", {"train.epochs": 7, "model.image_encoder": "resnet50"})
     assert (recipe.train.epochs, recipe.model.image_encoder) == (7, "resnet50")
+
+
+def test_options_go_with_the_name_of_their_loss(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "loss: {options: {temperature: 0.3}, twins: ignore}\ntrain: {views: 2}\n"
+        "within: {name: simclr, options: {temperature: 0.2}, image_weight: 0.5}\n"
+    )
+    same = load_recipe(path, {"loss.name": "infonce", "within.name": "simclr"})
+    assert (same.loss.options, same.within.options) == ({"temperature": 0.3}, {"temperature": 0.2})
+    other = load_recipe(path, {"loss.name": "batch_triplet", "loss.options.margin": 0.5, "within.name": "none"})
+    assert (other.loss.options, other.loss.twins, other.within) == ({"margin": 0.5}, "ignore", WithinConfig())
 
 
 def test_yaml_numbers_become_floats() -> None:

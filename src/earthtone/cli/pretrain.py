@@ -16,10 +16,13 @@ from earthtone.cli.parsing import (
 def pretrain(words: list[str]) -> int:
     """Train two encoders on pairs; logs, checkpoints, a report."""
     from earthtone.train.recipe import Recipe
-    from earthtone.train.recipe_file import read_recipe, recipe_from_dict, shipped_recipes
+    from earthtone.train.recipe_file import drop_options, read_recipe, recipe_from_dict, shipped_recipes
 
     name = early_option(words, "--recipe", "default")
-    base = recipe_from_dict(read_recipe(name), name)
+    values = read_recipe(name)
+    typed = {key: early_option(words, f"--{key}", "") for key in ("loss.name", "within.name")}
+    drop_options(values, {key: value for key, value in typed.items() if value})
+    base = recipe_from_dict(values, name)
     parser = make_parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
     data_arguments(parser, ", or a packed table (or s3://...)")
     parser.add_argument("--out", required=True, type=str, help="folder of the run")

@@ -47,6 +47,10 @@ _SHARES = (
 )  # fmt: skip
 
 
+#: What a section names -> the options that belong to that name alone.
+_BELONGS = {"loss.name": ("options",), "within.name": ("options", "image_weight", "audio_weight", "projection")}
+
+
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes inside the package."""
     folder = resources.files("earthtone") / "recipes"
@@ -56,13 +60,15 @@ def shipped_recipes() -> list[str]:
 def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return a shipped recipe by name or one from a YAML file; what it leaves out has the default.
 
-    `overrides` maps dotted keys to values: `{"train.epochs": 3}`. Raises ConfigError, naming the nearest known key.
+    `overrides` maps dotted keys to values: `{"train.epochs": 3}`; with another `loss.name` or `within.name` the recipe's
+    options of the former one are left out. Raises ConfigError, naming the nearest known key.
     """
     return recipe_from_dict(overridden(read_recipe(name), overrides or {}), str(name))
 
 
 def overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested plain values, changed in place, with those of dotted keys set. Raises ConfigError."""
+    drop_options(values, overrides)
     for key, value in overrides.items():
         *sections, last = key.split(".")
         place = values
@@ -72,6 +78,18 @@ def overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str
                 raise ConfigError(f"override {key}: {section} is a value, no section")
         place[last] = value
     return values
+
+
+def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Take from nested plain values the options of a loss that gets another name by `overrides`."""
+    for key, options in _BELONGS.items():
+        section, name = key.split(".")
+        place = values.get(section)
+        if key not in overrides or not isinstance(place, dict):
+            continue
+        if place.get(name, _value(Recipe(), key)) != overrides[key]:
+            for option in options:
+                place.pop(option, None)
 
 
 def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
