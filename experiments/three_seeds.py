@@ -38,8 +38,9 @@ def one_seed(options: argparse.Namespace, table: Path, seed: int) -> dict[str, f
         columns = ["--columns", options.columns] if options.columns else []
         words = ["--model", str(run), "--data", options.probe, "--label", options.label, *columns, "--json"]
         for pixels in options.pixels:
-            result = json.loads(verb("evaluate", "probe", *words, "--pixels", str(pixels)))
-            figures[f"probe accuracy at {pixels} px"] = result["figures"]["logistic_accuracy"]["value"]
+            size, said = (["--pixels", str(pixels)], f" at {pixels} px") if pixels else ([], "")
+            result = json.loads(verb("evaluate", "probe", *words, *size))
+            figures[f"probe accuracy{said}"] = result["figures"]["logistic_accuracy"]["value"]
     return figures
 
 
@@ -54,7 +55,9 @@ def main() -> None:
     parser.add_argument("--probe", help="a manifest of labelled images")
     parser.add_argument("--label", default="label")
     parser.add_argument("--columns", help="columns of --probe")
-    parser.add_argument("--pixels", type=int, nargs="+", default=[96], help="sizes at which --probe is seen")
+    parser.add_argument(
+        "--pixels", type=int, nargs="+", default=[0], help="sizes at which --probe is seen; 0: the model's"
+    )
     options = parser.parse_args()
     table = Path(options.out) / "pairs.lance"
     verb("pack", options.data, "--out", str(table), "--recipe", options.recipe)

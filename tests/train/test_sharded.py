@@ -22,6 +22,7 @@ from earthtone.train.fit import fit
 from earthtone.train.history import read_history
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, WithinConfig
 from earthtone.train.recipe_file import load_recipe
+from earthtone.train.recipe_strategy import check_strategy_device
 from earthtone.train.sharded import own_part, shard_model
 
 _SCRIPT = """
@@ -34,6 +35,7 @@ from earthtone.models.embed_rows import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
+from earthtone.train.recipe_strategy import check_strategy_device
 from earthtone.train.sharded import own_part
 
 held = {}
@@ -188,7 +190,6 @@ def test_a_single_number_has_no_parts(tiny_recipe: Recipe, mesh: DeviceMesh) -> 
     [
         ({"train.devices": 1}, "train.strategy fsdp with one process .* type --train.devices"),
         ({"train.chunk_size": 2}, "train.strategy fsdp with train.chunk_size 2"),
-        ({"train.device": "mps"}, "train.device is mps"),
         ({"train.compile": True}, "train.compile with 2 processes"),
         ({"train.strategy": "deepspeed"}, "train.strategy is 'deepspeed'; one of ddp, fsdp expected"),
     ],
@@ -198,3 +199,10 @@ def test_what_cannot_be_in_parts_is_refused(wrong: dict[str, Any], told: str, tm
     written.write_text("train: {strategy: fsdp, devices: 2}\n")
     with pytest.raises(ConfigError, match=told):
         load_recipe(written, wrong)
+
+
+def test_a_device_without_parts_is_refused() -> None:
+    recipe = load_recipe("small", {"train.strategy": "fsdp", "train.devices": 2})
+    check_strategy_device(recipe, "cuda")
+    with pytest.raises(ConfigError, match="fsdp is for cpu and cuda, and the device is mps"):
+        check_strategy_device(recipe, "mps")

@@ -2,13 +2,13 @@
 
 import io
 import logging
-import os
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from earthtone.data.hub_endpoint import hub_endpoint
 from earthtone.data.row import clipped
 from earthtone.data.time_limit import within
 from earthtone.errors import DataError
@@ -46,7 +46,7 @@ class HubFolder:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         # one worker: threads of its own would hold up the end of the process when the hub hangs
         self._files = HfFileSystem(
-            endpoint=os.environ.get("HF_ENDPOINT"), skip_instance_cache=True, max_workers=1, use_listings_cache=True
+            endpoint=hub_endpoint(), skip_instance_cache=True, max_workers=1, use_listings_cache=True
         )
         self._sizes = within(_LISTING_SECONDS, self._listed, self.address)
 

@@ -136,7 +136,7 @@ def _line(error: Exception) -> str:
 
 
 def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
-    """Return the head: `linear`; `mlp` with one hidden layer as wide as the features; `mlp_norm`, with a batch norm in it.
+    """Return the head: `linear`; `mlp`, with one hidden layer as wide as the features; `mlp_norm`, with a norm in it.
 
     Source of the latter: Chen et al., "SimCLR", arXiv 2002.05709, appendix B.9 (here no norm at the end).
     """

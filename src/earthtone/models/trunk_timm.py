@@ -1,7 +1,6 @@
 """timm's published image encoders: `timm:NAME` with its weights fetched, `timm:NAME@FILE` with weights from a file."""
 
 import logging
-import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,13 @@ from urllib.request import getproxies
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from earthtone.data.hub_endpoint import hub_endpoint
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.checkpoint_file import read_checkpoint
 from earthtone.models.encoders import make_encoder
 from earthtone.models.trunk import Trunk, fresh_trunk, timm_pictures
 from earthtone.models.weights import fill
 
-_HUB = "https://huggingface.co"
 _REACH_SECONDS = 5.0  # the Hub's client would try for most of a minute
 _log = logging.getLogger(__name__)
 
@@ -50,8 +49,8 @@ def timm_encoder(name: str, shape: tuple[int, int, int], output_stride: int = 32
     except Exception as error:  # each layer of the way to the network has errors of its own
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(
-            f"timm:{name}: its weights are not in the cache, and {_endpoint()} could not give them ({reason}); get the "
-            f"file on another machine and write timm:{name}@FILE.safetensors"
+            f"timm:{name}: its weights are not in the cache, and {hub_endpoint()} could not give them ({reason}); get "
+            f"the file on another machine and write timm:{name}@FILE.safetensors"
         ) from error
     return encoder
 
@@ -70,13 +69,9 @@ def _cached(name: str) -> Path | None:
 def _reach_hub() -> None:
     """Raise OSError when the Hub's host does not answer; behind a proxy nobody can tell."""
     if not getproxies():
-        place = urlsplit(_endpoint())
+        place = urlsplit(hub_endpoint())
         port = place.port or (80 if place.scheme == "http" else 443)
         socket.create_connection((place.hostname or "", port), timeout=_REACH_SECONDS).close()
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT") or _HUB
 
 
 def filled_trunk(name: str, file: Path, pixels: int | None, output_stride: int) -> Trunk:

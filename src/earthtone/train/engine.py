@@ -8,7 +8,6 @@ from lightning.pytorch import Callback
 
 from earthtone.train.precision import choose_precision
 from earthtone.train.recipe import Recipe
-from earthtone.train.sharded import ShardedStrategy
 from earthtone.train.world import World
 
 
@@ -40,6 +39,8 @@ def _processes(recipe: Recipe, world: World) -> dict[str, Any]:
     if world.size == 1:
         return {"devices": 1}
     from lightning.pytorch.strategies import DDPStrategy
+
+    from earthtone.train.sharded import ShardedStrategy
 
     strategy = ShardedStrategy if recipe.train.strategy == "fsdp" else DDPStrategy
     return {

@@ -31,7 +31,7 @@ from earthtone.train.not_finite import NotFiniteError, named
 from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
-from earthtone.train.recipe_strategy import check_strategy
+from earthtone.train.recipe_strategy import check_strategy, check_strategy_device
 from earthtone.train.refresh import Refresher, drop_embeddings
 from earthtone.train.run_state import open_run, read_start, write_state
 from earthtone.train.stopping import Stopping
@@ -152,8 +152,10 @@ def _check(table: Table, recipe: Recipe) -> None:
     if recipe.model.scale_input:
         training_side_m(table, table.rows_of("train"))
     check_strategy(recipe, "recipe")
+    device = choose_device(recipe.train.device)
+    check_strategy_device(recipe, device)
     if recipe.train.compile:
-        check_compiler(choose_device(recipe.train.device))
+        check_compiler(device)
 
 
 def _data_identity(table: Table, recipe: Recipe) -> str:

@@ -27,15 +27,15 @@ class Follower(Callback):
         """Listen to signals, and take part in what the first process writes."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         self.stopping.listen()
-        pl_module.whole.help()
+        pl_module.whole.serve()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step, wait for what the first process does after it, and stop when one is asked to."""
         assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
         pl_module.done += 1
         self.progress = replace(self.progress, step=pl_module.done)
-        pl_module.whole.help()
+        pl_module.whole.serve()
         stop = self.stopping.agree()
-        pl_module.whole.help()
+        pl_module.whole.serve()
         if stop:
             trainer.should_stop = True

@@ -67,7 +67,7 @@ class Keeper(Callback):
         self.stopping.listen()
         if pl_module.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
             save_checkpoint(self.folder, pl_module, self.progress)
-        pl_module.whole.done()
+        pl_module.whole.release()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count the step and do what is due after it."""
@@ -89,13 +89,13 @@ class Keeper(Callback):
             self.history.add(task.done, figures)
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
-        task.whole.done()
+        task.whole.release()
         due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
         stop = self.stopping.agree()  # the other processes wait here for what was done above
         if stop or due:
             save_checkpoint(self.folder, task, self.progress)
             self._last_checkpoint = time.monotonic()
-        task.whole.done()
+        task.whole.release()
         if stop:
             trainer.should_stop = True
 

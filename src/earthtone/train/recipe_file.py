@@ -60,8 +60,8 @@ def shipped_recipes() -> list[str]:
 def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return a shipped recipe by name or one from a YAML file; what it leaves out has the default.
 
-    `overrides` maps dotted keys to values: `{"train.epochs": 3}`; with another `loss.name` or `within.name` the recipe's
-    options of the former one are left out. Raises ConfigError, naming the nearest known key.
+    `overrides` maps dotted keys to values: `{"train.epochs": 3}`; with another `loss.name` or `within.name` the
+    recipe's options of the former one are left out. Raises ConfigError, naming the nearest known key.
     """
     return recipe_from_dict(overridden(read_recipe(name), overrides or {}), str(name))
 

@@ -54,7 +54,7 @@ class Refresher:
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
         if not self._world.first:
-            self._whole.help()
+            self._whole.serve()
             self._world.wait()
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
@@ -62,7 +62,7 @@ class Refresher:
         similar.save(path)
         if step > self._resumed:
             self._checkpoint()
-        self._whole.done()
+        self._whole.release()
         self._world.wait()
         self._sampler.similar = similar
         drop_embeddings(self._folder, but=path)

@@ -29,8 +29,8 @@ def open_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> bool
     began = {**{key: value for key, value in flat(asdict(Recipe())).items() if key in identity}, **state["identity"]}
     if changed := changes(began, identity):  # a key that the run does not know came later: it had the default
         raise ConfigError(
-            f"{folder}: --resume with something else than it was begun with ({changed}); undo it, or "
-            "start anew with another --out"
+            f"{folder}: --resume with something else than it was begun with ({changed}); undo it, such as by "
+            f"--recipe {folder / 'recipe.yaml'}, which has all it was begun with, or start anew with another --out"
         )
     return bool(state["finished"])
 

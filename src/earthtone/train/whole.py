@@ -28,10 +28,10 @@ class Whole:
         """Return all tensors of a checkpoint, by name; for the first process."""
         return self._task.tensors()
 
-    def done(self) -> None:
-        """Let the others go on; the first process calls it where they `help`."""
+    def release(self) -> None:
+        """Let the others go on; the first process calls it where they `serve`."""
 
-    def help(self) -> None:
+    def serve(self) -> None:
         """Give the first process what it asks for until it is done; for the others."""
 
 
@@ -61,11 +61,11 @@ class Gathered(Whole):
         """Return them in the first process's memory, not the device's."""
         return self._asked(self._ALL)
 
-    def done(self) -> None:
+    def release(self) -> None:
         """Let the others go on."""
         self._world.largest(self._DONE)
 
-    def help(self) -> None:
+    def serve(self) -> None:
         """Gather whatever is asked for, until the first process is done."""
         while asked := self._world.largest(self._DONE):
             self._gather(asked)

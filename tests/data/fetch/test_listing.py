@@ -139,6 +139,6 @@ def test_a_hub_that_is_not_there(hub: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_hub_with_a_password(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://someone:secret@hub.example")
-    with pytest.raises(ConfigError, match="HF_ENDPOINT has a name or a password") as told:
+    with pytest.raises(ConfigError, match="HF_ENDPOINT has a name, a password") as told:
         fetch("tiny", tmp_path / "out", catalogue=hub, patience=QUICK)
     assert "secret" not in str(told.value) and not list((tmp_path / "out").glob("**/*.json"))

@@ -17,11 +17,12 @@ from earthtone.data.fetch.choose import chosen
 from earthtone.data.fetch.connection import Patience, make_client
 from earthtone.data.fetch.disk import need_room, size_text
 from earthtone.data.fetch.download import discard, download
-from earthtone.data.fetch.listing import HUB, hub_endpoint, listed_files
+from earthtone.data.fetch.listing import listed_files
 from earthtone.data.fetch.notes import CHECKSUMS, Note, Notes, digests
 from earthtone.data.fetch.paths import STATE
 from earthtone.data.fetch.place import go_on, place
 from earthtone.data.fetch.unpack import BadArchiveError
+from earthtone.data.hub_endpoint import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)

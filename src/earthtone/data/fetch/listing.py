@@ -3,7 +3,6 @@
 import fnmatch
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterable
@@ -16,11 +15,10 @@ from earthtone.data.fetch.catalogue import HuggingFace, PublicSet, RemoteFile, Z
 from earthtone.data.fetch.connection import Patience, TryAgainError, make_client, opened
 from earthtone.data.fetch.download import stall_watch
 from earthtone.data.fetch.paths import safe_relative
-from earthtone.errors import ConfigError, DataError
+from earthtone.data.hub_endpoint import hub_endpoint
+from earthtone.errors import DataError
 
 _LOG = logging.getLogger(__name__)
-#: The hub as catalogues write it; HF_ENDPOINT takes its place.
-HUB = "https://huggingface.co"
 _LONGEST_LIST = 20_000_000
 _SPLIT = re.compile(r"(?:^|/)(train|validation|val|test)\b", re.IGNORECASE)
 
@@ -141,20 +139,6 @@ def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
         )
         for one in sorted(found, key=lambda one: str(one.path))
     )
-
-
-def hub_endpoint() -> str:
-    """Return the address of the hub: HF_ENDPOINT where it is set, as for all tools of Hugging Face.
-
-    Raises ConfigError for one with a password in it: addresses are written beside the data.
-    """
-    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    if "@" in endpoint:
-        raise ConfigError(
-            "HF_ENDPOINT has a name or a password before an @, which would be written beside the data; an address "
-            "alone was expected, such as https://huggingface.co"
-        )
-    return endpoint
 
 
 def _split_name(path: str) -> str:
