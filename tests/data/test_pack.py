@@ -508,10 +508,25 @@ def test_metres_along_a_tile(
 
 
 def test_rows_are_added_to_a_table_of_before_it_kept_metres(
-    pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+    pairs: Path, tiny_signal: SignalConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = pack(head(pairs, 2), tmp_path / "t.lance", signal=tiny_signal).path
     lance.dataset(str(out)).drop_columns(["tile_side_m"])
     assert pack(head(pairs, 4), out, signal=tiny_signal).added == 2
+    assert not caplog.records
     table = Table(out)
-    assert len(table) == 4 and not table.tells_scale and np.isnan(table.tile_sides_m()).all()
+    assert len(table) == 4 and not table.tells_scale and np.isnan(table.tile_sides_m).all()
+
+
+def test_metres_that_an_older_table_cannot_keep_are_told(
+    pairs: Path, tiny_signal: SignalConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = pairs.with_name("some.csv")
+    rows = ["id,image,audio,image_gsd_m", "a,0.png,0.wav,", "b,1.png,1.wav,", "c,2.png,2.wav,0.5", "d,3.png,3.wav,2"]
+    manifest.write_text("\n".join(rows[:2]) + "\n")
+    out = pack(manifest, tmp_path / "t.lance", signal=tiny_signal).path
+    lance.dataset(str(out)).drop_columns(["tile_side_m"])
+    manifest.write_text("\n".join(rows) + "\n")
+    assert pack(manifest, out, signal=tiny_signal).added == 3
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "those of 2 added rows are lost; for model.scale_input pack all again" in told and str(out) in told

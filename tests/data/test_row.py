@@ -57,8 +57,10 @@ def read(**cells: object) -> Pair | Problem:
         ({"split": "training"}, "bad split", "train, val, test"),
         ({"split": 1}, "bad split", "train, val, test"),
         ({"image_gsd_m": "0.2 m"}, "bad number", "0.2 m"),
-        ({"image_gsd_m": 0}, "bad number", "more than 0"),
-        ({"image_gsd_m": "-1"}, "bad number", "more than 0"),
+        ({"image_gsd_m": 0}, "bad number", "0.001 to 100,000 metres a pixel expected"),
+        ({"image_gsd_m": "-1"}, "bad number", "image_gsd_m is -1; 0.001 to 100,000"),
+        ({"image_gsd_m": 9e-4}, "bad number", "0.001 to 100,000"),
+        ({"image_gsd_m": "1e308"}, "bad number", "0.001 to 100,000"),
         ({"image_gsd_m": "inf"}, "bad number", "finite"),
     ],
 )
@@ -83,6 +85,12 @@ def test_empty_cells_are_unknown_and_free_cells_are_text() -> None:
     assert isinstance(pair, Pair)
     assert (pair.longitude, pair.latitude, pair.datetime, pair.license, pair.split) == (None,) * 5
     assert pair.extra == {"note": ""}
+
+
+@pytest.mark.parametrize("gsd_m", [0.001, 100_000.0])
+def test_the_ends_of_metres_a_pixel(gsd_m: float) -> None:
+    pair = read(image_gsd_m=gsd_m)
+    assert isinstance(pair, Pair) and pair.image_gsd_m == gsd_m
 
 
 @pytest.mark.parametrize(("text", "split"), [("validation", "val"), ("VAL", "val"), ("dev", "val"), (" test ", "test")])

@@ -13,7 +13,7 @@ import pytest
 from earthtone.data.pack import pack
 from earthtone.data.table import PACKED_COLUMNS, Table, table_schema
 from earthtone.errors import DataError
-from earthtone.models.inputs import image_tile
+from earthtone.models.inputs import measured_tile
 from earthtone.signal.audio import probe_audio, read_audio
 from earthtone.signal.config import SignalConfig
 from earthtone.signal.image import decode_tile
@@ -40,7 +40,7 @@ def test_pictures_and_sound_are_those_of_the_files(table: Table, tiny_pairs: Pat
     frames = table.frames()[rows].tolist()
     sounds = list(table.sound(rows, [0, 0, 0], frames))
     for row, image, sound in zip(rows, table.images(rows), sounds, strict=True):
-        tile = image_tile(tiny_pairs.parent / f"{row}.png", tiny_signal.image)
+        tile = measured_tile(tiny_pairs.parent / f"{row}.png", tiny_signal.image)[0]
         np.testing.assert_array_equal(decode_tile(image), tile)
         samples = read_audio(tiny_pairs.parent / f"{row}.wav", 16_000)
         np.testing.assert_array_equal(sound, log_mel(samples, tiny_signal.audio))
@@ -210,3 +210,16 @@ def test_free_columns_must_not_be_the_tables_own() -> None:
     with pytest.raises(DataError, match=r"columns \['audio_hash', 'split'\] of the manifest have names"):
         table_schema(SignalConfig(), ("label", "split", "audio_hash"))
     assert set(PACKED_COLUMNS) < set(table_schema(SignalConfig(), ("label",)).names)
+
+
+@pytest.mark.parametrize("side_m", [0.0, -40.0, float("inf"), 1e300, 1e-300])
+def test_metres_along_a_tile_that_are_no_length(tiny_signal: SignalConfig, tmp_path: Path, side_m: float) -> None:
+    sides_m = [None, float("nan"), 40.0, side_m]
+    cells = {"id": "x", "image": b"", "image_hash": "", "audio": b"", "audio_hash": "", "audio_frames": 0}
+    schema = table_schema(tiny_signal, ())
+    for name, sides in (("good", sides_m[:3]), ("bad", sides_m)):
+        rows = [{**cells, "tile_side_m": side} for side in sides]
+        lance.write_dataset(pa.Table.from_pylist(rows, schema=schema), str(tmp_path / f"{name}.lance"))
+    np.testing.assert_array_equal(Table(tmp_path / "good.lance").tile_sides_m, [np.nan, np.nan, 40.0])
+    with pytest.raises(DataError, match=r"bad\.lance: tile_side_m is .*; metres, finite and more than 0, expected"):
+        _ = Table(tmp_path / "bad.lance").tile_sides_m

@@ -65,6 +65,24 @@ def test_features_of_backbone_and_tower(
     assert len({data_fingerprint(each) for each in (usual, same, other)}) == 3
 
 
+def test_only_unknown_metres_are_warned_of(
+    scaled: TwoTower, class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_of_usual.cache_clear()
+    backbone = Backbone(model_trunk(scaled), "scaled")
+    extract_features(backbone, of_scale(class_items[:2], 2.4))
+    assert not caplog.records
+    extract_features(backbone, class_items[:2])
+    assert "metres a pixel of pictures are unknown" in caplog.text
+
+
+def test_metres_that_no_image_has(scaled: TwoTower, class_items: list[LabelledItem]) -> None:
+    backbone = Backbone(model_trunk(scaled), "scaled")
+    [odd], [good] = of_scale(class_items[:1], 1e308), of_scale(class_items[1:2], 2.4)
+    found = extract_features(backbone, [odd, good])
+    assert list(found.usable) == [1] and "image_gsd_m is 1e+308; 0.001 to 100,000" in found.broken[odd.id]
+
+
 @pytest.mark.parametrize("augment", [True, False])
 def test_fine_tuning(scaled: TwoTower, class_items: list[LabelledItem], augment: bool) -> None:
     plan = replace(PLANS["modern"], epochs=1, batch_size=8, choose_epoch=False, augment=augment)
@@ -83,3 +101,16 @@ def test_a_manifests_metres(class_items: list[LabelledItem], tmp_path: Path) -> 
     (tmp_path / "set.csv").write_text("\n".join(["id,image,label,image_gsd_m", *rows]) + "\n")
     items = {item.id: item.image_gsd_m for item in open_labelled(tmp_path / "set.csv").items}
     assert [items[item.id] for item in class_items[:3]] == [None, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("gsd_m", ["1e308", "1e-300", "0"])
+def test_a_manifests_row_of_metres_that_no_image_has(
+    class_items: list[LabelledItem], tmp_path: Path, gsd_m: str
+) -> None:
+    odd, *others = class_items[:4]
+    rows = [f"{odd.id},{odd.image},{odd.label},{gsd_m}"]
+    rows += [f"{item.id},{item.image},{item.label},0.5" for item in others]
+    (tmp_path / "set.csv").write_text("\n".join(["id,image,label,image_gsd_m", *rows]) + "\n")
+    found = open_labelled(tmp_path / "set.csv")
+    assert sorted(item.id for item in found.items) == sorted(item.id for item in others)
+    assert any(f"1 rows left out, bad number: {odd.id!r}" in note for note in found.warnings)

@@ -119,6 +119,10 @@ def test_the_image_encoder_alone(release_file: Path, tmp_path: Path) -> None:
         '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, NaN, 0], "std": [1, 1, 1]}',
         '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1, Infinity, 1]}',
         '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "gsd_m": 0}',
+        '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "gsd_m": 1e10}',
+        '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 1e300], "std": [1, 1, 1]}',
+        '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1, 1, 1e-300]}',
+        '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1e300, 1, 1]}',
         '{"format": 1, "encoder": "test_resnet", "pixels": 1000000, "mean": [0, 0, 0], "std": [1, 1, 1]}',
     ],
 )  # fmt: skip

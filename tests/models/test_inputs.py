@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from earthtone.errors import SignalError
-from earthtone.models.inputs import image_tile, recording_windows
+from earthtone.models.inputs import measured_tile, recording_windows
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 
 CONFIG = ImageConfig(pixels=32, stored_pixels=40)
@@ -28,22 +28,22 @@ def tones(hz: int, seconds: float) -> np.ndarray:
 def test_a_picture_is_the_same_as_path_text_bytes_and_array(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(noise(50, 60, 3)).save(path)
-    expected = image_tile(noise(50, 60, 3), CONFIG)
+    expected = measured_tile(noise(50, 60, 3), CONFIG)[0]
     assert expected.shape == (40, 40, 3) and expected.dtype == np.uint8
     for given in (path, str(path), path.read_bytes()):
-        np.testing.assert_array_equal(image_tile(given, CONFIG), expected)
+        np.testing.assert_array_equal(measured_tile(given, CONFIG)[0], expected)
 
 
 def test_a_footprint_is_cut_from_the_whole_picture(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(noise(400, 400, 3)).resize((800, 800)).save(path, quality=95)
     config = ImageConfig(pixels=32, stored_pixels=40, footprint_m=60.0)
-    found = image_tile(path, config, gsd_m=2.0)
-    assert found.shape == (30, 30, 3)
+    found, side_m = measured_tile(path, config, gsd_m=2.0)
+    assert found.shape == (30, 30, 3) and side_m == 60
     centre = np.asarray(Image.open(path))[385:415, 385:415]
     assert np.abs(found.astype(int) - centre).mean() < 6
     with pytest.raises(SignalError, match="image_gsd_m is unknown"):
-        image_tile(path, config)
+        measured_tile(path, config)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_footprint_is_cut_from_the_whole_picture(tmp_path: Path) -> None:
 )
 def test_other_arrays_are_no_pictures(array: Any) -> None:
     with pytest.raises(SignalError, match=r"image array .*; uint8 \(height, width, 3\) expected"):
-        image_tile(array, CONFIG)
+        measured_tile(array, CONFIG)
 
 
 @pytest.mark.parametrize("hz", [16_000, 44_100])

@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from earthtone.models.backbone import open_backbone
+from earthtone.errors import ConfigError, ModelError
+from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.config import ModelConfig
 from earthtone.models.convert import convert
 from earthtone.models.fingerprint import model_fingerprint
 from earthtone.models.scale_channel import byte_statistics, tell_of_usual
 from earthtone.models.storage import load_model, save_model
 from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
+from earthtone.models.trunk_file import model_trunk
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
@@ -66,7 +68,7 @@ def test_its_card_and_its_backbone_keep_what_is_usual(scaled: TwoTower, tmp_path
     prints = set()
     for place in ("run", "alone"):
         backbone = open_backbone(tmp_path / place)
-        assert backbone.gsd_m == 3 and backbone.prepare(pixels).shape == (2, 4, 32, 32)
+        assert backbone.usual_gsd_m == 3 and backbone.prepare(pixels).shape == (2, 4, 32, 32)
         torch.testing.assert_close(backbone.pooled(backbone.prepare(pixels)), expected)
         prints.add(backbone.fingerprint)
     assert len(prints) == 1
@@ -80,3 +82,17 @@ def test_models_without_it_are_what_they_were(tiny_model: TwoTower, scaled: TwoT
     save_model(tmp_path, tiny_model, {})
     assert "scale_input" not in load_model(tmp_path).card["model"] and asdict(tiny_model.config)["scale_input"] is False
     assert model_fingerprint(tiny_model) != model_fingerprint(scaled)
+
+
+@pytest.mark.parametrize("side_m", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_file_whose_usual_side_is_no_length(scaled: TwoTower, tmp_path: Path, side_m: float) -> None:
+    scaled.usual_side_m.fill_(side_m)
+    path = save_model(tmp_path, scaled, {})
+    with pytest.raises(ModelError, match=rf"{path}: usual_side_m is {side_m:g}; .*more than 0, expected"):
+        load_model(tmp_path)
+
+
+def test_pictures_of_other_channels_are_none(scaled: TwoTower) -> None:
+    backbone = Backbone(model_trunk(scaled), "scaled")
+    with pytest.raises(ConfigError, match=r"uint8 \(N, height, width, 3 or 4\) expected"):
+        backbone.prepare(np.zeros((1, 32, 32, 2), np.uint8))

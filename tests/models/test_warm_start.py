@@ -15,7 +15,7 @@ from earthtone.models.backbone import open_backbone
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import save_model
 from earthtone.models.trunk import fresh_trunk
-from earthtone.models.trunk_file import write_trunk
+from earthtone.models.trunk_file import model_trunk, write_trunk
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import check_start, start_towers
 from earthtone.signal.config import SignalConfig
@@ -244,5 +244,11 @@ def test_a_scaled_tower_begins_with_a_scaled_one_alone(tiny_signal: SignalConfig
     start_towers(same)
     assert_same(same.image_tower, source.image_tower)
     other = model_of(tiny_signal, dimensions=16, image_weights=str(tmp_path / "scaled"))
-    with pytest.raises(ConfigError, match=r"told metres a pixel; type --model.scale_input true"):
+    with pytest.raises(ConfigError, match=r"model.image_weights .*told metres a pixel; type --model.scale_input true"):
         start_towers(other)
+
+
+def test_sounds_begin_with_no_scaled_encoder(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    path = write_trunk(tmp_path / "scaled.safetensors", model_trunk(model_of(tiny_signal, scale_input=True)), {})
+    with pytest.raises(ConfigError, match=r"model.audio_weights .*scaled.safetensors: .*metres a pixel; choose other"):
+        start_towers(model_of(tiny_signal, audio_weights=str(path), scale_input=True))

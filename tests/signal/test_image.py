@@ -1,6 +1,7 @@
 """Every kind of picture becomes the RGB it shows, every broken one is named, and a warp does what it says."""
 
 import io
+import math
 import re
 import struct
 import threading
@@ -317,6 +318,13 @@ def test_a_footprint_in_metres(gsd_m: float, side: int) -> None:
 def test_a_footprint_needs_the_ground_sample_distance() -> None:
     with pytest.raises(SignalError, match="image_gsd_m is unknown"):
         stored_tile(smooth(), ImageConfig(footprint_m=320.0))
+
+
+@pytest.mark.parametrize("gsd_m", [0.0, -1.0, 5e-324, 1e308, math.nan, math.inf])
+@pytest.mark.parametrize("footprint_m", [None, 320.0])
+def test_metres_a_pixel_that_no_image_has(gsd_m: float, footprint_m: float | None) -> None:
+    with pytest.raises(SignalError, match=r"image_gsd_m is .*; 0.001 to 100,000 metres a pixel expected"):
+        stored_tile(smooth(), ImageConfig(footprint_m=footprint_m), gsd_m)
 
 
 def test_packed_tiles_stay_near_the_picture() -> None:

@@ -8,7 +8,7 @@ import pytest
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import seen
-from earthtone.signal.scale import SCALE_CENTRE, SCALE_WIDTH, scale_byte, usual_side_m, with_scale
+from earthtone.signal.scale import SCALE_CENTRE, SCALE_WIDTH, scale_byte, with_scale
 
 
 @pytest.mark.parametrize(("gsd_m", "byte"), [(1.0, 96), (2.0, 112), (0.5, 80), (16.0, 160), (1e-9, 0), (1e9, 255)])
@@ -33,11 +33,6 @@ def test_the_plane_is_constant_and_colours_stay() -> None:
     found = with_scale(tile, 4.0)
     assert found.shape == (5, 5, 4) and found.dtype == np.uint8
     assert np.array_equal(found[..., :3], tile) and (found[..., 3] == 128).all()
-
-
-def test_the_median_of_known_sides() -> None:
-    assert usual_side_m(np.array([np.nan, 10.0, 30.0, 20.0])) == 20.0
-    assert usual_side_m(np.array([np.nan])) is None
 
 
 def test_what_is_seen_outside_training() -> None:

@@ -11,7 +11,7 @@ from earthtone.train.run_state import open_run, write_state
 from earthtone.wording import flat
 
 IDENTITY = {**flat(asdict(Recipe())), "data": "abc"}
-LATER = ("model.unit", "model.sound_scale", "model.scale_input", "signal.image.view")
+LATER = ("model.unit", "model.sound_scale", "model.scale_input", "signal.image.view", "train.strategy")
 
 
 @pytest.fixture

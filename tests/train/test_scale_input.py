@@ -91,7 +91,7 @@ def test_a_training_stops_and_goes_on_bit_for_bit(
     assert fit(table, recipe, tmp_path / "parts", resume=True, validate=interrupted).finished
     one, other = (load_model(tmp_path / name) for name in ("whole", "parts"))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-    assert float(one.usual_side_m) == np.float32(np.nanmedian(table.tile_sides_m()[table.rows_of("train")]))
+    assert float(one.usual_side_m) == np.float32(np.nanmedian(table.tile_sides_m[table.rows_of("train")]))
 
 
 def test_the_model_is_told(scaled_table: Path, scaled: Recipe, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_table_of_before_trains_and_embeds_but_without_scale(
     shutil.copytree(scaled_table, old)
     lance.dataset(str(old)).drop_columns(["tile_side_m"])
     table = Table(old)
-    assert not table.tells_scale and np.isnan(table.tile_sides_m()).all()
+    assert not table.tells_scale and np.isnan(table.tile_sides_m).all()
     assert table.fingerprint == Table(scaled_table).fingerprint and table.extra_columns == ("label",)
     with pytest.raises(ConfigError, match=r"packed before .* pack again with earthtone pack DATA --out NEW.lance"):
         fit(table, scaled, tmp_path / "run")

@@ -3,6 +3,7 @@
 import csv
 import glob
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,7 @@ from earthtone.wording import changes, flat
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
+_log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -129,13 +131,14 @@ def _pack_locked(
     known = _known_ids(out, signal, source, split)
     before = len(known)
     schema = table_schema(signal, source.extra_columns, split.record)
-    if before and not Table(out).tells_scale:
+    keeps_scale = not before or Table(out).tells_scale
+    if not keeps_scale:
         schema = schema.remove(schema.get_field_index(TILE_SIDE))  # a table of before there was that column
     marker = unfinished_marker(out)
     marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
     splits = dict.fromkeys((*SPLITS, "none"), 0)
-    added = already = 0
+    added = already = without_scale = 0
     with _ProblemList(out.with_name(f"{out.name}.problems.csv")) as listed:
 
         def fresh() -> Iterator[Pair | Problem]:
@@ -156,6 +159,7 @@ def _pack_locked(
                 continue
             waiting.append(row)
             splits[row["split"] or "none"] += 1
+            without_scale += not keeps_scale and row[TILE_SIDE] is not None
             size += len(row["audio"]) + len(row["image"]) + len(row["audio_preview"] or b"")
             if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_ROWS:
                 added += _commit(waiting, out, schema)
@@ -165,6 +169,11 @@ def _pack_locked(
         if not before and not added:
             first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
             raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
+    if without_scale:
+        _log.warning(
+            "%s was packed before tables kept the metres along a tile: those of %d added rows are lost; for "
+            "model.scale_input pack all again with another --out", out, without_scale,
+        )  # fmt: skip
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(out, added, already, before + added, dict(problems), listed.kept, split.record, splits)

@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from earthtone.data.pair import SPLITS, FileOrBytes, Pair, Problem
+from earthtone.errors import SignalError
+from earthtone.signal.scale import check_gsd_m
 
 MISSING_IMAGE = "missing image"
 MISSING_AUDIO = "missing audio"
@@ -242,8 +244,10 @@ def _split(value: object) -> str | None:
 
 def _metres(value: object) -> float | None:
     metres = _number(value, "image_gsd_m", BAD_NUMBER)
-    if metres is not None and metres <= 0:
-        raise UnusableRow(BAD_NUMBER, f"image_gsd_m is {metres:g}; metres a pixel, more than 0, expected")
+    try:
+        check_gsd_m(metres)
+    except SignalError as error:
+        raise UnusableRow(BAD_NUMBER, str(error)) from error
     return metres
 
 

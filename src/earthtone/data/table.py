@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ _OWN_SPLITS = {"by": "manifest"}  # also of tables that tell nothing
 _BLOB = {b"lance-encoding:blob": b"true"}
 
 _NO_VALUE = np.zeros(1, np.uint64)
+_FLOAT32 = np.finfo(np.float32)
 
 #: Columns that packing adds to a pair's own.
 PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m")
@@ -133,9 +135,22 @@ class Table:
         values = [np.asarray(part.to_numpy(zero_copy_only=False), np.float64) for part in self._parts(name)]
         return np.concatenate([np.empty(0), *values])
 
+    @cached_property
     def tile_sides_m(self) -> NDArray[np.float64]:
-        """Return the metres along a side of every row's tile; NaN where unknown, as in all of an older table."""
-        return self.numbers(TILE_SIDE) if self.tells_scale else np.full(len(self), np.nan)
+        """The metres along a side of every row's tile; NaN where unknown, as in all of an older table.
+
+        Raises DataError for what float32 cannot hold as a length.
+        """
+        if not self.tells_scale:
+            return np.full(len(self), np.nan)
+        sides_m = self.numbers(TILE_SIDE)
+        odd = sides_m[~np.isnan(sides_m) & ~((sides_m >= _FLOAT32.tiny) & (sides_m <= _FLOAT32.max))]
+        if len(odd):
+            raise DataError(
+                f"{self.path}: {TILE_SIDE} is {odd[0]:g}; metres, finite and more than 0, expected: a damaged table; "
+                "pack it again"
+            )
+        return sides_m
 
     def rows_of(self, split: str | None) -> NDArray[np.int64]:
         """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""

@@ -122,7 +122,9 @@ def _chunks(
     width = feature_width(backbone, options.stage)
     backbone = _for_inference(backbone)
     with progress_bar(len(items), "features", "image") as bar:
-        batches = picture_batches(items, backbone.pixels, batch, broken, options.bands, options.resize, backbone.gsd_m)
+        batches = picture_batches(
+            items, backbone.pixels, batch, broken, options.bands, options.resize, backbone.usual_gsd_m
+        )
         for found in batches:
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):
@@ -133,7 +135,8 @@ def _chunks(
 
 def _for_inference(backbone: Backbone) -> Backbone:
     """Return a backbone that says the same, faster; the one given stays as it is."""
-    noise = np.random.default_rng(0).integers(0, 256, (1, backbone.pixels, backbone.pixels, 3), np.uint8)
+    shape = (1, backbone.pixels, backbone.pixels, len(backbone.mean))  # metres a pixel too, where it is told them
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     quick = copy.copy(backbone)
     quick._modules = {**backbone._modules, "encoder": folded(backbone.encoder, backbone.prepare(noise))}
     return quick.to(memory_format=torch.channels_last).eval()
@@ -141,7 +144,7 @@ def _for_inference(backbone: Backbone) -> Backbone:
 
 @torch.inference_mode()
 def _forward(backbone: Backbone, pixels: NDArray[np.uint8], stage: int | None, precision: str) -> NDArray[np.float32]:
-    """(batch, F) of (batch, side, side, 3)."""
+    """(batch, F) of (batch, side, side, C)."""
     device = backbone.device
     inputs = backbone.prepare(torch.from_numpy(pixels).to(device))
     with autocast(precision, device.type):

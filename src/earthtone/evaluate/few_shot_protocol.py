@@ -127,5 +127,5 @@ def _embedder(model: str | Path, device: str) -> Backbone:
     with torch.no_grad():
         embedder = _Embedder(tower.image_tower, tower.config.unit)
     name = f"{tower.config.image_encoder} to {tower.config.dimensions}, unit {tower.config.unit}"
-    backbone = Backbone(Trunk(embedder.cpu(), name, CROP, gsd_m=tower.usual_gsd_m), str(model))
+    backbone = Backbone(Trunk(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), str(model))
     return backbone.to(device).eval()

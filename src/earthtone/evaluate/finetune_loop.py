@@ -131,7 +131,7 @@ def _train_epoch(
     device, total = model.backbone.device, plan.epochs * len(data.train)
     seen = epoch * len(data.train)
     steps = 0
-    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch, model.backbone.gsd_m):
+    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch, model.backbone.usual_gsd_m):
         seen += count
         rate = plan.learning_rate * learning_rate_share(min(1.0, (seen - count / 2) / total), plan)
         for group in optimizer.param_groups:
@@ -212,7 +212,9 @@ def _logits(
     backbone = model.backbone
     ids: list[str] = []
     parts = [np.zeros((0, len(data.classes)), np.float32)]
-    for found in picture_batches(items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.gsd_m):
+    for found in picture_batches(
+        items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.usual_gsd_m
+    ):
         if len(found.good):
             with autocast(numbers, backbone.device.type):
                 logits = model(backbone.prepare(torch.from_numpy(found.pixels)))

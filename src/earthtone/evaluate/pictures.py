@@ -14,7 +14,7 @@ from earthtone.errors import DataError, SignalError
 from earthtone.models.scale_channel import tell_of_usual
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels, read_shrunk, resized, stored_tile, tile_side_m
-from earthtone.signal.scale import with_scale
+from earthtone.signal.scale import check_gsd_m, with_scale
 
 Bands = tuple[int, int, int]
 _NAMED = 5
@@ -96,6 +96,7 @@ def measured_square(
     if gsd_m is None:
         tell_of_usual(usual_gsd_m)
         return square, usual_gsd_m * side
+    check_gsd_m(gsd_m)
     return square, tile_side_m(pixels, config, gsd_m * shrunk)
 
 

@@ -55,8 +55,8 @@ class Backbone(nn.Module):
         self.pixels = trunk.pixels
         self.architecture = trunk.architecture
         self.output_stride = output_stride
-        self.gsd_m = trunk.gsd_m
-        mean, std = byte_statistics(trunk.mean, trunk.std, scale=trunk.gsd_m is not None)
+        self.usual_gsd_m = trunk.usual_gsd_m
+        mean, std = byte_statistics(trunk.mean, trunk.std, scale=trunk.usual_gsd_m is not None)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         try:
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Hash (32 hex digits) of architecture, normalisation and the present weights; the same in every process."""
-        scale = () if self.gsd_m is None else (self.gsd_m,)
+        scale = () if self.usual_gsd_m is None else (self.usual_gsd_m,)
         colours = self.mean.flatten().tolist(), self.std.flatten().tolist()
         said = (self.architecture, self.output_stride, *colours, *scale)
         digest = hashlib.blake2b(repr(said).encode(), digest_size=16)
@@ -90,24 +90,27 @@ class Backbone(nn.Module):
     def prepare(self, pixels: Tensor | NDArray[np.uint8]) -> Tensor:
         """Return normalised (N, C, H, W) on the backbone's device, channels last in memory, of uint8 (N, H, W, C).
 
-        C is 3, or 4 for an encoder that is told metres a pixel (scale.py); where they lack, `gsd_m` are taken, those
-        usual in its training, with a warning.
+        C is 3, or 4 for an encoder that is told metres a pixel (scale.py); where they lack, `usual_gsd_m` are taken,
+        those of its training, with a warning.
         """
         values = torch.as_tensor(pixels, device=self.device)
         if values.dtype != torch.uint8 or values.ndim != 4 or values.shape[3] not in (3, len(self.mean)):
-            raise ConfigError(f"pixels {values.dtype} {tuple(values.shape)}; uint8 (N, height, width, 3) expected")
-        if self.gsd_m is not None and values.shape[3] == 3:
-            values = with_usual_scale(values, self.gsd_m)
+            channels = "3" if self.usual_gsd_m is None else "3 or 4"
+            raise ConfigError(
+                f"pixels {values.dtype} {tuple(values.shape)}; uint8 (N, height, width, {channels}) expected"
+            )
+        if self.usual_gsd_m is not None and values.shape[3] == 3:
+            values = with_usual_scale(values, self.usual_gsd_m)
         normalised = (values.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return normalised.contiguous(memory_format=torch.channels_last)
 
     def stages(self, inputs: Tensor) -> list[Tensor]:
-        """Return maps (N, channels[k], H / strides[k], W / strides[k]), shallow to deep, of (N, 3, H, W)."""
+        """Return maps (N, channels[k], H / strides[k], W / strides[k]), shallow to deep, of (N, C, H, W)."""
         maps: list[Tensor] = cast(Any, self.encoder).forward_intermediates(inputs)[1]
         return maps
 
     def pooled(self, inputs: Tensor) -> Tensor:
-        """Return features (N, features) of inputs (N, 3, H, W), as the encoder itself pools them."""
+        """Return features (N, features) of inputs (N, C, H, W), as the encoder itself pools them."""
         features: Tensor = self.encoder(inputs)
         return features
 

@@ -55,7 +55,7 @@ def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Em
 
 def tile_sides_m(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> list[float] | None:
     """Return the metres along a side of some rows' tiles, NaN where unknown; None where the model is not told them."""
-    return table.tile_sides_m()[rows].tolist() if model.config.scale_input else None
+    return table.tile_sides_m[rows].tolist() if model.config.scale_input else None
 
 
 def check_signal(model: TwoTower, table: Table) -> None:

@@ -15,7 +15,7 @@ def folded(encoder: nn.Module, inputs: Tensor) -> nn.Module:
     """Return a copy, in evaluation mode, without the batch norms that follow a convolution; other layers stay.
 
     A norm with fixed statistics is a scale and a shift of each channel, which the convolution's weights can bear
-    (Jacob et al., arXiv 1712.05877, section 3.2). `inputs` (N, 3, H, W) are tried out: which norm follows which
+    (Jacob et al., arXiv 1712.05877, section 3.2). `inputs` (N, C, H, W) are tried out: which norm follows which
     convolution is seen, not guessed, and where the copy would not say the same of them, such as where a convolution is
     used twice, it keeps its norms.
     """

@@ -16,13 +16,11 @@ ImageInput = str | Path | bytes | NDArray[np.uint8]
 SoundInput = str | Path | bytes | tuple[Samples, int]
 
 
-def image_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
-    """Return the tile that packing would store, after its JPEG: so a file and its packed row embed alike."""
-    return measured_tile(image, config, gsd_m)[0]
-
-
 def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> tuple[Pixels, float | None]:
-    """Return the tile that packing would store, and the metres along its side, None without `gsd_m`."""
+    """Return the tile that packing would store, after its JPEG, and the metres along its side, None without `gsd_m`.
+
+    So a file and its packed row embed alike. Raises SignalError.
+    """
     shrunk = 1.0
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

@@ -6,9 +6,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from earthtone.models.trunk import Colour
 from earthtone.signal.scale import SCALE_CENTRE, SCALE_WIDTH, scale_byte
 
-Colour = tuple[float, float, float]
 _log = logging.getLogger(__name__)
 
 
@@ -17,8 +17,8 @@ def byte_statistics(mean: Colour, std: Colour, *, scale: bool) -> tuple[Tensor, 
     centre, width = torch.tensor(mean).view(3, 1, 1) * 255, torch.tensor(std).view(3, 1, 1) * 255
     if not scale:
         return centre, width
-    own = (torch.full((1, 1, 1), value) for value in (SCALE_CENTRE, SCALE_WIDTH))
-    return torch.cat([centre, next(own)]), torch.cat([width, next(own)])
+    plane = (1, 1, 1)
+    return torch.cat([centre, torch.full(plane, SCALE_CENTRE)]), torch.cat([width, torch.full(plane, SCALE_WIDTH)])
 
 
 def with_usual_scale(pixels: Tensor, gsd_m: float) -> Tensor:

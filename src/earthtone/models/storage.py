@@ -1,6 +1,7 @@
 """Models on disk: one safetensors file whose header carries the card; `card.json` beside it is for reading."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
         check_fit(_empty_model(file, card), weights, file)
     model = _empty_model(file, card)
     fill(model, weights, file)
+    if model.config.scale_input and not 0 < float(model.usual_side_m) < math.inf:  # also NaN
+        raise ModelError(
+            f"{file}: usual_side_m is {float(model.usual_side_m):g}; the metres along a side of a tile, more than 0, "
+            "expected: a damaged file; copy it again"
+        )
     return model.to(device).eval()
 
 

@@ -21,7 +21,7 @@ class Trunk:
     """An image encoder that answers as timm's models do, pooled by its call."""
 
     encoder: nn.Module
-    """Takes (N, 3, H, W), or four channels with `gsd_m`; has `forward_intermediates`."""
+    """Takes (N, 3, H, W), or four channels with `usual_gsd_m`; has `forward_intermediates`."""
     architecture: str
     """What it is, without saying where its weights came from."""
     pixels: int
@@ -30,7 +30,7 @@ class Trunk:
     """Taken off red, green and blue in 0-1."""
     std: Colour = IMAGENET_STD
     """What the difference is divided by."""
-    gsd_m: float | None = None
+    usual_gsd_m: float | None = None
     """Metres a pixel that stand for unknown ones, of an encoder that is told them as a fourth channel; else None."""
 
 

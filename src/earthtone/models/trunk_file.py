@@ -1,7 +1,6 @@
 """Image encoders from files: of a run, of a backbone that was written out, of a release checkpoint."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +43,7 @@ def model_trunk(model: TwoTower, output_stride: int = 32) -> Trunk:
         dilated, _ = make_encoder(name, (model.config.image_channels, side, side), output_stride=output_stride)
         dilated.load_state_dict(encoder.state_dict())
         encoder = dilated
-    return Trunk(encoder, name, side, gsd_m=model.usual_gsd_m)
+    return Trunk(encoder, name, side, usual_gsd_m=model.usual_gsd_m)
 
 
 def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
@@ -56,16 +55,19 @@ def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
         "mean": trunk.mean,
         "std": trunk.std,
         "card": dict(card),
-        **({} if trunk.gsd_m is None else {"gsd_m": trunk.gsd_m}),
+        **({} if trunk.usual_gsd_m is None else {"gsd_m": trunk.usual_gsd_m}),
     }
     write_safetensors(path, trunk.encoder.state_dict(), {BACKBONE_HEADER: json.dumps(said, sort_keys=True)})
     return path
 
 
 def _usable(mean: tuple[float, ...], std: tuple[float, ...], gsd_m: float | None) -> bool:
-    """Return whether pictures can be normalised with these numbers; a comparison with NaN is false."""
-    scale = 1.0 if gsd_m is None else gsd_m
-    return all(abs(value) < math.inf for value in mean) and all(0 < value < math.inf for value in (*std, scale))
+    """Return whether pictures can be normalised with these numbers in float32; a comparison with NaN is false.
+
+    Metres a pixel may be further out than those of files (scale.py): pictures are shown at other sizes.
+    """
+    colours = all(abs(value) <= 1e3 for value in mean) and all(1e-6 <= value <= 1e3 for value in std)
+    return colours and (gsd_m is None or 1e-9 <= gsd_m <= 1e9)
 
 
 def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: int) -> Trunk:

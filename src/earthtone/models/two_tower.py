@@ -104,7 +104,7 @@ class TwoTower(nn.Module):
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def project_images(self, pixels: Tensor) -> Tensor:
-        """Return projections (N, dimensions), not normalised, of uint8 pixels (N, side, side, 3)."""
+        """Return projections (N, dimensions), not normalised, of uint8 pixels (N, side, side, C)."""
         projected: Tensor = self.image_tower(self.image_input(pixels))
         return projected
 

@@ -81,14 +81,14 @@ def check_start(config: ModelConfig) -> None:
 def _start(model: TwoTower, name: str, spec: str) -> dict[str, Any]:
     tower: Tower = getattr(model, f"{name}_tower")
     source = _opened(model, name, spec)
+    place = f"model.{name}_weights {spec}"
     wanted = getattr(model.config, f"{name}_encoder")
     if _family(source.architecture) != _family(wanted):
         way = f"type --model.{name}_encoder {source.architecture}, or " if is_encoder(source.architecture) else ""
         raise ConfigError(
-            f"model.{name}_weights {spec}: holds a {source.architecture}, but model.{name}_encoder is {wanted}; {way}"
-            "choose other weights"
+            f"{place}: holds a {source.architecture}, but model.{name}_encoder is {wanted}; {way}choose other weights"
         )
-    fill(tower.encoder, _fitted(source.encoder, tower.encoder, _shape(model, name)), spec)
+    fill(tower.encoder, _fitted(source.encoder, tower.encoder, _shape(model, name), place), spec)
     if source.other:
         _log.warning("model.%s_weights %s: learned on something else (%s)", name, spec, source.other)
     return {
@@ -169,8 +169,11 @@ def _plain(name: str, weights: dict[str, Tensor], shape: tuple[int, int, int], s
     return encoder
 
 
-def _fitted(source: nn.Module, encoder: nn.Module, shape: tuple[int, int, int]) -> Mapping[str, Tensor]:
-    """Return the source's weights for an encoder of inputs `shape`, resampled, summed and filled up where needed."""
+def _fitted(source: nn.Module, encoder: nn.Module, shape: tuple[int, int, int], place: str) -> Mapping[str, Tensor]:
+    """Return the source's weights for an encoder of inputs `shape`, resampled, summed and filled up where needed.
+
+    `place` is where the user named them, for the ConfigError on those that need metres a pixel.
+    """
     weights, expected = source.state_dict(), encoder.state_dict()
     others = [key for key in expected.keys() & weights.keys() if weights[key].shape != expected[key].shape]
     if others and hasattr(source, "set_input_size"):
@@ -184,11 +187,9 @@ def _fitted(source: nn.Module, encoder: nn.Module, shape: tuple[int, int, int]) 
             weights[key] = adapt_input_conv(1, weights[key])
         elif theirs == 3 and own == 4:  # metres a pixel count nothing at first
             weights[key] = torch.cat([weights[key], torch.zeros_like(weights[key][:, :1])], dim=1)
-        elif theirs == 4 and own == 3:
-            raise ConfigError(
-                "the weights are of an encoder that is told metres a pixel; type --model.scale_input true, or choose "
-                "other weights"
-            )
+        elif theirs == 4 and own != 4:
+            way = "type --model.scale_input true, or " if own == 3 else ""
+            raise ConfigError(f"{place}: its encoder is told metres a pixel; {way}choose other weights")
     return weights
 
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.scale import with_scale
+from earthtone.signal.scale import check_gsd_m, with_scale
 
 Pixels = NDArray[np.uint8]
 Positions = NDArray[np.float64]
@@ -69,7 +69,11 @@ def image_hash(pixels: Pixels) -> str:
 
 
 def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None) -> Pixels:
-    """Return the square that a table keeps: the centre or `footprint_m` of it, at most `stored_pixels` a side."""
+    """Return the square that a table keeps: the centre or `footprint_m` of it, at most `stored_pixels` a side.
+
+    Raises SignalError for metres a pixel that no image has, or that lack where `footprint_m` needs them.
+    """
+    check_gsd_m(gsd_m)
     side = _kept_side(pixels, config, gsd_m)
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])

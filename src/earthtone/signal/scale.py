@@ -15,8 +15,16 @@ from earthtone.errors import SignalError
 
 SCALE_CENTRE, SCALE_WIDTH = 96.0, 64.0
 _STEPS = 16  # bytes an octave
+#: Metres a pixel of an image that are believed: a millimetre to 100 km.
+LEAST_GSD_M, MOST_GSD_M = 1e-3, 1e5
 
 Pixels = NDArray[np.uint8]
+
+
+def check_gsd_m(gsd_m: float | None) -> None:
+    """Raise SignalError for metres a pixel that no image has; None is unknown."""
+    if gsd_m is not None and not LEAST_GSD_M <= gsd_m <= MOST_GSD_M:  # also NaN
+        raise SignalError(f"image_gsd_m is {gsd_m:g}; {LEAST_GSD_M:g} to {MOST_GSD_M:,g} metres a pixel expected")
 
 
 def scale_byte(gsd_m: float) -> int:
@@ -30,9 +38,3 @@ def with_scale(pixels: Pixels, gsd_m: float) -> Pixels:
     """Return pictures (..., side, side, 4) of such (..., side, side, 3), their metres a pixel as fourth channel."""
     plane = np.full((*pixels.shape[:-1], 1), scale_byte(gsd_m), np.uint8)
     return np.concatenate([pixels, plane], axis=-1)
-
-
-def usual_side_m(sides_m: NDArray[np.float64]) -> float | None:
-    """Return the median of tiles' sides in metres, NaN where unknown, as float32 holds it; None where all are."""
-    known = sides_m[np.isfinite(sides_m)]
-    return float(np.float32(np.median(known))) if len(known) else None

@@ -162,7 +162,7 @@ def _data_identity(table: Table, recipe: Recipe) -> str:
     """Return what tells tables apart that train differently: where it is learned from, the tiles' metres too."""
     if not recipe.model.scale_input:
         return table.fingerprint
-    return f"{table.fingerprint} {hashlib.blake2b(table.tile_sides_m().tobytes(), digest_size=8).hexdigest()}"
+    return f"{table.fingerprint} {hashlib.blake2b(table.tile_sides_m.tobytes(), digest_size=8).hexdigest()}"
 
 
 def _finished(out: Path, world: World) -> FitResult:

@@ -16,7 +16,6 @@ from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
-from earthtone.signal.scale import usual_side_m
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.background import Background, random_place
 from earthtone.train.precision import choose_device
@@ -196,7 +195,7 @@ class TrainLoader:
 
 def _tile_sides(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the metres along a side of each row's tile; the median of `rows` stands for what is unknown."""
-    sides_m = table.tile_sides_m()
+    sides_m = table.tile_sides_m
     unknown = int(np.isnan(sides_m[rows]).sum())
     if unknown:
         _log.warning(
@@ -213,13 +212,14 @@ def training_side_m(table: Table, rows: NDArray[np.int64]) -> float:
             f"{table.path} was packed before tables kept the metres along a tile; model.scale_input needs them: pack "
             "again with earthtone pack DATA --out NEW.lance"
         )
-    usual = usual_side_m(table.tile_sides_m()[rows])
-    if usual is None:
+    sides_m = table.tile_sides_m[rows]
+    known = sides_m[~np.isnan(sides_m)]
+    if not len(known):
         raise ConfigError(
             f"{table.path}: image_gsd_m is known of no training image; model.scale_input needs it: give a column "
             "image_gsd_m (metres a pixel) and pack again, or leave model.scale_input out"
         )
-    return usual
+    return float(np.float32(np.median(known)))  # as the weights hold it
 
 
 def _draw(seed: int, clock: int, row: int, view: int) -> np.random.Generator:
