@@ -1,5 +1,6 @@
 """Manifests of every format: what is written is read, and what cannot be read is one clear line."""
 
+import contextlib
 import csv
 import json
 import logging
@@ -339,6 +340,14 @@ def test_garbage_is_one_line_and_never_another_error(suffix: str, data: st.DataO
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert all(isinstance(item, Pair | Problem) for item in items)
+
+
+def test_no_byte_of_a_parquet_files_metadata_ends_the_process(tmp_path: Path) -> None:
+    whole, path = parquet_bytes(), tmp_path / "m.parquet"
+    for position in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x50]) + whole[position + 1 :])
+        with contextlib.suppress(DataError):
+            list(Manifest(path))
 
 
 def test_geojson_rows(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ class ParquetTable:
         with self._open() as file:
             self._schema = file.schema_arrow
             self._length = int(file.metadata.num_rows)
+        if self._length < 0:
+            raise DataError(f"{path}: {self._length} rows; a whole Parquet file was expected")
         names = list(self._schema.names)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -58,19 +60,16 @@ class ParquetTable:
                     yield self._row(f"row {number}", cells)
 
     def _refuse_giants(self, metadata: Any, group: int, texts: list[str]) -> None:
-        """Raise DataError when a text in a dictionary is so long that its copies could fill the memory."""
-        chunks = metadata.row_group(group)
-        columns = (chunks.column(i) for i in range(chunks.num_columns))
-        large = {
-            column.path_in_schema
-            for column in columns
-            if column.has_dictionary_page and column.total_uncompressed_size > _MOST_BYTES
-        }
-        if not (names := [name for name in texts if name in large]):
+        """Raise DataError when a text in a dictionary is so long that its copies could fill the memory.
+
+        One row is read, texts as their dictionaries. What the metadata say of a column is not asked: where they
+        contradict themselves, that ends the process (pyarrow 26), while reading raises.
+        """
+        if not texts:
             return
-        with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=names) as file:
-            for batch in islice(file.iter_batches(1, row_groups=[group], columns=names), 1):
-                for name, column in zip(names, (batch.column(name) for name in names), strict=True):
+        with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=texts) as file:
+            for batch in islice(file.iter_batches(1, row_groups=[group], columns=texts), 1):
+                for name, column in zip(texts, (batch.column(name) for name in texts), strict=True):
                     longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
                     if longest > _MOST_BYTES:
                         raise DataError(
