@@ -71,6 +71,7 @@ def test_pretrain_help_explains_recipe_options(capsys: pytest.CaptureFixture[str
     assert "--train.learning_rate" in shown and "At the top of the schedule" in shown
 
 
+@pytest.mark.slow
 def test_check_prints_what_is_there(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(world)]) == 0
     assert "48 of 48 rows usable" in capsys.readouterr().out
@@ -92,6 +93,7 @@ def test_pack_then_pack_again(world: Path, tmp_path: Path, capsys: pytest.Captur
     assert "0 pairs added, 48 were there" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pack_pretrain_and_evaluate_by_a_named_split(
     run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
     assert "Toy world" in page and "data:audio/ogg;base64," in page and "data:image/jpeg;base64," in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [True, False])
 def test_evaluate_retrieval(
     run: Path, world: Path, tmp_path: Path, packed: bool, capsys: pytest.CaptureFixture[str]
@@ -136,6 +139,7 @@ def test_evaluate_retrieval(
         assert any("match" in name for name in found["metrics"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["soundingearth", "geoclap", "psm"])
 def test_evaluate_retrieval_by_a_published_protocol(
     run: Path, protocol: str, capsys: pytest.CaptureFixture[str]

@@ -167,6 +167,7 @@ def test_a_dropped_connection_is_taken_up_again(hub: Hub, soundingearth: Path) -
     assert hub.drop == 0
 
 
+@pytest.mark.slow
 def test_packing_goes_on_after_a_file_was_gone(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +198,7 @@ def test_packing_goes_on_after_a_file_was_gone(
     assert there > 0 and f"{18 - there} pairs added" in shown and len(Table(table)) == 18
 
 
+@pytest.mark.slow
 def test_check_and_pretrain(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", ADDRESS]) == 0
     assert f"{ADDRESS}: 18 of 18 rows usable" in capsys.readouterr().out

@@ -91,6 +91,7 @@ def test_pretrain_and_evaluate_as_from_the_disk(
     assert found[0] == found[1] and "24" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_wrong_use_is_one_line(
     remote: str, tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_copy_that_is_not_whole(store: int, tiny_table: Path, tmp_path: Path) 
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

@@ -248,6 +248,7 @@ def thin_manifest(folder: Path, rows: int) -> Path:
     return folder / "manifest.csv"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(
     tiny_signal: SignalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

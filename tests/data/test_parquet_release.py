@@ -235,6 +235,7 @@ def test_duplicates_are_found_across_files(write_release: WriteRelease, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_pretrain_and_pack(soundingearth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, table = tmp_path / "run", tmp_path / "t.lance"
     assert main(["pretrain", str(soundingearth), "--recipe", "small", "--out", str(run), *TINY]) == 0

@@ -33,6 +33,7 @@ def result(esc50: Path, tiny_model: TwoTower) -> TaskResult:
     return evaluate_audio(tiny_model, esc50, dataset="esc50", **QUICK)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_tones_are_told_fold_by_fold(result: TaskResult) -> None:
     assert result.figures["accuracy"].value > 0.7
     assert list(result.facts["accuracy_by_fold"]) == ["1", "2", "3", "4", "5"]
@@ -41,6 +42,7 @@ def test_tones_are_told_fold_by_fold(result: TaskResult) -> None:
     assert result.facts["groups"] == 30  # two of three takes are of one recording
 
 
+@pytest.mark.slow
 def test_the_folds_by_hand(result: TaskResult, esc50: Path, tiny_model: TwoTower) -> None:
     items = open_labelled(esc50, dataset="esc50").items
     values = tower_features(tiny_model, items, "audio", precision="32").encoder.astype(np.float64)
@@ -96,6 +98,7 @@ def test_what_lacked_a_package_is_read_again(
     assert tower_features(tiny_model, items, "audio", cache=tmp_path / "cache").cached
 
 
+@pytest.mark.slow
 def test_broken_and_short_sounds_are_told(
     tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,6 +183,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, esc50: Path, tiny_model: Two
         evaluate_audio(tiny_model, tmp_path / "metadata.csv")
 
 
+@pytest.mark.slow
 def test_the_verb(esc50: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "audio", "--model", "random:test_resnet", "--data", str(esc50), "--dataset", "esc50"]
     assert main([*words, "--resamples=20", "--cache", str(tmp_path), "--out", str(tmp_path / "result.json")]) == 0

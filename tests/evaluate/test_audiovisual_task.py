@@ -36,6 +36,7 @@ def result(advance: Path, tiny_model: TwoTower) -> TaskResult:
     return evaluate_audiovisual(tiny_model, advance, dataset="advance", **QUICK)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_colours_and_tones_are_told(result: TaskResult) -> None:
     assert result.headline == "concat accuracy" and result.task == "audiovisual"
     for view in ("image", "sound", "mean", "concat"):
@@ -56,6 +57,7 @@ def test_recordings_stay_on_one_side_but_for_the_random_split(result: TaskResult
     assert {items[i].group for i in division.fits[0][0]} & {items[i].group for i in division.test}
 
 
+@pytest.mark.slow
 def test_the_published_protocol_by_hand(advance: Path, tiny_model: TwoTower) -> None:
     found = evaluate_audiovisual(
         tiny_model, advance, dataset="advance", protocol="soundingearth", **QUICK  # type: ignore[arg-type]
@@ -81,6 +83,7 @@ def test_the_published_protocol_by_hand(advance: Path, tiny_model: TwoTower) -> 
         assert found.figures[f"{view} weighted_f1"].value == pytest.approx(np.mean(f1.astype(float)))
 
 
+@pytest.mark.slow
 def test_one_missing_sound_shifts_no_pair(tmp_path: Path, tiny_model: TwoTower) -> None:
     folder = write_advance(tmp_path / "advance")
     (folder / "sound" / "scene 0" / "00000_0.wav").unlink()
@@ -92,6 +95,7 @@ def test_one_missing_sound_shifts_no_pair(tmp_path: Path, tiny_model: TwoTower) 
     assert found.figures["sound accuracy"].value > 0.8
 
 
+@pytest.mark.slow
 def test_broken_files_are_left_out_of_both_sides(tmp_path: Path, tiny_model: TwoTower) -> None:
     folder = write_advance(tmp_path / "advance")
     (folder / "vision" / "scene 1" / "10000_0.jpg").write_bytes(b"no picture")
@@ -125,6 +129,7 @@ def test_a_model_that_is_told_metres_a_pixel(advance: Path, tiny_signal: SignalC
     assert not np.allclose(first[0], first[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_broken_file_moves_no_other_pair_to_another_part(tmp_path: Path, tiny_model: TwoTower) -> None:
     folder = write_advance(tmp_path / "advance")
     ask = {"dataset": "advance", "protocol": "soundingearth", **QUICK}
@@ -134,6 +139,7 @@ def test_a_broken_file_moves_no_other_pair_to_another_part(tmp_path: Path, tiny_
     assert lacking.ids == whole.ids[1:] and list(lacking.facts["broken_images"]) == [whole.ids[0]]
 
 
+@pytest.mark.slow
 def test_very_short_recordings_are_heard_and_told(
     tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +150,7 @@ def test_very_short_recordings_are_heard_and_told(
     assert "very short and were filled up with silence: 'scene 1/10001_0'" in caplog.text
 
 
+@pytest.mark.slow
 def test_classes_that_one_side_lacks_are_told(
     tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +207,7 @@ def test_a_model_of_spectrograms_wants_spectrograms(advance: Path, tiny_model: T
         evaluate_audiovisual(model, advance, dataset="advance")
 
 
+@pytest.mark.slow
 def test_the_verb(advance: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "audiovisual", "--model", "random:test_resnet", "--data", str(advance), "--dataset", "advance"]
     out = tmp_path / "result.json"

@@ -75,6 +75,7 @@ def test_agrees_with_a_plain_loop(
     assert_same(found, plain(queries, gallery, places, depths, divisor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [2, 128])
 def test_agrees_with_a_plain_loop_on_more_pairs(dimensions: int) -> None:
     rng = np.random.default_rng(1)

@@ -6,6 +6,7 @@ import pytest
 from earthtone.evaluate.exact_search import ExactSearch, first_equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [1, 16, 128, 600])
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_keys_are_within_the_tolerance_of_exact_distances(dimensions: int, offset: float) -> None:

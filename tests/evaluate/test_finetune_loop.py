@@ -28,6 +28,7 @@ def divided(items: list[LabelledItem]) -> TrainingData:
     return TrainingData(items[::2], items[1::4], items[3::4], CLASSES)
 
 
+@pytest.mark.slow
 def test_learns_and_tests_once(class_items: list[LabelledItem], monkeypatch: pytest.MonkeyPatch) -> None:
     data = divided(class_items)
     asked = []

@@ -26,6 +26,7 @@ def all_plots() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(all_plots()))
 def test_is_one_well_formed_labelled_and_self_contained_svg(name: str) -> None:
     svg = all_plots()[name]

@@ -67,6 +67,7 @@ def test_only_training_rows_set_the_scale() -> None:
     assert scaled.accuracy.value == pytest.approx(together.accuracy.value, abs=0.05)
 
 
+@pytest.mark.slow
 def test_how_the_strength_is_chosen() -> None:
     train, test = blobs(0, 100), blobs(1, 50)
     folds = linear_probe(*train, *test)
@@ -78,6 +79,7 @@ def test_how_the_strength_is_chosen() -> None:
     assert few.strength == FIXED_STRENGTH and few.chosen.startswith("fixed")
 
 
+@pytest.mark.slow
 def test_is_the_same_again() -> None:
     assert linear_probe(*blobs(0, 50), *blobs(1, 50)) == linear_probe(*blobs(0, 50), *blobs(1, 50))
 

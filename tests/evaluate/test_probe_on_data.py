@@ -37,6 +37,7 @@ def manifest(folder: Path, images: Path, splits: tuple[str, ...], **labels: str)
     return path
 
 
+@pytest.mark.slow
 def test_a_folder_of_classes(class_folder: Path, tmp_path: Path) -> None:
     features = FeatureOptions(cache=tmp_path / "cache")
     options = ProbeOptions(("logistic", "knn", "centroid"), shots=(1, 5), draws=2, resamples=100)
@@ -84,6 +85,7 @@ def test_measured_on_val_no_test_image_is_opened(
         evaluate_probe(MODEL, data, label="kind", split="train")
 
 
+@pytest.mark.slow
 def test_files_by_the_model_of_a_table(tiny_model: TwoTower, tiny_pairs: Path, tiny_table: Path) -> None:
     files = evaluate_probe(tiny_model, tiny_pairs, label="label", features=FeatureOptions(precision="32"))
     packed = evaluate_probe(tiny_model, tiny_table, label="label")

@@ -60,6 +60,7 @@ def test_few_shots_grow_towards_all_rows() -> None:
     assert again.figures == found.figures
 
 
+@pytest.mark.slow
 def test_few_shots_need_no_val() -> None:
     found = probe_features(
         {"train": part(0, 90), "test": part(2, 60)}, ProbeOptions(("logistic", "knn"), shots=(2,), draws=2),
@@ -68,6 +69,7 @@ def test_few_shots_need_no_val() -> None:
     assert "cross-validation on train" in found.protocol and "knn_accuracy@2" in found.figures
 
 
+@pytest.mark.slow
 def test_measured_on_val_is_chosen_on_train_alone() -> None:
     train, val = part(0, 90), part(1, 30)
     alone = linear_probe(train.features, train.labels, val.features, val.labels)

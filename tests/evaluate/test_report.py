@@ -258,6 +258,7 @@ def test_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_the_same_report_is_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "report.html"
     assert write_report(full_report(), path) == path

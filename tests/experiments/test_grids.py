@@ -10,6 +10,7 @@ from earthtone.verbs.sweep.plan import plan
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [path.name for path in sorted(EXPERIMENTS.glob("toy_*.yaml"))])
 def test_grids_of_the_toy_world(grid: str, tmp_path: Path) -> None:
     assert plan(EXPERIMENTS / "toy.yaml", read_grid(EXPERIMENTS / grid), tmp_path)

@@ -87,6 +87,7 @@ def test_is_a_finite_scalar_and_reaches_every_input_and_parameter(name: str, twi
         assert tensor.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 @EVERY_LOSS
 def test_descends_to_matching_embeddings(name: str) -> None:
     image, audio = batch()

@@ -104,6 +104,7 @@ def process(rank: int, meeting: str, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_twins_of_the_joined_batch(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(process, (str(tmp_path / "meeting"), str(tmp_path / "found")), nprocs=2)
     groups, points = facts(24, 2)

@@ -101,6 +101,7 @@ def test_seeds() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process() -> None:
     code = (
         "from earthtone.models.backbone import open_backbone as o; print(o('random:test_resnet', seed=3).fingerprint)"
@@ -129,6 +130,7 @@ def test_normalisation_by_hand() -> None:
             backbone.prepare(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_vit"])
 def test_of_a_run(tiny_signal: SignalConfig, tmp_path: Path, encoder: str) -> None:
     torch.manual_seed(1)
@@ -174,6 +176,7 @@ def test_a_size_that_a_family_cannot_take() -> None:
         open_backbone("random:test_coatnet", pixels=50)
 
 
+@pytest.mark.slow
 def test_the_examples_run() -> None:
     """That of the docstring and that of the page."""
     assert doctest.testmod(earthtone.models.backbone, extraglobs={"torch": torch}) == (0, 3)

@@ -27,6 +27,7 @@ def embedded(model: Any) -> np.ndarray:
     return np.asarray(model.embed_tiles([TILE], batch=1))
 
 
+@pytest.mark.slow
 def test_it_embeds_like_the_checkpoint(release_file: Path, tmp_path: Path) -> None:
     result = convert(release_file, tmp_path / "out")
     assert result.path == tmp_path / "out" / "model.safetensors" and result.loss_path is None
@@ -42,6 +43,7 @@ def test_it_embeds_like_the_checkpoint(release_file: Path, tmp_path: Path) -> No
     assert made_from["loss_parameters"] == []
 
 
+@pytest.mark.slow
 def test_unit_embeddings_where_the_loss_compared_by_cosine(release_file: Path, tmp_path: Path) -> None:
     convert(release_file, tmp_path / "out", unit=True)
     raw, unit = embedded(earthtone.load_model(release_file)), embedded(earthtone.load_model(tmp_path / "out"))
@@ -56,6 +58,7 @@ def nested(state: State) -> Any:
     return {"state_dict": wrapped_in_parallel(state), "epoch": 300}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [dict, wrapped_in_parallel, nested])
 def test_with_a_projection_of_the_loss_and_in_wrappings(
     flat_release: Callable[[int], State], tmp_path: Path, wrap: Callable[[State], Any]
@@ -87,6 +90,7 @@ def as_34(state: State) -> State:
     return {**state, **added}
 
 
+@pytest.mark.slow
 def test_all_depths_are_told_by_their_keys(flat_release: Callable[[int], State], tmp_path: Path) -> None:
     for name, state in (("resnet34", as_34(flat_release(18))), ("resnet50", flat_release(50))):
         torch.save(state, tmp_path / f"{name}.pt")
@@ -94,6 +98,7 @@ def test_all_depths_are_told_by_their_keys(flat_release: Callable[[int], State],
         assert model.config.image_encoder == f"release_{name}" and model.config.audio_encoder == "release_resnet18"
 
 
+@pytest.mark.slow
 def test_the_image_encoder_alone(release_file: Path, tmp_path: Path) -> None:
     path = convert(release_file, tmp_path / "out", backbone_only=True).path
     assert path.name == "backbone.safetensors" and "conv1.weight" in load_file(path)
@@ -209,6 +214,7 @@ BAD: dict[Callable[[Path, State], None], str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
 def test_bad_input_is_one_line_and_writes_nothing(
     spoil: Callable[[Path, State], None],
@@ -241,6 +247,7 @@ def test_what_exists_is_not_written_over(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
 
 
+@pytest.mark.slow
 def test_the_command_line(release_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["convert", str(release_file), str(tmp_path / "empty"), "--unit"]) == 0

@@ -38,6 +38,7 @@ def test_any_timm_model(name: str, size: tuple[int, int, int]) -> None:
     assert projected.shape == (2, 8) and torch.isfinite(projected).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16_224"])
 @pytest.mark.parametrize("size", [(3, 64, 64), (1, 64, 100)])
 def test_the_usual_encoders_learn(name: str, size: tuple[int, int, int]) -> None:

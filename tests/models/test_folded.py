@@ -25,6 +25,7 @@ def norms(network: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "release_resnet18", "test_vit"])
 @torch.no_grad()
 def test_it_says_the_same_without_norms(name: str) -> None:

@@ -11,6 +11,7 @@ from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
 
 
+@pytest.mark.slow
 def test_files_of_ours_and_of_the_release(tiny_model: TwoTower, tmp_path: Path, release_file: Path) -> None:
     path = save_model(tmp_path / "run", tiny_model, {})
     for spec in (path, path.parent, str(path)):

@@ -21,6 +21,7 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_numbers_of_the_release(release_file: Path, release_forward: dict[str, np.ndarray]) -> None:
     model = read_release(release_file).model
@@ -33,6 +34,7 @@ def test_the_numbers_of_the_release(release_file: Path, release_forward: dict[st
     assert relative(means, release_forward["sound_embedding"]) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 50])
 def test_names_and_shapes(depth: int, release_shapes: Callable[[int], dict[str, tuple[int, ...]]]) -> None:
     for prefix, name, channels in (("img", f"release_resnet{depth}", 3), ("snd", "release_resnet18", 1)):
@@ -68,6 +70,7 @@ def test_maps(name: str, blocks: int, channels: tuple[int, ...]) -> None:
     assert [info["num_chs"] for info in encoder.feature_info] == list(channels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stride", "sides"), [(16, (16, 8, 4, 4)), (8, (16, 8, 8, 8))])
 @pytest.mark.parametrize("name", ["release_resnet18", "release_resnet50"])
 def test_dilation_keeps_resolution_and_weights(name: str, stride: int, sides: tuple[int, ...]) -> None:

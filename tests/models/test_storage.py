@@ -54,6 +54,7 @@ def test_a_model_with_attention_over_windows(tiny_signal: SignalConfig, tmp_path
     np.testing.assert_array_equal(loaded.embed_windows(recording), model.embed_windows(recording))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_vit", "test_efficientnet"])
 def test_after_training_steps_and_in_channels_last(encoder: str, tiny_signal: SignalConfig, tmp_path: Path) -> None:
     model = TwoTower(ModelConfig(encoder, encoder, dimensions=8, projection="mlp", drop_path=0.1), tiny_signal)

@@ -80,6 +80,7 @@ def by_hand(state: dict[str, Tensor], inputs: Tensor) -> list[Tensor]:
     return maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("third", [True, False])
 def test_its_maps(third: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = checkpoint(third)

@@ -58,6 +58,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [224, 97])
 def test_features_and_logits(weights: dict[str, Tensor], side: int) -> None:
     backbone = open_backbone("package:efficientnet_lite0")

@@ -80,6 +80,7 @@ def test_windows_of_many_recordings_at_once(tiny_model: TwoTower, recordings: Fi
     np.testing.assert_array_equal(tiny_model.embed_windows(windows), tiny_model.embed_audio(recordings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet"])
 def test_other_encoders_too(name: str, tiny_signal: SignalConfig, pictures: Files, recordings: Files) -> None:
     torch.manual_seed(0)
@@ -93,6 +94,7 @@ def test_other_encoders_too(name: str, tiny_signal: SignalConfig, pictures: File
     np.testing.assert_array_equal(model.embed_audio(recordings[2:3])[0], sound[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16_224"])
 def test_the_usual_encoders_embed(name: str, tiny_signal: SignalConfig, pictures: Files, recordings: Files) -> None:
     torch.manual_seed(0)
@@ -161,6 +163,7 @@ def test_attention_alone_in_batches_and_in_another_order(tiny_signal: SignalConf
     assert np.abs(found[4] - whole[4]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_long_recording_in_bounded_memory(tiny_signal: SignalConfig) -> None:
     model = with_attention(tiny_signal)
     long = np.random.default_rng(0).integers(0, 256, (1500, 50, 32), np.uint8)

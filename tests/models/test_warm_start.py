@@ -37,6 +37,7 @@ def run(tmp_path: Path, tiny_model: TwoTower) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_both_towers_of_a_run_with_their_projections(run: Path, tiny_model: TwoTower) -> None:
     model = model_of(tiny_model.signal, dimensions=16, image_weights=str(run), audio_weights=str(run))
     state = torch.get_rng_state()
@@ -120,6 +121,7 @@ def test_position_embeddings_are_resampled(tiny_signal: SignalConfig, tmp_path: 
     assert torch.equal(sound["blocks.0.attn.qkv.weight"], own["blocks.0.attn.qkv.weight"])
 
 
+@pytest.mark.slow
 def test_a_backbone_file_and_a_release_checkpoint(
     tiny_signal: SignalConfig, release_file: Path, tmp_path: Path
 ) -> None:

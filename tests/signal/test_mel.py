@@ -54,6 +54,7 @@ def test_filters_are_librosas(config: AudioConfig) -> None:
     np.testing.assert_allclose(mel_filters(config, n_fft), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_log_mel_is_librosas_within_quantisation(config: AudioConfig) -> None:
     samples = noise(config, 11.3)

@@ -60,6 +60,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "keep", "windows", "reducer"),
     [
@@ -184,6 +185,7 @@ def test_a_finished_run_resumes_to_nothing(tiny_table: Path, tiny_recipe: Recipe
     assert all(torch.equal(before[name], value) for name, value in final_weights(tmp_path / "run").items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["epochs", "learning_rate"])
 def test_a_finished_run_is_not_resumed_with_another_recipe(
     tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, key: str
@@ -273,6 +275,7 @@ def test_a_checkpoint_whose_moments_do_not_fit_is_refused(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_told_and_a_resume_needs_no_file(
     tiny_table: Path, tiny_recipe: Recipe, tiny_model: TwoTower, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def same(run: Path, model: TwoTower, part: str) -> set[bool]:
     return {torch.equal(weights[key], value) for key, value in begun.items() if key.startswith(part)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["image", "audio", "both"])
 @pytest.mark.parametrize("options", [{}, {"chunk_size": 2}], ids=["whole", "chunks"])
 def test_frozen_for_good(

@@ -78,6 +78,7 @@ def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: fl
         assert (value - other[name]).abs().max() <= tolerance * max(1.0, float(value.abs().max())), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_the_whole_batch(name: str, tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
@@ -91,6 +92,7 @@ def test_gradients_are_those_of_the_whole_batch(name: str, tiny_signal: SignalCo
         assert torch.allclose(value, chunked_loss.state_dict()[key], atol=1e-12), key
 
 
+@pytest.mark.slow
 def test_several_windows_under_attention(tiny_signal: SignalConfig) -> None:
     model = two_tower("test_convnext", tiny_signal, windows="attention")
     model.reducer.float()  # windows are averaged in single precision
@@ -101,6 +103,7 @@ def test_several_windows_under_attention(tiny_signal: SignalConfig) -> None:
     assert_close(expected[1], found[1], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_vit", "test_resnet"])  # with layer norms, with batch norms
 def test_a_chunk_is_made_again_with_the_same_draws(encoder: str, tiny_signal: SignalConfig) -> None:
     """The yardstick keeps the activations of all chunks."""
@@ -172,6 +175,7 @@ def test_the_generator_goes_on_where_it_was(tiny_signal: SignalConfig) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward_inside", [False, True])
 def test_a_chunk_is_made_again_under_the_same_autocast(tiny_signal: SignalConfig, backward_inside: bool) -> None:
     """The yardstick keeps all chunks; both passes round to bfloat16, wherever the backward pass is called."""
@@ -211,6 +215,7 @@ def test_without_gradients_nothing_is_kept(tiny_signal: SignalConfig) -> None:
     assert all(torch.allclose(a, b, atol=1e-12) and not a.requires_grad for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_activations_of_one_chunk_are_in_memory(tiny_signal: SignalConfig) -> None:
     """Of all layers' outputs, no more are alive at once than those of one chunk of four."""
     model = two_tower("test_convnext", tiny_signal)
@@ -239,6 +244,7 @@ def test_activations_of_one_chunk_are_in_memory(tiny_signal: SignalConfig) -> No
     assert measured(lambda: embed_in_chunks(model, model, image, audio, 4)) < whole / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 @pytest.mark.parametrize("name", ["infonce", "infonce_memory"])
 def test_training_in_chunks_stays_near_training_without(

@@ -46,6 +46,7 @@ with History(Path(sys.argv[1]), 0) as history:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert "cannot write" in done.stdout and "free the disk, then --resume" in done.stdout, done.stderr

@@ -24,6 +24,7 @@ def ids_of_step(table: Table, recipe: Recipe, step: int) -> list[str]:
     return [record["id"] for record in table.records(batch.rows.tolist(), ["id"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_stops_keeps_the_checkpoint_and_names_the_pairs(
     what: str, tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ KINDS = {
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
 
+@pytest.mark.slow
 @EVERY_KIND
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 1000), rows=st.integers(60, 200), size=st.sampled_from([8, 16]))

@@ -14,6 +14,7 @@ labels = st.sampled_from(["a", "b", "c", "ä"])
 sets = st.dictionaries(st.text(max_size=6), labels, max_size=60).map(lambda d: [Member(*item) for item in d.items()])
 
 
+@pytest.mark.slow
 @given(sets, st.integers(0, 3))
 def test_every_class_gets_its_share_of_every_split(members: list[Member], seed: int) -> None:
     found = stratified(members, seed=seed)

@@ -225,6 +225,7 @@ def test_a_server_without_ranges_or_versions(write_catalogue: WriteCatalogue, st
     assert (tmp_path / "out" / "f.bin").read_bytes() == ARCHIVE
 
 
+@pytest.mark.slow
 def test_stopped_before_every_rename(
     write_catalogue: WriteCatalogue, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

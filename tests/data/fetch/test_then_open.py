@@ -81,6 +81,7 @@ LAYOUTS: dict[str, dict[str, dict[str, bytes]]] = {
 COUNTS = {"advance": 2, "esc50": 2, "urbansound8k": 1, "loveda": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_what_was_fetched_opens(stage: Stage, tmp_path: Path, name: str) -> None:
     shipped = read_catalogue()[name]

@@ -227,6 +227,7 @@ def test_headers_that_tarfile_does_not_expect(tmp_path: Path, data: bytes) -> No
         run(tmp_path, data, "tar")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beginning", [header("d", kind=tarfile.DIRTYPE) * 30_000, header("__MACOSX/x", 10**12)], ids=["folders", "junk"]
 )

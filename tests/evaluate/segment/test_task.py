@@ -68,6 +68,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaskedSet, TaskResul
     return data, result, out
 
 
+@pytest.mark.slow
 def test_classes_that_are_colours_are_learned(done: tuple[MaskedSet, TaskResult, Path]) -> None:
     _, result, _ = done
     figure = result.figures["mIoU"]

@@ -33,6 +33,7 @@ def embedded(model: TwoTower, tile: NDArray[np.uint8], windows: NDArray[np.uint8
     return float(model.embed_tiles([tile])[0] @ model.embed_windows([windows])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_resnet", "release_resnet18", "efficientnet_lite0"])
 @pytest.mark.parametrize("windows", [1, 3])
 def test_exact_shares_add_up_to_the_similarity(tiny_signal: SignalConfig, encoder: str, windows: int) -> None:

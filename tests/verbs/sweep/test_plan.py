@@ -12,6 +12,7 @@ from earthtone.verbs.sweep.plan import plan
 from earthtone.verbs.sweep.shares import shares
 
 
+@pytest.mark.slow
 def test_runs_have_the_recipe_with_its_changes_and_seed(recipe_file: Path, tmp_path: Path) -> None:
     grid = Grid({"loss.name": ["infonce", "siglip"], "train.learning_rate": [1e-3, "1e-2"]}, seeds=(0, 7))
     runs = plan(recipe_file, grid, tmp_path)
