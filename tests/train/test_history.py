@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from earthtone.train.history import LOG_FILE, History, last_step, read_history
 
 
