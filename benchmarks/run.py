@@ -29,7 +29,13 @@ QUICK = {
     "loss_memory": "--pairs 2048 --plain_pairs 512",
     "retrieval_memory": "--pairs 20000 --sample 200",
 }
-LIMITS = {"feature_rate": 180.0, "loader_memory": 180.0, "loss_memory": 240.0, "training_step": 240.0}
+LIMITS = {
+    "feature_rate": 180.0,
+    "gradcache": 180.0,
+    "loader_memory": 180.0,
+    "loss_memory": 240.0,
+    "training_step": 240.0,
+}
 
 
 @dataclass(frozen=True)
