@@ -197,7 +197,7 @@ class TwoTower(nn.Module):
         batch: int = 32,
         sides_m: Sequence[float | None] | None = None,
     ) -> Embeddings:
-        """Return the image encoder's last-stage features (N, features), pooled, before the projection."""
+        """Return the image encoder's pooled features (N, features), those before the projection."""
         views = self.views(tiles, sides_m)
         width = self.image_tower.features
         return self._in_batches(

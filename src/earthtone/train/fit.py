@@ -85,12 +85,7 @@ def fit(
         if world.largest(int(world.first and open_run(out, identity, resume=resume))):
             return _finished(out, world)
     torch.manual_seed(recipe.train.seed)
-    model = TwoTower(recipe.model, recipe.signal)
-    if recipe.model.scale_input:
-        model.usual_side_m.fill_(training_side_m(table, table.rows_of("train")))
-    goes_on = resume and (out / CHECKPOINT_FILE).exists()
-    start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
-    model = model.to(memory_format=torch.channels_last)
+    model, start = _beginning(table, recipe, out, resume=resume)
     loss = recipe_loss(recipe)
     within = recipe_within(recipe)
     if device == "mps":
@@ -156,6 +151,16 @@ def _check(table: Table, recipe: Recipe) -> None:
     check_strategy_device(recipe, device)
     if recipe.train.compile:
         check_compiler(device)
+
+
+def _beginning(table: Table, recipe: Recipe, out: Path, *, resume: bool) -> tuple[TwoTower, dict[str, Any]]:
+    """Return the model as it begins, and what its towers began with."""
+    model = TwoTower(recipe.model, recipe.signal)
+    if recipe.model.scale_input:
+        model.usual_side_m.fill_(training_side_m(table, table.rows_of("train")))
+    goes_on = resume and (out / CHECKPOINT_FILE).exists()
+    start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
+    return model.to(memory_format=torch.channels_last), start
 
 
 def _data_identity(table: Table, recipe: Recipe) -> str:
