@@ -86,3 +86,12 @@ def _write_sound(path: Path, n: int, count: int) -> None:
     time = np.arange(int(hz * (1 + n % 5 / 2))) / hz
     sound = 0.3 * np.sin(2 * np.pi * 200 * 2 ** (4 * n / count) * time) + draw.normal(0, 0.02, len(time))
     soundfile.write(path, np.stack([sound] * (1 + n % 2), axis=1), hz)
+
+
+@pytest.fixture
+def scaled(tiny_signal: SignalConfig) -> TwoTower:
+    """Tiles of 96 m were usual: 3 m a pixel at 32 pixels."""
+    torch.manual_seed(0)
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True), tiny_signal)
+    model.usual_side_m.fill_(96.0)
+    return model.eval()

@@ -1,6 +1,7 @@
 """The published Parquet releases in miniature: the columns, types and file names of their build scripts."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +106,10 @@ def soundingearth(write_release: WriteRelease, tmp_path_factory: pytest.TempPath
 def geosound(write_release: WriteRelease, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature of MVRL/GeoSound, of the same size. Not to be changed."""
     return write_release(tmp_path_factory.mktemp("hf") / "GeoSound", "geosound")
+
+
+@pytest.fixture
+def pairs(tiny_pairs: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny pairs that a test may break."""
+    shutil.copytree(tiny_pairs.parent, tmp_path / "pairs")
+    return tmp_path / "pairs" / "manifest.csv"

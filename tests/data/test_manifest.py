@@ -1,6 +1,5 @@
 """Manifests of every format: what is written is read, and what cannot be read is one clear line."""
 
-import contextlib
 import csv
 import json
 import logging
@@ -300,18 +299,6 @@ def test_a_time_that_python_cannot_hold(tmp_path: Path) -> None:
         list(Manifest(tmp_path / "m.parquet"))
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
-def test_a_giant_text_in_a_dictionary_is_refused_before_it_is_copied(tmp_path: Path, kind: pa.DataType) -> None:
-    """Two megabytes in the file, four gigabytes as the rows' own texts."""
-    rows = 2000
-    note = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 2_000_000]))
-    names = pa.array([f"{n}" for n in range(rows)])
-    table = pa.table({"id": names, "image": names, "audio": names, "note": note})
-    pq.write_table(table, tmp_path / "m.parquet", store_schema=pa.types.is_dictionary(kind))
-    with pytest.raises(DataError, match=r"m.parquet: column 'note' has a text of 2000000 bytes; at most 1048576 were"):
-        next(iter(Manifest(tmp_path / "m.parquet")))
-
-
 def parquet_bytes() -> bytes:
     out = pa.BufferOutputStream()
     geo = json.dumps({"primary_column": "where", "columns": {"where": {"encoding": "WKB"}}})
@@ -342,14 +329,6 @@ def test_garbage_is_one_line_and_never_another_error(suffix: str, data: st.DataO
             assert all(isinstance(item, Pair | Problem) for item in items)
 
 
-def test_no_byte_of_a_parquet_files_metadata_ends_the_process(tmp_path: Path) -> None:
-    whole, path = parquet_bytes(), tmp_path / "m.parquet"
-    for position in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x50]) + whole[position + 1 :])
-        with contextlib.suppress(DataError):
-            list(Manifest(path))
-
-
 def test_geojson_rows(tmp_path: Path) -> None:
     write_media(tmp_path)
     media = {"image": "a.png", "audio": "a.wav"}
@@ -375,79 +354,3 @@ def test_geojson_rows(tmp_path: Path) -> None:
     assert isinstance(one, Pair) and (one.id, one.longitude) == ("1", None)
     assert isinstance(two, Pair) and (two.longitude, two.latitude) == (8.0, 50.0)
     assert isinstance(nine, Pair) and nine.extra == {"tags": '["rain", 1]'}
-
-
-def test_parquet_types_and_media_as_bytes(tmp_path: Path) -> None:
-    file = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    table = pa.table(
-        {
-            "sample": pa.array([1, 2]),
-            "audio": pa.array([{"bytes": b"RIFF", "path": None}] * 2, file),
-            "tile": pa.array([b"JPEG", None], pa.binary()),
-            "datetime": pa.array([1_604_509_200_123_456_789, None], pa.timestamp("ns", tz="America/New_York")),
-            "latitude": pa.array([50.0, None]),
-            "longitude": pa.array([8, None], pa.int16()),
-            "wet": pa.array([True, None]),
-            "kind": pa.array(["a", "b"]).dictionary_encode(),
-            "mel": pa.array([[1.0], [2.0]]),
-        }
-    )  # fmt: skip
-    pq.write_table(table, tmp_path / "m.parquet")
-    manifest = Manifest(tmp_path / "m.parquet", columns={"id": "sample", "image": "tile"})
-    one, two = list(manifest)
-    assert isinstance(one, Pair) and isinstance(two, Problem)
-    assert (one.id, one.image, one.audio) == ("1", b"JPEG", b"RIFF")
-    assert one.datetime is not None and one.datetime.isoformat() == "2020-11-04T17:00:00.123456+00:00"
-    assert (one.longitude, one.latitude, one.extra) == (8.0, 50.0, {"wet": "true", "kind": "a"})
-    assert (two.id, two.kind) == ("2", "missing image")
-    only_audio = Manifest(tmp_path / "m.parquet", columns={"id": "sample"}, need=("audio",))
-    assert [pair.image for pair in pairs(only_audio)] == [None, None]
-
-
-def test_parquet_in_many_batches_keeps_its_order(tmp_path: Path) -> None:
-    write_media(tmp_path)
-    rows = [{"id": str(n), "image": "a.png", "audio": "a.wav"} for n in range(3000)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet", row_group_size=700)
-    assert [pair.id for pair in pairs(Manifest(tmp_path / "m.parquet"))] == [row["id"] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ({"encoding": "point"}, "WKB was expected"),
-        ({"crs": {"name": "WGS 84 / UTM zone 32N", "id": {"authority": "EPSG", "code": 32632}}}, "UTM zone 32N"),
-        ({"crs": None}, "WGS 84 was expected"),
-    ],
-)
-def test_geoparquet_that_is_not_points_in_degrees(tmp_path: Path, column: dict[str, Any], said: str) -> None:
-    path = tmp_path / "m.parquet"
-    write_geoparquet(path, [{"id": "1", "image": "a", "audio": "b", "longitude": 8.0, "latitude": 50.0}], **column)
-    with pytest.raises(DataError) as error:
-        Manifest(path)
-    assert said in str(error.value)
-
-
-def test_geoparquet_geometries(tmp_path: Path) -> None:
-    write_media(tmp_path)
-    polygon = struct.pack("<BII", 1, 3, 0) + b"\0" * 20
-    shapes = [wkb(8, 50), wkb(float("nan"), float("nan")), None, polygon, b"\1", wkb(8, 50)[:-1], wkb(500, 0)]
-    shapes.append(b"\0" + struct.pack(">Iddd", 1001, 9, 51, 300))
-    rows = [{"id": str(n), "image": "a.png", "audio": "a.wav", "where": shape} for n, shape in enumerate(shapes)]
-    geo = {
-        "primary_column": "where",
-        "columns": {"where": {"encoding": "WKB", "crs": {"id": {"authority": "EPSG", "code": 4326}}}},
-    }
-    path = tmp_path / "m.parquet"
-    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({"geo": json.dumps(geo)}), path)
-    bad = "bad coordinates"
-    assert kinds(Manifest(path)) == ["", "", "", bad, bad, bad, "coordinates out of range", ""]
-    found = [(item.longitude, item.latitude) for item in Manifest(path) if isinstance(item, Pair)]
-    assert found == [(8, 50), (None, None), (None, None), (9, 51)]
-
-
-@pytest.mark.parametrize("geo", ["{", "[]", '{"primary_column": "x", "columns": {}}'])
-def test_geoparquet_metadata_that_is_none(tmp_path: Path, geo: str) -> None:
-    table = pa.table({"id": ["1"], "image": ["a"], "audio": ["b"]}).replace_schema_metadata({"geo": geo})
-    pq.write_table(table, tmp_path / "m.parquet")
-    with pytest.raises(DataError, match="GeoParquet"):
-        Manifest(tmp_path / "m.parquet")

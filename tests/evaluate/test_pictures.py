@@ -17,20 +17,9 @@ from earthtone.evaluate.finetune_plan import PLANS
 from earthtone.evaluate.pictures import picture_batches
 from earthtone.evaluate.tower_features import tower_features
 from earthtone.models.backbone import Backbone
-from earthtone.models.config import ModelConfig
 from earthtone.models.scale_channel import tell_of_usual
 from earthtone.models.trunk_file import model_trunk
 from earthtone.models.two_tower import TwoTower
-from earthtone.signal.config import SignalConfig
-
-
-@pytest.fixture
-def scaled(tiny_signal: SignalConfig) -> TwoTower:
-    """3 m a pixel at 32 pixels were usual."""
-    torch.manual_seed(0)
-    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True), tiny_signal)
-    model.usual_side_m.fill_(96.0)
-    return model.eval()
 
 
 def of_scale(items: list[LabelledItem], gsd_m: float | None) -> list[LabelledItem]:

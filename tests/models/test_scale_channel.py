@@ -10,7 +10,6 @@ from PIL import Image
 
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.backbone import Backbone, open_backbone
-from earthtone.models.config import ModelConfig
 from earthtone.models.convert import convert
 from earthtone.models.fingerprint import model_fingerprint
 from earthtone.models.scale_channel import byte_statistics, tell_of_usual
@@ -18,16 +17,6 @@ from earthtone.models.storage import load_model, save_model
 from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 from earthtone.models.trunk_file import model_trunk
 from earthtone.models.two_tower import TwoTower
-from earthtone.signal.config import SignalConfig
-
-
-@pytest.fixture
-def scaled(tiny_signal: SignalConfig) -> TwoTower:
-    """Tiles of 96 m were usual: 3 m a pixel at 32 pixels."""
-    torch.manual_seed(0)
-    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True), tiny_signal)
-    model.usual_side_m.fill_(96.0)
-    return model.eval()
 
 
 def test_what_the_encoder_sees(scaled: TwoTower) -> None:
