@@ -17,7 +17,7 @@ from earthtone.atomic import atomic_path
 
 
 def repeated(rows: list[dict[str, str]], label: str, share: float, together: int, seed: int) -> int:
-    """Give each `together` rows of one label one image, until `share` of the training rows have twins; return how many."""
+    """Give each `together` rows of one label one image, until `share` of training rows have twins; return how many."""
     by_label: dict[str, list[int]] = defaultdict(list)
     for at, row in enumerate(rows):
         if row["split"] == "train":
