@@ -1,7 +1,8 @@
 """What do chunks (GradCache) cost in time, and does their memory stay that of one chunk as the batch grows?
 
-A step is a forward pass, InfoNCE and a backward pass of two ResNet-18 towers at small inputs. Time: the processor's, of
-chunked steps and plain ones of the same batch in turns, on one thread; the medians' ratio. Memory: the peak of a
+A step is a forward pass, InfoNCE and a backward pass of two ResNet-18 towers. Time: the processor's, of chunked steps
+and plain ones of the same batch in turns, on one thread; the medians' ratio. At 64 px the forward passes that are made
+again are most of the cost; at 16 px the sums of 22 million gradients a chunk weigh as much. Memory: the peak of a
 process that makes one chunked step, for each batch a process of its own, beside a plain step of the first batch.
 
     python benchmarks/gradcache.py --batch 256 --chunk 64
@@ -28,18 +29,18 @@ from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.precision import cpu_has_bfloat16
 
-PIXELS = 16
+SMALL = 16  # px
 STEPS = 3  # timed, after one that is not
 
 
-def step_of(batch: int, chunk: int | None) -> Callable[[], None]:
-    """A training step without its optimizer; `chunk` None for a plain one."""
+def step_of(batch: int, chunk: int | None, pixels: int = SMALL) -> Callable[[], None]:
+    """A training step without its optimizer, of inputs of about pixels x pixels; `chunk` None: a plain one."""
     torch.manual_seed(0)
-    audio = AudioConfig(sample_rate_hz=16_000, window_seconds=0.5, mels=16, hop_seconds=0.03)
-    signal = SignalConfig(audio=audio, image=ImageConfig(pixels=PIXELS, stored_pixels=PIXELS))
+    audio = AudioConfig(sample_rate_hz=16_000, window_seconds=0.03 * pixels, mels=pixels, hop_seconds=0.03)
+    signal = SignalConfig(audio=audio, image=ImageConfig(pixels=pixels, stored_pixels=pixels))
     model = TwoTower(ModelConfig("resnet18", "resnet18"), signal).to(memory_format=torch.channels_last).train()
     loss = make_loss("infonce")
-    images = torch.randint(0, 256, (batch, PIXELS, PIXELS, 3), dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch, pixels, pixels, 3), dtype=torch.uint8)
     sounds = torch.randint(0, 256, (batch, 1, audio.window_frames, audio.mels), dtype=torch.uint8)
 
     def embedded() -> tuple[Tensor, Tensor]:
@@ -81,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--pixels", type=int, nargs="+", default=[SMALL, 64], help="of the time")
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 1024, 4096], help="of the memory")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -93,12 +95,14 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, bfloat16 {'yes' if cpu_has_bfloat16() else 'no'}, load {os.getloadavg()[0]:.1f}"
     )
-    plain, chunked = step_of(options.batch, None), step_of(options.batch, options.chunk)
-    times = [(seconds(plain), seconds(chunked)) for _ in range(STEPS + 1)][1:]
-    one, other = (statistics.median(side) for side in zip(*times, strict=True))
-    print(
-        f"batch {options.batch}: plain {one:.2f} s, in chunks of {options.chunk} {other:.2f} s: {other / one:.2f} times"
-    )
+    for pixels in options.pixels:
+        plain, chunked = (step_of(options.batch, chunk, pixels) for chunk in (None, options.chunk))
+        times = [(seconds(plain), seconds(chunked)) for _ in range(STEPS + 1)][1:]
+        one, other = (statistics.median(side) for side in zip(*times, strict=True))
+        print(
+            f"{pixels} px, batch {options.batch}: plain {one:.2f} s, in chunks of {options.chunk} {other:.2f} s: "
+            f"{other / one:.2f} times"
+        )
     for batch, chunk in [(options.batches[0], 0), *((batch, options.chunk) for batch in options.batches)]:
         command = [sys.executable, __file__, "--child", str(batch), str(chunk)]
         found = json.loads(subprocess.check_output(command))

@@ -119,6 +119,16 @@ def test_a_chunk_is_made_again_with_the_same_draws(encoder: str, tiny_signal: Si
     assert_close(expected[1], found[1], 1e-10)
 
 
+def test_the_last_chunk_is_embedded_once(tiny_signal: SignalConfig) -> None:
+    model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
+    sizes: list[int] = []
+    model.image_tower.register_forward_hook(lambda module, given, output: sizes.append(len(output)))
+    embedded = embed_in_chunks(model, model, image, audio, 4)
+    assert sizes == [4, 4, 3, 3]
+    (embedded[0] * embedded[1]).sum().backward()
+    assert sizes[4:] == [4, 4, 3]
+
+
 def test_running_statistics_count_a_chunk_once(tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_resnet", tiny_signal), rows(tiny_signal)
     start = {name: value.clone() for name, value in model.named_buffers()}

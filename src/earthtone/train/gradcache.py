@@ -1,7 +1,7 @@
 """A large batch with the memory of a small one: embedded chunk by chunk, and again when the gradient is known."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import compress
 from typing import Any
@@ -19,12 +19,12 @@ Embed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def embed_in_chunks(model: nn.Module, embed: Embed, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     """Return what `embed` gives for the whole batch, with activations of one chunk, at most `chunk` rows, at a time.
 
-    The forward pass keeps embeddings only. Once the loss has told their gradients, the backward pass makes each
-    chunk's activations again, with the same random draws (dropout, stochastic depth) and the same autocast, and lets
-    them go. The gradients are those of one forward pass over the same chunks; where rows do not see each other inside
-    `model` - that is, without batch norms in training - they are those of the whole batch. They go to the weights of
-    `model`, to each once, as their sum over the chunks: whatever waits for a weight's gradient, as DDP does, sees one
-    backward pass. None goes to `image` and `audio`.
+    The forward pass keeps embeddings, and the last chunk's activations. Once the loss has told the gradients, the
+    backward pass begins with these, and makes each other chunk's activations again, with the same random draws
+    (dropout, stochastic depth) and the same autocast, and lets them go. The gradients are those of one forward pass
+    over the same chunks; where rows do not see each other inside `model` - that is, without batch norms in training -
+    they are those of the whole batch. They go to the weights of `model`, to each once, as their sum over the chunks:
+    whatever waits for a weight's gradient, as DDP does, sees one backward pass. None goes to `image` and `audio`.
 
     Batch norms take the statistics of a chunk; their running statistics count a chunk once, not again when it is made
     again. Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
@@ -32,7 +32,8 @@ def embed_in_chunks(model: nn.Module, embed: Embed, image: Tensor, audio: Tensor
     """
     count = math.ceil(len(image) / chunk)  # equal parts: a last chunk of one row would be too few for a batch norm
     weights = [value for value in model.parameters() if value.requires_grad]
-    images, sounds = _Chunks.apply(_Embedder(model, embed), count, image, audio, *weights)
+    keeps = torch.is_grad_enabled() and bool(weights)
+    images, sounds = _Chunks.apply(_Embedder(model, embed), count, keeps, image, audio, *weights)
     return images, sounds
 
 
@@ -49,38 +50,48 @@ class _Embedder(nn.Module):
 
 
 class _Chunks(Function):
-    """The embeddings as a function of the weights; its backward pass is a forward and backward pass a chunk."""
+    """The embeddings as a function of the weights; its backward pass makes all chunks but the last again."""
 
     @staticmethod
     def forward(
-        context: Any, embedder: _Embedder, count: int, image: Tensor, audio: Tensor, *weights: Tensor
+        context: Any, embedder: _Embedder, count: int, keeps: bool, image: Tensor, audio: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         context.embedder, context.autocast = embedder, _autocast_of(image.device)
         context.save_for_backward(image, audio)
+        # stand-ins gather the sums of gradients: the weights themselves get theirs once, from autograd
+        context.standins = {
+            name: value.detach().requires_grad_() for name, value in embedder.named_parameters() if value.requires_grad
+        }
         context.draws, parts = [], []
+        *others, last = zip(image.tensor_split(count), audio.tensor_split(count), strict=True)
         with context.autocast():
-            for rows in zip(image.tensor_split(count), audio.tensor_split(count), strict=True):
+            for rows in others:
                 context.draws.append(_random_states(image.device))
                 parts.append(embedder(*rows))
+            with torch.set_grad_enabled(keeps):
+                context.last = functional_call(embedder, context.standins, last)
+        parts.append(tuple(part.detach() for part in context.last))
         images, sounds = zip(*parts, strict=True)
         return torch.cat(images), torch.cat(sounds)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        embedder, count = context.embedder, len(context.draws)
-        # stand-ins gather the sums: the weights themselves get theirs once, from autograd
-        standins = {
-            name: value.detach().requires_grad_() for name, value in embedder.named_parameters() if value.requires_grad
-        }
-        chunks = zip(*(part.tensor_split(count) for part in (*context.saved_tensors, *gradients)), strict=True)
-        for states, (image, audio, *gradient) in zip(context.draws, chunks, strict=True):
+        embedder, standins, count = context.embedder, context.standins, len(context.draws) + 1
+        *others, last = zip(*(part.tensor_split(count) for part in (*context.saved_tensors, *gradients)), strict=True)
+        _backward(context.last, last[2:])
+        context.last = None  # its activations go before others come
+        for states, (image, audio, *gradient) in zip(context.draws, others, strict=True):
             with _same_draws(image.device, states), _same_statistics(embedder), torch.enable_grad():
                 with context.autocast():
                     embedded = functional_call(embedder, standins, (image, audio))
-                for_grad = [part.requires_grad for part in embedded]  # a tower may be frozen
-                torch.autograd.backward(list(compress(embedded, for_grad)), list(compress(gradient, for_grad)))
-        return None, None, None, None, *(standin.grad for standin in standins.values())
+                _backward(embedded, gradient)
+        return None, None, None, None, None, *(standin.grad for standin in standins.values())
+
+
+def _backward(embedded: Sequence[Tensor], gradient: Sequence[Tensor]) -> None:
+    for_grad = [part.requires_grad for part in embedded]  # a tower may be frozen
+    torch.autograd.backward(list(compress(embedded, for_grad)), list(compress(gradient, for_grad)))
 
 
 def _autocast_of(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
