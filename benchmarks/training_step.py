@@ -24,7 +24,7 @@ from earthtone.models.config import ModelConfig
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.precision import choose_precision
 from earthtone.train.recipe import Recipe, TrainConfig
-from machine import bfloat16_features
+from machine import bfloat16_features, matrix_gain
 from training import WARM_UP, random_batches, train
 
 BATCH = 32
@@ -87,6 +87,7 @@ def main() -> None:
     features = bfloat16_features()
     precision = choose_precision("auto", "cpu")
     print(f"{os.cpu_count()} cores, bfloat16 of the processor: {features}; precision auto is {precision}")
+    print(f"a matrix product in bfloat16: {matrix_gain():.1f} times as fast as in fp32")
     for encoder, steps in (("resnet18", options.steps), ("resnet50", options.steps_resnet50)):
         found = {way: measured(way, encoder, steps) for way in ("plain", "ours")}
         for way, seconds in found.items():
