@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from earthtone.signal.remarks import Remark
+
 FileOrBytes = Path | bytes
 SPLITS = ("train", "val", "test")
 
@@ -31,11 +33,22 @@ class Pair:
     attribution: str | None = None
     split: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed about the row's cells; its files have remarks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that cannot be used, or not fully: counted by `kind`, named by `id`, explained by `detail`."""
+    """A row that cannot be used: counted by `kind`, named by `id`, explained by `detail`."""
+
+    id: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something its user should know of a row that is used all the same; counted and named as a Problem is."""
 
     id: str
     kind: str

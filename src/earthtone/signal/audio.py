@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from earthtone.errors import MissingExtraError, SignalError
+from earthtone.signal.remarks import Remark
 
 Samples = NDArray[np.float32]
 
@@ -30,6 +31,18 @@ class AudioFacts:
     channels: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A decoded recording: mono float32 `samples` (samples,) at the rate asked for, and what was noticed about it.
+
+    `facts` are of what was decoded (length as heard), not of the header.
+    """
+
+    samples: Samples
+    facts: AudioFacts
+    remarks: tuple[Remark, ...] = ()
+
+
 def probe_audio(source: Path | bytes) -> AudioFacts:
     """Return length, sample rate and channels from the header alone. Raises SignalError."""
     if _is_aac(source):
@@ -37,6 +50,13 @@ def probe_audio(source: Path | bytes) -> AudioFacts:
         return AudioFacts(len(samples) / hz, hz, channels)
     with _open(source) as file:
         return AudioFacts(file.frames / file.samplerate, file.samplerate, file.channels)
+
+
+def read_recording(source: Path | bytes, hz: int | None = None) -> Recording:
+    """Return the decoded recording, resampled to `hz` (its own rate when null), with remarks. Raises SignalError."""
+    facts = probe_audio(source)
+    samples = read_audio(source, hz or facts.hz)
+    return Recording(samples, AudioFacts(len(samples) / (hz or facts.hz), facts.hz, facts.channels))
 
 
 def read_audio(source: Path | bytes, hz: int) -> Samples:

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
+from earthtone.signal.remarks import Remark
 from earthtone.signal.scale import check_gsd_m, with_scale
 
 Pixels = NDArray[np.uint8]
@@ -25,6 +27,22 @@ Positions = NDArray[np.float64]
 MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
 _FILTERS = threading.Lock()
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: RGB `pixels` (height, width, 3), how many of the file's pixels one of them is wide (`shrunk`),
+    and what was noticed about it."""
+
+    pixels: Pixels
+    shrunk: float = 1.0
+    remarks: tuple[Remark, ...] = ()
+
+
+def read_picture(source: Path | bytes, config: ImageConfig, min_side: int | None = None) -> Picture:
+    """Return a picture as `config` has it read, with remarks; see `read_image`. Raises SignalError."""
+    pixels, shrunk = read_shrunk(source, config.bands, min_side)
+    return Picture(pixels, shrunk)
 
 
 def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None) -> Pixels:
