@@ -11,6 +11,7 @@ from PIL import Image
 from earthtone.data.examine import bytes_digest, examine
 from earthtone.data.pair import FileOrBytes, Pair
 from earthtone.signal.audio import AudioFacts
+from earthtone.signal.config import ImageConfig, SignalConfig
 
 
 def png(path: Path, mode: str = "RGB", value: int = 7) -> Path:
@@ -67,7 +68,8 @@ def test_a_tiff_with_many_bands(tmp_path: Path, decode: bool) -> None:
     path = tmp_path / "a.tif"
     with rasterio.open(path, "w", driver="GTiff", width=6, height=4, count=12, dtype="uint16") as file:
         file.write(np.arange(12 * 24, dtype=np.uint16).reshape(12, 4, 6))
-    found = examine(Pair("a", path, None), decode=decode, bands=(4, 3, 2)).image
+    signal = SignalConfig(image=ImageConfig(bands=(4, 3, 2)))
+    found = examine(Pair("a", path, None), decode=decode, signal=signal).image
     assert found is not None and (found.width, found.height, found.mode) == (6, 4, "12 bands uint16")
     kinds = [kind for kind, _ in problems(path, None, decode)]
     assert kinds == (["broken image"] if decode else [])  # which bands are colours is not guessed

@@ -10,6 +10,7 @@ def check(words: list[str]) -> int:
     parser = make_parser("check", "Look at a manifest or a release folder; exit 1 when nothing in it is usable.")
     data_arguments(parser)
     parser.add_argument("--headers_only", action="store_true", help="do not decode the files: faster, finds less")
+    parser.add_argument("--recipe", type=str, default="default", help="read the files as this recipe does")
     parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
     parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -18,11 +19,13 @@ def check(words: list[str]) -> int:
         raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
     from earthtone.data.check import check as run
     from earthtone.progress import progress_calls
+    from earthtone.train.recipe_file import read_recipe, recipe_from_dict
 
     result = run(
         options.data,
         columns=columns_mapping(options.columns),
         decode=not options.headers_only,
+        signal=recipe_from_dict(read_recipe(options.recipe), options.recipe).signal,
         bands=options.bands,
         sample=options.sample,
         progress=progress_calls("check"),

@@ -4,8 +4,8 @@ import os
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import numpy as np
 
 from earthtone.data.examine import Examined, examine
 from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import Pair, Problem
+from earthtone.data.pair import Note, Pair, Problem
 from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.data.split import assign_split
 from earthtone.errors import ConfigError
+from earthtone.signal.config import SignalConfig, check_signal_config
 
 Progress = Callable[[int, int], None]
 _SHOWN = 20  # problems of each kind named in the text; the JSON names all
@@ -35,7 +36,10 @@ class Twins:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a source holds. Counts are of usable rows, facts about files of the `examined` ones."""
+    """What a source holds. Counts are of usable rows, facts about files of the `examined` ones.
+
+    `problems` leave rows out; `notes` are what its user should know about rows that stay.
+    """
 
     path: str
     rows: int
@@ -43,6 +47,7 @@ class CheckResult:
     examined: int
     splits: dict[str, int]
     problems: dict[str, list[Problem]]
+    notes: dict[str, list[Note]]
     hours: float
     seconds_min: float | None
     seconds_median: float | None
@@ -88,9 +93,9 @@ class CheckResult:
             lines.append(f"  free columns: {', '.join(self.extra_columns)}")
         lines += _twins("images", self.duplicate_images) + _twins("recordings", self.duplicate_audio)
         for kind, problems in self.problems.items():
-            lines.append(f"  {kind}: {len(problems)}")
-            lines += [f"    {problem.id}: {problem.detail}" for problem in problems[:_SHOWN]]
-            lines += [f"    ... {len(problems) - _SHOWN} more"] * (len(problems) > _SHOWN)
+            lines += [f"  {kind}: {len(problems)}", *_named(problems)]
+        for kind, notes in self.notes.items():
+            lines += [f"  note, {kind}: {len(notes)}", *_named(notes)]
         if not self.ok:
             lines.append("  nothing to use: mend the rows above, or choose other columns with --columns NAME=COLUMN")
         return "\n".join(lines)
@@ -103,6 +108,7 @@ def check(
     need: tuple[str, ...] = MEDIA,
     prefer: str = "auto",
     decode: bool = True,
+    signal: SignalConfig | None = None,
     bands: tuple[int, int, int] | None = None,
     workers: int | None = None,
     sample: int | None = None,
@@ -112,8 +118,9 @@ def check(
 
     With `decode` every file is decoded whole (one recording a thread in memory), without it only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
-    `bands` chooses red, green and blue of GeoTIFFs. `progress` is called with (rows done, rows in all).
-    Memory: 48 bytes a row for hashes and 8 for lengths, and every problem. Raises DataError, ConfigError.
+    `signal` says how files are read, as for `pack`; `bands` chooses red, green and blue of GeoTIFFs alone.
+    `progress` is called with (rows done, rows in all).
+    Memory: 48 bytes a row for hashes and 8 for lengths, and every problem and note. Raises DataError, ConfigError.
 
     >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
     2100
@@ -122,6 +129,10 @@ def check(
         raise ConfigError(f"workers is {workers}; 1 or more, or null for all cores, expected")
     if sample is not None and sample < 1:
         raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
+    signal = signal or SignalConfig()
+    if bands is not None:
+        signal = replace(signal, image=replace(signal.image, bands=bands))
+    check_signal_config(signal)
     source = open_source(source_path, columns=columns, need=need, prefer=prefer)
     total = len(source)
     kept = total if sample is None else min(sample, total)
@@ -133,7 +144,7 @@ def check(
         number, item = numbered
         if isinstance(item, Problem) or not chosen(number):
             return number, item, None
-        return number, item, examine(item, decode=decode, bands=bands, spectrograms=source.ready_spectrograms)
+        return number, item, examine(item, decode=decode, signal=signal, spectrograms=source.ready_spectrograms)
 
     items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally()
@@ -172,6 +183,7 @@ class _Tally:
     def __init__(self) -> None:
         self.rows = self.usable = self.examined = self.without_coordinates = 0
         self.problems: dict[str, list[Problem]] = {}
+        self.notes: dict[str, list[Note]] = {}
         self.counts: dict[str, Counter[str]] = {
             name: Counter()
             for name in (
@@ -188,6 +200,10 @@ class _Tally:
         problems = (item,) if isinstance(item, Problem) else () if found is None else found.problems
         for problem in problems:
             self.problems.setdefault(problem.kind, []).append(problem)
+        if isinstance(item, Pair):
+            notes = found.notes if found else [Note(item.id, kind, detail) for kind, detail in item.remarks]
+            for note in notes:
+                self.notes.setdefault(note.kind, []).append(note)
         if found is not None:
             self._files(number, found)
         if isinstance(item, Pair) and not problems:
@@ -228,6 +244,7 @@ class _Tally:
             usable=self.usable,
             examined=self.examined,
             problems=dict(sorted(self.problems.items())),
+            notes=dict(sorted(self.notes.items())),
             hours=sum(self.seconds) / 3600,
             seconds_min=min(self.seconds, default=None),
             seconds_median=statistics.median(self.seconds) if self.seconds else None,
@@ -260,6 +277,11 @@ def _split_of(pair: Pair) -> str | None:
 def _twins_of(group: list[int], named: Mapping[int, tuple[str, str | None]]) -> Twins:
     found = [named[row] for row in group]
     return Twins(tuple(id for id, _ in found), tuple(sorted({split for _, split in found if split is not None})))
+
+
+def _named(found: Sequence[Problem | Note]) -> list[str]:
+    lines = [f"    {item.id}: {item.detail}" for item in found[:_SHOWN]]
+    return lines + [f"    ... {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
 
 
 def _by_count(counter: Counter[str]) -> dict[str, int]:

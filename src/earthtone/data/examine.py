@@ -2,24 +2,26 @@
 
 import hashlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from earthtone.data.pair import FileOrBytes, Pair, Problem
+from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
-from earthtone.signal.audio import AudioFacts, probe_audio, read_audio
-from earthtone.signal.config import AudioConfig
-from earthtone.signal.image import TIFF_MAGIC, image_formats, image_hash, read_image, warnings_as
+from earthtone.signal.audio import AudioFacts, probe_audio, read_recording
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
+from earthtone.signal.image import TIFF_MAGIC, image_formats, image_hash, read_grey, read_picture, warnings_as
+from earthtone.signal.remarks import SILENT, Remark
 
 BROKEN_IMAGE = "broken image"
 BROKEN_AUDIO = "broken audio"
-_LEAST_SECONDS = AudioConfig().min_seconds
+_DEFAULT = SignalConfig()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureFacts:
     """Of a picture: width and height in pixels, its mode ("RGB", "12 bands uint16") and a 16-byte hash."""
 
     width: int
@@ -30,38 +32,51 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Of a pair: what its files hold, and a problem for each broken one. `spectrogram` stands in for `audio`."""
+    """Of a pair: what its files hold, a problem for each broken one, a note for what was noticed about the others.
 
-    image: Picture | None
+    `spectrogram` stands in for `audio`. `audio_digest` is None for silence, which no two recordings share.
+    """
+
+    image: PictureFacts | None
     audio: AudioFacts | None
-    spectrogram: Picture | None
+    spectrogram: PictureFacts | None
     audio_digest: bytes | None
     problems: tuple[Problem, ...]
+    notes: tuple[Note, ...] = ()
 
 
-def examine(
-    pair: Pair, *, decode: bool, bands: tuple[int, int, int] | None = None, spectrograms: bool = False
-) -> Examined:
-    """Return the facts of a pair's files; with `decode` each is decoded whole, else only its header is read.
+def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectrograms: bool = False) -> Examined:
+    """Return the facts of a pair's files as `signal` has them read; with `decode` each is decoded whole, else only its
+    header is read.
 
     Images are hashed by their pixels when decoded, otherwise by their bytes; recordings always by their bytes.
     """
     image = audio = spectrogram = digest = None
-    problems = []
+    problems: list[Problem] = []
+    remarks = list(pair.remarks)
     try:
         if pair.image is not None:
-            image = _picture(pair.image, decode, bands)
+            image, noticed = _picture(pair.image, decode, signal.image)
+            remarks += noticed
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_IMAGE, str(error)))
     try:
         if pair.audio is not None and spectrograms:
-            spectrogram = _picture(pair.audio, decode, None)
+            spectrogram = _spectrogram(pair.audio, decode)
         elif pair.audio is not None:
-            audio = _recording(pair.audio, decode)
-        digest = None if pair.audio is None else bytes_digest(pair.audio)
+            audio, noticed = _recording(pair.audio, decode, signal.audio)
+            remarks += noticed
+        if pair.audio is not None and not tells_silence(remarks):
+            digest = bytes_digest(pair.audio)
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_AUDIO, str(error)))
-    return Examined(image, audio, spectrogram, digest, tuple(problems))
+    notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
+    return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
+
+
+def tells_silence(remarks: Iterable[Remark]) -> bool:
+    """Return whether a recording is silence once mixed: equal to any other silence, and no sign of the same place."""
+    return any(remark.kind == SILENT for remark in remarks)
 
 
 def bytes_digest(source: FileOrBytes) -> bytes:
@@ -75,22 +90,29 @@ def bytes_digest(source: FileOrBytes) -> bytes:
         raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error
 
 
-def _recording(source: FileOrBytes, decode: bool) -> AudioFacts:
-    facts = probe_audio(source)
-    if facts.seconds < _LEAST_SECONDS:
-        raise SignalError(f"{facts.seconds:.2f} s of sound; packing expects at least {_LEAST_SECONDS} s")
-    if decode:
-        samples = read_audio(source, facts.hz)
-        return AudioFacts(len(samples) / facts.hz, facts.hz, facts.channels)
-    return facts
+def _recording(source: FileOrBytes, decode: bool, config: AudioConfig) -> tuple[AudioFacts, tuple[Remark, ...]]:
+    recording = read_recording(source) if decode else None
+    facts = recording.facts if recording else probe_audio(source)
+    if facts.seconds < config.min_seconds:
+        raise SignalError(f"{facts.seconds:.2f} s of sound; packing expects at least {config.min_seconds} s")
+    return facts, recording.remarks if recording else ()
 
 
-def _picture(source: FileOrBytes, decode: bool, bands: tuple[int, int, int] | None) -> Picture:
-    if decode:
-        pixels = read_image(source, bands)
-        _, _, mode = _header(source)
-        return Picture(pixels.shape[1], pixels.shape[0], mode, bytes.fromhex(image_hash(pixels)))
-    return Picture(*_header(source), bytes_digest(source))
+def _picture(source: FileOrBytes, decode: bool, config: ImageConfig) -> tuple[PictureFacts, tuple[Remark, ...]]:
+    if not decode:
+        return PictureFacts(*_header(source), bytes_digest(source)), ()
+    picture = read_picture(source, config)
+    _, _, mode = _header(source)
+    height, width = picture.pixels.shape[:2]
+    return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), picture.remarks
+
+
+def _spectrogram(source: FileOrBytes, decode: bool) -> PictureFacts:
+    if not decode:
+        return PictureFacts(*_header(source), bytes_digest(source))
+    values = read_grey(source)
+    _, _, mode = _header(source)
+    return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))
 
 
 def _header(source: FileOrBytes) -> tuple[int, int, str]:

@@ -77,9 +77,11 @@ def _source_note(data: str | Path, keep: Path) -> tuple[Path, str]:
 
 
 def _tell(result: PackResult, *, kept: bool = True) -> None:
-    """Warn of skipped rows: what is measured or learned is not all that was given."""
+    """Warn of skipped and of odd rows: what is measured or learned is not all that was given."""
+    where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
     if result.problems:
-        where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
         _log.warning("%s; %s", result.skipped_text, where)
+    if result.notes:
+        _log.warning("%s; %s", result.notes_text, where)
     if result.splits.get("none"):
         _log.warning("%s: those are not used", result.split_text)

@@ -21,19 +21,21 @@ import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
+from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, tells_silence
 from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.data.object_store import last_part, refuse_remote
 from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import SPLITS, Pair, Problem
+from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.soundingearth import looks_like_release
 from earthtone.data.source import Source, items_skipping, open_source
-from earthtone.data.table import TILE_SIDE, Table, table_schema
+from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
-from earthtone.signal.audio import Samples, read_audio, write_preview
+from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import encode_tile, image_hash, read_shrunk, stored_tile, tile_side_m
-from earthtone.signal.mel import log_mel, spectrogram_from_picture
+from earthtone.signal.image import Pixels, encode_tile, image_hash, read_picture, stored_tile, tile_side_m
+from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
+from earthtone.signal.remarks import Remark
 from earthtone.wording import changes, flat
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
@@ -45,7 +47,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class PackResult:
-    """What packing did; `problems` counts skipped rows by kind, each is named in `problems_path`."""
+    """What packing did; `problems` counts skipped rows by kind, `notes` what was noticed about added ones.
+
+    Each is named in `problems_path`.
+    """
 
     path: Path
     added: int
@@ -57,6 +62,7 @@ class PackResult:
     """How rows are dealt out, as the table records it."""
     splits: Mapping[str, int] = field(default_factory=dict)
     """How many of the added rows are in train, val, test, and in none."""
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def split_text(self) -> str:
@@ -71,6 +77,12 @@ class PackResult:
         count, share = self._share(sum(self.problems.values()))
         return f"{count} rows skipped ({share}; {kinds})"
 
+    @property
+    def notes_text(self) -> str:
+        """What was noticed about how many of the added rows; for a warning."""
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.notes.items()))
+        return f"of {self.added} added rows some need a look ({kinds})"
+
     def _share(self, count: int) -> tuple[str, str]:
         seen = self.added + self.already_there + sum(self.problems.values())
         return f"{count} of {seen}", f"{100 * count / max(seen, 1):.3g} %"
@@ -81,8 +93,10 @@ class PackResult:
         lines.append(f"  {self.split_text}")
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
+        for kind, count in sorted(self.notes.items()):
+            lines.append("  added, but note {}: {} ({})".format(kind, *self._share(count)))
         if self.problems_path is not None:
-            lines.append(f"  each skipped row is named in {self.problems_path}")
+            lines.append(f"  each of these rows is named in {self.problems_path}")
         return "\n".join(lines)
 
 
@@ -131,12 +145,14 @@ def _pack_locked(
     known = _known_ids(out, signal, source, split)
     before = len(known)
     schema = table_schema(signal, source.extra_columns, split.record)
-    keeps_scale = not before or Table(out).tells_scale
-    if not keeps_scale:
-        schema = schema.remove(schema.get_field_index(TILE_SIDE))  # a table of before there was that column
+    lacking = [name for name in LATER_COLUMNS if before and not Table(out).has_column(name)]
+    for name in lacking:
+        schema = schema.remove(schema.get_field_index(name))  # a table of before there was that column
+    keeps_scale = TILE_SIDE not in lacking
     marker = unfinished_marker(out)
     marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
     problems: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     splits = dict.fromkeys((*SPLITS, "none"), 0)
     added = already = without_scale = 0
     with _ProblemList(out.with_name(f"{out.name}.problems.csv")) as listed:
@@ -152,11 +168,15 @@ def _pack_locked(
 
         waiting: list[Row] = []
         size = 0
-        for row in ordered_map(lambda pair: _packed(pair, source, signal, split, preview_seconds), fresh(), threads):
-            if isinstance(row, Problem):
-                problems[row.kind] += 1
-                listed.add(row)
+        for packed in ordered_map(lambda pair: _packed(pair, source, signal, split, preview_seconds), fresh(), threads):
+            if isinstance(packed, Problem):
+                problems[packed.kind] += 1
+                listed.add(packed)
                 continue
+            row, noticed = packed
+            for note in noticed:
+                notes[note.kind] += 1
+                listed.add(note)
             waiting.append(row)
             splits[row["split"] or "none"] += 1
             without_scale += not keeps_scale and row[TILE_SIDE] is not None
@@ -176,7 +196,9 @@ def _pack_locked(
         )  # fmt: skip
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
     splits = {name: count for name, count in splits.items() if count or name != "none"}
-    return PackResult(out, added, already, before + added, dict(problems), listed.kept, split.record, splits)
+    return PackResult(
+        out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes)
+    )
 
 
 def unfinished_marker(out: Path) -> Path:
@@ -218,34 +240,43 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSpli
 
 def _packed(
     pair: Pair | Problem, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
-) -> Row | Problem:
-    """Return the table's row of a pair, or the problem that keeps it out."""
+) -> tuple[Row, list[Note]] | Problem:
+    """Return the table's row of a pair and what was noticed about it, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
     try:
-        return _row(pair, source, signal, split, preview_seconds)
+        row, remarks = _row(pair, source, signal, split, preview_seconds)
+    except _BrokenPair as problem:
+        return Problem(pair.id, problem.kind, str(problem))
     except (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # one odd file must not stop hours of work; decoders have faults of their own
         return Problem(pair.id, "broken pair", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    remarks = [*pair.remarks, *remarks]
+    row[NOTES] = "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None
+    return row, [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
 
 
-def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float) -> Row | Problem:
-    assert pair.image is not None and pair.audio is not None  # noqa: S101 - `open_source` asked for both
+class _BrokenPair(Exception):  # noqa: N818 - a signal between functions, never shown as an error
+    """Which file of a pair keeps it out and, as the message, why."""
+
+    def __init__(self, kind: str, error: SignalError) -> None:
+        super().__init__(str(error))
+        self.kind = kind
+
+
+def _row(
+    pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
+) -> tuple[Row, list[Remark]]:
     try:
-        whole, shrunk = read_shrunk(pair.image, signal.image.bands, min_side=_decode_side(signal))
-        tile = stored_tile(whole, signal.image, pair.image_gsd_m)
+        tile, side_m, remarks = _tile(pair, signal)
     except SignalError as error:
-        return Problem(pair.id, "broken image", str(error))
+        raise _BrokenPair(BROKEN_IMAGE, error) from error
     try:
-        samples = None
-        if source.ready_spectrograms:
-            spectrogram = spectrogram_from_picture(pair.audio, signal.audio)
-        else:
-            samples = read_audio(pair.audio, signal.audio.sample_rate_hz)
-            spectrogram = log_mel(samples, signal.audio)
+        spectrogram, samples, noticed = _sound(pair, source, signal)
+        remarks += noticed
     except SignalError as error:
-        return Problem(pair.id, "broken audio", str(error))
-    gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * shrunk
+        raise _BrokenPair(BROKEN_AUDIO, error) from error
+    digest = hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest()
     return {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
@@ -253,13 +284,31 @@ def _row(pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, pr
         "image": encode_tile(tile, signal.image),
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
-        TILE_SIDE: tile_side_m(whole, signal.image, gsd_m),
-        "audio_hash": hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest(),
+        TILE_SIDE: side_m,
+        "audio_hash": "" if tells_silence(remarks) else digest,  # an empty hash has no twins
         "audio_frames": len(spectrogram),
         "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
         "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
         **pair.extra,
-    }
+    }, remarks
+
+
+def _tile(pair: Pair, signal: SignalConfig) -> tuple[Pixels, float | None, list[Remark]]:
+    """Return the stored tile of a pair, the metres along its side, and what was noticed. Raises SignalError."""
+    assert pair.image is not None  # noqa: S101 - `open_source` asked for both
+    whole = read_picture(pair.image, signal.image, min_side=_decode_side(signal))
+    tile = stored_tile(whole.pixels, signal.image, pair.image_gsd_m)
+    gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * whole.shrunk
+    return tile, tile_side_m(whole.pixels, signal.image, gsd_m), list(whole.remarks)
+
+
+def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogram, Samples | None, list[Remark]]:
+    """Return the spectrogram of a pair's recording, its samples where it is sound, and what was noticed."""
+    assert pair.audio is not None  # noqa: S101 - `open_source` asked for both
+    if source.ready_spectrograms:
+        return spectrogram_from_picture(pair.audio, signal.audio), None, []
+    recording = read_recording(pair.audio, signal.audio.sample_rate_hz)
+    return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)
 
 
 def _decode_side(signal: SignalConfig) -> int | None:
@@ -309,7 +358,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 class _ProblemList:
-    """The CSV of skipped rows beside the table; absent when nothing was skipped."""
+    """The CSV of skipped rows, and of added ones that need a look, beside the table; absent when there are none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -321,11 +370,12 @@ class _ProblemList:
         self._whole = atomic_path(self.path)
         self._file = self._whole.__enter__().open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
-        self._rows.writerow(["id", "problem", "detail"])
+        self._rows.writerow(["id", "problem", "detail", "row"])
         return self
 
-    def add(self, problem: Problem) -> None:
-        self._rows.writerow([_no_formula(problem.id), problem.kind, _no_formula(problem.detail)])
+    def add(self, found: Problem | Note) -> None:
+        outcome = "left out" if isinstance(found, Problem) else "added"
+        self._rows.writerow([_no_formula(found.id), found.kind, _no_formula(found.detail), outcome])
         self._file.flush()  # what is written cannot fail when the file is closed
         self.kept = self.path
 

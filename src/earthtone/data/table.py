@@ -7,9 +7,11 @@ A spectrogram is one blob, time first, so that a window is one contiguous slice 
 
 import hashlib
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from earthtone.errors import DataError
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
 
+_LOG = logging.getLogger(__name__)
 FORMAT = 1  # raised when an older reader could not read a newer table
 _CARD = b"earthtone"
 _OWN_SPLITS = {"by": "manifest"}  # also of tables that tell nothing
@@ -32,10 +35,16 @@ _NO_VALUE = np.zeros(1, np.uint64)
 _FLOAT32 = np.finfo(np.float32)
 
 #: Columns that packing adds to a pair's own.
-PACKED_COLUMNS = ("image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m")
+PACKED_COLUMNS = (
+    "image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m", "packing_notes",
+)  # fmt: skip
 
-#: The last of them: the metres along a side of the tile, null where `image_gsd_m` is; older tables lack it.
+#: The metres along a side of the tile, null where `image_gsd_m` is; older tables lack it.
 TILE_SIDE = "tile_side_m"
+#: What was noticed when the row was packed, a line `kind: detail` each, null where nothing was; older tables lack it.
+NOTES = "packing_notes"
+#: Columns that tables of earlier versions lack.
+LATER_COLUMNS = (TILE_SIDE, NOTES)
 
 
 def table_schema(
@@ -57,6 +66,7 @@ def table_schema(
         pa.field("audio_seconds", pa.float64()),
         pa.field("audio_preview", pa.binary()),
         pa.field(TILE_SIDE, pa.float64()),
+        pa.field(NOTES, pa.string()),
     ]
     if odd := [name for name in extra_columns if "." in name or name.startswith("_row")]:
         raise DataError(f"columns {odd} of the manifest: a packed table takes no dots and no _row...; rename them")
@@ -88,11 +98,32 @@ class Table:
         kinds = {field.name: field.type for field in own if field.name != "audio"}  # Lance shows a blob as it lies
         self.tells_scale = self._type_of(TILE_SIDE) is not None
         """Whether there is a column `tile_side_m`."""
-        if not self.tells_scale:
-            del kinds[TILE_SIDE]
+        for name in LATER_COLUMNS:
+            if self._type_of(name) is None:
+                del kinds[name]
         if lost := [name for name, kind in kinds.items() if self._type_of(name) != kind]:
             raise DataError(f"{path}: columns {lost} are missing or of another type: a damaged table; pack it again")
         self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own.names)
+        if not self.tells_notes and self.signal.audio.input == "waveform":
+            _tell_once_of_old_sound(str(self.path))
+
+    @property
+    def tells_notes(self) -> bool:
+        """Whether there is a column `packing_notes`; tables without it were packed by an earlier version."""
+        return self._type_of(NOTES) is not None
+
+    def notes(self, rows: NDArray[np.int64] | None = None) -> dict[str, int]:
+        """Return how many of the rows (of all by default) packing noticed something about, by its kind."""
+        if not self.tells_notes:
+            return {}
+        column = self.column(NOTES)
+        noted = column if rows is None else [column[row] for row in rows]
+        kinds = Counter(line.partition(": ")[0] for text in noted if text for line in text.splitlines())
+        return dict(sorted(kinds.items()))
+
+    def has_column(self, name: str) -> bool:
+        """Return whether there is a column of that name."""
+        return self._type_of(name) is not None
 
     def _type_of(self, name: str) -> Any:
         schema = self._dataset.schema
@@ -224,6 +255,15 @@ class Table:
             if data is None:
                 raise DataError(f"{self.path}: a row without a recording; pack it again")
             yield np.frombuffer(data, np.uint8).reshape(-1, mels)
+
+
+@cache
+def _tell_once_of_old_sound(path: str) -> None:
+    _LOG.warning(
+        "%s was packed by an earlier version of earthtone, which made up sound where an MP3, or any file that was cut, "
+        "held less than its header promised; if that may be so, pack it again: earthtone pack DATA --out NEW",
+        path,
+    )
 
 
 def _value_hash(value: Any) -> int:

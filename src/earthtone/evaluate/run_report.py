@@ -46,6 +46,9 @@ def write_run_report(
     notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
     if measured and (protocol := measured.result.facts["protocol"])["name"] != "honest":
         notes.append(f"Measured by the protocol {protocol['name']}. {protocol['difference']}")
+    if noted := table.notes(measured.rows if measured else None):
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in noted.items())
+        notes.append(f"Noticed when {'these' if measured else 'the'} pairs were packed: {kinds}.")
     split = f"{measured.split} pairs of " if measured else ""
     return write_report(
         Report(

@@ -63,7 +63,8 @@ def pack_pairs(setup: Setup, folder: Path, table: Path, split_by: str) -> Measur
     found = pack(folder, table, signal=signal, split_by=split_by)
     skipped = found.skipped_text if found.problems else "none skipped"
     return Measured(
-        f"{found.rows} pairs; {skipped}; {split_by}", facts={"pairs": found.rows, "skipped": dict(found.problems)}
+        f"{found.rows} pairs; {skipped}; {split_by}",
+        facts={"pairs": found.rows, "skipped": dict(found.problems), "notes": dict(found.notes)},
     )
 
 
