@@ -54,3 +54,37 @@ def test_nearest_km_on_a_line_of_places() -> None:
 def test_nearest_passes_over_the_unknown() -> None:
     km = np.array([[np.nan, 3.0, 2.0], [np.nan, np.nan, np.nan]])
     np.testing.assert_array_equal(chance.nearest(km), [2.0, np.nan])
+
+
+def test_what_a_random_ranking_finds_counts_every_right_item() -> None:
+    one_each = chance.share_found(20, {1: 7})
+    assert one_each == pytest.approx(np.arange(21) / 20)
+    mixed = chance.share_found(20, {1: 1, 4: 3})
+    rng, ranks = np.random.default_rng(0), np.arange(1, 21)
+    first = [rng.permutation(ranks)[:number].min() for _ in range(4000) for number in (1, 4, 4, 4)]
+    assert mixed[1:] == pytest.approx([np.mean(np.array(first) <= k) for k in ranks], abs=0.015)
+    assert chance.share_found(3, {}).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        ((0.5, 0.1, 0.4, 0.6), ""),
+        ((0.1, 0.3, 0.05, 0.2), "below chance"),
+        ((0.25, 0.3, 0.1, 0.4), "below chance, though not clearly"),
+        ((0.35, 0.3, 0.2, 0.5), "not clearly above chance"),
+        ((1.0, 1.0, 1.0, 1.0), "chance reaches it too"),
+        ((0.9, 1 - 1e-12, 0.8, 1.0), "chance reaches it too"),
+        ((0.1, 0.3, None, None), "below chance"),
+        ((0.4, None, 0.3, 0.5), ""),
+    ],
+)
+def test_how_a_figure_stands_to_chance(figure: tuple[float, float | None, float, float], words: str) -> None:
+    value, by_chance, low, high = figure
+    assert chance.against_chance(value, by_chance, low, high) == words
+
+
+def test_of_ranks_less_is_better() -> None:
+    assert chance.against_chance(3.0, 50.0, 2.0, 5.0, less=True) == ""
+    assert chance.against_chance(70.0, 50.0, 60.0, 80.0, less=True) == "below chance"
+    assert chance.against_chance(1.0, 1.0, 1.0, 1.0, less=True) == "not clearly above chance"

@@ -139,6 +139,51 @@ def test_a_result_no_better_than_chance_is_called_that() -> None:
 
 
 @pytest.mark.parametrize(
+    ("figure", "words", "tile"),
+    [
+        ((0.1, 0.05, 0.2, 0.5), "chance is 50 %, which it is below.", "below chance"),
+        ((0.45, 0.3, 0.6, 0.5), "chance is 50 %, which it is below, though not clearly.", "below chance, though not"),
+        ((1.0, 1.0, 1.0, 1.0), "chance is 100 %, so that this says nothing.", "chance reaches it too"),
+    ],
+)
+def test_headlines_claim_no_more_than_is_so(figure: tuple[float, ...], words: str, tile: str) -> None:
+    metrics = {"R@10": dict(zip(("value", "low", "high", "chance"), figure, strict=True))}
+    retrieval = {"gallery": 30, "directions": {"sound_to_image": {"metrics": metrics}}}
+    text = Page(render_report(Report(title="t", retrieval=retrieval))).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert words in text and tile in text and "times chance" not in text
+
+
+def test_the_charts_draw_the_chance_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 queries each 30 have a gallery of four right items: chance of R@1 is then 3.25 / 40, not 1 / 40."""
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(
+        module.plots, "retrieval_plots", lambda ranks, gallery, intervals, chance: drawn.append(chance) or []
+    )
+    right = {"1": 10, "4": 30}
+    retrieval = {"gallery": 40, "directions": {name: {"right_items": right} for name in ("image_to_sound", "b")}}
+    ranks = {"image_to_sound": np.arange(1, 41)}
+    render_report(Report(title="t", retrieval=retrieval, ranks=ranks))
+    render_report(Report(title="t", retrieval={"gallery": 40}, ranks=ranks))
+    assert drawn[0][1] == pytest.approx(3.25 / 40) and drawn[0][-1] == pytest.approx(1)
+    assert drawn[1] == pytest.approx(np.arange(41) / 40)
+
+
+def test_twins_are_named_in_sentence_and_pictures() -> None:
+    own = item(0, image_hash="i", sound_hash="s")
+    found = [item(1, sound_hash="s"), item(2, image_hash="i"), item(3, image_hash="i", sound_hash="s"), item(4)]
+    match = Match(own, own, found, 1, "image_to_sound")
+    metrics = {"R@10": metric(0.5, 0.1)}
+    retrieval = {
+        "gallery": 30, "directions": {"image_to_sound": {"metrics": metrics}},
+        "twins": {"handling": "merge", "pairs_with_identical_image": 0, "pairs_with_identical_recording": 4},
+    }  # fmt: skip
+    text = render_report(Report(title="t", matches={"best": [match]}, retrieval=retrieval))
+    assert re.findall(r"= (same [a-z ]+)<", text) == ["same recording", "same image", "same image and recording"]
+    assert "An image finds its own recording, or that of a twin, among the top 10" in text
+    assert "<b>later</b>" in text  # its own place is unknown: the rank is that of the twin
+
+
+@pytest.mark.parametrize(
     "report",
     [
         Report(title="nothing"),

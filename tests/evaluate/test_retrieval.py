@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.chance import share_found
 from earthtone.evaluate.embedded import EmbeddedPairs
 from earthtone.evaluate.geodesy import great_circle_km
 from earthtone.evaluate.label_match import LabelMatch
+from earthtone.evaluate.protocols import evaluate_by
 from earthtone.evaluate.retrieval import RetrievalResult, evaluate_retrieval
 
 DIRECTIONS = ("image_to_sound", "sound_to_image")
@@ -137,7 +139,7 @@ def test_match_precision_of_the_first_ten() -> None:
 def test_small_galleries_leave_out_what_says_nothing(count: int) -> None:
     pairs = pairs_of(count, columns={"habitat": ["wood"] * count})
     found = evaluate_retrieval(pairs, match=LabelMatch.parse("habitat"), resamples=10)
-    expected = {f"R@{k}" for k in (1, 5, 10, 100) if k < count} | ({"R@10%"} if count > 1 else set())
+    expected = {f"R@{k}" for k in (1, 5, 10, 100) if k < count} | ({"R@10%"} if count >= 10 else set())
     for figures in found.figures.values():
         assert {name for name in figures if name.startswith("R@")} == expected
         assert ("match_precision@10" in figures) == (count > 10)
@@ -181,3 +183,29 @@ def test_refuses_nothing_to_measure() -> None:
         evaluate_retrieval(pairs_of(3).take([]), match=LabelMatch.parse("habitat"))
     with pytest.raises(ConfigError, match="resamples is 0"):
         evaluate_retrieval(pairs_of(3), resamples=0)
+
+
+def test_a_tenth_of_a_gallery_of_less_than_ten_is_left_out() -> None:
+    for count, there in ((2, False), (4, False), (9, False), (10, True), (19, True), (20, True)):
+        found = evaluate_retrieval(pairs_of(count), resamples=5)
+        assert all(("R@10%" in figures) == there for figures in found.figures.values()), count
+        published = evaluate_by("psm", pairs_of(count), resamples=5)
+        assert all(("R@10%" in figures) == (count > 10) for figures in published.figures.values()), count
+
+
+def test_the_number_of_right_items_is_told_and_gives_chance() -> None:
+    groups = np.array([0, 0, 0, 1, 1, *range(2, 27)])
+    found = evaluate_retrieval(pairs_of(30, audio_group=groups), resamples=5)
+    told = json.loads(json.dumps(found.to_dict()))["directions"]
+    for direction in DIRECTIONS:
+        assert told[direction]["right_items"] == {"1": 25, "2": 2, "3": 3}
+        curve = share_found(30, found.facts["right_items"][direction])
+        for name, k in (("R@1", 1), ("R@5", 5), ("R@10", 10)):
+            assert curve[k] == pytest.approx(found.figures[direction][name].chance)
+
+
+def test_figures_below_chance_are_named() -> None:
+    pairs = pairs_of(60)
+    lost = evaluate_retrieval(pairs_of(60, image=pairs.image, audio=-pairs.image), resamples=50)
+    assert "below chance: " in lost.to_text() and "median rank (image to sound)" in lost.to_text()
+    assert "below chance" not in evaluate_retrieval(pairs_of(60, noise=0.1), resamples=50).to_text()

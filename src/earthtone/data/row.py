@@ -211,9 +211,11 @@ def lenient_datetime(value: object) -> tuple[datetime | None, bool]:
 
 
 def extra_text(value: object) -> str:
-    """Return the text under which a free column is carried; nothing is an empty text."""
+    """Return the text under which a free column is carried; nothing, also a number that is none, is an empty text."""
     if value is None or isinstance(value, str):
         return value or ""
+    if value != value:  # NaN, which pandas writes for a missing number, and NaT
+        return ""
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bool | list | Mapping):

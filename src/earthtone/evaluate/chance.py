@@ -1,5 +1,7 @@
 """What a random ranking reaches, in closed form where there is one."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,36 @@ def beyond(gallery: int, relevant: NDArray[np.int64]) -> NDArray[np.float64]:
         still = np.maximum(gallery - ranks - number, 0) / (gallery - ranks)
         mean += count * np.concatenate([[1.0], np.cumprod(still)])
     return mean / len(relevant)
+
+
+def share_found(gallery: int, right_items: Mapping[int, int]) -> NDArray[np.float64]:
+    """Return (gallery + 1,): at k, the share of queries that have a right item among the first k of a random ranking.
+
+    `right_items` are how many queries have so many right items; none of them known: one each.
+    """
+    known = {number: count for number, count in right_items.items() if 1 <= number <= gallery and count > 0} or {1: 1}
+    relevant = np.repeat(np.array([*known], np.int64), [*known.values()])
+    found: NDArray[np.float64] = 1 - beyond(gallery, relevant)
+    return found
+
+
+def against_chance(
+    value: float, chance: float | None, low: float | None = None, high: float | None = None, *, less: bool = False
+) -> str:
+    """Return how a figure with its interval stands to chance, in words; empty when it is clearly better, or unknown.
+
+    `less`: less is better, as of ranks and kilometres.
+    """
+    if chance is None:
+        return ""
+    if not less and chance >= 1 - _CLOSE:
+        return "chance reaches it too"
+    best, worst = value if high is None else high, value if low is None else low
+    if less:
+        value, chance, best, worst = -value, -chance, -worst, -best
+    if value < chance - _CLOSE:
+        return "below chance" if best < chance else "below chance, though not clearly"
+    return "not clearly above chance" if worst <= chance + _CLOSE else ""
 
 
 def mean_reciprocal_rank(beyond: NDArray[np.float64]) -> float:

@@ -103,11 +103,16 @@ def embedded_pairs(
         audio=audio,
         longitude=place["longitude"],
         latitude=place["latitude"],
-        image_group=table.groups("image_hash")[rows],
-        audio_group=table.groups("audio_hash")[rows],
+        image_group=_own_groups(table.groups("image_hash"))[rows],
+        audio_group=_own_groups(table.groups("audio_hash"))[rows],
         columns={label: [record[label] or "" for record in records] for label in labels},
         similarity="cosine" if model.config.unit else "l2",
     )
+
+
+def _own_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same numbers, but rows without a value (-1), such as silent recordings, are each alone."""
+    return np.where(groups < 0, -1 - np.arange(len(groups)), groups)
 
 
 def validation_figures(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> dict[str, float]:

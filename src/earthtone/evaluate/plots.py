@@ -23,6 +23,9 @@ History = Sequence[Mapping[str, float]]
 Ranks = Mapping[str, NDArray[Any]]
 Intervals = Mapping[str, Mapping[int, tuple[float, float]]]
 
+#: (gallery + 1,): at k, the share of queries with a right item among the first k of a random ranking; see `chance`.
+Chance = NDArray[np.float64]
+
 _INK, _MUTED, _GRID = "#010101", "#010102", "#010103"
 _SERIES = ("#010104", "#010105", "#010106", "#010107")
 _CSS = {
@@ -69,20 +72,20 @@ def _plot(svg: str, title: str, caption: str) -> Plot:
     return Plot(Markup(svg), title, caption)  # noqa: S704 - every text in the drawing is escaped
 
 
-def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals) -> list[Plot]:
+def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> list[Plot]:
     """The recall curve and the histogram of ranks; see `recall_curve`."""
     return [
         _plot(
-            recall_curve(ranks, gallery, intervals),
+            recall_curve(ranks, gallery, intervals, chance),
             "How far down one must look",
-            "The share of queries whose own partner is among the first k results: the further above the dashed "
+            "The share of queries with a right item among the first k results: the further above the dashed "
             "line, the better. Thick bars are the intervals of the table.",
         ),
         _plot(
-            rank_histogram(ranks, gallery),
-            "Where the own partner ended up",
-            "The share of queries by the rank of their own partner. A model that knows nothing fills each bar up to "
-            "its dashes; a good one piles up on the left.",
+            rank_histogram(ranks, gallery, chance),
+            "Where the first right item ended up",
+            "The share of queries by the rank of their first right item. A model that knows nothing fills each bar up "
+            "to its dashes; a good one piles up on the left.",
         ),
     ]
 
@@ -174,11 +177,13 @@ def step_curves(history: History, keys: Sequence[str], name: str, label: str, *,
     return _svg(figure, name, label + (_ends(last) if len(keys) == 1 else ""))
 
 
-def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals) -> str:
+def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> str:
     """Recall at every k from 1 to the gallery's size, log axis, with the intervals of R@k as bars and chance dashed.
 
-    `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1.
+    `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1. Without
+    `chance` every query has one right item.
     """
+    expected = _chance(gallery, chance)
     figure, axes = _figure()
     k = np.unique(np.geomspace(1, gallery, 300).round())
     for number, (direction, found) in enumerate(list(ranks.items())[: len(_SERIES)]):
@@ -189,7 +194,7 @@ def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals) -> str:
         )
         for at, (low, high) in intervals.get(direction, {}).items():
             axes.plot([at * 1.03**number] * 2, [low, high], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
-    axes.plot(k, k / gallery, color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
+    axes.plot(k, expected[k.astype(np.int64)], color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
     axes.set(xscale="log", xlim=(0.93, gallery * 1.04), ylim=(0, 1.02), xlabel="k, how many results are looked at")
     ticks = [tick for tick in (10**power for power in range(9)) if tick <= gallery / 2] + [gallery]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -200,8 +205,12 @@ def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals) -> str:
     return _svg(figure, "recall", f"Line plot of recall at k, for k from 1 to {gallery}, with chance as a dashed line")
 
 
-def rank_histogram(ranks: Ranks, gallery: int) -> str:
-    """The share of queries whose own partner has a rank of 1, 2 to 5, 6 to 10 and so on; what chance gives as ticks."""
+def _chance(gallery: int, chance: Chance | None) -> Chance:
+    return np.arange(gallery + 1) / gallery if chance is None else chance
+
+
+def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> str:
+    """The share of queries whose first right item has a rank of 1, 2 to 5, 6 to 10 and so on; chance as dashes."""
     figure, axes = _figure()
     inner = (1, 5) if gallery <= 1000 else (1,)
     edges = [edge for power in range(9) for edge in (10**power * step for step in inner) if edge < gallery] + [gallery]
@@ -217,12 +226,12 @@ def rank_histogram(ranks: Ranks, gallery: int) -> str:
         left = place - 0.4 + width * (number + 0.5)
         bars = {"color": _SERIES[number], "edgecolor": _SERIES[number], "fill": number % 2 == 0, "linewidth": 1.2}
         axes.bar(left, counts / len(found), width * 0.86, label=_plain(direction_name(direction)), **bars)
-    expected = np.diff(limits) / gallery
+    expected = np.diff(_chance(gallery, chance)[limits.astype(np.int64)])
     dashes = {"color": _MUTED, "linestyle": (0, (2, 1)), "linewidth": 1.5}
     axes.hlines(expected, place - 0.45, place + 0.45, label="chance", **dashes)
     axes.xaxis.set_major_locator(FixedLocator(list(range(len(edges)))))
     axes.xaxis.set_major_formatter(FixedFormatter(names))
-    axes.set_xlabel("rank of the own partner")
+    axes.set_xlabel("rank of the first right item")
     axes.tick_params(axis="x", length=0, labelsize=_TEXT if len(edges) < 6 else 8.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     _legend(axes, columns=3)

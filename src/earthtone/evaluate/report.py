@@ -3,6 +3,7 @@
 import base64
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
+from earthtone.evaluate.chance import against_chance, share_found
 from earthtone.evaluate.geodesy import great_circle_km
 from earthtone.evaluate.page import render_page
 
@@ -26,19 +28,25 @@ MAX_MEDIA_BYTES = 24 * 2**20
 
 _SHARES = ("r@", "recall", "precision", "match_precision", "accuracy", "f1", "miou")
 _MEANINGS = (
-    ("r@", "queries whose own partner is among the first {k}"),
-    ("median_rank", "half of the queries find their partner here or earlier"),
-    ("mean_rank", "the mean rank of the own partner"),
-    ("mrr", "mean of 1 / rank of the own partner"),
+    ("r@", "queries with a right item among the first {k}"),
+    ("median_rank", "half of the queries find a right item here or earlier"),
+    ("mean_rank", "the mean rank of the first right item"),
+    ("mrr", "mean of 1 / rank of the first right item"),
     ("ndcg", "like R@{k}, but an earlier hit counts more"),
     ("km@", "distance from the true place to the nearest of the first {k}"),
     ("d@", "mean distance from the true place to the nearest of the first {k}"),
     ("match_precision", "share of the first {k} that count as a match"),
 )
-_BELOW = ("r@", "queries whose own partner's rank is below {k}")  # where a protocol counts `rank < k`
+_BELOW = ("r@", "queries whose first right item's rank is below {k}")  # where a protocol counts `rank < k`
 _FINDS = {
     "image_to_sound": "An image finds its own recording",
     "sound_to_image": "A recording finds its own image",
+}
+_STANDINGS = {
+    "below chance": "which it is below",
+    "below chance, though not clearly": "which it is below, though not clearly",
+    "not clearly above chance": "which it does not clearly beat",
+    "chance reaches it too": "so that this says nothing",
 }
 _GROUPS = {"best": "The best matches", "worst": "The worst matches"}
 
@@ -54,6 +62,10 @@ class Item:
     caption: str = ""
     longitude: float | None = None
     latitude: float | None = None
+    image_hash: str = ""
+    """Equal for identical images; empty where unknown."""
+    sound_hash: str = ""
+    """Equal for identical recordings; empty where unknown, or silent."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"audio/[a-z0-9.+-]+", self.sound_type):
@@ -62,7 +74,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Match:
-    """One query and what it found: `found` holds the top results in order, `rank` (1-based) is the truth's."""
+    """One query and what it found: `found` holds what came first, `rank` (1-based) is that of the first right one."""
 
     query: Item
     truth: Item
@@ -82,9 +94,9 @@ class Report:
     """Rows of the training log: `step`, `loss`, `lr`, `temperature`, and `val...` where there was a validation."""
     retrieval: Mapping[str, Any] | None = None
     """`gallery`, `twins`, `protocol`, `recall_counts` (`rank <= k` or `rank < k`), and `directions` with their
-    `metrics` (value, low, high, chance)."""
+    `metrics` (value, low, high, chance) and `right_items` (how many queries have so many, by number)."""
     ranks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """The 1-based rank of each query's own partner, one array a direction."""
+    """The 1-based rank of each query's first right item, one array a direction."""
     matches: Mapping[str, Sequence[Match]] = field(default_factory=dict)
     """`best` and `worst`."""
     probe: Mapping[str, Any] | None = None
@@ -203,6 +215,7 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
         value, chance = float(recalls[k]["value"]), recalls[k].get("chance")
         low, high = recalls[k].get("low"), recalls[k].get("high")
         finds = _FINDS.get(direction, plots.direction_name(direction) + ": a query finds its own partner")
+        finds += ", or that of a twin," if _has_twins(retrieval) else ""
         top = "as the first" if k == 1 else f"among the top {k - _is_strict(retrieval)}"
         text = f"{finds} {top}{of} in {_percent(value)}\N{NO-BREAK SPACE}% of cases"
         if plots.is_number(low) and plots.is_number(high):
@@ -210,11 +223,19 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
         times = ""
         if plots.is_number(chance):
             text += f"; chance is {_percent(chance)}\N{NO-BREAK SPACE}%"
-            times = f"{value / chance:.1f} times chance" if chance > 0 else ""
-            if plots.is_number(low) and low <= chance:
-                text, times = f"{text}, which it does not clearly beat", "not clearly above chance"
+            ends = (low, high) if plots.is_number(low) and plots.is_number(high) else (None, None)
+            times = against_chance(value, chance, *ends)
+            text += f", {_STANDINGS[times]}" if times else ""
+            times = times or (f"{value / chance:.1f} times chance" if chance > 0 else "")
         name = plots.direction_name(direction)
         yield {"text": f"{text}.", "value": f"{_percent(value)} %", "name": f"R@{k}", "times": times, "direction": name}
+
+
+def _has_twins(retrieval: Mapping[str, Any] | None) -> bool:
+    """Whether items that are identical to a query's pair count as right, and there are any."""
+    twins = (retrieval or {}).get("twins") or {}
+    shared = (twins.get("pairs_with_identical_image"), twins.get("pairs_with_identical_recording"))
+    return twins.get("handling") == "merge" and any(plots.is_number(count) and count > 0 for count in shared)
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -242,7 +263,16 @@ def _retrieval_plots(report: Report) -> list[plots.Plot]:
         direction: {k: (m["low"], m["high"]) for k, m in _recalls(metrics).items() if plots.is_number(m.get("low"))}
         for direction, metrics in _directions(report.retrieval).items()
     }
-    return plots.retrieval_plots(ranks, max(gallery, 2), intervals)
+    return plots.retrieval_plots(ranks, max(gallery, 2), intervals, _chance_curve(report.retrieval, max(gallery, 2)))
+
+
+def _chance_curve(retrieval: Mapping[str, Any] | None, gallery: int) -> NDArray[np.float64]:
+    """What a random ranking finds among the first k, as the table counts it: with twins right or wrong."""
+    counts: Counter[int] = Counter()
+    for result in ((retrieval or {}).get("directions") or {}).values():
+        for number, count in (result.get("right_items") or {}).items():
+            counts[int(number)] += int(count)
+    return share_found(gallery, counts)
 
 
 def _not_finite(history: Sequence[Mapping[str, float]]) -> int:
@@ -285,9 +315,10 @@ def _groups(matches: Mapping[str, Sequence[Match]]) -> list[dict[str, Any]]:
 
 def _match(match: Match, media: _Media) -> dict[str, Any]:
     asked, _, wanted = match.direction.partition("_to_")
-    found = list(enumerate(match.found[:MAX_FOUND], start=1))
+    found: list[tuple[float | None, Item]] = list(enumerate(match.found[:MAX_FOUND], start=1))
+    before = any(_same(item, match.truth) for _, item in found)
     if all(item.id != match.truth.id for _, item in found):
-        found.append((match.rank, match.truth))
+        found.append((None if before else match.rank, match.truth))  # where a twin came first, its own rank is unknown
     return {
         "query": {
             **_card(match.query, match.truth),
@@ -298,7 +329,7 @@ def _match(match: Match, media: _Media) -> dict[str, Any]:
         "cards": [
             {
                 **_card(item, match.truth),
-                "place": f"{place:,}",
+                "place": "later" if place is None else f"{place:,}",
                 "picture": media.embed(item.image_jpeg, "image/jpeg", "picture"),
                 "sound": media.embed(item.sound, item.sound_type, "sound") if wanted == "sound" else None,
             }
@@ -314,7 +345,17 @@ def _card(item: Item, truth: Item) -> dict[str, Any]:
     true = item.id == truth.id
     km = None if true else _distance_km(item, truth)
     place = "" if km is None else f"{km:,.0f} km away" if km >= 10 else f"{km:.1f} km away"
-    return {"id": item.id, "caption": item.caption, "true": true, "place_text": place}
+    same = "" if true else _same(item, truth)
+    return {"id": item.id, "caption": item.caption, "true": true, "same": same, "place_text": place}
+
+
+def _same(item: Item, truth: Item) -> str:
+    """What an item shares with the query's pair: "same image", "same recording", both, or nothing."""
+    if item.id == truth.id:
+        return ""
+    image = item.image_hash and item.image_hash == truth.image_hash
+    sound = item.sound_hash and item.sound_hash == truth.sound_hash
+    return "same " + " and ".join(["image"] * bool(image) + ["recording"] * bool(sound)) if image or sound else ""
 
 
 def _where(item: Item) -> str:

@@ -24,7 +24,8 @@ _PROTOCOL = {
     "difference": "Unlike the published ones it counts ties against the model and rank k as within the first k, takes "
     "identical items for right, and does not look at the test set to scale a distance.",
     "rank": "1 + the number of wrong items that score at least as high as the best right item. R@k counts rank <= k; "
-    "R@10% is R@k for a tenth of the gallery, rounded down. Only k smaller than the gallery are reported.",
+    "R@10% is R@k for a tenth of the gallery, rounded down, left out where that is none. Only k smaller than the "
+    "gallery are reported.",
     "ties": "Scores are rounded, see similarity; of equal ones wrong items come first, so a model that gives all items "
     "the same score finds nothing. Otherwise equal items are in the order of their rows.",
     "median_rank": "The median over queries.",
@@ -71,10 +72,11 @@ class RetrievalResult:
             direction: {
                 "metrics": {name: estimate.to_dict() for name, estimate in figures.items()},
                 "tied_queries": self.facts["tied_queries"][direction],
+                "right_items": dict(self.facts.get("right_items", {}).get(direction, {})),
             }
             for direction, figures in self.figures.items()
         }
-        others = {name: fact for name, fact in self.facts.items() if name != "tied_queries"}
+        others = {name: fact for name, fact in self.facts.items() if name not in ("tied_queries", "right_items")}
         return {"gallery": self.gallery, **others, "directions": directions}
 
     def to_text(self) -> str:
@@ -111,8 +113,25 @@ class RetrievalResult:
             lines.append(f"match: {self.facts['match']['rule']}")
         if "split" in self.facts:
             lines.append(f"split {self.facts['split']['name']} by {self.facts['split']['dealt_out']}")
+        lines += self._below_chance()
         protocol = self.facts["protocol"]
         return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
+
+    def _below_chance(self) -> list[str]:
+        """A line on the figures of both directions that are worse than a random ranking's."""
+        names = [
+            f"{name.replace('_', ' ')} ({direction.replace('_', ' ')})"
+            for direction, figures in self.figures.items()
+            for name, figure in figures.items()
+            if standing(name, figure).startswith("below")
+        ]
+        return [f"below chance: {', '.join(names)}"] if names else []
+
+
+def standing(name: str, figure: Estimate) -> str:
+    """Return how a figure of retrieval stands to chance, in words; see `chance.against_chance`."""
+    less = "rank" in name or name.startswith("km") or name.endswith("_km")
+    return chance.against_chance(figure.value, figure.chance, figure.low, figure.high, less=less)
 
 
 def evaluate_retrieval(
@@ -150,9 +169,9 @@ def evaluate_retrieval(
 
 
 def _recall_depths(gallery: int) -> dict[str, int]:
-    """The k of each recall; one that the whole gallery fits into says nothing."""
-    depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": max(1, gallery // 10)}
-    return {name: k for name, k in depths.items() if k < gallery}
+    """The k of each recall; one that the whole gallery fits into says nothing, and less than one item is none."""
+    depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}
+    return {name: k for name, k in depths.items() if 1 <= k < gallery}
 
 
 def _km_depths(pairs: EmbeddedPairs) -> list[int]:
@@ -217,6 +236,7 @@ def _facts(
 ) -> dict[str, Any]:
     facts = common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
     facts["twins"]["queries_with_several_right_items"] = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
+    facts["right_items"] = {direction: _right_items(found) for direction, found in ranks.items()}
     facts["recall_counts"] = "rank <= k"
     facts["similarity"] = pairs.similarity
     facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
@@ -227,6 +247,12 @@ def _facts(
             "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
         )
     return facts
+
+
+def _right_items(found: DirectionRanks) -> dict[int, int]:
+    """How many queries have so many right items: what a random ranking reaches follows from that."""
+    numbers, counts = np.unique(found.relevant, return_counts=True)
+    return {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
 
 
 def common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:

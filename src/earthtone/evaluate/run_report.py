@@ -104,7 +104,7 @@ def _match(table: Table, rows: NDArray[np.int64], result: RetrievalResult, direc
 
 
 def _items(table: Table, rows: Sequence[int]) -> list[Item]:
-    columns = ["id", "image", "audio_preview", "longitude", "latitude", *table.extra_columns]
+    known = ["id", "image", "audio_preview", "longitude", "latitude", "image_hash", "audio_hash"]
     return [
         Item(
             id=record["id"],
@@ -113,6 +113,8 @@ def _items(table: Table, rows: Sequence[int]) -> list[Item]:
             caption=", ".join(f"{name}: {record[name]}" for name in table.extra_columns if record[name])[:160],
             longitude=record["longitude"],
             latitude=record["latitude"],
+            image_hash=record["image_hash"] or "",
+            sound_hash=record["audio_hash"] or "",
         )
-        for record in table.records([int(row) for row in rows], columns)
+        for record in table.records([int(row) for row in rows], [*known, *table.extra_columns])
     ]

@@ -9,6 +9,7 @@ from typing import Any
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import DataError
 from earthtone.evaluate.bootstrap import Estimate
+from earthtone.evaluate.chance import against_chance
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class TaskResult:
         lines = [f"{self.task} on {self.dataset}: {self.model}", f"  {self.protocol}"]
         for name, figure in self.figures.items():
             chance = "" if figure.chance is None else f"   chance {figure.chance:.3f}"
-            lines.append(f"  {name.ljust(width)}{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]{chance}")
+            standing = against_chance(figure.value, figure.chance, figure.low, figure.high)
+            standing = f": {standing}" if standing.startswith(("below", "chance")) else ""
+            value = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
+            lines.append(f"  {name.ljust(width)}{value}{chance}{standing}")
         return "\n".join(lines)
 
 

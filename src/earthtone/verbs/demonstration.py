@@ -12,9 +12,10 @@ from earthtone.data.pack import pack
 from earthtone.data.table import Table
 from earthtone.data.toyworld import write_toyworld
 from earthtone.errors import ConfigError
+from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.on_data import evaluate_retrieval
 from earthtone.evaluate.probe_on_data import evaluate_probe
-from earthtone.evaluate.retrieval import RetrievalResult
+from earthtone.evaluate.retrieval import RetrievalResult, standing
 from earthtone.evaluate.run_report import REPORT_FILE, Measured, write_run_report
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.storage import load_model
@@ -46,11 +47,13 @@ class DemoResult:
                 value, by_chance = (_figure(name, metric[key]) for key in ("value", "chance"))
                 lines.append(
                     f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {by_chance}"
+                    + _below(standing(name, self.retrieval.figures[direction][name]))
                 )
         trained, untrained = (probe.figures[probe.headline] for probe in (self.probe, self.untrained_probe))
         lines.append(
             f"  land cover from frozen features: {trained.value:.3f}   untrained {untrained.value:.3f}   "
             f"chance {trained.chance:.3f}"
+            + _below(against_chance(trained.value, trained.chance, trained.low, trained.high))
         )
         lines += [f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):"]
         lines += [
@@ -103,6 +106,10 @@ def demo(
 
     retrieval = evaluate_retrieval(model, table, then=write)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)
+
+
+def _below(standing: str) -> str:
+    return f"   {standing}" if standing.startswith("below") else ""
 
 
 def _figure(name: str, value: float) -> str:

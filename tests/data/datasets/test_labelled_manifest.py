@@ -101,3 +101,21 @@ def test_missing_columns(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read_labelled_manifest(table(folder, text), label, columns)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([1.0, float("nan"), 2.0, None], pa.float64(), from_pandas=False),
+        pa.array([1.5, float("nan"), 2.5, float("nan")], pa.float32(), from_pandas=False),
+        pa.array(["sea", None, "wood", ""]),
+        pa.array(["sea", None, "wood", None]).dictionary_encode(),
+    ],
+)
+def test_a_label_that_is_no_value_is_missing(folder: Path, labels: pa.Array) -> None:
+    columns = {"image": [f"{n}.png" for n in range(4)], "label": labels, "group": pa.array([1.0, 2.0, float("nan"), 3])}
+    pq.write_table(pa.table(columns), folder / "m.parquet")
+    found = read_labelled_manifest(folder / "m.parquet")
+    assert [item.id for item in found.items] == ["0.png", "2.png"]
+    assert [item.group for item in found.items] == ["1.0", None]
+    assert found.notes == ["2 rows left out, no label: '1.png', '3.png'"]

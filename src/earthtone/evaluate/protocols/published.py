@@ -48,7 +48,7 @@ def published_result(
     `recalls` maps a name such as `R@100` to the rank that it must stay below; `told` is `name`, `difference` and
     whatever else the protocol says of itself. Scores are minus the distances to the own partner, or the `cosine`.
     """
-    recalls = {name: below for name, below in recalls.items() if below < len(pairs)}
+    recalls = {name: below for name, below in recalls.items() if 1 < below < len(pairs)}  # no rank is below 1
     figures = {direction: _figures(found, recalls) for direction, found in ranks.items()}
     joined = {f"{direction}/{name}": figure for direction in ranks for name, figure in figures[direction].items()}
     expected = _chances(pairs, recalls, list(next(iter(ranks.values())).km), seed)
