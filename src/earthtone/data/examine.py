@@ -1,18 +1,14 @@
 """What the files of one pair are: sizes, rates and hashes, or why they cannot be decoded."""
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-from PIL import Image, UnidentifiedImageError
 
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.signal.audio import AudioFacts, probe_audio, read_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.signal.image import TIFF_MAGIC, image_formats, image_hash, read_grey, read_picture, warnings_as
+from earthtone.signal.image import image_hash, kept_remarks, picture_header, read_grey, read_picture
 from earthtone.signal.remarks import SILENT, Remark
 
 BROKEN_IMAGE = "broken image"
@@ -56,8 +52,8 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
     remarks = list(pair.remarks)
     try:
         if pair.image is not None:
-            image, noticed = _picture(pair.image, decode, signal.image)
-            remarks += noticed
+            image, seen = _picture(pair.image, decode, signal.image, pair.image_gsd_m)
+            remarks += seen
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_IMAGE, str(error)))
     try:
@@ -98,54 +94,21 @@ def _recording(source: FileOrBytes, decode: bool, config: AudioConfig) -> tuple[
     return facts, recording.remarks if recording else ()
 
 
-def _picture(source: FileOrBytes, decode: bool, config: ImageConfig) -> tuple[PictureFacts, tuple[Remark, ...]]:
+def _picture(
+    source: FileOrBytes, decode: bool, config: ImageConfig, gsd_m: float | None
+) -> tuple[PictureFacts, list[Remark]]:
     if not decode:
-        return PictureFacts(*_header(source), bytes_digest(source)), ()
+        return PictureFacts(*picture_header(source), bytes_digest(source)), []
     picture = read_picture(source, config)
-    _, _, mode = _header(source)
+    remarks = [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
+    _, _, mode = picture_header(source)
     height, width = picture.pixels.shape[:2]
-    return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), picture.remarks
+    return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), remarks
 
 
 def _spectrogram(source: FileOrBytes, decode: bool) -> PictureFacts:
     if not decode:
-        return PictureFacts(*_header(source), bytes_digest(source))
+        return PictureFacts(*picture_header(source), bytes_digest(source))
     values = read_grey(source)
-    _, _, mode = _header(source)
+    _, _, mode = picture_header(source)
     return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))
-
-
-def _header(source: FileOrBytes) -> tuple[int, int, str]:
-    """Return width, height and mode without decoding pixels. Raises SignalError."""
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-    try:
-        if _start(source).startswith(TIFF_MAGIC):
-            return _tiff_header(source)
-        with warnings_as("ignore", Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=image_formats())
-        with image:
-            return image.width, image.height, image.mode
-    except UnidentifiedImageError as error:
-        raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
-    except Exception as error:  # each format has its own errors for broken data
-        raise SignalError(f"{name}: broken image ({error}); a whole file was expected") from error
-
-
-def _start(source: FileOrBytes) -> bytes:
-    if isinstance(source, bytes):
-        return source[:4]
-    with source.open("rb") as file:
-        return file.read(4)
-
-
-def _tiff_header(source: FileOrBytes) -> tuple[int, int, str]:
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    try:
-        with rasterio.MemoryFile(data) as memory, warnings_as("ignore", NotGeoreferencedWarning), memory.open() as file:
-            bands = "1 band" if file.count == 1 else f"{file.count} bands"
-            return int(file.width), int(file.height), f"{bands} {file.dtypes[0]}"
-    except RasterioError as error:
-        raise ValueError(str(error)) from error

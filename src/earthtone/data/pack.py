@@ -33,7 +33,7 @@ from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import Pixels, encode_tile, image_hash, read_picture, stored_tile, tile_side_m
+from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
 from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
 from earthtone.signal.remarks import Remark
 from earthtone.wording import changes, flat
@@ -299,7 +299,8 @@ def _tile(pair: Pair, signal: SignalConfig) -> tuple[Pixels, float | None, list[
     whole = read_picture(pair.image, signal.image, min_side=_decode_side(signal))
     tile = stored_tile(whole.pixels, signal.image, pair.image_gsd_m)
     gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * whole.shrunk
-    return tile, tile_side_m(whole.pixels, signal.image, gsd_m), list(whole.remarks)
+    remarks = [*whole.remarks, *kept_remarks(whole, signal.image, pair.image_gsd_m)]
+    return tile, tile_side_m(whole.pixels, signal.image, gsd_m), remarks
 
 
 def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogram, Samples | None, list[Remark]]:

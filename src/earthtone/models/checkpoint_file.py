@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earthtone.errors import ModelError
 from earthtone.models.weights import read_safetensors
-from earthtone.signal.image import warnings_as
+from earthtone.signal.raster import warnings_as
 
 #: Names under which trainers put the state dict beside optimizer and epoch.
 _NESTS = ("state_dict", "model_state_dict", "model")

@@ -6,6 +6,9 @@ from typing import Any
 
 from earthtone.errors import ConfigError, DataError
 
+Range = tuple[float, float]
+ValueRange = Range | tuple[Range, Range, Range]
+
 
 @dataclass(frozen=True)
 class AudioConfig:
@@ -51,7 +54,10 @@ class ImageConfig:
     footprint_m: float | None = None
     """Keep only this many metres around the centre (needs `image_gsd_m`); the whole centre square when null."""
     bands: tuple[int, int, int] | None = None
-    """1-based bands of a GeoTIFF used as red, green, blue; needed when it has neither 1, 3 nor 4 bands."""
+    """1-based bands of a GeoTIFF used as red, green, blue; when null those that it declares, else its first three."""
+    value_range: ValueRange | None = None
+    """Values of more than 8 bits that become 0 and 255, [low, high] or three of them for red, green and blue; when
+    null those at the 2nd and 98th percentile of each picture, so that the same ground differs from tile to tile."""
     jpeg_quality: int = 95
     """Quality of the packed JPEGs."""
     view: float = 1.0
@@ -67,10 +73,12 @@ class SignalConfig:
 
 
 def signal_to_dict(config: SignalConfig) -> dict[str, Any]:
-    """Return plain values for headers and hashes; `view` is left out where it is 1, as before there was one."""
+    """Return plain values for headers and hashes; what is as it was before there was that option is left out."""
     values = asdict(config)
     if config.image.view == 1.0:
         del values["image"]["view"]
+    if config.image.value_range is None:
+        del values["image"]["value_range"]
     return values
 
 
@@ -82,6 +90,8 @@ def signal_from_dict(values: Mapping[str, Any]) -> SignalConfig:
     try:
         image = dict(values["image"])
         image["bands"] = None if image["bands"] is None else tuple(image["bands"])
+        if image.get("value_range") is not None:
+            image["value_range"] = tuple(tuple(n) if isinstance(n, list) else n for n in image["value_range"])
         config = SignalConfig(audio=AudioConfig(**values["audio"]), image=ImageConfig(**image))
         check_signal_config(config)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
@@ -133,3 +143,18 @@ def check_signal_config(config: SignalConfig) -> None:
         )
     if image.bands is not None and (len(image.bands) != 3 or not all(type(b) is int and b > 0 for b in image.bands)):
         raise ConfigError(f"signal.image.bands is {image.bands!r:.60}; three band numbers from 1 on expected")
+    if image.value_range is not None and not _is_value_range(image.value_range):
+        raise ConfigError(
+            f"signal.image.value_range is {image.value_range!r:.60}; [low, high] with low < high, or three of them, "
+            "expected"
+        )
+
+
+def _is_value_range(value: Any) -> bool:
+    """Whether a value is (low, high) or three of them, also when it comes from a file."""
+    if not isinstance(value, tuple) or len(value) not in (2, 3):
+        return False
+    if len(value) == 3:
+        return all(isinstance(one, tuple) and len(one) == 2 and _is_value_range(one) for one in value)
+    numbers = all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e30 for n in value)
+    return numbers and value[0] < value[1]

@@ -2,14 +2,12 @@
 
 import hashlib
 import io
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,56 +16,99 @@ from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.remarks import Remark
+from earthtone.signal.raster import (
+    Raster,
+    exif_orientation,
+    gdal_driver,
+    opaque,
+    raster_header,
+    read_raster,
+    refuse_bytes,
+    turned,
+    warnings_as,
+)
+from earthtone.signal.remarks import (
+    BANDS_LEFT_OUT,
+    BLANK,
+    OUT_OF_RANGE,
+    PARTLY_EMPTY,
+    SMALL_FOOTPRINT,
+    STRETCHED,
+    TURNED,
+    Remark,
+)
 from earthtone.signal.scale import check_gsd_m, with_scale
 
 Pixels = NDArray[np.uint8]
 Positions = NDArray[np.float64]
 
-MAX_PIXELS = 200_000_000  # larger pictures are scenes to be cut into tiles, or decompression bombs
-_FILTERS = threading.Lock()
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_FILE_BYTES = 2**30
+_CHUNK = 2**22  # numbers that are scaled to 8 bits at once
+_SAMPLE = 2**24  # numbers, evenly spread over a picture, that percentiles are taken of
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded picture: RGB `pixels` (height, width, 3), how many of the file's pixels one of them is wide (`shrunk`),
-    and what was noticed about it."""
+    what was noticed about it, and where it is `empty` (height, width), None for nowhere."""
 
     pixels: Pixels
     shrunk: float = 1.0
     remarks: tuple[Remark, ...] = ()
+    empty: NDArray[np.bool_] | None = None
 
 
-def read_picture(source: Path | bytes, config: ImageConfig, min_side: int | None = None) -> Picture:
-    """Return a picture as `config` has it read, with remarks; see `read_image`. Raises SignalError."""
-    pixels, shrunk = read_shrunk(source, config.bands, min_side)
-    return Picture(pixels, shrunk)
+def read_picture(source: Path | bytes | Image.Image, config: ImageConfig, min_side: int | None = None) -> Picture:
+    """Return a picture of any format that Pillow reads, of a GeoTIFF, or one that Pillow has opened, with remarks.
+
+    It is turned as EXIF says. Grey becomes RGB, palettes are resolved; where there is no data, and where it is fully
+    transparent, it is black. Of a GeoTIFF `config.bands`, else the bands that it declares to be red, green and blue.
+    Data of more than 8 bits is scaled by `config.value_range`, else from its own 2nd to its 98th percentile.
+    `min_side` allows a JPEG to be decoded at a fraction of its size, never below that many pixels a side.
+    Raises SignalError, also for pictures without any data.
+    """
+    if isinstance(source, Image.Image):
+        return _picture(_of_pillow(source, "picture"), "picture", config)
+    data, name = bytes_of(source)
+    driver = gdal_driver(data)
+    if driver is not None:
+        return _picture(read_raster(data, name, driver, config.bands), name, config)
+    with opened_picture(data, name) as image:
+        whole = min(image.size)
+        if min_side is not None:
+            image.draft("RGB", (min_side, min_side))
+        raster = _of_pillow(image, name, data)
+    return _picture(raster, name, config, whole / min(raster.values.shape[:2]))
+
+
+def picture_header(source: Path | bytes) -> tuple[int, int, str]:
+    """Return width and height as shown, and the mode ("RGB", "12 bands uint16"), without decoding pixels.
+
+    Raises SignalError where reading would, as far as a header tells: unknown formats and too large pictures.
+    """
+    data, name = bytes_of(source)
+    driver = gdal_driver(data)
+    if driver is not None:
+        return raster_header(data, name, driver)
+    with opened_picture(data, name) as image:
+        _refuse_large(image, name)
+        late = image.format == "PNG" and "exif" not in image.info  # to be found by decoding only
+        sideways = not late and exif_orientation(image.getexif) > 4
+        width, height = reversed(image.size) if sideways else image.size
+        return width, height, image.mode
 
 
 def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None) -> Pixels:
-    """Return RGB pixels (height, width, 3) of any format that Pillow reads, or of a GeoTIFF.
-
-    Grey becomes RGB, transparency is dropped, palettes are resolved. Data of more than 8 bits is stretched linearly
-    from its 2nd to its 98th percentile. `bands` chooses 1-based bands of a GeoTIFF. `min_side` allows a JPEG to be
-    decoded at a fraction of its size, never below that many pixels a side. Raises SignalError.
-    """
-    return read_shrunk(source, bands, min_side)[0]
+    """Return RGB pixels (height, width, 3) of a picture; see `read_picture`. Raises SignalError."""
+    return read_picture(source, ImageConfig(bands=bands), min_side).pixels
 
 
 def read_shrunk(
     source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None
 ) -> tuple[Pixels, float]:
     """Return what `read_image` does, and how many of the file's pixels one of these is wide. Raises SignalError."""
-    data, name = bytes_of(source)
-    if data.startswith(TIFF_MAGIC):
-        return _read_tiff(data, name, bands), 1.0
-    with opened_picture(data, name) as image:
-        whole = min(image.size)
-        if min_side is not None:
-            image.draft("RGB", (min_side, min_side))
-        pixels = _pillow_pixels(image)
-        return pixels, whole / min(pixels.shape[:2])
+    picture = read_picture(source, ImageConfig(bands=bands), min_side)
+    return picture.pixels, picture.shrunk
 
 
 def read_grey(source: Path | bytes) -> Pixels:
@@ -96,6 +137,22 @@ def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None)
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
     return square if side <= config.stored_pixels else resized(square, config.stored_pixels)
+
+
+def kept_remarks(picture: Picture, config: ImageConfig, gsd_m: float | None = None) -> list[Remark]:
+    """Return what is to be told about the square of a picture that `stored_tile` keeps.
+
+    Raises SignalError where that square holds no data at all, though the picture does.
+    """
+    height, width = picture.pixels.shape[:2]
+    side = _kept_side(picture.pixels, config, gsd_m)
+    top, left = (height - side) // 2, (width - side) // 2
+    if picture.empty is not None and picture.empty[top : top + side, left : left + side].all():
+        raise SignalError(f"no data in the {side} x {side} pixels at its centre; a tile with valid pixels was expected")
+    if config.footprint_m is None or gsd_m is None or round(config.footprint_m / gsd_m) <= side:
+        return []
+    found = f"{side * gsd_m:.4g} m a side; signal.image.footprint_m {config.footprint_m:g} expected"
+    return [Remark(SMALL_FOOTPRINT, found)]
 
 
 def tile_side_m(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> float | None:
@@ -195,9 +252,11 @@ def bytes_of(source: Path | bytes) -> tuple[bytes, str]:
     """Return a file's content and its name for messages."""
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
+        if isinstance(source, Path) and (size := source.stat().st_size) > _MOST_FILE_BYTES:
+            raise SignalError(f"{name}: {size:,} bytes; cut it into tiles first: {_MOST_FILE_BYTES:,} at most")
         data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise SignalError(f"{name}: {error.strerror}; an image was expected") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        raise SignalError(f"{name}: {getattr(error, 'strerror', error)}; an image was expected") from error
     if not data:
         raise SignalError(f"{name}: zero bytes; an image was expected")
     return data, name
@@ -228,72 +287,170 @@ def opened_picture(data: bytes, name: str) -> Iterator[Image.Image]:
         ) from error
 
 
-@contextmanager
-def warnings_as(action: Literal["error", "ignore"], category: type[Warning]) -> Iterator[None]:
-    """Treat a warning otherwise; the filters belong to the process, so one thread at a time may change them."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter(action, category)
-        yield
+def _refuse_large(image: Image.Image, name: str) -> None:
+    refuse_bytes(name, *image.size, 3 if _shallow(image) else np.dtype(_DEEP.get(image.mode, np.uint16)).itemsize)
 
 
-def _pillow_pixels(image: Image.Image) -> Pixels:
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _grey_to_rgb(_stretched(np.asarray(image, np.float32)[..., None]))
-    if image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"), np.uint8)
+_DEEP: dict[str, type[np.generic]] = {"I": np.int32, "F": np.float32}
 
 
-def _read_tiff(data: bytes, name: str, bands: tuple[int, int, int] | None) -> Pixels:
-    import rasterio
-    from rasterio.enums import ColorInterp
-    from rasterio.errors import NotGeoreferencedWarning
-
-    try:
-        with rasterio.MemoryFile(data) as memory:
-            with warnings_as("ignore", NotGeoreferencedWarning):
-                file = memory.open(driver="GTiff")
-            with file:
-                if file.width * file.height > MAX_PIXELS:
-                    raise SignalError(f"{name}: {file.width} x {file.height} pixels; cut it into tiles first")
-                chosen = _chosen_bands(file.count, name, bands)
-                values = np.moveaxis(file.read(chosen), 0, -1)
-                valid = file.dataset_mask() > 0
-                one_bit = "NBITS" in file.tags(1, ns="IMAGE_STRUCTURE")
-                palette = file.colormap(1) if file.colorinterp[0] == ColorInterp.palette else None
-    except SignalError:
-        raise
-    except Exception as error:  # GDAL's errors have several bases
-        raise SignalError(f"{name}: broken TIFF ({' '.join(str(error).split())}); a whole file was expected") from error
-    if palette is not None:
-        colours = np.array([palette[index][:3] for index in sorted(palette)], np.uint8)
-        return np.asarray(colours[values[..., 0]], np.uint8)
-    if values.dtype != np.uint8 or one_bit:
-        values = _stretched(values.astype(np.float32), valid)
-    return _grey_to_rgb(values)
+def _shallow(image: Image.Image) -> bool:
+    """Whether a picture of Pillow's has 8 bits a channel; those of more are grey."""
+    return not image.mode.startswith(("I", "F"))
 
 
-def _chosen_bands(count: int, name: str, bands: tuple[int, int, int] | None) -> list[int]:
-    if bands is not None:
-        if min(bands) < 1 or max(bands) > count:
-            raise SignalError(f"{name}: bands {bands} asked for, the file has 1 to {count}")
-        return list(bands)
-    if count in (1, 2):
-        return [1]
-    if count in (3, 4):
-        return [1, 2, 3]
-    raise SignalError(f"{name}: {count} bands; choose three, such as signal.image.bands: [4, 3, 2]")
+def _of_pillow(image: Image.Image, name: str, data: bytes = b"") -> Raster:
+    """Return a picture that Pillow has opened as numbers: grey of more than 8 bits as stored, all else as RGB."""
+    if _cut_to_8_bits(image, data):
+        if image.format == "AVIF":
+            return _deep_avif(image, name, data)
+        raise SignalError(
+            f"{name}: {image.format} of more than 8 bits a channel, of which 8 would be read; write it as PNG or TIFF"
+        )
+    _refuse_large(image, name)
+    shown = None
+    if not _shallow(image):
+        values = np.asarray(image)[..., None]
+    else:
+        clear = image.mode == "P" or "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+        if clear:
+            whole = np.asarray(image.convert("RGBA"), np.uint8)
+            values, shown = np.ascontiguousarray(whole[..., :3]), opaque(whole[..., 3])
+        else:
+            values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+    bits = 8 * values.dtype.itemsize
+    return Raster(values, valid=shown, bits=bits, orientation=exif_orientation(image.getexif))
 
 
-def _stretched(values: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> Pixels:
-    """Return 8 bits from more: 2nd to 98th percentile of the valid finite values, over all bands together."""
-    finite = np.isfinite(values)
-    usable = finite if valid is None else finite & valid[..., None]
-    if not usable.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = np.percentile(values[usable], (2, 98))
-    scaled = (np.where(finite, values, low) - low) * (255.0 / max(high - low, 1e-6))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
+def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow would cut colours of more bits to 8: 16-bit formats that it reads so, and deep AVIF."""
+    if image.format == "AVIF":
+        flags = data.partition(b"av1C")[2][2:3]  # after marker and version, profile and level
+        return bool(flags) and flags[0] & 0x40 > 0
+    words = [word for codec, arguments in decoders(image) for word in (codec, *arguments)]
+    if image.format == "PPM":  # the plain kinds; GDAL reads the others
+        return any(isinstance(word, int) and word > 255 for word in words)
+    deep = (word == "SGI16" or str(word)[-4:] in (";16B", ";16L", ";16N") for word in words)
+    return any(deep) and _shallow(image)
+
+
+def decoders(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return by which of its decoders, with which arguments, Pillow will read an opened file."""
+    tiles = getattr(image, "tile", [])
+    return [(tile[0], tile[3] if isinstance(tile[3], tuple) else (tile[3],)) for tile in tiles]
+
+
+def _deep_avif(image: Image.Image, name: str, data: bytes) -> Raster:
+    refuse_bytes(name, *image.size, 2 * len(image.getbands()))
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16:
+        raise SignalError(f"{name}: AVIF of more than 8 bits a channel cannot be read here; write it as PNG or TIFF")
+    values = values[..., None] if values.ndim == 2 else values
+    shown = opaque(values[..., 3]) if values.shape[2] == 4 else None
+    colours = values if values.shape[2] == 1 else values[..., 2::-1]
+    return Raster(colours, valid=shown, bits=16, orientation=exif_orientation(image.getexif))
+
+
+def _picture(raster: Raster, name: str, config: ImageConfig, shrunk: float = 1.0) -> Picture:
+    """Return numbers of any kind as a picture of 8 bits, turned, with black where there is no data."""
+    remarks: list[Remark] = []
+    valid = raster.valid
+    values = raster.values
+    if raster.table is not None:
+        clear = raster.table[:, 3][values[..., 0]] > 0
+        valid = clear if valid is None else valid & clear
+        pixels = raster.table[:, :3][values[..., 0]]
+    elif values.dtype == np.uint8:
+        pixels = values
+        if raster.bits < 8:  # white is the largest number
+            steps = np.minimum(np.arange(256) * 255 // (2**raster.bits - 1), 255).astype(np.uint8)
+            pixels = steps[values]
+    else:
+        pixels, valid, told = _eight_bits(raster, config)
+        remarks += told
+    pixels = turned(_grey_to_rgb(255 - pixels if raster.white_is_zero else pixels), raster.orientation)
+    valid = None if valid is None or valid.all() else turned(valid, raster.orientation)
+    if raster.orientation > 1:
+        remarks.append(Remark(TURNED, f"orientation {raster.orientation}; shown upright"))
+    if raster.left_out:
+        remarks.append(Remark(BANDS_LEFT_OUT, f"{raster.left_out} beside red, green and blue"))
+    pixels = np.ascontiguousarray(pixels)
+    if valid is not None:
+        share = 1 - valid.mean()
+        if share == 1:
+            width, height = pixels.shape[1], pixels.shape[0]
+            raise SignalError(f"{name}: no data in any of its {width} x {height} pixels; some were expected")
+        pixels = pixels if pixels.flags.writeable and pixels.base is None else pixels.copy()
+        pixels[~valid] = 0
+        remarks.append(Remark(PARTLY_EMPTY, f"{100 * share:.3g} % of the pixels hold no data; they are black"))
+    elif _blank(pixels):
+        remarks.append(Remark(BLANK, f"every pixel is {tuple(pixels[0, 0].tolist())}"))
+    return Picture(pixels, shrunk, tuple(remarks), None if valid is None else ~valid)
+
+
+def _blank(pixels: Pixels) -> bool:
+    first = pixels[:1, :1]
+    return bool((pixels[0] == first).all() and (pixels == first).all())
+
+
+def _eight_bits(raster: Raster, config: ImageConfig) -> tuple[Pixels, NDArray[np.bool_] | None, list[Remark]]:
+    """Return 8 bits from more, where any band of a pixel holds a number, and how they were scaled."""
+    ranges = config.value_range
+    if ranges is None:
+        low, high = _percentiles(raster)
+        lows, highs = np.full(1, low), np.full(1, high)
+    else:
+        lows, highs = np.array(ranges, np.float32).reshape(-1, 2).T
+    count = max(raster.values.shape[2], len(lows))
+    factors = np.float32(255.0) / np.maximum(highs - lows, 1e-6, dtype=np.float32)
+    height, width = raster.values.shape[:2]
+    pixels = np.empty((height, width, count), np.uint8)
+    there = np.ones((height, width), bool)
+    for rows, values, usable in _chunks(raster):
+        with np.errstate(over="ignore"):  # what lies far outside is clipped
+            scaled = (np.where(usable, values, lows) - lows) * factors
+        pixels[rows] = np.where(usable, np.clip(np.rint(scaled), 0, 255), 0)
+        there[rows] = usable.any(axis=2)
+    if ranges is not None:
+        return pixels, there, _out_of_range(pixels, there, ranges)
+    told = f"{raster.values.dtype} values {low:g} to {high:g} (2nd and 98th percentile) became 0 and 255"
+    return pixels, there, [Remark(STRETCHED, f"{told}; signal.image.value_range scales all pictures alike")]
+
+
+def _chunks(raster: Raster) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Yield rows, their values as floats (rows, width, bands), and which of these can be used."""
+    values, valid, nodata = raster.values, raster.valid, raster.nodata
+    step = max(1, _CHUNK // max(1, values.shape[1] * values.shape[2]))
+    for start in range(0, len(values), step):
+        rows = slice(start, start + step)
+        part = values[rows]
+        floats = part.astype(np.float32)
+        usable = np.isfinite(floats)
+        if valid is not None:
+            usable &= valid[rows, :, None]
+        if nodata is not None:
+            usable &= part != np.asarray(nodata, part.dtype)
+        yield rows, floats, usable
+
+
+def _percentiles(raster: Raster) -> tuple[np.float32, np.float32]:
+    """Return the 2nd and 98th percentile of what can be used, over all bands together; of a large picture, of many."""
+    step = -(-raster.values.size // _SAMPLE)
+    found = [floats[usable][::step] for _, floats, usable in _chunks(raster)]
+    usable = np.concatenate(found)
+    if not len(usable):
+        return np.float32(0), np.float32(1)
+    low, high = np.percentile(usable, (2, 98))
+    return low, high
+
+
+def _out_of_range(pixels: Pixels, there: NDArray[np.bool_], ranges: Any) -> list[Remark]:
+    shown = pixels[there]
+    share = float(np.mean((shown == 0) | (shown == 255))) if len(shown) else 0.0
+    if share <= 0.5:
+        return []
+    found = f"{100 * share:.3g} % of the values become 0 or 255 with signal.image.value_range {ranges}"
+    return [Remark(OUT_OF_RANGE, f"{found}; a range that holds the values was expected")]
 
 
 def _grey_to_rgb(values: Pixels) -> Pixels:

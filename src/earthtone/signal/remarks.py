@@ -42,6 +42,10 @@ TURNED = "turned picture"
 """EXIF says that the picture is shown turned or mirrored; it was."""
 BANDS_LEFT_OUT = "bands left out"
 """Bands of the file that are not shown."""
+OUT_OF_RANGE = "outside value_range"
+"""Most values become black or white with `signal.image.value_range`: it was made for other data."""
+BLANK = "picture of one colour"
+"""Every pixel is the same: mostly the undeclared filling beyond the edge of a scene."""
 
 # Cells of a table
 UNREADABLE_CELL = "unreadable cell"

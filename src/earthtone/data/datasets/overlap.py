@@ -54,7 +54,7 @@ def _extent(item: MaskedItem) -> tuple[str, _Extent] | None:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-    from earthtone.signal.image import warnings_as
+    from earthtone.signal.raster import warnings_as
 
     try:
         with warnings_as("ignore", NotGeoreferencedWarning), rasterio.open(Path(item.image), driver="GTiff") as file:

@@ -11,7 +11,8 @@ from earthtone.atomic import atomic_path
 from earthtone.data.datasets.masks import IGNORED
 from earthtone.data.labelled import Palette
 from earthtone.errors import DataError
-from earthtone.signal.image import TIFF_MAGIC, Pixels
+from earthtone.signal.image import Pixels
+from earthtone.signal.raster import TIFF_MAGIC
 
 _SIDE = 256  # of each picture in a row
 _GAP = 6
@@ -75,7 +76,7 @@ def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palet
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
-    from earthtone.signal.image import warnings_as
+    from earthtone.signal.raster import warnings_as
 
     colours = {number: (*colour, 255) for number, colour in enumerate(class_colours(palette))}
     with warnings_as("ignore", NotGeoreferencedWarning):
