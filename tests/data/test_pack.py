@@ -314,7 +314,8 @@ def test_broken_rows_are_counted_and_named(
         "broken image": 3, "broken audio": 4, "missing image": 1, "missing audio": 1, "duplicate id": 1,
     }  # fmt: skip
     problems = named(result.problems_path)
-    assert result.problems_path == tmp_path / "t.lance.problems.csv" and len(problems) == 10
+    assert result.problems_path == tmp_path / "t.lance.problems.csv" and len(problems) == 11
+    assert result.notes == {"stretched picture": 1} and problems["pair-12"][0] == "stretched picture"
     for name, (_, _, kind, detail) in BROKEN.items():
         assert problems[name][0] == kind and detail in problems[name][1] and "\n" not in problems[name][1]
     assert problems["pair-8"][0] == "missing image" and problems["pair-0"][0] == "duplicate id"
