@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 
 from earthtone.data.named_splits import (
     NAMED_SPLITS,
-    by_manifest,
     check_split_by,
     geoclap_codes,
     named_split,
@@ -33,7 +33,7 @@ class Pairs:
 
     path = Path("memory")
     name = "memory"
-    extra_columns: tuple[str, ...] = ()
+    extra_columns: tuple[str, ...] = ("recording_id",)
     ready_spectrograms = False
 
     def __init__(self, pairs: Sequence[Pair | Problem]) -> None:
@@ -46,13 +46,14 @@ class Pairs:
         return iter(self.pairs)
 
 
-def pair(number: int, place: Place = (None, None), split: str | None = None) -> Pair:
-    return Pair(str(number), None, None, longitude=place[0], latitude=place[1], split=split)
+def pair(number: int, place: Place = (None, None), split: str | None = None, **others: Any) -> Pair:
+    known = {"image": f"image {number}".encode(), "audio": f"sound {number}".encode(), **others}
+    return Pair(str(number), longitude=place[0], latitude=place[1], split=split, **known)
 
 
 def dealt(by: str, pairs: Sequence[Pair], **options: float) -> dict[str, str | None]:
     split = named_split(by, Pairs(pairs), **options)
-    return {one.id: split.assign(one, f"content of {one.id}") for one in pairs}
+    return {one.id: split.assign(one) for one in pairs}
 
 
 def km_between(one: tuple[float, float], two: tuple[float, float]) -> float:
@@ -135,7 +136,7 @@ def test_geoclap_counts_usable_rows_in_the_order_of_the_file() -> None:
     broken: list[Pair | Problem] = [*pairs[:3], Problem("x", "missing image", "gone"), *pairs[3:]]
     split = named_split("geoclap", Pairs(broken))
     assert split.record["rows"] == 10
-    assert [SPLITS.index(str(split.assign(one, ""))) for one in pairs] == geoclap_codes(10).tolist()
+    assert [SPLITS.index(str(split.assign(one))) for one in pairs] == geoclap_codes(10).tolist()
 
 
 @settings(max_examples=25, deadline=None)
@@ -199,16 +200,57 @@ def test_the_manifests_split_counts_for_manifest_alone() -> None:
 
 def test_copies_of_an_image_without_a_place_stay_together() -> None:
     for by in ("manifest", "blocks"):
-        split = named_split(by, Pairs([]))
-        assert len({split.assign(pair(number), "the same image") for number in range(20)}) == 1
-        assert len({split.assign(pair(number), f"image {number}") for number in range(40)}) == 3
-    assert by_manifest(pair(1, split="test"), "") == "test"
+        copies = [pair(number, image=b"the same image") for number in range(20)]
+        assert len(set(dealt(by, copies).values())) == 1
+        assert len(set(dealt(by, [pair(number) for number in range(40)]).values())) == 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 8), st.sampled_from(["", "r1", "r2"]), st.booleans()),
+        min_size=2, max_size=40,
+    ),
+    st.sampled_from(["manifest", "blocks", "buffered-blocks", "psm-cells"]),
+    st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_what_is_linked_is_never_in_two_splits(rows, by, random) -> None:  # type: ignore[no-untyped-def]
+    pairs = [
+        pair(
+            number, (number * 7.3 % 360 - 180, number * 3.1 % 60) if placed else (None, None),
+            image=f"i{image}".encode(), audio=f"a{audio}".encode(), extra={"recording_id": name, "note": "same"},
+        )
+        for number, (image, audio, name, placed) in enumerate(rows)
+    ]  # fmt: skip
+    found = dealt(by, pairs)
+    assert found == dealt(by, random.sample(pairs, len(pairs)))
+    for value in (lambda one: one.image, lambda one: one.audio, lambda one: one.extra["recording_id"] or one.id):
+        splits: dict[object, set[str | None]] = {}
+        for one in pairs:
+            splits.setdefault(value(one), set()).add(found[one.id])
+        assert all(len(inside - {None}) <= 1 for inside in splits.values())
+
+
+def test_a_row_without_a_split_goes_with_its_twin_that_has_one() -> None:
+    pairs = [pair(0, split="test"), pair(1, audio=b"sound 0"), pair(2, image=b"image 1"), pair(3, split="train")]
+    assert dealt("manifest", pairs) == {"0": "test", "1": "test", "2": "test", "3": "train"}
+    torn = [pair(0, split="test"), pair(1, audio=b"sound 0", split="train"), pair(2, audio=b"sound 0")]
+    split = named_split("manifest", Pairs(torn))
+    assert [split.assign(one) for one in torn] == ["test", "train", None]
+    assert split.linked_text == "1 rows share an image, a recording or its id with others; 1 of them link several " \
+        "splits and are in none"  # fmt: skip
+
+
+def test_published_splits_stay_what_they_are() -> None:
+    copies = [pair(number, audio=b"one recording") for number in range(10)]
+    assert Counter(dealt("key-digit", copies).values()) == {"train": 7, "test": 2, "val": 1}
+    assert Counter(dealt("geoclap", copies).values()) == {"train": 7, "test": 2, "val": 1}
 
 
 def test_a_row_that_came_in_between_is_told() -> None:
     split = named_split("geoclap", Pairs([pair(1), pair(2)]))
     with pytest.raises(DataError, match="id '3' was not there a moment ago"):
-        split.assign(pair(3), "")
+        split.assign(pair(3))
 
 
 def test_a_manifest_is_read_once_before(tmp_path: Path) -> None:
@@ -222,7 +264,7 @@ def test_a_manifest_is_read_once_before(tmp_path: Path) -> None:
     source = open_source(tmp_path / "pairs.csv")
     split = named_split("psm-cells", source)
     assert split.record["rows"] == 30 and len(split.record["digest"]) == 16
-    assert {split.assign(one, "") for one in source if isinstance(one, Pair)} == {"train"}  # one cell: int(0.35) is 0
+    assert {split.assign(one) for one in source if isinstance(one, Pair)} == {"train"}  # one cell: int(0.35) is 0
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,14 @@ from typing import Any
 
 import lance
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from filelock import FileLock
 from PIL import Image
 
+from earthtone.data.check import check
 from earthtone.data.named_splits import named_split
 from earthtone.data.open_table import open_table
 from earthtone.data.pack import pack, unfinished_marker
@@ -86,7 +89,7 @@ def test_rows_are_split_by_name_and_never_otherwise(
     result = pack(tiny_pairs, out, signal=tiny_signal, split_by=by)
     source = open_source(tiny_pairs)
     split = named_split(by, source)
-    expected = {pair.id: split.assign(pair, "") for pair in source if isinstance(pair, Pair)}
+    expected = {pair.id: split.assign(pair) for pair in source if isinstance(pair, Pair)}
     table = Table(out)
     assert dict(zip(table.column("id"), table.column("split"), strict=True)) == expected
     assert table.split == split.record == result.split
@@ -476,3 +479,90 @@ def test_progress_shows_rate_and_time_left(
     pack(tiny_pairs, tmp_path / "t.lance", signal=tiny_signal)
     last = terminal.getvalue().split("\r")[-1]
     assert "pack: 100%" in last and "24/24" in last and "row/s" in last and "<00:00" in last
+
+
+def linked_pairs(folder: Path, count: int = 24, seed: int = 0) -> list[dict[str, object]]:
+    """Rows without places: recordings with several images, images with several recordings, a copy as BMP, a silence."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for number in range(count):
+        image, sound = number % 17, number % 5 if number < 10 else number
+        if not (folder / f"{image}.png").exists():
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / f"{image}.png")
+        if not (folder / f"{sound}.wav").exists():
+            soundfile.write(folder / f"{sound}.wav", 0.1 * rng.standard_normal(8000), 8000)
+        rows.append({"id": f"r{number}", "image": f"{image}.png", "audio": f"{sound}.wav", "recording_id": ""})
+    Image.open(folder / "16.png").save(folder / "copy.bmp")  # other bytes, the same pixels
+    shutil.copy(folder / "3.wav", folder / "copy of 3.wav")
+    soundfile.write(folder / "silence.wav", np.zeros(8000), 8000)
+    rows[11]["image"], rows[12]["audio"] = "copy.bmp", "copy of 3.wav"
+    rows[13]["audio"] = rows[14]["audio"] = rows[15]["audio"] = "silence.wav"
+    rows[15]["recording_id"] = rows[16]["recording_id"] = "tape 1"
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    if path.suffix == ".parquet":
+        whole = [
+            {name: (path.parent / str(row[name])).read_bytes() for name in ("image", "audio")} | {"id": row["id"]}
+            for row in rows
+        ]
+        pq.write_table(pa.Table.from_pylist(whole), path)
+        return path
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def torn(table: Table, *columns: str) -> dict[str, set[str]]:
+    """Values of the columns that lie in several splits."""
+    splits: dict[str, set[str]] = {}
+    for column in columns:
+        for value, split in zip(table.column(column), table.column("split"), strict=True):
+            if value and split:
+                splits.setdefault(value, set()).add(split)
+    return {value: inside for value, inside in splits.items() if len(inside) > 1}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_check_tells_the_splits_of_packing_and_none_tears_what_is_linked(
+    tiny_signal: SignalConfig, tmp_path: Path, suffix: str
+) -> None:
+    rows = linked_pairs(tmp_path)
+    data = write_rows(tmp_path / f"linked.{suffix}", rows)
+    result = pack(data, tmp_path / "t.lance", signal=tiny_signal)
+    table = Table(tmp_path / "t.lance")
+    columns = ["image_hash", "audio_hash", *(["recording_id"] if suffix == "csv" else [])]
+    assert torn(table, *columns) == {} and result.added == 24
+    assert "dealt out together: " in result.to_text()
+    for decode in (True, False):
+        found = check(data, decode=decode)
+        if decode:
+            assert found.splits == {name: count for name, count in result.splits.items() if count}
+        assert all(len(twins.splits) <= 1 for twins in found.duplicate_images + found.duplicate_audio)
+    assert "0 of them across splits" in check(data).to_text()
+    again = pack(write_rows(tmp_path / f"again.{suffix}", rows[::-1]), tmp_path / "u.lance", signal=tiny_signal)
+    assert dict(again.splits) == dict(result.splits)  # the order of the rows does not matter
+
+
+def test_rows_that_are_added_go_with_what_is_there(tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    rows = linked_pairs(tmp_path)
+    out = tmp_path / "t.lance"
+    pack(write_rows(tmp_path / "first.csv", rows[10:18]), out, signal=tiny_signal)
+    before = dict(zip(Table(out).column("id"), Table(out).column("split"), strict=True))
+    pack(write_rows(tmp_path / "grown.csv", rows), out, signal=tiny_signal)  # the same rows and more
+    both = {split: next(name for name, found in before.items() if found == split) for split in set(before.values())}
+    one, two = list(both.values())[:2]
+    bridge = {row["id"]: row for row in rows}
+    other = [
+        {"id": "bridge", "image": bridge[one]["image"], "audio": bridge[two]["audio"], "recording_id": ""},
+        {"id": "follows", "image": bridge[two]["image"], "audio": "23.wav", "recording_id": ""},
+    ]
+    pack(write_rows(tmp_path / "other.csv", other), out, signal=tiny_signal)  # rows of which these files know nothing
+    table = Table(out)
+    after = dict(zip(table.column("id"), table.column("split"), strict=True))
+    assert {name: after[name] for name in before} == before
+    assert torn(table, "image_hash", "audio_hash", "recording_id") == {}
+    assert after["bridge"] is None and len(table) == 26

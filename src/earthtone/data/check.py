@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from earthtone.data.dealing import NONE, split_code, split_of_code
 from earthtone.data.examine import Examined, examine
+from earthtone.data.named_splits import MANIFEST, NamedSplit, named_split
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import Note, Pair, Problem
 from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, items_skipping, open_source
-from earthtone.data.split import assign_split
 from earthtone.errors import ConfigError
 from earthtone.signal.config import SignalConfig, check_signal_config
 
@@ -147,7 +148,7 @@ def check(
         return number, item, examine(item, decode=decode, signal=signal, spectrograms=source.ready_spectrograms)
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally()
+    tally = _Tally(named_split(MANIFEST, source))
     for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
         tally.add(number, item, found)
         if progress is not None:
@@ -180,7 +181,9 @@ class _Digests:
 class _Tally:
     """Adds up what one pass over a source finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: NamedSplit) -> None:
+        self._split = split
+        self._splits = array("B")
         self.rows = self.usable = self.examined = self.without_coordinates = 0
         self.problems: dict[str, list[Problem]] = {}
         self.notes: dict[str, list[Note]] = {}
@@ -206,8 +209,8 @@ class _Tally:
                 self.notes.setdefault(note.kind, []).append(note)
         if found is not None:
             self._files(number, found)
-        if isinstance(item, Pair) and not problems:
-            self._usable(item)
+        usable = isinstance(item, Pair) and not problems
+        self._splits.append(self._usable(item, found) if isinstance(item, Pair) and usable else NONE)
 
     def _files(self, number: int, found: Examined) -> None:
         if found.image is not None:
@@ -223,21 +226,26 @@ class _Tally:
         if found.spectrogram is not None:
             self.counts["spectrogram_rows"][str(found.spectrogram.height)] += 1
 
-    def _usable(self, pair: Pair) -> None:
+    def _usable(self, pair: Pair, found: Examined | None) -> int:
+        """Count a usable pair; return the number of the split that packing will put it in."""
+        digests = (found.image and found.image.digest, found.audio_digest) if found else ()
+        hashes = [digest.hex() for digest in digests if digest]
+        split = self._split.settle(pair.id, self._split.assign(pair), hashes)
         self.usable += 1
-        self.counts["splits"][_split_of(pair) or "dealt out by image"] += 1
+        self.counts["splits"][split or "none"] += 1
         self.counts["licenses"][pair.license or "none"] += 1
         if pair.longitude is None or pair.latitude is None:
             self.without_coordinates += 1
-            return
+            return split_code(split)
         west, south, east, north = self.extent or (pair.longitude, pair.latitude) * 2
         self.extent = (
             min(west, pair.longitude), min(south, pair.latitude), max(east, pair.longitude), max(north, pair.latitude),
         )  # fmt: skip
+        return split_code(split)
 
     def result(self, source: Source) -> CheckResult:
         image_groups, audio_groups = self.images.groups(), self.audio.groups()
-        named = _named_rows(source, {row for group in image_groups + audio_groups for row in group})
+        ids = _ids_of(source, {row for group in image_groups + audio_groups for row in group})
         return CheckResult(
             path=str(source.path),
             rows=self.rows,
@@ -251,32 +259,25 @@ class _Tally:
             seconds_max=max(self.seconds, default=None),
             extent=self.extent,
             without_coordinates=self.without_coordinates,
-            duplicate_images=[_twins_of(group, named) for group in image_groups],
-            duplicate_audio=[_twins_of(group, named) for group in audio_groups],
+            duplicate_images=[self._twins(group, ids) for group in image_groups],
+            duplicate_audio=[self._twins(group, ids) for group in audio_groups],
             extra_columns=source.extra_columns,
             **{name: _by_count(counter) for name, counter in self.counts.items()},
         )
 
+    def _twins(self, group: list[int], ids: Mapping[int, str]) -> Twins:
+        splits = {split_of_code(self._splits[row]) for row in group}
+        return Twins(tuple(ids[row] for row in group), tuple(sorted(name for name in splits if name)))
 
-def _named_rows(source: Source, rows: set[int]) -> dict[int, tuple[str, str | None]]:
-    """Return id and split of some rows, from a second pass: hashes alone are kept in the first."""
+
+def _ids_of(source: Source, rows: set[int]) -> dict[int, str]:
+    """Return the ids of some rows, from a second pass: hashes alone are kept in the first."""
     if not rows:
         return {}
     items: Iterator[tuple[int, Pair | Problem]] = enumerate(
         islice(items_skipping(source, lambda number, name: True), max(rows) + 1)
     )
-    return {row: (item.id, _split_of(item) if isinstance(item, Pair) else None) for row, item in items if row in rows}
-
-
-def _split_of(pair: Pair) -> str | None:
-    """The split that packing will give the pair; None where that depends on its image, which keeps copies together."""
-    placeless = pair.longitude is None or pair.latitude is None
-    return None if pair.split is None and placeless else assign_split(pair)
-
-
-def _twins_of(group: list[int], named: Mapping[int, tuple[str, str | None]]) -> Twins:
-    found = [named[row] for row in group]
-    return Twins(tuple(id for id, _ in found), tuple(sorted({split for _, split in found if split is not None})))
+    return {row: item.id for row, item in items if row in rows}
 
 
 def _named(found: Sequence[Problem | Note]) -> list[str]:

@@ -1,16 +1,17 @@
 """Splits by name, for whole sources: the data's own, by place, and as published works dealt their rows out."""
 
 import hashlib
-from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.dealing import NONE, Codes, Packed, SourceRows, deal, id_number, source_pairs, split_of_code
 from earthtone.data.pair import SPLITS, Pair
-from earthtone.data.source import Source, items_skipping
+from earthtone.data.source import Source
 from earthtone.data.split import (
     assign_split,
     block_cell,
@@ -19,8 +20,8 @@ from earthtone.data.split import (
     hash_split,
     key_digit_split,
 )
+from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
-from earthtone.progress import progress
 from earthtone.wording import did_you_mean
 
 MANIFEST = "manifest"
@@ -32,7 +33,7 @@ _SEED = 42  # of both published splits
 _PSM_LEAST, _PSM_HELD_OUT, _PSM_VAL = 25, 0.35, 0.40
 
 Record = Mapping[str, Any]
-Assign = Callable[[Pair, str], str | None]
+_AS_IT_IS = 2  # beside 0, alone, and 1, linked to others
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,34 @@ class NamedSplit:
 
     record: Record
     """What identifies it: `by`, its parameters and, where one row's split depends on the others, rows and a digest."""
-    assign: Assign
-    """The split of a pair, given a hash of its image; None: it is in no split."""
+    assign: Callable[[Pair], str | None]
+    """The split of a pair; None: it is in no split."""
+    settle: Callable[[str, str | None, Iterable[str]], str | None]
+    """The split of the pair of an id, which `assign` has put there, now that the hashes of image and recording are
+    known (empty: of nothing): rows are asked in their order, and those packed before are known. See `Packed`."""
+    linked: int = 0
+    """Rows that share their image, their recording or its id with others, so that they are dealt out together."""
+    parted: int = 0
+    """Rows in no split, because they link rows of several splits that were not dealt out here."""
+
+    @property
+    def linked_text(self) -> str:
+        """How many rows are kept together; empty without any."""
+        parted = f"; {self.parted} of them link several splits and are in none" if self.parted else ""
+        return f"{self.linked} rows share an image, a recording or its id with others{parted}" if self.linked else ""
 
 
-def named_split(by: str, source: Source, *, buffer_km: float | None = None) -> NamedSplit:
-    """Return the split `by` for the rows of `source`; one pass over its metadata where rows depend on each other.
+def named_split(by: str, source: Source, *, buffer_km: float | None = None, packed: Table | None = None) -> NamedSplit:
+    """Return the split `by` for the rows of `source`; passes over its metadata where rows depend on each other.
 
-    Memory is 17 bytes a row. Raises ConfigError for an unknown name and for a buffer that is none or has no effect,
-    DataError for a source that cannot be split so.
+    Rows that share an image, a recording or the id of a recording (a column such as `recording_id`) are dealt out
+    together, but for the published splits `key-digit` and `geoclap`, and the splits that the data's own table gives.
+    `packed` is the table that the rows are to be added to: what it holds stays, and decides where new rows go.
+    Memory is about 100 bytes a row. Raises ConfigError for an unknown name and for a buffer that is none or has no
+    effect, DataError for a source that cannot be split so.
     """
     check_split_by(by, buffer_km)
-    return NAMED_SPLITS[by](source, buffer_km)
+    return NAMED_SPLITS[by](source, buffer_km, packed)
 
 
 def check_split_by(by: str, buffer_km: float | None = None) -> None:
@@ -69,7 +86,7 @@ def split_in_words(record: Record) -> str:
     """Return how a recorded split deals rows out, for reports: its name and what that means."""
     by = str(record.get("by", MANIFEST))
     meaning = {
-        MANIFEST: "the data's own splits; rows without one by blocks of 10 km, 70/10/20",
+        MANIFEST: "the data's own splits; linked rows without one together, by blocks of 10 km, 70/10/20",
         "blocks": "blocks of 10 km, 70/10/20",
         BUFFERED: f"blocks of 10 km, 70/10/20, without pairs within {record.get('buffer_km')} km of another split's",
         "key-digit": "the key's last digit: 2 and 5 test, 7 validate, neighbours in several splits",
@@ -79,51 +96,51 @@ def split_in_words(record: Record) -> str:
     return f"{by}: {meaning}"
 
 
-def by_manifest(pair: Pair, content: str) -> str | None:
-    """Return the pair's split: its own, its place's, or that of its image, so that copies of one stay together."""
-    placeless = pair.longitude is None or pair.latitude is None
-    return hash_split(content) if pair.split is None and placeless else assign_split(pair)
+def _manifest(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+    record = {"by": MANIFEST}
+    if getattr(source, "gives_splits", False):
+        return _as_published(record, lambda pair: pair.split)
+    return _together(source, packed, record, assign_split, own=lambda pair: pair.split)
 
 
-def _manifest(source: Source, buffer_km: float | None) -> NamedSplit:
-    return NamedSplit({"by": MANIFEST}, by_manifest)
-
-
-def _blocks(source: Source, buffer_km: float | None) -> NamedSplit:
-    def assign(pair: Pair, content: str) -> str | None:
+def _blocks(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+    def by_place(pair: Pair) -> str | None:
         if pair.longitude is None or pair.latitude is None:
-            return hash_split(content)
+            return hash_split(pair.id)
         return block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM)
 
-    return NamedSplit({"by": "blocks", "block_km": _BLOCK_KM}, assign)
+    return _together(source, packed, {"by": "blocks", "block_km": _BLOCK_KM}, by_place)
 
 
-def _buffered_blocks(source: Source, buffer_km: float | None) -> NamedSplit:
+def _buffered_blocks(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
     km = DEFAULT_BUFFER_KM if buffer_km is None else buffer_km
 
-    def assign(pair: Pair, content: str) -> str | None:
+    def by_place(pair: Pair) -> str | None:
         if pair.longitude is None or pair.latitude is None:
             return None  # it may lie anywhere, also beside a test pair
         return buffered_block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM, buffer_km=km)
 
-    return NamedSplit({"by": BUFFERED, "block_km": _BLOCK_KM, "buffer_km": km}, assign)
+    record = {"by": BUFFERED, "block_km": _BLOCK_KM, "buffer_km": km}
+    return _together(source, packed, record, by_place, strict=True)
 
 
-def _key_digit(source: Source, buffer_km: float | None) -> NamedSplit:
-    for pair in _pairs(source):
+def _key_digit(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+    for pair in source_pairs(source):
         if not (pair.id.isascii() and pair.id.isdigit()):
             raise DataError(
                 f"{source.path}: id {pair.id!r} is no whole number, so --split_by key-digit cannot read its last "
                 "digit; choose another one, or the column with the key: --columns id=key"
             )
-    return NamedSplit({"by": "key-digit"}, lambda pair, _: key_digit_split(int(pair.id[-1])))
+    return _as_published({"by": "key-digit"}, lambda pair: key_digit_split(int(pair.id[-1])))
 
 
-def _geoclap(source: Source, buffer_km: float | None) -> NamedSplit:
+def _geoclap(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
     """GeoCLAP's (arXiv 2309.10667): rows in the order of the file, shuffled as pandas' `sample(frac=1,
     random_state=42)` does, cut at int(0.7 n) and int(0.8 n): 50,792 rows are 35,554 / 5,079 / 10,159."""
-    rows = _Rows(source, lambda pair: 0)
-    return rows.dealt({"by": "geoclap", "seed": _SEED}, geoclap_codes(len(rows.keys)))
+    rows = SourceRows(source, lambda pair: None, lambda pair: None)
+    codes = geoclap_codes(len(rows.ids))
+    find = _Found(source, rows.ids, codes, np.full(len(codes), _AS_IT_IS, np.uint8))
+    return _as_published(_counted({"by": "geoclap", "seed": _SEED}, rows.ids, codes), find.split)
 
 
 def geoclap_codes(count: int) -> NDArray[np.uint8]:
@@ -135,11 +152,13 @@ def geoclap_codes(count: int) -> NDArray[np.uint8]:
     return codes
 
 
-def _psm_cells(source: Source, buffer_km: float | None) -> NamedSplit:
-    """PSM's (arXiv 2408.07050) on proper cells: see `psm_codes`. Rows without a place are in no split."""
-    rows = _Rows(source, _cell_number)
+def _psm_cells(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+    """PSM's (arXiv 2408.07050) on proper cells: see `psm_codes`. Rows without a place are in no split, and so are
+    those that are linked to one in a cell of another split."""
+    cells = np.fromiter((_cell_number(pair) for pair in source_pairs(source)), np.int64)
+    codes = psm_codes(cells)
     record = {"by": "psm-cells", "cell_km": _BLOCK_KM, "least": _PSM_LEAST, "seed": _SEED}
-    return rows.dealt(record, psm_codes(np.array(rows.values, np.int64)))
+    return _together(source, packed, record, codes, strict=True)
 
 
 def psm_codes(cells: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -173,46 +192,88 @@ def _cell_number(pair: Pair) -> int:
     return band << 32 | bin_
 
 
-class _Rows:
-    """One pass over a source: a hash of each pair's id, and a number that the pair has by `value`."""
+def _together(
+    source: Source,
+    packed: Table | None,
+    record: dict[str, Any],
+    base: Callable[[Pair], str | None] | Codes,
+    *,
+    own: Callable[[Pair], str | None] = lambda pair: None,
+    strict: bool = False,
+) -> NamedSplit:
+    """Return the split that deals rows out by `base`, linked ones together; see `deal`.
 
-    def __init__(self, source: Source, value: Callable[[Pair], int]) -> None:
+    `own` are the splits of the data itself; `base` is given by pair, or by row where rows depend on each other.
+    """
+    rows = SourceRows(source, base if callable(base) else lambda pair: None, own)
+    if not callable(base):
+        rows.base = base
+        record = _counted(record, rows.ids, base)
+    known, before = _known(packed)
+    mine = rows.fixed != NONE
+    fixed = np.array([known.get(int(id), code) for id, code in zip(rows.ids, rows.fixed, strict=True)], np.uint8)
+    dealt = deal(rows.base, [] if mine.all() else rows.keys(), rows.order, fixed, strict=strict)
+    kinds = np.where(mine, _AS_IT_IS, dealt.grouped | strict).astype(np.uint8)
+    find = _Found(source, rows.ids, np.where(mine, rows.fixed, dealt.codes), kinds)
+    return NamedSplit(
+        record, find.split, partial(find.settled, before), int((dealt.grouped & ~mine).sum()), dealt.parted
+    )
+
+
+def _known(packed: Table | None) -> tuple[dict[int, int], Packed]:
+    """The splits of the rows of a table by the number of their id, and of what they hold."""
+    known: dict[int, int] = {}
+    before = Packed()
+    if packed is not None:
+        columns = [packed.column(name) for name in ("id", "split", "image_hash", "audio_hash")]
+        for id, split, *hashes in zip(*columns, strict=True):
+            before.note(split, hashes)
+            if split is not None:
+                known[id_number(id)] = SPLITS.index(split)
+    return known, before
+
+
+def _counted(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) -> dict[str, Any]:
+    """The record of a split in which a row's part depends on the others: with their number and a digest."""
+    order = np.argsort(ids, kind="stable")
+    digest = hashlib.blake2b(ids[order].tobytes() + codes[order].tobytes(), digest_size=8).hexdigest()
+    return {**record, "rows": len(ids), "digest": digest}
+
+
+def _as_published(record: Record, assign: Callable[[Pair], str | None]) -> NamedSplit:
+    """Return a split that is what it is, whatever rows share."""
+    return NamedSplit(record, assign, lambda id, split, hashes: split)
+
+
+class _Found:
+    """The splits of a source's rows by their ids."""
+
+    def __init__(self, source: Source, ids: NDArray[np.uint64], codes: Codes, kinds: NDArray[np.uint8]) -> None:
+        order = np.argsort(ids, kind="stable")
         self._path = source.path
-        self.keys, self.values = array("Q"), array("q")
-        for pair in _pairs(source):
-            self.keys.append(_key(pair.id))
-            self.values.append(value(pair))
+        self._ids, self._codes, self._kinds = ids[order], codes[order], kinds[order]
 
-    def dealt(self, record: dict[str, Any], codes: NDArray[np.uint8]) -> NamedSplit:
-        """Return the split that gives row i the split number `codes[i]`, and knows it by the id."""
-        keys = np.array(self.keys, np.uint64)
-        order = np.argsort(keys, kind="stable")
-        keys, codes = keys[order], codes[order]
-        digest = hashlib.blake2b(keys.tobytes() + codes.tobytes(), digest_size=8).hexdigest()
-        names: list[str | None] = [*SPLITS, None]
+    def split(self, pair: Pair) -> str | None:
+        return split_of_code(int(self._codes[self._row(pair.id)]))
 
-        def assign(pair: Pair, content: str) -> str | None:
-            key = np.uint64(_key(pair.id))
-            at = int(np.searchsorted(keys, key))
-            if at == len(keys) or keys[at] != key:
-                raise DataError(f"{self._path}: id {pair.id!r} was not there a moment ago; pack it again at rest")
-            return names[int(codes[at])]
+    def settled(self, before: Packed, id: str, split: str | None, hashes: Iterable[str]) -> str | None:
+        """The split that a row gets beside what was packed `before`; see `NamedSplit.settle`."""
+        kind = self._kinds[self._row(id)]
+        if kind == _AS_IT_IS:
+            before.note(split, hashes)
+            return split
+        return before.settle(split, hashes, movable=not kind)
 
-        return NamedSplit({**record, "rows": len(keys), "digest": digest}, assign)
+    def _row(self, id: str) -> int:
+        key = np.uint64(id_number(id))
+        at = int(np.searchsorted(self._ids, key))
+        if at == len(self._ids) or self._ids[at] != key:
+            raise DataError(f"{self._path}: id {id!r} was not there a moment ago; pack it again at rest")
+        return at
 
 
-def _pairs(source: Source) -> Any:
-    """Yield the pairs that can be read, without their media where that saves work."""
-    items = progress(items_skipping(source, lambda number, name: True), total=len(source), label="split")
-    return (item for item in items if isinstance(item, Pair))
-
-
-def _key(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
-#: How rows are dealt out, by name; each gets the source and the buffer.
-NAMED_SPLITS: dict[str, Callable[[Source, float | None], NamedSplit]] = {
+#: How rows are dealt out, by name; each gets the source, the buffer and the table that is added to.
+NAMED_SPLITS: dict[str, Callable[[Source, float | None, Table | None], NamedSplit]] = {
     MANIFEST: _manifest,
     "blocks": _blocks,
     BUFFERED: _buffered_blocks,

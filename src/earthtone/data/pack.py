@@ -63,6 +63,8 @@ class PackResult:
     splits: Mapping[str, int] = field(default_factory=dict)
     """How many of the added rows are in train, val, test, and in none."""
     notes: Mapping[str, int] = field(default_factory=dict)
+    linked_text: str = ""
+    """How many rows of the data were dealt out together with others, because they share something; empty: none."""
 
     @property
     def split_text(self) -> str:
@@ -91,6 +93,7 @@ class PackResult:
         """Return the lines the command line prints."""
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
         lines.append(f"  {self.split_text}")
+        lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         for kind, count in sorted(self.notes.items()):
@@ -116,7 +119,9 @@ def pack(
     `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`; a table takes no rows that
     are split otherwise than its own.
     A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
-    Memory does not grow with the rows, but for about 70 bytes an id. Raises DataError, also when nothing is usable.
+    Rows that share an image or a recording are in one split; see `named_split`.
+    Memory does not grow with the rows, but for about 400 bytes a row of ids and hashes. Raises DataError, also when
+    nothing is usable.
     """
     signal = signal or SignalConfig()
     check_signal_config(signal)
@@ -128,10 +133,10 @@ def pack(
     prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
     source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")
     _check_input(source, signal)
-    split = named_split(split_by, source, buffer_km=buffer_km)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
+            split = named_split(split_by, source, buffer_km=buffer_km, packed=Table(out) if _begun(out) else None)
             return _pack_locked(source, out, signal, split, threads or os.cpu_count() or 1, preview_seconds)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
@@ -174,6 +179,7 @@ def _pack_locked(
                 listed.add(packed)
                 continue
             row, noticed = packed
+            row["split"] = split.settle(row["id"], row["split"], (row["image_hash"], row["audio_hash"]))
             for note in noticed:
                 notes[note.kind] += 1
                 listed.add(note)
@@ -197,8 +203,9 @@ def _pack_locked(
     lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(
-        out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes)
-    )
+        out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
+        split.linked_text,
+    )  # fmt: skip
 
 
 def unfinished_marker(out: Path) -> Path:
@@ -280,7 +287,7 @@ def _row(
     return {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
-        "split": split.assign(pair, image_hash(tile)),
+        "split": split.assign(pair),
         "image": encode_tile(tile, signal.image),
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),

@@ -39,6 +39,7 @@ class ParquetRelease:
         self._table = ShardTable(path)
         self._release = release_with(self._table.columns)
         self._columns = self._own_columns(columns or {})
+        self.gives_splits = "split" not in self._columns and self._table.has_splits
         self._media = tuple(self._columns[name] for name in need)
         self._constants = self._same_for_all()
         self.extra_columns = self._extra_columns()

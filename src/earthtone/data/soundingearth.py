@@ -38,6 +38,7 @@ class SoundingEarth:
     An unreadable `date_recorded` gives no datetime; how many there were is logged. Raises DataError, ConfigError.
     """
 
+    gives_splits = True
     extra_columns: tuple[str, ...] = ("title", "description", "long_key", "mp3name", "mp3samplerate")
 
     def __init__(self, path: str | Path, *, need: tuple[str, ...] = MEDIA, prefer: str = "auto") -> None:

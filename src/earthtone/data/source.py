@@ -17,7 +17,8 @@ from earthtone.errors import ConfigError, DataError
 class Source(Protocol):
     """Rows in a fixed order, one item each: a pair, or the problem that leaves the row out.
 
-    May be iterated again and again; memory is bounded (a GeoJSON file alone is held whole).
+    One with `gives_splits` true gives every row a split of its own. May be iterated again and again; memory
+    is bounded (a GeoJSON file alone is held whole).
     """
 
     @property
