@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from earthtone.data.check import CheckResult, check
-from earthtone.data.row import ROW_PROBLEMS
+from earthtone.data.row import CELL_REMARKS, ROW_PROBLEMS
 from earthtone.errors import ConfigError, DataError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -32,7 +32,7 @@ def world(tmp_path: Path) -> Path:
         "a,0.png,0.wav,8,50,train,CC0,sea",
         "b,1.png,1.wav,9,51,train,CC0,wood",
         "c,2.png,2.wav,-10,52,val,CC BY,sea",
-        "d,3.png,3.wav,,,test,,sea",
+        "d,3.png,3.wav,8,500,test,,sea",
         "e,4.png,4.wav,8,50,,CC0,sea",
         "twin,copy.bmp,5.wav,8,50,test,CC0,sea",
         "echo,5.png,copy.wav,8,50,train,CC0,sea",
@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> Path:
         "text,0.png,text.wav,8,50,train,CC0,sea",
         "half,half.png,0.wav,8,50,train,CC0,sea",
         "both,half.png,text.wav,8,50,train,CC0,sea",
-        "far,0.png,0.wav,8,500,train,CC0,sea",
+        "odd,0.png,0.wav,8,50,some,CC0,sea",
     ]
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
@@ -50,9 +50,12 @@ def test_everything_is_counted_and_named(world: Path) -> None:
     result = check(world)
     assert (result.rows, result.usable, result.examined, result.ok) == (12, 7, 10, True)
     assert {kind: [problem.id for problem in problems] for kind, problems in result.problems.items()} == {
-        "missing image": ["lost"], "coordinates out of range": ["far"],
+        "missing image": ["lost"], "bad split": ["odd"],
         "broken audio": ["text", "both"], "broken image": ["half", "both"],
     }  # fmt: skip
+    assert [(kind, [note.id for note in notes]) for kind, notes in result.notes.items() if kind in CELL_REMARKS] == [
+        ("coordinates out of range", ["d"])
+    ]
     assert result.splits == {"train": 4, "test": 2, "val": 1}
     assert result.licenses == {"CC0": 5, "CC BY": 1, "none": 1}
     assert result.extra_columns == ("place",)

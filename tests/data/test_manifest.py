@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from earthtone.data.cell import is_unknown
 from earthtone.data.manifest import Manifest
 from earthtone.data.pair import Pair, Problem
 from earthtone.errors import ConfigError, DataError
@@ -95,7 +96,8 @@ def test_what_is_written_is_read(suffix: str, data: st.DataObject) -> None:
         {
             "id": id, "image": "a.png", "audio": "sub/../a.wav",
             "longitude": data.draw(st.floats(-180, 180)), "latitude": data.draw(st.floats(-90, 90)),
-            "license": data.draw(ID), "split": data.draw(st.sampled_from(["train", "val", "test"])),
+            "license": data.draw(ID.filter(lambda text: not is_unknown(text))),
+            "split": data.draw(st.sampled_from(["train", "val", "test"])),
             "note": data.draw(TEXT), 'a "free", column\n': data.draw(TEXT),
         }
         for id in ids
@@ -169,6 +171,93 @@ def test_a_name_in_other_case_is_pointed_at(tmp_path: Path, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("id,image,audio,decimalLatitude,decimalLongitude", "longitude=decimalLongitude,latitude=decimalLatitude"),
+        ("id,image,audio,LAT,LON", "longitude=LON,latitude=LAT"),
+        ("id,image,audio,geo_lat,geo_lon", "longitude=geo_lon,latitude=geo_lat"),
+        ("id,image,audio,y,x", "longitude=x,latitude=y"),
+        ("id,image,audio,eventDate", "datetime=eventDate"),
+        ("id,image,audio,date_time", "datetime=date_time"),
+        ("id,image,audio,recorded_at,Licence", "datetime=recorded_at,license=Licence"),
+        ("id,image,audio,GSD (m)", "'image_gsd_m=GSD (m)'"),
+    ],
+)
+def test_names_that_others_use_are_hinted_at_and_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, header: str, said: str
+) -> None:
+    write_media(tmp_path)
+    path = simple(tmp_path / "m.csv", header, "1,a.png,a.wav" + ",5" * (header.count(",") - 2))
+    (pair,) = pairs(Manifest(path))
+    assert f"type --columns {said}" in caplog.text
+    assert (pair.longitude, pair.latitude, pair.datetime, pair.image_gsd_m, pair.license) == (None,) * 5
+    assert set(pair.extra) == set(header.split(",")[3:])
+
+
+@pytest.mark.parametrize(
+    "header", ["id,image,audio,lat,lon,y", "id,image,audio,x,species", "id,image,audio,latex,datum"]
+)
+def test_other_free_columns_are_not_hinted_at(tmp_path: Path, caplog: pytest.LogCaptureFixture, header: str) -> None:
+    Manifest(simple(tmp_path / "m.csv", header))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("id,file_name,audio", "type --columns image=file_name"),
+        ("id,image,filename", "type --columns audio=filename"),
+        ("id,image,Audio", "type --columns audio=Audio"),
+        ("recordID,image,audio", "type --columns id=recordID"),
+    ],
+)
+def test_what_is_needed_may_have_another_name(tmp_path: Path, header: str, said: str) -> None:
+    with pytest.raises(DataError) as error:
+        Manifest(simple(tmp_path / "m.csv", header))
+    assert str(error.value).endswith(said)
+
+
+def test_a_column_can_be_left_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_media(tmp_path)
+    path = simple(tmp_path / "m.csv", "id,image,audio,datetime,lon,lat,split", "1,a.png,a.wav,03/04/2024,8,50,left")
+    unread = {"datetime": "", "longitude": "", "latitude": "", "split": ""}
+    (pair,) = pairs(Manifest(path, columns=unread))
+    assert (pair.datetime, pair.longitude, pair.latitude, pair.split, pair.remarks) == (None, None, None, None, ())
+    assert pair.extra == {"datetime_": "03/04/2024", "lon": "8", "lat": "50", "split_": "left"}
+    assert "'datetime' as 'datetime_'" in caplog.text and "--columns" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["id", "image", "audio"])
+def test_what_every_row_needs_cannot_be_left_unread(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"--columns {name}=: every row needs one; type --columns {name}=NAME"):
+        Manifest(simple(tmp_path / "m.csv", "id,image,audio"), columns={name: ""})
+
+
+def test_one_coordinate_alone_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_media(tmp_path)
+    path = simple(tmp_path / "m.csv", "id,image,audio,lat", *(f"{n},a.png,a.wav,50" for n in range(5)))
+    found = pairs(Manifest(path))
+    assert {(pair.latitude, pair.remarks, pair.extra["lat"]) for pair in found} == {(None, (), "50")}
+    assert caplog.messages == [f"{path}: lat is not read, since there is no column for the other coordinate"]
+
+
+def test_names_that_a_packed_table_cannot_hold_are_changed_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_media(tmp_path)
+    names = ("site.name", "site_name", "audio_seconds", "_rowid", "a`b", "packing_notes", "*", "Image_Hash")
+    path = simple(tmp_path / "m.csv", ",".join(("id", "image", "audio", *names)), "1,a.png,a.wav,1,2,3,4,5,6,7,8")
+    manifest = Manifest(path)
+    (pair,) = pairs(manifest)
+    assert pair.extra == {
+        "site_name_": "1", "site_name": "2", "audio_seconds_": "3", "column_rowid": "4", "a_b": "5",
+        "packing_notes_": "6", "_": "7", "Image_Hash": "8",
+    }  # fmt: skip
+    assert manifest.extra_columns == tuple(pair.extra) and manifest.carried_as("_rowid") == "column_rowid"
+    assert "'site.name' as 'site_name_'" in caplog.text and "Image_Hash" not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("columns", "said"),
     [
         ({"imge": "file"}, ["imge=file", "did you mean 'image'", "'latitude'"]),
@@ -224,8 +313,12 @@ def test_every_row_is_one_item(tmp_path: Path) -> None:
         '13,a.png,a.wav,8,50,"2020-11-04T17:00+02:00",,',
     )
     assert kinds(Manifest(path)) == [
-        "", "duplicate id", "no id", "missing image", "missing audio", "bad coordinates", "coordinates swapped?",
-        "coordinates out of range", "bad datetime", "bad split", "bad number", "bad row", "",
+        "", "duplicate id", "no id", "missing image", "missing audio", "", "", "", "", "bad split", "", "bad row", "",
+    ]  # fmt: skip
+    told = [item.remarks for item in Manifest(path) if isinstance(item, Pair)]
+    assert [[kind for kind, _ in remarks] for remarks in told] == [
+        [], ["unreadable cell"], ["coordinates swapped?"], ["coordinates out of range"], ["unreadable cell"],
+        ["unreadable cell"], [],
     ]  # fmt: skip
     assert len(Manifest(path)) == 13
 
@@ -346,11 +439,12 @@ def test_geojson_rows(tmp_path: Path) -> None:
     path = tmp_path / "m.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     manifest = Manifest(path)
-    assert kinds(manifest) == [
-        "", "", "bad coordinates", "bad coordinates", "bad coordinates", "coordinates swapped?", "bad row",
-        "missing image", "",
+    assert kinds(manifest) == ["", "", "", "", "", "", "bad row", "missing image", ""]
+    one, two, *odd, _, _, nine = list(manifest)
+    assert [item.remarks[0].kind for item in odd if isinstance(item, Pair)] == [
+        "unreadable cell", "unreadable cell", "unreadable cell", "coordinates swapped?",
     ]  # fmt: skip
-    one, two, *_, nine = list(manifest)
+    assert all(isinstance(item, Pair) and item.longitude is None for item in odd)
     assert isinstance(one, Pair) and (one.id, one.longitude) == ("1", None)
     assert isinstance(two, Pair) and (two.longitude, two.latitude) == (8.0, 50.0)
     assert isinstance(nine, Pair) and nine.extra == {"tags": '["rain", 1]'}

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.data.test_manifest import (
-    kinds,
     pairs,
     parquet_bytes,
     wkb,
@@ -105,10 +104,11 @@ def test_geoparquet_geometries(tmp_path: Path) -> None:
     }
     path = tmp_path / "m.parquet"
     pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({"geo": json.dumps(geo)}), path)
-    bad = "bad coordinates"
-    assert kinds(Manifest(path)) == ["", "", "", bad, bad, bad, "coordinates out of range", ""]
-    found = [(item.longitude, item.latitude) for item in Manifest(path) if isinstance(item, Pair)]
-    assert found == [(8, 50), (None, None), (None, None), (9, 51)]
+    found = pairs(Manifest(path))
+    bad = ["unreadable cell"]
+    kinds = [[kind for kind, _ in pair.remarks] for pair in found]
+    assert kinds == [[], [], [], bad, bad, bad, ["coordinates out of range"], []]
+    assert [(pair.longitude, pair.latitude) for pair in found] == [(8, 50), *[(None, None)] * 6, (9, 51)]
 
 
 @pytest.mark.parametrize("geo", ["{", "[]", '{"primary_column": "x", "columns": {}}'])

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from earthtone.data.pack import pack
-from earthtone.data.table import PACKED_COLUMNS, Table, table_schema
+from earthtone.data.pair import PACKED_COLUMNS
+from earthtone.data.table import Table, table_schema
 from earthtone.errors import DataError
 from earthtone.models.inputs import measured_tile
 from earthtone.signal.audio import probe_audio, read_audio

@@ -44,7 +44,12 @@ def model_arguments(parser: Any) -> None:
 
 
 def columns_argument(parser: Any) -> None:
-    parser.add_argument("--columns", type=str | None, default=None, help="other names of columns: image=file,id=key")
+    parser.add_argument(
+        "--columns",
+        type=str | None,
+        default=None,
+        help="other names of columns: image=file,id=key; datetime= leaves it unread",
+    )
 
 
 def split_arguments(parser: Any) -> None:
@@ -60,11 +65,11 @@ def split_arguments(parser: Any) -> None:
 
 
 def columns_mapping(text: str | None) -> dict[str, str] | None:
-    """`image=file,id=key` as a mapping."""
+    """`image=file,id=key` as a mapping; `datetime=` maps it to nothing."""
     if text is None:
         return None
     parts = [part.split("=", 1) for part in text.split(",")]
-    if any(len(part) != 2 or not all(part) for part in parts):
+    if any(len(part) != 2 or not part[0].strip() for part in parts):
         raise ConfigError(f"--columns {text}; OURS=THEIRS,OURS=THEIRS expected, such as image=file,id=key")
     return {ours.strip(): theirs.strip() for ours, theirs in parts}
 

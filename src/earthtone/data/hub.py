@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from earthtone.data.cell import clipped
 from earthtone.data.hub_endpoint import hub_endpoint
-from earthtone.data.row import clipped
 from earthtone.data.time_limit import within
 from earthtone.errors import DataError
 

@@ -2,16 +2,45 @@
 
 import difflib
 import logging
+import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from earthtone.data.pair import PAIR_COLUMNS, Pair, Problem
-from earthtone.data.row import MEDIA, Row, RowReader, clipped
+from earthtone.data.cell import clipped
+from earthtone.data.pair import PACKED_COLUMNS, PAIR_COLUMNS, Pair, Problem
+from earthtone.data.row import MEDIA, Row, RowReader
 from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
 _ALIASES = {"id": ("key",), "longitude": ("lon", "lng", "long"), "latitude": ("lat",)}
+_ODD = re.compile(r"[.`*\0]")  # what the packed table's format does not take, or not everywhere
+
+#: Names under which others keep the same, in small letters and digits alone: told, never taken unasked.
+_FILE_NAMES = ("file", "filename", "filepath", "path")
+_LIKELY: dict[str, tuple[str, ...]] = {
+    "id": ("sampleid", "recordid", "recordingid", "occurrenceid", "clipid", "identifier", "uuid", "uid", "index"),
+    "image": ("imagepath", "imagefile", "imagefilename", "imagename", "img", "imgpath", "picture", "photo", "tile",
+              *_FILE_NAMES),
+    "audio": ("audiopath", "audiofile", "audiofilename", "audioname", "sound", "soundfile", "soundpath", "recording",
+              "recordingpath", "wav", "wavfile", "wavpath", "mp3", "clip", *_FILE_NAMES),
+    "longitude": ("decimallongitude", "longitud", "longitudewgs84", "lonwgs84", "geolon", "geolong", "geolongitude",
+                  "gpslon", "gpslong", "gpslongitude", "londd", "longdd", "lonwgs", "londeg", "longdeg",
+                  "longitudedeg", "longitudedd", "xcoord", "xcoordinate", "pointx", "x"),
+    "latitude": ("decimallatitude", "latitud", "latitudewgs84", "latwgs84", "geolat", "geolatitude", "gpslat",
+                 "gpslatitude", "latdd", "latwgs", "latdeg", "latitudedeg", "latitudedd", "ycoord", "ycoordinate",
+                 "pointy", "y"),
+    "datetime": ("eventdate", "date", "timestamp", "datetimeutc", "utcdatetime", "dateandtime", "daterecorded",
+                 "recordedat", "recordedon", "recordingdate", "recordingtime", "recordingdatetime", "capturedat",
+                 "capturedate", "acquisitiondate", "starttime", "startdatetime", "createdat", "observedon"),
+    "image_gsd_m": ("gsd", "gsdm", "imagegsd", "imageresolution", "spatialresolution", "pixelsize", "pixelsizem",
+                    "metersperpixel", "metresperpixel", "mpp", "groundsampledistance"),
+    "source": ("datasource", "provider"),
+    "license": ("licence", "rights", "licenseurl", "licenceurl", "usageterms"),
+    "attribution": ("credit", "credits", "recordist", "rightsholder", "photographer"),
+    "split": ("subset", "partition", "datasetsplit"),
+}  # fmt: skip
 
 
 class Columns(Protocol):
@@ -37,8 +66,9 @@ class Manifest:
     """A source of pairs read from one table; paths in it are relative to its own folder.
 
     `columns` maps a pair's column names to those of the file (`{"image": "file"}`); one column of the file may serve
-    two names. Without it `key` stands in for `id`, `lon`, `lng` or `long` for `longitude` and `lat` for `latitude`.
-    `need` lists the media that a row must have; the other one is None. Raises DataError when the table cannot be used.
+    two names, and an empty name leaves a pair's column unread (`{"datetime": ""}`). Without it `key` stands in for
+    `id`, `lon`, `lng` or `long` for `longitude` and `lat` for `latitude`. `need` lists the media that a row must have;
+    the other one is None. Raises DataError when the table cannot be used.
     """
 
     ready_spectrograms = False
@@ -52,17 +82,22 @@ class Manifest:
         self._need = need
         self._table = open_table(self.path)
         self._columns = own_columns(self._table, columns or {}, need)
-        self.extra_columns = extra_columns(self._table, self._columns)
+        self._extra = extra_columns(self._table, self._columns)
+        self.extra_columns = tuple(self._extra)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __iter__(self) -> Iterator[Pair | Problem]:
         """Yield one item a row, in the file's order: a pair, or the problem that leaves the row out."""
-        reader = RowReader(self.path.parent, self._columns, self.extra_columns, self._need)
+        reader = RowReader(self.path.parent, self._columns, self._extra, self._need)
         own = {column for name, column in self._columns.items() if name not in MEDIA or name in self._need}
-        for row in self._table.rows(own.union(self.extra_columns)):
+        for row in self._table.rows(own.union(self._extra.values())):
             yield reader.read(row)
+
+    def carried_as(self, column: str) -> str:
+        """Return the name under which pairs carry a column of the file in `extra`; its own where they do not."""
+        return next((name for name, own in self._extra.items() if own == column), column)
 
 
 def open_table(path: Path) -> Table:
@@ -80,25 +115,59 @@ def check_need(need: tuple[str, ...]) -> None:
 
 
 def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
-    """Return the file's name of each of a pair's own columns that the table has. Raises DataError."""
+    """Return the file's name of each of a pair's own columns that is to be read. Raises DataError."""
     for name, column in columns.items():
         if name not in PAIR_COLUMNS:
             raise DataError(f"--columns {name}={column}: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
-        if column not in table.columns:
+        if not column and name in ("id", *need):
+            raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
+        if column and column not in table.columns:
             raise DataError(
                 f"--columns {name}={column}: {table.path} has no column {column!r};{nearest(column, table.columns)}"
             )
     found = dict(columns)
     for name in PAIR_COLUMNS:
-        own = found.get(name) or _column_for(name, table)
+        own = found.get(name, _column_for(name, table, columns))
         if own is not None:
             found[name] = own
+    found = {name: column for name, column in found.items() if column}
     if table.has_points and not {"longitude", "latitude"} & columns.keys():
         found = {name: column for name, column in found.items() if found_beside_points(name, column)}
+    likely = _likely(table, found, [name for name in PAIR_COLUMNS if name not in (*found, *columns)], need)
     for name in ("id", *need):
         if name not in found:
-            raise DataError(_lacks(name, table))
+            raise DataError(_lacks(name, table, likely.get(name)))
+    if likely:
+        typed = shlex.quote(",".join(f"{name}={column}" for name, column in likely.items()))
+        _LOG.warning("%s: to read %s as a pair's own, type --columns %s", table.path, listed(likely.values()), typed)
+    if alone := {"longitude", "latitude"} & found.keys():
+        _drop_half_place(table, found, alone)
     return found
+
+
+def _drop_half_place(table: Columns, found: dict[str, str], there: Collection[str]) -> None:
+    """Leave one coordinate without the other unread, and say so once rather than in every row."""
+    if len(there) == 1:
+        (name,) = there
+        _LOG.warning("%s: %s is not read, since there is no column for the other coordinate", table.path, found[name])
+        del found[name]
+
+
+def _likely(table: Columns, found: Mapping[str, str], lacking: list[str], need: tuple[str, ...]) -> dict[str, str]:
+    """Return for columns that a pair lacks the one of the file that may be meant."""
+    free: dict[str, str] = {}
+    for column in table.columns:
+        if column not in found.values():
+            free.setdefault(re.sub(r"[^a-z0-9]", "", column.lower()), column)
+    likely: dict[str, str] = {}
+    for name in lacking:
+        if (name in MEDIA and name not in need) or (table.has_points and name in ("longitude", "latitude")):
+            continue
+        for word in (name.replace("_", ""), *_ALIASES.get(name, ()), *_LIKELY[name]):
+            if word in free and (word not in ("x", "y") or {"x", "y"} <= free.keys()):
+                likely[name] = free[word]
+                break
+    return likely
 
 
 def found_beside_points(name: str, column: str) -> bool:
@@ -120,7 +189,9 @@ def listed(names: Collection[str], most: int = 30) -> str:
     return f"{shown}, ... ({len(names)} in all)" if len(names) > most else shown or "none"
 
 
-def _column_for(name: str, table: Columns) -> str | None:
+def _column_for(name: str, table: Columns, columns: Mapping[str, str]) -> str | None:
+    if name in columns:
+        return columns[name]
     if name in table.columns:
         return name
     aliases = [alias for alias in _ALIASES.get(name, ()) if alias in table.columns]
@@ -128,30 +199,23 @@ def _column_for(name: str, table: Columns) -> str | None:
         raise DataError(
             f"{table.path} has the columns {listed(aliases)}; choose with --columns {name}={aliases[0]} or {aliases[1]}"
         )
-    if aliases:
-        return aliases[0]
-    for column in table.columns:
-        if column.strip().lower() in (name, *_ALIASES.get(name, ())):
-            _LOG.warning(
-                "%s: column %r is no %r; type --columns '%s=%s' to use it", table.path, column, name, name, column
-            )
-    return None
+    return aliases[0] if aliases else None
 
 
-def _lacks(name: str, table: Columns) -> str:
+def _lacks(name: str, table: Columns, likely: str | None) -> str:
     separator = ""
     if len(table.columns) == 1 and (";" in table.columns[0] or "\t" in table.columns[0]):
         separator = "; its cells seem to be separated by something else (save with commas, or with tabs as .tsv)"
-    return (
-        f"{table.path} has no column {name!r}, found {listed(table.columns)}{separator}; "
-        f"type --columns {name}=NAME with the column to use"
-    )
+    typed = f"{name}=NAME with the column to use" if likely is None else shlex.quote(f"{name}={likely}")
+    return f"{table.path} has no column {name!r}, found {listed(table.columns)}{separator}; type --columns {typed}"
 
 
-def extra_columns(table: Columns, columns: Mapping[str, str], aside: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the free columns: all but the pair's own, those whose name is taken, and those too heavy for text.
+def extra_columns(table: Columns, columns: Mapping[str, str], aside: Collection[str] = ()) -> dict[str, str]:
+    """Return the free columns, by the names under which they are carried: all but the pair's own, those whose name is
+    taken, and those too heavy for text.
 
-    What is left out is logged, but for the columns `aside`, which are known to be of no use here.
+    A name that the packed table keeps for itself, or cannot hold, is changed. What is left out or changed is logged,
+    but for the columns `aside`, which are known to be of no use here.
     """
     used = set(columns.values())
     free = [name for name in table.columns if name not in used and name not in aside]
@@ -160,7 +224,21 @@ def extra_columns(table: Columns, columns: Mapping[str, str], aside: Collection[
     for names, why in ((taken, "--columns gives their name to others"), (heavy, "their cells are bytes or nested")):
         if names:
             _LOG.warning("%s: columns %s are not carried: %s", table.path, listed(names), why)
-    return tuple(name for name in free if name not in taken and name not in heavy)
+    carried: dict[str, str] = {}
+    for column in (name for name in free if name not in taken and name not in heavy):
+        carried[_carried_name(column, {*table.columns, *carried})] = column
+    if changed := [f"{column!r} as {name!r}" for name, column in carried.items() if name != column]:
+        _LOG.warning("%s: carries %s, which a packed table can hold", table.path, ", ".join(changed[:30]))
+    return carried
+
+
+def _carried_name(column: str, others: Collection[str]) -> str:
+    name = _ODD.sub("_", column)
+    if name.startswith("_row"):
+        name = f"column{name}"
+    while name in PAIR_COLUMNS or name in PACKED_COLUMNS or (name != column and name in others):
+        name += "_"
+    return name
 
 
 def _csv(path: Path) -> Table:

@@ -16,6 +16,11 @@ PAIR_COLUMNS = (
     "source", "license", "attribution", "split",
 )  # fmt: skip
 
+#: The names of the columns that packing adds to them; no free column may have one of either.
+PACKED_COLUMNS = (
+    "image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m", "packing_notes",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

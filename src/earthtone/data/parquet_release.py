@@ -1,7 +1,6 @@
 """Sets of pairs published as Parquet files, such as `MVRL/SoundingEarth` and `MVRL/GeoSound`, local or on the hub."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import pyarrow as pa
 from earthtone.data.manifest import check_need, extra_columns, nearest, own_columns
 from earthtone.data.pair import PAIR_COLUMNS, Pair, Problem
 from earthtone.data.releases import release_with
-from earthtone.data.row import MEDIA, Row, RowReader, lenient_datetime
+from earthtone.data.row import MEDIA, Row, RowReader
 from earthtone.data.shards import ShardRow, ShardTable, Skip
 from earthtone.errors import DataError
-
-_LOG = logging.getLogger(__name__)
 
 
 class ParquetRelease:
@@ -23,8 +20,8 @@ class ParquetRelease:
     The columns of a release that is known need no `columns`; other sets are read like a manifest. Splits are told by
     the files' names (`validation` is val) unless there is a column `split`. GeoSound's images are those of
     `bingmap_image`; `columns={"image": "sentinel_image"}` takes the others. What is the same for a whole release
-    (`license`, `attribution`, `image_gsd_m`) is given to every row. A release's date that is not ISO 8601 gives no
-    datetime; how many there were is logged, and the text is carried. Raises DataError.
+    (`license`, `attribution`, `image_gsd_m`) is given to every row. The text of a release's date is
+    carried: not every one can be read. Raises DataError.
     """
 
     ready_spectrograms = False
@@ -42,9 +39,10 @@ class ParquetRelease:
         self.gives_splits = "split" not in self._columns and self._table.has_splits
         self._media = tuple(self._columns[name] for name in need)
         self._constants = self._same_for_all()
-        self.extra_columns = self._extra_columns()
+        self._extra = self._extra_columns()
+        self.extra_columns = tuple(self._extra)
         own = [column for name, column in self._columns.items() if name not in MEDIA]
-        self._light = list(dict.fromkeys((*own, *self.extra_columns)))
+        self._light = list(dict.fromkeys((*own, *self._extra.values())))
         self._table.require([*self._light, *self._media])
         for name in self._media:
             _check_bytes(self._table, name)
@@ -61,20 +59,13 @@ class ParquetRelease:
 
         A row group (often 100 rows) in which nothing else is wanted is then not read from the disk or the network.
         """
-        reader = RowReader(Path(), {name: name for name in PAIR_COLUMNS}, self.extra_columns, self._need)
-        undated = 0
+        reader = RowReader(Path(), _as_named(PAIR_COLUMNS), _as_named(self._extra), self._need)
         for row in self._table.read(self._light, self._media, self._columns["id"], skip):
-            own = self._own_row(row)
-            if self._release is not None:
-                own["datetime"], dated = lenient_datetime(own.get("datetime"))
-                undated += not dated
-            yield reader.read(Row(row.place, own), need=self._need if row.whole else ())
-        if undated:
-            _LOG.warning("%s: the dates of %d rows are not ISO 8601; they have no datetime", self.path, undated)
+            yield reader.read(Row(row.place, self._own_row(row)), need=self._need if row.whole else ())
 
     def _own_row(self, row: ShardRow) -> dict[str, object]:
         """Return the row's cells under a pair's own names, with what is the same for all."""
-        own: dict[str, object] = {name: row.cells[name] for name in self.extra_columns}
+        own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}
         own |= self._constants
         own |= {name: row.cells[column] for name, column in self._columns.items() if column in row.cells}
         for name in self._need:
@@ -107,12 +98,16 @@ class ParquetRelease:
         same = {"license": release.license, "attribution": release.attribution, "source": release.source}
         return {name: value for name, value in (same | {"image_gsd_m": gsd_m}).items() if name not in self._columns}
 
-    def _extra_columns(self) -> tuple[str, ...]:
+    def _extra_columns(self) -> dict[str, str]:
         used = self._columns | {name: name for name in self._constants}
         if self._release is None:
             return extra_columns(self._table, used)
-        del used["datetime"]  # its text is carried: not every date can be read
+        used.pop("datetime", None)  # its text is carried: not every date can be read
         return extra_columns(self._table, used, (*self._release.aside, *self._release.gsd_m, "audio"))
+
+
+def _as_named(names: Iterable[str]) -> dict[str, str]:
+    return {name: name for name in names}
 
 
 def is_release_file(path: Path) -> bool:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from earthtone.data.row import BAD_ROW, Row, clipped
+from earthtone.data.cell import clipped
+from earthtone.data.row import BAD_ROW, Row
 from earthtone.errors import DataError
 
 _LOG = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from earthtone.data.row import BAD_COORDINATES, BAD_ROW, Row, clipped
+from earthtone.data.cell import clipped
+from earthtone.data.row import BAD_ROW, Row
 from earthtone.errors import DataError
 
 _WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
@@ -43,7 +44,7 @@ class GeoJsonTable:
                 yield Row(place, _cells(feature))
                 continue
             point, fault = _point(geometry)
-            yield Row(place, _cells(feature), point, None if fault is None else (BAD_COORDINATES, fault))
+            yield Row(place, _cells(feature), point, point_fault=fault)
 
 
 def _cells(feature: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from earthtone.data.row import BAD_COORDINATES, Row, clipped
+from earthtone.data.cell import clipped
+from earthtone.data.row import Row
 from earthtone.errors import DataError
 
 _TEXT_ROWS = 1024  # rows in memory at a time
@@ -86,7 +87,7 @@ class ParquetTable:
         try:
             return Row(place, cells, wkb_point(geometry))
         except ValueError as error:
-            return Row(place, cells, fault=(BAD_COORDINATES, str(error)))
+            return Row(place, cells, point_fault=str(error))
 
     @contextmanager
     def _open(self, place: Callable[[], str] = str) -> Iterator[Any]:

@@ -1,53 +1,58 @@
 """One row of cells to a pair, or to the problem that keeps it from being one. Nothing is guessed."""
 
-import json
 import math
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
-from earthtone.data.pair import SPLITS, FileOrBytes, Pair, Problem
-from earthtone.errors import SignalError
-from earthtone.signal.scale import check_gsd_m
+from earthtone.data.cell import (
+    SAME_DEGREES,
+    UnreadableCell,
+    checked_coordinates,
+    clipped,
+    extra_text,
+    is_unknown,
+    known_text,
+    metres_a_pixel,
+    split_name,
+    utc_datetime,
+)  # fmt: skip
+from earthtone.data.near_name import NearNames
+from earthtone.data.pair import FileOrBytes, Pair, Problem
+from earthtone.signal.remarks import NULL_ISLAND, OUT_OF_RANGE, SWAPPED, UNREADABLE_CELL, Remark
 
 MISSING_IMAGE = "missing image"
 MISSING_AUDIO = "missing audio"
 NO_ID = "no id"
 DUPLICATE_ID = "duplicate id"
-OUT_OF_RANGE = "coordinates out of range"
-SWAPPED = "coordinates swapped?"
-BAD_COORDINATES = "bad coordinates"
-BAD_DATETIME = "bad datetime"
 BAD_SPLIT = "bad split"
 BAD_NUMBER = "bad number"
 BAD_ROW = "bad row"
 #: Every kind of Problem that reading a source can yield. Each of them leaves the row out.
-ROW_PROBLEMS = (
-    MISSING_IMAGE, MISSING_AUDIO, NO_ID, DUPLICATE_ID, OUT_OF_RANGE, SWAPPED, BAD_COORDINATES,
-    BAD_DATETIME, BAD_SPLIT, BAD_NUMBER, BAD_ROW,
-)  # fmt: skip
+ROW_PROBLEMS = (MISSING_IMAGE, MISSING_AUDIO, NO_ID, DUPLICATE_ID, BAD_SPLIT, BAD_NUMBER, BAD_ROW)
+#: Every kind of Remark about cells: the row stays, without the value where it cannot be read.
+CELL_REMARKS = (UNREADABLE_CELL, SWAPPED, OUT_OF_RANGE, NULL_ISLAND)
 
 MEDIA = ("image", "audio")
+T = TypeVar("T")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val"} | {name: name for name in SPLITS}
-_SAME_DEGREES = 1e-5  # about a metre: a point and its own columns, written with fewer digits
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """What a table holds in one row: where it stands in the file, its cells, its point (longitude, latitude).
 
-    `fault` is a kind and a detail when the table itself already knows that the row cannot be read.
+    `fault` is a kind and a detail when the table itself already knows that the row cannot be read, `point_fault` says
+    why its geometry is no point: the row's own columns then tell the place, if they do.
     """
 
     place: str
     cells: Mapping[str, object]
     point: tuple[object, object] | None = None
     fault: tuple[str, str] | None = None
+    point_fault: str | None = None
 
 
 class UnusableRow(Exception):  # noqa: N818 - a signal between functions, never shown as an error
@@ -61,17 +66,22 @@ class UnusableRow(Exception):  # noqa: N818 - a signal between functions, never 
 class RowReader:
     """Turns the rows of one pass over a source into pairs and problems, exactly one item a row.
 
+    A cell of an optional column that cannot be read costs its value: the pair then has a remark. A split that cannot
+    be read costs the row, since a test row must not be dealt out anew.
+
     It remembers ids as their 64-bit hashes in a set (about 90 bytes a row; a false "duplicate id" has a chance of
-    3 in 100 million for a million rows). `columns` maps a pair's own column names to those of the file.
+    3 in 100 million for a million rows). `columns` maps a pair's own column names to those of the file, `extra` the
+    names under which free columns are carried.
     """
 
     def __init__(
-        self, folder: Path, columns: Mapping[str, str], extra: tuple[str, ...], need: tuple[str, ...] = MEDIA
+        self, folder: Path, columns: Mapping[str, str], extra: Mapping[str, str], need: tuple[str, ...] = MEDIA
     ) -> None:
         self._folder = folder
         self._columns = columns
         self._extra = extra
         self._need = need
+        self._near = NearNames()
         self._seen: set[int] = set()
 
     def read(self, row: Row, need: tuple[str, ...] | None = None) -> Pair | Problem:
@@ -90,20 +100,22 @@ class RowReader:
             return Problem(name, problem.kind, _left_out(row.place, str(problem)))
 
     def _pair(self, name: str, row: Row, need: tuple[str, ...]) -> Pair:
-        longitude, latitude = self._coordinates(row)
+        remarks: list[Remark] = []
+        longitude, latitude = self._place(row, remarks)
         return Pair(
             id=name,
             image=self._media(row, "image", MISSING_IMAGE) if "image" in need else None,
             audio=self._media(row, "audio", MISSING_AUDIO) if "audio" in need else None,
             longitude=longitude,
             latitude=latitude,
-            datetime=utc_datetime(self._cell(row, "datetime")),
-            image_gsd_m=_metres(self._cell(row, "image_gsd_m")),
-            source=_text(self._cell(row, "source")),
-            license=_text(self._cell(row, "license")),
-            attribution=_text(self._cell(row, "attribution")),
-            split=_split(self._cell(row, "split")),
-            extra={name: extra_text(row.cells.get(name)) for name in self._extra},
+            datetime=self._optional(row, "datetime", utc_datetime, remarks),
+            image_gsd_m=self._optional(row, "image_gsd_m", metres_a_pixel, remarks),
+            source=self._optional(row, "source", known_text, remarks),
+            license=self._optional(row, "license", known_text, remarks),
+            attribution=self._optional(row, "attribution", known_text, remarks),
+            split=self._split(row),
+            extra={name: extra_text(row.cells.get(column)) for name, column in self._extra.items()},
+            remarks=tuple(remarks),
         )
 
     def _cell(self, row: Row, name: str) -> object:
@@ -113,37 +125,74 @@ class RowReader:
         return None if value == "" else value
 
     def _id(self, row: Row) -> str:
-        name = _text(self._cell(row, "id"))
-        if name is None or not name.strip():
+        cell = self._cell(row, "id")
+        if isinstance(cell, bytes):
+            raise UnusableRow(NO_ID, f"column {self._columns['id']!r} holds bytes; every row needs an id as text")
+        name = extra_text(cell)
+        if not name.strip():
             raise UnusableRow(NO_ID, f"column {self._columns['id']!r} is empty; every row needs an id of its own")
         return name
 
     def _refuse_duplicate(self, name: str) -> None:
         key = hash(name)
         if key in self._seen:
-            raise UnusableRow(DUPLICATE_ID, f"id {name!r} occurred before; the first row is kept")
+            raise UnusableRow(DUPLICATE_ID, f"id {clipped(name)} occurred before; the first row is kept")
         self._seen.add(key)
 
-    def _coordinates(self, row: Row) -> tuple[float | None, float | None]:
-        columns = checked_coordinates(self._cell(row, "longitude"), self._cell(row, "latitude"))
-        if row.point is None:
-            return columns
-        point = checked_coordinates(*row.point)
-        if None not in columns and not all(
-            math.isclose(a or 0, b or 0, abs_tol=_SAME_DEGREES) for a, b in zip(point, columns, strict=True)
-        ):
-            raise UnusableRow(BAD_COORDINATES, f"the geometry is at {point}, the row's own columns say {columns}")
+    def _optional(self, row: Row, name: str, read: Callable[[object], T | None], remarks: list[Remark]) -> T | None:
+        """Return what a cell holds, or None and one more remark when it cannot be read."""
+        try:
+            return read(self._cell(row, name))
+        except UnreadableCell as why:
+            remarks.append(_without(row.place, f"{name} {why}", why.kind))
+            return None
+
+    def _split(self, row: Row) -> str | None:
+        try:
+            return split_name(self._cell(row, "split"))
+        except UnreadableCell as why:
+            raise UnusableRow(BAD_SPLIT, str(why)) from why
+
+    def _place(self, row: Row, remarks: list[Remark]) -> tuple[float | None, float | None]:
+        """Return longitude and latitude, or two Nones; adds to the remarks what they tell.
+
+        A geometry counts before the row's own columns, but for one that cannot be read; they must not contradict it.
+        """
+        columns: tuple[float | None, float | None] = None, None
+        point = columns
+        try:
+            columns = checked_coordinates(self._cell(row, "longitude"), self._cell(row, "latitude"))
+        except UnreadableCell as why:
+            remarks.append(_without(row.place, str(why), why.kind))
+        try:
+            if row.point_fault is not None:
+                raise UnreadableCell(row.point_fault)
+            point = columns if row.point is None else checked_coordinates(*row.point)
+        except UnreadableCell as why:
+            remarks.append(_without(row.place, f"geometry: {why}", why.kind))
+        if None in point:
+            point = columns
+        if None not in columns and not _same_place(point, columns):
+            detail = f"the geometry is at {point}, the row's own columns say {columns}"
+            remarks.append(_without(row.place, detail, UNREADABLE_CELL))
+            return None, None
+        if None not in point and _same_place(point, (0.0, 0.0)):
+            where = f"{row.place}: longitude {point[0]:g}, latitude {point[1]:g} is a place in the Gulf of Guinea"
+            remarks.append(Remark(NULL_ISLAND, f"{where}; where the place is unknown, leave both cells empty"))
         return point
 
     def _media(self, row: Row, name: str, kind: str) -> FileOrBytes:
-        return media(self._cell(row, name), self._folder, name, kind)
+        return media(self._cell(row, name), self._folder, name, kind, self._near)
 
 
-def media(value: object, folder: Path, name: str, kind: str) -> FileOrBytes:
-    """Return an existing file (relative to `folder`), or bytes; a struct {bytes, path} gives its bytes first."""
+def media(value: object, folder: Path, name: str, kind: str, near: NearNames) -> FileOrBytes:
+    """Return an existing file (relative to `folder`), or bytes; a struct {bytes, path} gives its bytes first.
+
+    Raises UnusableRow; where `near` knows a file with nearly the name, the message tells it.
+    """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
-    if not value:
+    if not value or (isinstance(value, float) and is_unknown(value)):
         raise UnusableRow(kind, f"the {name} cell is empty")
     if isinstance(value, bytes):
         return value
@@ -155,7 +204,7 @@ def media(value: object, folder: Path, name: str, kind: str) -> FileOrBytes:
         raise UnusableRow(kind, f"{name} {clipped(value)} is a remote address; download it, then name the local file")
     path = folder / value
     if not is_file(path):
-        raise UnusableRow(kind, f"{name} {clipped(str(path))} is not a file")
+        raise UnusableRow(kind, f"{name} {clipped(str(path))} is not a file{near.hint(folder, value)}")
     return path
 
 
@@ -167,104 +216,12 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def checked_coordinates(longitude: object, latitude: object) -> tuple[float | None, float | None]:
-    """Return (longitude, latitude) in degrees, or two Nones when both are unknown. Raises UnusableRow."""
-    east, north = _number(longitude, "longitude", BAD_COORDINATES), _number(latitude, "latitude", BAD_COORDINATES)
-    if east is None and north is None:
-        return None, None
-    if east is None or north is None:
-        given, lacking = ("latitude", "longitude") if east is None else ("longitude", "latitude")
-        raise UnusableRow(BAD_COORDINATES, f"{given} is given without {lacking}; give both or neither")
-    if abs(east) <= 180 and abs(north) <= 90:
-        return east, north
-    if abs(east) <= 90 and abs(north) <= 180:
-        raise UnusableRow(
-            SWAPPED, f"longitude {east:g}, latitude {north:g} looks swapped; the order is (longitude, latitude)"
-        )
-    raise UnusableRow(
-        OUT_OF_RANGE, f"longitude {east:g}, latitude {north:g}; -180 to 180 and -90 to 90 degrees expected (WGS 84)"
-    )
+def _same_place(one: tuple[float | None, float | None], other: tuple[float | None, float | None]) -> bool:
+    return all(math.isclose(a or 0, b or 0, abs_tol=SAME_DEGREES) for a, b in zip(one, other, strict=True))
 
 
-def utc_datetime(value: object) -> datetime | None:
-    """Return an ISO 8601 time (also basic, `20201104T170000`) in UTC; no offset means UTC, a date alone midnight."""
-    if value is None:
-        return None
-    with suppress(ValueError, OverflowError):
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value.strip())
-        if isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    raise UnusableRow(
-        BAD_DATETIME, f"datetime {clipped(value)}; ISO 8601 expected, such as 2020-11-04T17:00Z, or nothing"
-    )
-
-
-def lenient_datetime(value: object) -> tuple[datetime | None, bool]:
-    """Return a published date in UTC, or None, and whether it could be read: the row is of use without it."""
-    try:
-        return utc_datetime((value.strip() or None) if isinstance(value, str) else value), True
-    except UnusableRow:
-        return None, False
-
-
-def extra_text(value: object) -> str:
-    """Return the text under which a free column is carried; nothing, also a number that is none, is an empty text."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if value != value:  # NaN, which pandas writes for a missing number, and NaT
-        return ""
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, bool | list | Mapping):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
-
-
-def clipped(value: object, length: int = 120) -> str:
-    """Return a value as an error message shows it: quoted and not too long."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 4]}...{text[-1]}"
-
-
-def _text(value: object) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return extra_text(value) or None
-
-
-def _split(value: object) -> str | None:
-    if value is None:
-        return None
-    split = _SPLIT_NAMES.get(value.strip().lower()) if isinstance(value, str) else None
-    if split is None:
-        raise UnusableRow(BAD_SPLIT, f"split {clipped(value)}; {', '.join(SPLITS)} or nothing expected")
-    return split
-
-
-def _metres(value: object) -> float | None:
-    metres = _number(value, "image_gsd_m", BAD_NUMBER)
-    try:
-        check_gsd_m(metres)
-    except SignalError as error:
-        raise UnusableRow(BAD_NUMBER, str(error)) from error
-    return metres
-
-
-def _number(value: object, name: str, kind: str) -> float | None:
-    """Return a finite number; None for an empty cell."""
-    if value is None or value == "":
-        return None
-    number = math.nan
-    # bool is an int, and 1_000 a number, in Python alone
-    if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool) and "_" not in str(value):
-        with suppress(ValueError, OverflowError):
-            number = float(value)
-    if not math.isfinite(number):
-        raise UnusableRow(kind, f"{name} {clipped(value)} is not a finite number")
-    return number
+def _without(place: str, detail: str, kind: str) -> Remark:
+    return Remark(kind, f"{place}: {detail}; the row is kept without it")
 
 
 def _left_out(place: str, detail: str) -> str:

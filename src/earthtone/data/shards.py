@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from earthtone.data.cell import extra_text
 from earthtone.data.hub import HubFolder, is_hub
 from earthtone.data.manifest import listed
 from earthtone.data.parquet_files import PARQUET, parquet_names
 from earthtone.data.read_parquet import is_scalar, plain
-from earthtone.data.row import extra_text
 from earthtone.errors import DataError
 from earthtone.progress import progress
 

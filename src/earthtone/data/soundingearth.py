@@ -1,18 +1,17 @@
 """The SoundingEarth release (Zenodo 5600379): a folder with metadata.csv, images/ and spectrograms/ or recordings."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from earthtone.data.cell import clipped
 from earthtone.data.manifest import check_need, listed, nearest
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.read_csv import CsvTable
 from earthtone.data.releases import GOOGLE_EARTH_GSD_M, SOUNDINGEARTH_ATTRIBUTION, SOUNDINGEARTH_LICENSE
-from earthtone.data.row import BAD_NUMBER, MEDIA, NO_ID, Row, RowReader, clipped, is_file, lenient_datetime
+from earthtone.data.row import BAD_NUMBER, MEDIA, NO_ID, Row, RowReader, is_file
 from earthtone.data.split import key_digit_split
 from earthtone.errors import ConfigError, DataError
 
-_LOG = logging.getLogger(__name__)
 METADATA = "metadata.csv"
 RELEASE_COLUMNS = (
     "key", "long_key", "latitude", "longitude", "title", "description", "mp3name", "mp3samplerate", "date_recorded",
@@ -35,7 +34,7 @@ class SoundingEarth:
     The audio is either always the raw recording or always the ready 8-bit spectrogram: `prefer` says which; "auto"
     takes raw recordings if there is any, and rows without one are then problems. A recording lies in `audio/`,
     `raw/`, `raw_audio/`, `mp3/` or `recordings/` as `<mp3name>`, `<long_key>/<mp3name>` or `<key>.<suffix>`.
-    An unreadable `date_recorded` gives no datetime; how many there were is logged. Raises DataError, ConfigError.
+    An unreadable `date_recorded` gives no datetime, and a remark. Raises DataError, ConfigError.
     """
 
     gives_splits = True
@@ -58,29 +57,28 @@ class SoundingEarth:
 
     def __iter__(self) -> Iterator[Pair | Problem]:
         """Yield one item a row, in the file's order: a pair, or the problem that leaves the row out."""
-        reader = RowReader(self.path, {name: name for name in _OWN}, self.extra_columns, self._need)
-        undated = 0
+        extra = {name: name for name in self.extra_columns}
+        reader = RowReader(self.path, {name: name for name in _OWN}, extra, self._need)
         for row in self._table.rows(RELEASE_COLUMNS):
-            if row.fault is None:
-                row, dated = self._own_row(row)
-                undated += not dated
-            yield reader.read(row)
-        if undated:
-            _LOG.warning("%s: date_recorded of %d rows is not ISO 8601; they have no datetime", self.path, undated)
+            yield reader.read(row if row.fault is not None else self._own_row(row))
 
-    def _own_row(self, row: Row) -> tuple[Row, bool]:
-        """Return the row under a pair's own names, and whether its date could be read."""
+    def _own_row(self, row: Row) -> Row:
+        """Return the row under a pair's own names."""
         text = {name: str(row.cells[name]) for name in RELEASE_COLUMNS}
         key = text["key"].strip()
         if not (key.isascii() and key.isdigit()):
             kind = BAD_NUMBER if key else NO_ID
-            return Row(row.place, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected")), True
+            return Row(row.place, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected"))
         key = str(int(key)) if len(key) < 20 else key
-        recorded, dated = lenient_datetime(text["date_recorded"])
         own: dict[str, object] = {name: text[name] for name in (*self.extra_columns, "longitude", "latitude")}
-        own |= {"id": key, "image": f"images/{key}.jpg", "audio": self._audio(key, text), "datetime": recorded}
+        own |= {
+            "id": key,
+            "image": f"images/{key}.jpg",
+            "audio": self._audio(key, text),
+            "datetime": text["date_recorded"],
+        }
         own |= {**_SAME, "split": key_digit_split(int(key[-1]))}
-        return Row(row.place, own), dated
+        return Row(row.place, own)
 
     def _audio(self, key: str, text: Mapping[str, str]) -> str:
         """Return where the row's audio is, or where it was expected, relative to the release's folder."""

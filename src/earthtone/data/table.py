@@ -34,11 +34,6 @@ _BLOB = {b"lance-encoding:blob": b"true"}
 _NO_VALUE = np.zeros(1, np.uint64)
 _FLOAT32 = np.finfo(np.float32)
 
-#: Columns that packing adds to a pair's own.
-PACKED_COLUMNS = (
-    "image_hash", "audio_hash", "audio_frames", "audio_seconds", "audio_preview", "tile_side_m", "packing_notes",
-)  # fmt: skip
-
 #: The metres along a side of the tile, null where `image_gsd_m` is; older tables lack it.
 TILE_SIDE = "tile_side_m"
 #: What was noticed when the row was packed, a line `kind: detail` each, null where nothing was; older tables lack it.

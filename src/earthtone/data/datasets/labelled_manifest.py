@@ -33,6 +33,7 @@ def read_labelled_manifest(path: Path, label: str | None = None, columns: Mappin
                 f"{path} has no column {column!r} for the {name};{nearest(column, table.columns)}; type --label NAME"
             )
     pairs = Manifest(path, columns=_pair_columns(table, given), need=_media(table, given))
+    own = {name: pairs.carried_as(column) for name, column in own.items()}
     found, problems = Found(), defaultdict[str, list[str]](list)
     for row in pairs:
         problem = row if isinstance(row, Problem) else _add(row, own, found)

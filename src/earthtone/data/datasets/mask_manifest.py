@@ -6,6 +6,7 @@ from pathlib import Path
 from earthtone.data.datasets.finish_masked import FoundMasks
 from earthtone.data.labelled import MaskedItem
 from earthtone.data.manifest import Manifest, listed, nearest, open_table
+from earthtone.data.near_name import NearNames
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.row import UnusableRow, media
 from earthtone.errors import DataError
@@ -25,19 +26,19 @@ def read_mask_manifest(path: Path) -> FoundMasks:
                 f"{path} has no column {name!r}; image and mask were expected;{nearest(name, table.columns)}"
             )
     columns = {} if {"id", "key"} & set(table.columns) else {"id": "image"}
-    found, problems = FoundMasks(), defaultdict[str, list[str]](list)
+    found, problems, near = FoundMasks(), defaultdict[str, list[str]](list), NearNames()
     for pair in Manifest(path, columns=columns, need=("image",)):
-        problem = pair if isinstance(pair, Problem) else _add(pair, path.parent, found)
+        problem = pair if isinstance(pair, Problem) else _add(pair, path.parent, found, near)
         if problem is not None:
             problems[problem.kind].append(problem.id)
     found.notes += [f"{len(ids)} rows left out, {kind}: {listed(ids, 5)}" for kind, ids in sorted(problems.items())]
     return found
 
 
-def _add(pair: Pair, folder: Path, found: FoundMasks) -> Problem | None:
+def _add(pair: Pair, folder: Path, found: FoundMasks, near: NearNames) -> Problem | None:
     cell = pair.extra.get(MASK, "")
     try:
-        mask = media(cell, folder, MASK, "missing mask") if cell else None
+        mask = media(cell, folder, MASK, "missing mask", near) if cell else None
     except UnusableRow as problem:
         return Problem(pair.id, problem.kind, str(problem))
     if not isinstance(pair.image, Path) or not (mask is None or isinstance(mask, Path)):
