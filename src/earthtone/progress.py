@@ -4,6 +4,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from earthtone.terminal import unguarded
+from earthtone.wording import one_line
+
 Item = TypeVar("Item")
 
 
@@ -36,11 +39,13 @@ def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any
     """
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
         total=total,
         initial=done,
-        desc=label,
+        desc=one_line(label),
+        file=unguarded(sys.stderr),
+        disable=sys.stderr is None,
         unit=unit,
         unit_scale=unit == "B",
         dynamic_ncols=True,

@@ -5,6 +5,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+#: Controls, formats such as those that turn the direction of writing, halves of characters, further line ends.
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean X? ` for the known word nearest to a wrong one, or nothing."""
@@ -15,13 +18,27 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def printable(text: str, longest: int | None = None) -> str:
     """Return text with control characters but line ends written out (`\\x1b`); the middle of a long one is cut.
 
-    Names from files could otherwise move the cursor of a terminal, or rename its window.
+    Names from files could otherwise move the cursor of a terminal, rename its window, or turn words around.
     """
     if longest is not None and len(text) > longest:
         text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
-    return "".join(
-        c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else ascii(c)[1:-1] for c in text
-    )
+    return "\n".join(_visible(line) for line in text.split("\n"))
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Return text as `printable` does, with line ends written out too: no name can begin a line of its own."""
+    return _visible(printable(text, longest))
+
+
+def one_line_each(lines: Iterable[str]) -> str:
+    """Return lines as one text; line ends within them were in names and are written out."""
+    return "\n".join(map(one_line, lines))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(c if unicodedata.category(c) not in UNSEEN else ascii(c)[1:-1] for c in line)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

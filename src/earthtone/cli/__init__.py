@@ -8,9 +8,22 @@ from importlib import import_module
 
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError
-from earthtone.wording import did_you_mean, printable
+from earthtone.terminal import error_text, guard_output, guarded_output, lose_output, lose_reader, set_up_logging
+from earthtone.wording import did_you_mean
 
 _LONGEST_ERROR = 2000
+#: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
+_NO_MEMORY = ("Cannot allocate memory", "cannot allocate memory", "can't allocate memory", "can't start new thread",
+              "failed to map segment")  # fmt: skip
+_ADVICE = {
+    errno.ENOSPC: "free the disk, or choose another one",
+    errno.EDQUOT: "free the disk, or choose another one",
+    errno.EMFILE: "allow this program more open files (type: ulimit -n 1024)",
+    errno.ENFILE: "close other programs: the system has no room for another open file",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+}
 
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
@@ -43,21 +56,29 @@ VERBS: Mapping[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0, 1 (checked and found wanting), 2 (wrong use or input), 130 (Ctrl-C)."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one verb and return the exit code: 0, 1 (checked and found wanting), 2 (wrong use or input), 130 (Ctrl-C).
+
+    What is printed is guarded (terminal.py): where the process is our own, until it ends.
+    """
+    if argv is not None:
+        with guarded_output():
+            return _run(list(argv))
+    guard_output()
+    return _run(sys.argv[1:])
+
+
+def _run(words: list[str]) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP.format(verbs="\n".join(f"  {name:<10} {text}" for name, text in VERBS.items())))
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"earthtone {__version__}")
-        return 0
     if any("\0" in word for word in words):
         return _wrong("an option holds a null byte, which no path has")
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(message)s")
+    set_up_logging(logging.INFO if debug else logging.WARNING)
     try:
-        return _verb(words[0])(words[1:])
+        try:
+            return _told(words)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is told here, not by the interpreter when it ends
     except EarthtoneError as error:
         if debug:
             raise
@@ -66,16 +87,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("earthtone: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: nothing to say, nobody to say it to
+        lose_reader()
         return 141
-    except OSError as error:
-        if debug or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+    except Exception as error:
+        reason = _of_the_machine(error)
+        if debug or reason is None:
             raise
-        return _wrong(f"{error.filename}: {error.strerror}; another path was expected")
+        if isinstance(error, OSError) and error.filename is None:
+            lose_output()  # where standard output is what cannot be written, it must not be tried again
+        return _wrong(reason)
+
+
+def _told(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP.format(verbs="\n".join(f"  {name:<10} {text}" for name, text in VERBS.items())))
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"earthtone {__version__}")
+        return 0
+    return _verb(words[0])(words[1:])
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """Return one line on an error that comes of this computer or its files; None for what may be a fault of ours."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(part in said for part in _NO_MEMORY):
+        return f"not enough memory ({said[:160] or 'none is left'}); close other programs, or allow this one more"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{error.strerror}; {_ADVICE.get(error.errno, 'another path was expected')}"
+    return None
 
 
 def _wrong(text: str) -> int:
-    print(f"earthtone: {printable(text, _LONGEST_ERROR)}", file=sys.stderr)
+    print(f"earthtone: {error_text(text, _LONGEST_ERROR)}", file=sys.stderr)
     return 2
 
 

@@ -1,7 +1,8 @@
 """`earthtone check`."""
 
-from earthtone.cli.parsing import columns_mapping, data_arguments, json_text, make_parser
+from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser
 from earthtone.errors import ConfigError
+from earthtone.terminal import json_text
 from earthtone.wording import printable
 
 

@@ -1,6 +1,7 @@
 """`earthtone convert`."""
 
-from earthtone.cli.parsing import json_text, make_parser
+from earthtone.cli.parsing import make_parser
+from earthtone.terminal import json_text
 
 
 def convert(words: list[str]) -> int:

@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from earthtone.cli.parsing import columns_mapping, json_text, make_parser, model_arguments, split_arguments
+from earthtone.cli.parsing import columns_mapping, make_parser, model_arguments, split_arguments
+from earthtone.terminal import json_text
 
 
 def retrieval(words: list[str]) -> int:

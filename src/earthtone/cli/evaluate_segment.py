@@ -1,7 +1,8 @@
 """`earthtone evaluate segment`."""
 
-from earthtone.cli.parsing import json_text, make_parser
+from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
+from earthtone.terminal import json_text
 from earthtone.wording import did_you_mean
 
 

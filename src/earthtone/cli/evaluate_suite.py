@@ -3,7 +3,8 @@
 import sys
 
 from earthtone.cli.labelled import bands_of, numbers
-from earthtone.cli.parsing import json_text, make_parser
+from earthtone.cli.parsing import make_parser
+from earthtone.terminal import json_text
 
 
 def suite(words: list[str]) -> int:

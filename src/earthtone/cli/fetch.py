@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from earthtone.cli.parsing import json_text, make_parser
+from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
+from earthtone.terminal import json_text
+from earthtone.wording import one_line_each
 
 if TYPE_CHECKING:
     from earthtone.data.fetch import Fetched, PublicSet, Recheck
@@ -83,7 +85,7 @@ def _table(sets: "Mapping[str, PublicSet]") -> str:
     rows = [("NAME", "DOWNLOAD", "LICENCE", "ITEMS", "WHAT"), *(describe.row(entry) for entry in sets.values())]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join([*(row[k].ljust(widths[k]) for k in range(4)), row[4]]) for row in rows]
-    return "\n".join(
+    return one_line_each(
         [*lines, "", "earthtone fetch NAME --list tells more; earthtone fetch NAME brings it to data/NAME"]
     )
 
@@ -91,7 +93,7 @@ def _table(sets: "Mapping[str, PublicSet]") -> str:
 def _fetched_text(result: "Fetched") -> str:
     lines = [f"{result.name}: {len(result.fetched)} files fetched, {len(result.already_there)} were there already"]
     lines += [f"  note: {remark}" for remark in result.remarks]
-    return "\n".join([*lines, f"it lies in {result.out}", f"next: {result.next}"])
+    return one_line_each([*lines, f"it lies in {result.out}", f"next: {result.next}"])
 
 
 def _recheck_text(found: "Recheck") -> str:
@@ -102,4 +104,4 @@ def _recheck_text(found: "Recheck") -> str:
         lines += [f"  {label}: {path}" for path in paths[:20]]
         lines += [f"  {label}: {len(paths) - 20} more; --json names all"] if len(paths) > 20 else []
     repair = f"delete the damaged ones and type: earthtone fetch {found.name} --out {found.out}"
-    return "\n".join([*lines, "all is as it was fetched" if found.ok else repair])
+    return one_line_each([*lines, "all is as it was fetched" if found.ok else repair])

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from earthtone.cli.parsing import columns_argument, json_text
+from earthtone.cli.parsing import columns_argument
 from earthtone.errors import ConfigError
+from earthtone.terminal import json_text
 
 
 def labelled_arguments(parser: Any) -> None:

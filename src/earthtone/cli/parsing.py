@@ -1,6 +1,5 @@
-"""What the verbs' command lines share: parsers whose errors name the nearest option, common arguments, output."""
+"""What the verbs' command lines share: parsers whose errors name the nearest option, common arguments."""
 
-import json
 from typing import Any, NoReturn
 
 from earthtone.errors import ConfigError
@@ -93,7 +92,3 @@ def flat_recipe(recipe: Any) -> dict[str, Any]:
     values = asdict(recipe)
     options = {f"{section}.options": values[section].pop("options") for section in ("loss", "within")}
     return {**flat(values), **options}
-
-
-def json_text(values: Any) -> str:
-    return json.dumps(values, indent=1, ensure_ascii=False)

@@ -4,8 +4,9 @@ import shlex
 import sys
 from typing import Any
 
-from earthtone.cli.parsing import json_text, make_parser
+from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
+from earthtone.terminal import json_text
 
 
 def reproduce(words: list[str]) -> int:

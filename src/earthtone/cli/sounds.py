@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from earthtone.cli.parsing import columns_argument, json_text
+from earthtone.cli.parsing import columns_argument
+from earthtone.terminal import json_text
 
 
 def sound_arguments(parser: Any, sets: str) -> None:

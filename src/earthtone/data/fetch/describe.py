@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from earthtone.data.fetch.catalogue import PublicSet, RemoteFile
 from earthtone.data.fetch.disk import size_text
+from earthtone.wording import one_line_each
 
 
 def row(entry: PublicSet) -> tuple[str, str, str, str, str]:
@@ -35,7 +36,7 @@ def long_text(entry: PublicSet) -> str:
         lines.append("  files: their names, sizes and checksums are asked of the host when the set is fetched")
     lines += [f"  note: {note}" for note in entry.notes]
     lines += [f"  by hand {number}: {step}" for number, step in enumerate(entry.by_hand, 1)]
-    return "\n".join(lines)
+    return one_line_each(lines)
 
 
 def file_text(file: RemoteFile) -> str:

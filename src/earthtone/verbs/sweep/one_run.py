@@ -21,6 +21,7 @@ from earthtone.data.table import Table
 from earthtone.errors import DataError, EarthtoneError
 from earthtone.evaluate.probe_on_data import evaluate_probe
 from earthtone.evaluate.probe_task import ProbeOptions
+from earthtone.terminal import guard_output, set_up_logging
 from earthtone.train.history import read_history
 from earthtone.train.precision import choose_device
 from earthtone.train.recipe_file import load_recipe
@@ -74,7 +75,8 @@ def main(words: Sequence[str]) -> int:
     """Do what the one word, a JSON object, asks for; the last line on standard error says why when it cannot."""
     asked: dict[str, Any] = json.loads(words[0])
     threading.Thread(target=_stop_when_alone, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    guard_output()
+    set_up_logging(logging.WARNING)
     run = Path(asked["run"])
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several devices belong to it
     try:

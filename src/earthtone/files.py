@@ -1,0 +1,61 @@
+"""Files that others name: plain ones, or a line that says what is there instead; nothing waits for a pipe."""
+
+import errno
+import os
+import stat
+from functools import cache
+from pathlib import Path
+
+from earthtone.errors import DataError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_MADE_BY_SYSTEM = ("/proc", "/sys")  # their files have no end, no size, or change under the reader
+
+
+def regular_file(path: str | Path) -> Path:
+    """Return the path of a plain file that can be opened, links followed.
+
+    Raises OSError, with a `strerror` for messages, for all that is no plain file: it could hang, or never end.
+    Raises DataError when the system has no room for another open file, which is no fault of this one.
+    """
+    path = Path(path)
+    try:
+        found = path.stat()
+        if problem := _other_than_plain(found):
+            raise OSError(errno.EINVAL, f"{problem}, no plain file", str(path))
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))  # a pipe may have come in between
+    except OSError as error:
+        refuse_full_system(error)
+        raise
+    except ValueError as error:  # half a character, which this system's names cannot have
+        raise OSError(errno.ENOENT, "no name that a file can have here", str(path)) from error
+    return path
+
+
+def refuse_full_system(error: OSError) -> None:
+    """Raise DataError when an error is none of the file's own: the process may open no more."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        raise DataError(
+            f"{error.filename}: {error.strerror}; allow this program more open files (type: ulimit -n 1024)"
+        ) from error
+
+
+def _other_than_plain(found: os.stat_result) -> str | None:
+    for test, name in _KINDS:
+        if test(found.st_mode):
+            return name
+    return "a file that the system makes up" if found.st_dev in _system_devices() else None
+
+
+@cache
+def _system_devices() -> frozenset[int]:
+    """Return the devices of the file systems that hold no files of anybody."""
+    root = Path("/").stat().st_dev
+    there = (path.stat().st_dev for path in map(Path, _MADE_BY_SYSTEM) if path.is_dir())
+    return frozenset(device for device in there if device != root)
