@@ -7,6 +7,7 @@ from typing import Any
 from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
+from earthtone.wording import one_line_each
 
 
 def reproduce(words: list[str]) -> int:
@@ -81,4 +82,4 @@ def _text(result: Any, words: list[str]) -> str:
     lines += [f"table: {path}" for path in result.tables]
     if result.stopped:
         lines.append(f"stopped in {result.stopped}; go on with: earthtone reproduce {shlex.join(words)}")
-    return "\n".join(lines)
+    return one_line_each(lines)

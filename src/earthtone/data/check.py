@@ -21,6 +21,7 @@ from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.errors import ConfigError
 from earthtone.signal.config import SignalConfig, check_signal_config
+from earthtone.wording import one_line_each
 
 Progress = Callable[[int, int], None]
 _SHOWN = 20  # problems of each kind named in the text; the JSON names all
@@ -99,7 +100,7 @@ class CheckResult:
             lines += [f"  note, {kind}: {len(notes)}", *_named(notes)]
         if not self.ok:
             lines.append("  nothing to use: mend the rows above, or choose other columns with --columns NAME=COLUMN")
-        return "\n".join(lines)
+        return one_line_each(lines)
 
 
 def check(

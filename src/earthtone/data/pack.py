@@ -36,7 +36,7 @@ from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
 from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
 from earthtone.signal.remarks import Remark
-from earthtone.wording import changes, flat
+from earthtone.wording import changes, flat, one_line_each
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -100,7 +100,7 @@ class PackResult:
             lines.append("  added, but note {}: {} ({})".format(kind, *self._share(count)))
         if self.problems_path is not None:
             lines.append(f"  each of these rows is named in {self.problems_path}")
-        return "\n".join(lines)
+        return one_line_each(lines)
 
 
 def pack(

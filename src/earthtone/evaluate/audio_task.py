@@ -24,7 +24,7 @@ from earthtone.evaluate.tower_features import TowerFeatures, tower_features
 from earthtone.models.open_model import open_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress
-from earthtone.wording import did_you_mean
+from earthtone.wording import did_you_mean, one_line_each
 
 FEATURES = ("encoder", "embedding")
 
@@ -112,7 +112,7 @@ def fold_lines(result: TaskResult) -> str:
     if by_fold:
         told = "  ".join(f"{fold}: {value:.3f}" for fold, value in by_fold.items())
         lines.insert(0, f"  by fold  {told}   deviation {result.facts['deviation_over_folds']:.3f}")
-    return "\n".join(lines)
+    return one_line_each(lines)
 
 
 def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:

@@ -26,7 +26,7 @@ from earthtone.evaluate.task_result import TaskResult
 from earthtone.evaluate.tower_features import TowerFeatures, tower_features
 from earthtone.models.open_model import open_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.wording import did_you_mean
+from earthtone.wording import did_you_mean, one_line_each
 
 FEATURES = ("encoder", "embedding")
 PROTOCOLS = ("grouped", "soundingearth")
@@ -126,7 +126,7 @@ def audiovisual_lines(result: TaskResult) -> str:
     ]
     if count := result.facts["recordings_on_both_sides"]:
         lines.append(f"  {count} recordings are both trained on and tested: the figures flatter the model")
-    return "\n".join(lines)
+    return one_line_each(lines)
 
 
 def _checked_options(protocol: str, features: str | None, fusion: FusionPlan | None) -> str:

@@ -11,6 +11,7 @@ from earthtone.evaluate.bootstrap import Estimate
 from earthtone.evaluate.classification import accuracy_by_class, classification_figures
 from earthtone.evaluate.logistic import fit_logistic
 from earthtone.evaluate.readout import Features, Labels, check_classes, checked_rows, standardised
+from earthtone.wording import one_line_each
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class ProbeResult:
             f"{'macro F1'.ljust(width)}{100 * self.macro_f1.value:5.1f} %",
             *(f"{name.ljust(width)}{100 * share:5.1f} %" for name, share in self.per_class.items()),
         ]
-        return "\n".join(lines)
+        return one_line_each(lines)
 
 
 def linear_probe(

@@ -13,6 +13,7 @@ from earthtone.evaluate.embedded import EmbeddedPairs
 from earthtone.evaluate.geodesy import great_circle_km
 from earthtone.evaluate.label_match import LabelMatch, MatchedLabels, match_labels
 from earthtone.evaluate.ranking import DIRECTIONS, MAX_BYTES, DirectionRanks, rank_pairs
+from earthtone.wording import one_line_each
 
 RECALL_DEPTHS = (1, 5, 10, 100)
 KM_DEPTHS = (1, 10, 100)
@@ -91,7 +92,7 @@ class RetrievalResult:
                 cells[-1] += _cells(name, figures[name])
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
-        return "\n".join([self._headline(), *(line.rstrip() for line in lines), *self._footnotes()])
+        return one_line_each([self._headline(), *(line.rstrip() for line in lines), *self._footnotes()])
 
     def _headline(self) -> str:
         twins = self.facts["twins"]

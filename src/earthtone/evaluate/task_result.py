@@ -10,6 +10,7 @@ from earthtone.atomic import write_text_atomic
 from earthtone.errors import DataError
 from earthtone.evaluate.bootstrap import Estimate
 from earthtone.evaluate.chance import against_chance
+from earthtone.wording import one_line_each
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class TaskResult:
             standing = f": {standing}" if standing.startswith(("below", "chance")) else ""
             value = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
             lines.append(f"  {name.ljust(width)}{value}{chance}{standing}")
-        return "\n".join(lines)
+        return one_line_each(lines)
 
 
 def write_task_result(path: Path, result: TaskResult) -> None:
