@@ -217,7 +217,7 @@ def test_a_missing_recording(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_is_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(SignalError, match="not a sound file"):
+    with pytest.raises(SignalError, match="a folder, no plain file"):
         read_audio(tmp_path, 8000)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
+from earthtone.files import regular_file
 from earthtone.signal.audio import AudioFacts, probe_audio, read_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.signal.image import image_hash, kept_remarks, picture_header, read_grey, read_picture
@@ -80,7 +81,7 @@ def bytes_digest(source: FileOrBytes) -> bytes:
     if isinstance(source, bytes):
         return hashlib.blake2b(source, digest_size=16).digest()
     try:
-        with source.open("rb") as file:
+        with regular_file(source).open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
     except OSError as error:
         raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error

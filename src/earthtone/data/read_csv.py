@@ -10,6 +10,7 @@ from typing import Any
 from earthtone.data.cell import clipped
 from earthtone.data.row import BAD_ROW, Row
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class CsvTable:
         """Yield a csv reader; its errors become one line that names the file and the place."""
         reader: Any = None
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
+            with regular_file(self.path).open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, delimiter=self._delimiter, strict=True)
                 yield reader
         except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from earthtone.data.cell import clipped
 from earthtone.data.row import BAD_ROW, Row
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 
 _WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -68,7 +69,7 @@ def _point(geometry: object) -> tuple[tuple[object, object] | None, str | None]:
 
 def _features(path: Path) -> list[Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_file(path).read_text(encoding="utf-8-sig")
         document = json.loads(text)
         if _LONE_SURROGATE.search(text):
             json.dumps(document, ensure_ascii=False).encode()

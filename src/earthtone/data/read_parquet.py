@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from earthtone.data.cell import clipped
 from earthtone.data.row import Row
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 
 _TEXT_ROWS = 1024  # rows in memory at a time
 _MEDIA_ROWS = 16  # the same where rows carry images and recordings as bytes
@@ -93,10 +94,10 @@ class ParquetTable:
     def _open(self, place: Callable[[], str] = str) -> Iterator[Any]:
         """Yield the file; its errors, also those of values that Python cannot hold, become one line with the place."""
         try:
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            with pq.ParquetFile(regular_file(self.path), pre_buffer=False) as file:
                 yield file
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{self.path}{place()}: {reason}; a whole Parquet file was expected") from error
 
 

@@ -19,6 +19,7 @@ from earthtone.data.manifest import listed
 from earthtone.data.parquet_files import PARQUET, parquet_names
 from earthtone.data.read_parquet import is_scalar, plain
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 from earthtone.progress import progress
 
 _LOG = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class ShardTable:
     def _open(self, name: str, place: Callable[[], str] = str, footer: Any = None) -> Iterator[Any]:
         """Yield a file; its errors become one line that names it and the place."""
         try:
-            source = str(self._at(name)) if self._hub is None else self._hub.open(name)
+            source = str(regular_file(self._at(name))) if self._hub is None else self._hub.open(name)
             with pq.ParquetFile(source, metadata=footer, pre_buffer=False, buffer_size=_BUFFER) as file:
                 yield file
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -159,7 +160,7 @@ class ShardTable:
                 raise DataError(
                     f"{self._at(name)} stands for a file that was not downloaded; type git lfs pull in {self.path}"
                 ) from error
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"{self._at(name)}{place()}: {reason}; a whole Parquet file was expected, download it again"
             ) from error
@@ -189,7 +190,7 @@ def _tell_missing(path: Path | str, names: Sequence[str]) -> None:
 
 def _is_pointer(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with regular_file(path).open("rb") as file:
             return file.read(len(_LFS)) == _LFS
     except OSError:
         return False

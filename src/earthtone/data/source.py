@@ -12,6 +12,7 @@ from earthtone.data.parquet_files import has_parquet
 from earthtone.data.row import MEDIA
 from earthtone.data.soundingearth import METADATA, SoundingEarth, looks_like_release
 from earthtone.errors import ConfigError, DataError
+from earthtone.files import regular_file
 
 
 class Source(Protocol):
@@ -100,7 +101,7 @@ def _found(text: str, columns: Mapping[str, str] | None) -> Path:
             raise DataError(
                 f"{path} does not exist; a manifest ({', '.join(TABLES)}), its folder or that of a release was expected"
             )
-        return path
+        return _plain(path)
     release = not columns and looks_like_release(path)
     manifests = _manifests(path, with_metadata=not release)
     if len(manifests) + release == 1:
@@ -108,6 +109,13 @@ def _found(text: str, columns: Mapping[str, str] | None) -> Path:
     if not manifests and not release and has_parquet(path):
         return path
     raise DataError(_undecided(path, manifests, release))
+
+
+def _plain(path: Path) -> Path:
+    try:
+        return regular_file(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; a manifest ({', '.join(TABLES)}) was expected") from error
 
 
 def _in_release(path: Path) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from earthtone.atomic import atomic_path, write_text_atomic
 from earthtone.data.labelled import LabelledItem
 from earthtone.errors import DataError, MissingExtraError
+from earthtone.files import regular_file
 
 Chunk = NDArray[np.float32]
 _SAMPLE = 4096  # bytes
@@ -40,7 +41,7 @@ def file_state(file: Path | None) -> tuple[int, int, str] | None:
     if file is None:
         return None
     try:
-        with file.open("rb") as opened:
+        with regular_file(file).open("rb") as opened:
             stat = os.fstat(opened.fileno())
             digest = hashlib.blake2b(opened.read(_SAMPLE), digest_size=16)
             for place in (stat.st_size // 2, stat.st_size - _SAMPLE):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.errors import ConfigError, DataError
+from earthtone.files import regular_file
 
 _log = logging.getLogger(__name__)
 _FORMS = "IMAGE_COLUMN=AUDIO_COLUMN:MAP.json such as scene=sound:concepts.json, or COLUMN for equal labels"
@@ -134,7 +135,7 @@ def _numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 
 def _read_map(path: Path) -> dict[str, frozenset[str]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        found = json.loads(regular_file(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except OSError as error:
         near = ", ".join(sorted(other.name for other in path.parent.glob("*.json"))[:5]) or "none"
         raise DataError(f"cannot read the label map {path}: {error.strerror}; JSON files there: {near}") from error

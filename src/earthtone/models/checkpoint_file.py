@@ -1,5 +1,6 @@
 """Checkpoints of others, as PyTorch or safetensors write them, to plain named tensors; nothing in them is executed."""
 
+import errno
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ModelError
+from earthtone.files import regular_file
 from earthtone.models.weights import read_safetensors
 from earthtone.signal.raster import warnings_as
 
@@ -23,9 +25,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     A state dict nested under `state_dict`, `model_state_dict` or `model` is taken out, prefixes of DataParallel
     are taken off. Pickled objects other than tensors are refused, not run. Raises ModelError.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise ModelError(f"{path}: {found} there; a checkpoint file was expected")
+    try:
+        regular_file(path)
+    except OSError as error:
+        found = "nothing there" if error.errno == errno.ENOENT else error.strerror
+        raise ModelError(f"{path}: {found}; a checkpoint file was expected") from error
     values = read_safetensors(path)[0] if path.suffix == ".safetensors" else _unpickled(path)
     for nest in _NESTS:
         if isinstance(values, Mapping) and isinstance(values.get(nest), Mapping):

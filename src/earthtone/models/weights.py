@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from earthtone.atomic import atomic_path
 from earthtone.errors import ModelError
+from earthtone.files import regular_file
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -18,7 +19,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if path.suffix != ".safetensors":
         raise ModelError(f"{path}: a .safetensors file was expected (pickles are not loaded)")
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no iterator there
             return tensors, dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
@@ -28,7 +29,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def read_header(path: Path) -> dict[str, str]:
     """Return the header metadata of a safetensors file without its tensors. Raises ModelError."""
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             return dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error

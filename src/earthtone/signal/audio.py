@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from earthtone.errors import MissingExtraError, SignalError
+from earthtone.files import regular_file
 from earthtone.signal.remarks import Remark
 
 Samples = NDArray[np.float32]
@@ -150,7 +151,7 @@ class _Memory(io.BytesIO):
 
 def _refuse_empty(source: Path | bytes) -> None:
     try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        size = len(source) if isinstance(source, bytes) else regular_file(source).stat().st_size
     except OSError as error:
         raise SignalError(f"{_name(source)}: {error.strerror}; a recording was expected") from error
     if size == 0:

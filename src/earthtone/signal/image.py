@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
+from earthtone.files import regular_file
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.raster import (
     Raster,
@@ -252,7 +253,7 @@ def bytes_of(source: Path | bytes) -> tuple[bytes, str]:
     """Return a file's content and its name for messages."""
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
-        if isinstance(source, Path) and (size := source.stat().st_size) > _MOST_FILE_BYTES:
+        if isinstance(source, Path) and (size := regular_file(source).stat().st_size) > _MOST_FILE_BYTES:
             raise SignalError(f"{name}: {size:,} bytes; cut it into tiles first: {_MOST_FILE_BYTES:,} at most")
         data = source if isinstance(source, bytes) else source.read_bytes()
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError

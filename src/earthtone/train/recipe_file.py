@@ -10,6 +10,7 @@ from typing import Any
 import jsonargparse
 
 from earthtone.errors import ConfigError
+from earthtone.files import regular_file
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.plain_yaml import read_yaml
 from earthtone.signal.config import check_signal_config
@@ -111,7 +112,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = regular_file(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             known = ", ".join(shipped_recipes())
             raise ConfigError(f"recipe {path} cannot be read ({error}); shipped: {known}") from error

@@ -9,6 +9,7 @@ from earthtone.data.datasets.masks import MOST_CLASSES, Value
 from earthtone.data.labelled import Palette
 from earthtone.data.read_csv import CsvTable
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 from earthtone.plain_yaml import read_yaml
 
 NAMES = ("classes.csv", "classes.yaml", "classes.yml")
@@ -95,7 +96,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
             raise DataError(f"{path}, {faults[0]}")
         return [{name.strip().lower(): cell for name, cell in row.cells.items()} for row in rows]
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(regular_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}; a YAML list of classes was expected") from error
     if isinstance(content, dict):

@@ -10,6 +10,7 @@ from earthtone.data.datasets.media import files
 from earthtone.data.labelled import LabelledItem
 from earthtone.data.manifest import listed
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 
 _LIST = re.compile(r"(.+)-(train|val|test)\.txt")
 
@@ -37,7 +38,7 @@ def _split_of_stem(lists: Mapping[str, Path]) -> dict[str, str]:
     found: dict[str, str] = {}
     for split, file in lists.items():
         try:
-            lines = file.read_text(encoding="utf-8-sig").split("\n")
+            lines = regular_file(file).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file}: {error}; a text file with a file name a line was expected") from error
         for stem in (_stem(line.strip()) for line in lines if line.strip()):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from earthtone.data.fetch.paths import safe_relative
 from earthtone.errors import ConfigError, DataError
+from earthtone.files import regular_file
 from earthtone.plain_yaml import read_yaml
 from earthtone.wording import did_you_mean
 
@@ -103,7 +104,7 @@ def read_catalogue(path: str | Path = CATALOGUE) -> dict[str, PublicSet]:
     """Return the sets of a catalogue by name. Raises DataError naming the entry and the key that is wrong."""
     path = Path(path)
     try:
-        entries = read_yaml(path.read_text(encoding="utf-8"))
+        entries = read_yaml(regular_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a catalogue: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, dict) or not entries:

@@ -11,6 +11,7 @@ from earthtone.atomic import atomic_path
 from earthtone.data.datasets.masks import IGNORED
 from earthtone.data.labelled import Palette
 from earthtone.errors import DataError
+from earthtone.files import regular_file
 from earthtone.signal.image import Pixels
 from earthtone.signal.raster import TIFF_MAGIC
 
@@ -53,7 +54,7 @@ def write_class_map(path: Path, source: Path, predicted: NDArray[np.uint8], pale
 
     The GeoTIFF's values are class numbers from 0 (names in its tags, colours in its colour table), 255 is no data.
     """
-    with source.open("rb") as file:
+    with regular_file(source).open("rb") as file:
         is_tiff = file.read(4) in TIFF_MAGIC
     if not is_tiff:
         path = path.with_suffix(".png")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError
+from earthtone.files import regular_file
 from earthtone.plain_yaml import read_yaml
 from earthtone.wording import did_you_mean
 
@@ -77,7 +78,7 @@ def read_grid(path: Path) -> Grid:
     Raises ConfigError for anything else.
     """
     try:
-        values = read_yaml(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(regular_file(path).read_text(encoding="utf-8")) or {}
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, no YAML
         raise ConfigError(f"grid {path} cannot be read: {error}") from error
     values = _mapping(values, f"{path}", f"a mapping of {', '.join(_SECTIONS)}")
