@@ -85,7 +85,12 @@ def test_other_than_plain_files_are_named(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_verb_says_so_in_one_line(
-    kind: str, words: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    words: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     KINDS[kind](tmp_path / name)

@@ -38,6 +38,19 @@ def regular_file(path: str | Path) -> Path:
     return path
 
 
+def system_name(path: Path) -> str | bytes:
+    """Return a path for libraries that encode names themselves, and fail where one is not in the system's encoding."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def refuse_undecodable(path: str | Path) -> None:
+    """Raise DataError for a path whose bytes are no text: tables cannot be there."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: holds bytes that are no UTF-8; rename the folder, or choose another path") from error
+
+
 def refuse_full_system(error: OSError) -> None:
     """Raise DataError when an error is none of the file's own: the process may open no more."""
     if error.errno in (errno.EMFILE, errno.ENFILE):

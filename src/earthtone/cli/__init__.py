@@ -116,6 +116,8 @@ def _of_the_machine(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror}; {_ADVICE.get(error.errno, 'another path was expected')}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[:300]!r}: holds bytes that are no text, or letters that no name has here; rename it"
     return None
 
 

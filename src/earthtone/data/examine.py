@@ -14,6 +14,9 @@ from earthtone.signal.remarks import SILENT, Remark
 
 BROKEN_IMAGE = "broken image"
 BROKEN_AUDIO = "broken audio"
+BROKEN_PAIR = "broken pair"
+#: What decoders raise beside SignalError, from faults of their own.
+DECODER_FAULTS = (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError)
 _DEFAULT = SignalConfig()
 
 
@@ -42,6 +45,11 @@ class Examined:
     notes: tuple[Note, ...] = ()
 
 
+def broken_pair(pair: Pair, error: Exception) -> Problem:
+    """Return the problem of a pair whose files brought a decoder down: one odd file must not stop hours of work."""
+    return Problem(pair.id, BROKEN_PAIR, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
 def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectrograms: bool = False) -> Examined:
     """Return the facts of a pair's files as `signal` has them read; with `decode` each is decoded whole, else only its
     header is read.
@@ -57,6 +65,8 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
             remarks += seen
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_IMAGE, str(error)))
+    except DECODER_FAULTS as error:
+        problems.append(broken_pair(pair, error))
     try:
         if pair.audio is not None and spectrograms:
             spectrogram = _spectrogram(pair.audio, decode)
@@ -67,6 +77,8 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
             digest = bytes_digest(pair.audio)
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_AUDIO, str(error)))
+    except DECODER_FAULTS as error:
+        problems.append(broken_pair(pair, error))
     notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
     return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
 

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
-from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, tells_silence
+from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, DECODER_FAULTS, broken_pair, tells_silence
 from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.data.object_store import last_part, refuse_remote
 from earthtone.data.ordered import ordered_map
@@ -30,13 +30,14 @@ from earthtone.data.soundingearth import looks_like_release
 from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
+from earthtone.files import refuse_undecodable
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
 from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
 from earthtone.signal.remarks import Remark
-from earthtone.wording import changes, flat, one_line_each
+from earthtone.wording import changes, flat, one_line, one_line_each
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -130,6 +131,7 @@ def pack(
         raise ConfigError(f"threads is {threads}; at least 1 expected")
     refuse_remote(out, f"pack on a disk, then copy: aws s3 cp --recursive {last_part(out)} {out}")
     out = Path(out).absolute()
+    refuse_undecodable(out)
     prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
     source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")
     _check_input(source, signal)
@@ -255,9 +257,8 @@ def _packed(
         row, remarks = _row(pair, source, signal, split, preview_seconds)
     except _BrokenPair as problem:
         return Problem(pair.id, problem.kind, str(problem))
-    except (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # one odd file must not stop hours of work; decoders have faults of their own
-        return Problem(pair.id, "broken pair", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    except DECODER_FAULTS as error:
+        return broken_pair(pair, error)
     remarks = [*pair.remarks, *remarks]
     row[NOTES] = "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None
     return row, [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
@@ -396,8 +397,9 @@ class _ProblemList:
 
 
 def _no_formula(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A cell of one line, without controls, that no spreadsheet takes for a formula."""
+    text = one_line(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _id_hash(name: str) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from earthtone.data.object_store import is_remote, last_part, open_remote, unreadable
 from earthtone.errors import DataError
+from earthtone.files import refuse_undecodable
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
 
@@ -78,6 +79,7 @@ class Table:
 
     def __init__(self, path: str | Path) -> None:
         self.path: Path | str = str(path).rstrip("/") if is_remote(path) else Path(path)
+        refuse_undecodable(self.path)
         try:
             self._dataset = open_remote(self.path) if isinstance(self.path, str) else lance.dataset(str(path))
             card = dict(json.loads(self._dataset.schema.metadata[_CARD]))

@@ -4,6 +4,8 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from earthtone.wording import printable
+
 
 def render_page(template: str, package: str = "earthtone.evaluate", **values: Any) -> str:
     """Return the HTML of a template in the folder of `package`, by its path there; all values are escaped.
@@ -18,5 +20,12 @@ def render_page(template: str, package: str = "earthtone.evaluate", **values: An
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(template).render(**values)
-    return page.encode("utf-8", "replace").decode("utf-8")  # ids made of undecodable file names hold lone surrogates
+    return shown(environment.get_template(template).render(**values))
+
+
+def shown(page: str) -> str:
+    """Return a page with control characters in names written out, and halves of characters, which no file can hold.
+
+    Some turn the direction of writing, so that a reader sees another name than that of the file.
+    """
+    return "\t".join(map(printable, page.split("\t")))

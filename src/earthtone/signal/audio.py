@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from earthtone.errors import MissingExtraError, SignalError
-from earthtone.files import regular_file
+from earthtone.files import regular_file, system_name
 from earthtone.signal.remarks import Remark
 
 Samples = NDArray[np.float32]
@@ -124,7 +124,7 @@ def _open(source: Path | bytes) -> soundfile.SoundFile:
     _refuse_empty(source)
     try:
         # a whole path: libsndfile takes a bare "-" for standard input
-        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else source.absolute())
+        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else system_name(source.absolute()))
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
         raise SignalError(
             f"{name}: not a sound file ({_short(error)}); WAV, FLAC, Ogg, Opus or MP3 expected"

@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from earthtone.atomic import write_text_atomic
+from earthtone.evaluate.page import shown
 from earthtone.verbs.reproduce.options import Setup
 from earthtone.verbs.reproduce.published import tables_not_read
 from earthtone.verbs.reproduce.rows import COLUMNS, Row
@@ -97,8 +98,10 @@ def page(head: Head, found: Sequence[Row]) -> str:
     """Return one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = resources.files("earthtone.verbs.reproduce").joinpath("reproduction.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        title=TITLE, head=head, rows=found, not_read=tables_not_read(), links=_links
+    return shown(
+        environment.from_string(source).render(
+            title=TITLE, head=head, rows=found, not_read=tables_not_read(), links=_links
+        )
     )
 
 
