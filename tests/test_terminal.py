@@ -7,11 +7,10 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 from loopback import catalogue_entry
 
 from earthtone.cli import main
@@ -28,14 +27,19 @@ ASCII = (
 )
 
 
-def typed(
-    *words: str, folder: Path, environment: Mapping[str, str] | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    """What a process of its own prints, in bytes."""
-    command = [sys.executable, "-m", "earthtone", *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, timeout=120, env={**os.environ, **(environment or {})}
+def typed(calls: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str]) -> list[bytes]:
+    """What each of several calls prints to standard output, in a process of its own whose other output is empty."""
+    code = (
+        "import json, sys\n"
+        "from earthtone.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    main(words)\n"
+        "    print('END', flush=True)\n"
     )
+    command = [sys.executable, "-c", code, json.dumps(calls)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, env={**os.environ, **environment})
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    return done.stdout.split(b"END\n")[:-1]
 
 
 def is_harmless(data: bytes) -> bool:
@@ -62,7 +66,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write_pairs: WritePairs) -
     """Six pairs in a folder of an evil name, with evil ids, cells, columns, names of files."""
     folder = tmp_path_factory.mktemp("hostile") / EVIL
     rows = write_pairs(folder, 8).read_text().splitlines()
-    rows[0] = rows[0].replace("label", f"label{EVIL}")
+    rows[0] = rows[0].replace("label", f"label{EVIL.replace('.', '')}")
     rows[1] = rows[1].replace("pair-0", f"{EVIL}0").replace("kind 0", EVIL)
     rows[2] = rows[2].replace("pair-1", f'"{EVIL}1\nearthtone: forged"').replace("1.png", f"{EVIL}.png")
     rows[3] = rows[3].replace("2.wav", f"{EVIL}.wav").replace(",45", f",{EVIL}")
@@ -73,79 +77,83 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write_pairs: WritePairs) -
     return folder
 
 
-def test_check_prints_names_harmlessly(hostile: Path) -> None:
-    done = typed("check", "manifest.csv", folder=hostile)
-    assert done.returncode == 0 and done.stderr == b""
-    assert is_harmless(done.stdout)
-    assert b"\\x1b]0;owned\\x07\\u202ecod." in done.stdout
-    assert b"\nearthtone: forged" not in done.stdout
-    told = typed("check", str(hostile), "--json", folder=hostile)
-    assert is_harmless(told.stdout)
-    assert EVIL in json.loads(told.stdout)["path"]
+def test_check_prints_names_harmlessly(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(hostile / "manifest.csv")]) == 0
+    told = capsys.readouterr().out
+    assert is_harmless(told.encode())
+    assert "\\x1b]0;owned\\x07\\u202ecod." in told
+    assert "\nearthtone: forged" not in told
+    assert main(["check", str(hostile), "--json"]) == 0
+    told = capsys.readouterr().out
+    assert is_harmless(told.encode())
+    assert EVIL in json.loads(told)["path"]
 
 
 @pytest.mark.parametrize("environment", ASCII)
 def test_an_ascii_terminal(hostile: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    done = typed("check", "manifest.csv", folder=hostile, environment=environment)
-    assert done.returncode == 0 and b"Traceback" not in done.stderr
-    assert done.stdout.isascii()
-    told = typed("check", "manifest.csv", "--json", folder=hostile, environment=environment)
-    assert told.stdout.isascii()
-    assert "日本-é" in {row["id"] for rows in json.loads(told.stdout)["problems"].values() for row in rows}
-    table = str(tmp_path / "t.lance")
-    done = typed("pack", "manifest.csv", "--out", table, folder=hostile, environment=environment)
-    assert done.returncode == 0, done.stderr
-    assert is_harmless(done.stdout) and done.stdout.isascii()
-    listed = (tmp_path / "t.lance.problems.csv").read_text(encoding="utf-8")
-    assert "\\x1b" in listed and is_harmless(listed.replace("\r\n", "\n").encode())
+    calls = [["check", "manifest.csv"], ["check", "manifest.csv", "--json"]]
+    calls += [["pack", "manifest.csv", "--out", str(tmp_path / "t.lance"), "--threads", "1"]]
+    text, listed, packed = typed(calls, hostile, environment)
+    assert text.isascii() and is_harmless(text) and b"\\u65e5\\u672c-\\xe9" in text
+    assert listed.isascii() and is_harmless(listed)
+    assert "日本-é" in {row["id"] for rows in json.loads(listed)["problems"].values() for row in rows}
+    assert packed.isascii() and is_harmless(packed)
+    found = (tmp_path / "t.lance.problems.csv").read_text(encoding="utf-8")
+    assert "\\x1b" in found and "日本-é" in found and is_harmless(found.encode())
 
 
-def test_names_that_are_no_text(tmp_path: Path, write_pairs: WritePairs) -> None:
-    folder = tmp_path / os.fsdecode(b"caf\xe9 \xff")
+def test_names_that_are_no_text(tmp_path: Path, write_pairs: WritePairs, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, table = tmp_path / os.fsdecode(b"caf\xe9 \xff"), tmp_path / "t.lance"
+    manifest = write_pairs(tmp_path / "text", 6)
+    manifest.write_text(manifest.read_text().replace("1.png", "none.png"))
     try:
-        manifest = write_pairs(folder, 6)
+        manifest.parent.rename(folder)
     except OSError:
         pytest.skip("names are text on this file system")
-    manifest.write_text(manifest.read_text().replace("1.png", "none.png"))
-    done = typed("check", str(folder), folder=tmp_path)
-    assert done.returncode == 0 and b"5 of 6 rows usable" in done.stdout, done.stderr
-    told = json.loads(typed("check", str(folder), "--json", folder=tmp_path).stdout)
-    assert told["path"] == str(folder / "manifest.csv")
-    done = typed("pack", str(folder), "--out", "t.lance", folder=tmp_path)
-    assert done.returncode == 0 and b"5 pairs added" in done.stdout, done.stderr
+    assert main(["check", str(folder)]) == 0
+    assert "5 of 6 rows usable" in capsys.readouterr().out
+    assert main(["check", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(folder / "manifest.csv")
+    assert main(["pack", str(folder), "--out", str(table), "--threads", "1"]) == 0
+    assert "5 pairs added" in capsys.readouterr().out
     assert "\\udcff" in (tmp_path / "t.lance.problems.csv").read_text(encoding="utf-8")
     for words in (["pack", str(folder), "--out", str(folder / "t.lance")], ["check", str(folder / "none")]):
-        done = typed(*words, folder=tmp_path)
-        assert done.returncode == 2
-        assert done.stderr.startswith(b"earthtone: ") and done.stderr.count(b"\n") == 1
+        assert main(words) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("earthtone: ") and told.count("\n") == 1 and "\\udcff" in told
 
 
 def test_a_class_whose_name_is_no_text(tmp_path: Path, write_pairs: WritePairs) -> None:
     write_pairs(tmp_path / "source", 8)
     for n, name in enumerate((b"good", b"bad\xff")):
         folder = tmp_path / "set" / os.fsdecode(name)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError:
+            pytest.skip("names are text on this file system")
         for k in range(4):
             (tmp_path / "source" / f"{4 * n + k}.png").rename(folder / os.fsdecode(b"%d\xff.png" % k))
-    words = "evaluate probe --model random:test_resnet --data set --device cpu --out r.json"
-    done = typed(*words.split(), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    words = ["evaluate", "probe", "--model", "random:test_resnet", "--data", str(tmp_path / "set"), "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "r.json")]) == 0
     assert os.fsdecode(b"bad\xff") in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["truth"]
 
 
-def test_a_catalogue_of_a_stranger(tmp_path: Path) -> None:
+def test_a_catalogue_of_a_stranger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = catalogue_entry(
         [{"name": "f.csv", "urls": ["https://example.org/f.csv"], "bytes": 1, "part": EVIL}],
         title=EVIL, what=f"{EVIL}\nearthtone: forged", items=EVIL, citation=EVIL, licence=EVIL, notes=[EVIL],
     )  # fmt: skip
     hand = {**entry, "by_hand": [f"{EVIL}\nearthtone: forged"]}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"tiny": entry, f"t{EVIL}": entry, "hand": hand}))
-    for words in ("fetch", "fetch tiny --list", "fetch hand", f"fetch tiny --subset {EVIL}", "fetch --json"):
-        done = typed(*words.split(" "), "--catalogue", "c.yaml", folder=tmp_path)
-        told = done.stdout + done.stderr
-        assert is_harmless(told) and b"owned" in told, words
-        assert b"\nearthtone: forged" not in told
-    assert {one["title"] for one in json.loads(done.stdout)} == {EVIL}
+    (tmp_path / "c.yaml").write_text(json.dumps({"tiny": entry, f"t{EVIL}": entry, "hand": hand}))
+    out = ["--out", str(tmp_path / "out")]
+    for words in ([], ["tiny", "--list"], ["hand"], ["tiny", "--subset", EVIL, *out], ["tinz"], ["--json"]):
+        main(["fetch", *words, "--catalogue", str(tmp_path / "c.yaml")])
+        shown = capsys.readouterr()
+        told = shown.out + shown.err
+        assert is_harmless(told.encode()), words
+        assert "owned" in told or words == ["tinz"]
+        assert "\nearthtone: forged" not in told
+    assert {one["title"] for one in json.loads(shown.out)} == {EVIL}
 
 
 @pytest.mark.parametrize(
@@ -154,15 +162,17 @@ def test_a_catalogue_of_a_stranger(tmp_path: Path) -> None:
         [EVIL], ["check", EVIL], ["check", f"--{EVIL}"], ["check", "x", EVIL], ["evaluate", EVIL], ["fetch", EVIL],
         ["pack", "x", "--out", "y", "--recipe", EVIL], ["pretrain", "x", "--out", "y", f"--{EVIL}=3"],
         ["pretrain", "x", "--out", "y", "--train.epochs", EVIL], ["check", "x", "--sample", EVIL],
-        ["evaluate", "probe", "--model", f"timm:{EVIL}", "--data", "x"], ["reproduce", EVIL],
-        ["check", "--debug", f"{EVIL}.csv"], ["convert", EVIL, "out"],
+        ["reproduce", EVIL], ["convert", EVIL, "out"],
     ],
 )  # fmt: skip
-def test_words_of_the_command_line_come_back_harmlessly(words: list[str], tmp_path: Path) -> None:
-    done = typed(*words, folder=tmp_path)
-    assert done.returncode in (1, 2)
-    assert is_harmless(done.stdout + done.stderr)
-    assert b"owned" in done.stderr
+def test_words_of_the_command_line_come_back_harmlessly(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert is_harmless((shown.out + shown.err).encode())
+    assert "owned" in shown.err
 
 
 def test_log_bars_and_warnings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +223,10 @@ def _shell(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("end", [">&-", "2>&-", ">&- 2>&-", "<&-", "| true", "2>&1 | head -c 1"])
-def test_closed_ends_are_no_error(end: str, hostile: Path) -> None:
-    lines = [f"EARTHTONE {words} {end}" for words in ("fetch --json", "--help", "check none.csv", "check manifest.csv")]
-    done = _shell("; ".join(lines), hostile)
+def test_closed_ends_are_no_error(tmp_path: Path) -> None:
+    ends = (">&-", "2>&-", ">&- 2>&-", "<&-", "| true", "2>&1 | head -c 1")
+    lines = [f"EARTHTONE {words} {end}" for words in ("--help", "nothing") for end in ends]
+    done = _shell("; ".join([*lines, "EARTHTONE fetch --json | head -c 1"]), tmp_path)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
@@ -224,12 +234,12 @@ def test_what_is_closed_is_not_printed_into(tmp_path: Path) -> None:
     words = "toyworld --out w --rows 2 --seconds 1 --hz 8000 --pixels 16"
     done = _shell(f"EARTHTONE {words} >&- 2>&-", tmp_path)
     assert done.returncode == 0
-    assert main(["check", str(tmp_path / "w" / "manifest.csv")]) == 0
+    assert main(["check", str(tmp_path / "w" / "manifest.csv"), "--headers_only"]) == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
-@pytest.mark.parametrize("words", ["fetch", "check manifest.csv --headers_only", "--help", "check --help"])
-def test_a_full_disk_below_standard_output(words: str, hostile: Path) -> None:
-    done = _shell(f"EARTHTONE {words} > /dev/full", hostile)
-    assert done.returncode == 2
-    assert done.stderr == "earthtone: No space left on device; free the disk, or choose another one\n"
+def test_a_full_disk_below_standard_output(tmp_path: Path) -> None:
+    for words in ("fetch", "--help"):
+        done = _shell(f"EARTHTONE {words} > /dev/full", tmp_path)
+        assert done.returncode == 2
+        assert done.stderr == "earthtone: No space left on device; free the disk, or choose another one\n"

@@ -101,9 +101,10 @@ def error_text(text: str, longest: int) -> str:
 def json_text(values: Any) -> str:
     """Return JSON to be printed: what a terminal must not see, or standard output cannot write, is escaped."""
     text = json.dumps(values, indent=1, ensure_ascii=False)
-    if sys.stdout is None or encodable(text, sys.stdout) != text:
-        return json.dumps(values, indent=1)
-    return text if all(map(str.isprintable, text.split("\n"))) else "".join(map(_json_escaped, text))
+    if not all(map(str.isprintable, text.split("\n"))):
+        text = "".join(map(_json_escaped, text))
+    writable = sys.stdout is not None and encodable(text, sys.stdout) == text
+    return text if writable else json.dumps(values, indent=1).replace("\x7f", "\\u007f")
 
 
 def _json_escaped(letter: str) -> str:
