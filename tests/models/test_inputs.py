@@ -1,12 +1,13 @@
 """Files, bytes and arrays reach a model as the same uint8 that packing would store."""
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from earthtone.errors import SignalError
@@ -53,6 +54,64 @@ def test_a_footprint_is_cut_from_the_whole_picture(tmp_path: Path) -> None:
 def test_other_arrays_are_no_pictures(array: Any) -> None:
     with pytest.raises(SignalError, match=r"image array .*; uint8 \(height, width, 3\) expected"):
         measured_tile(array, CONFIG)
+
+
+def test_a_picture_is_the_same_as_tensor_of_pillow_and_as_dict(tmp_path: Path) -> None:
+    pixels, path = noise(50, 60, 3), tmp_path / "a.png"
+    expected = measured_tile(pixels, CONFIG)[0]
+    Image.fromarray(pixels).save(path)
+    tensor = torch.from_numpy(pixels)
+    with Image.open(path) as opened:
+        given = [
+            opened, Image.fromarray(pixels), tensor, tensor.permute(2, 0, 1), pixels[:, ::-1][:, ::-1],
+            {"bytes": path.read_bytes(), "path": None}, {"bytes": None, "path": str(path)},
+            {"bytes": path.read_bytes(), "path": "elsewhere.png"}, bytearray(path.read_bytes()), PurePath(path),
+        ]  # fmt: skip
+        for image in given:
+            np.testing.assert_array_equal(measured_tile(image, CONFIG)[0], expected)
+
+
+def test_a_picture_of_pillows_is_read_as_its_file() -> None:
+    deep = Image.fromarray(noise(50, 60).astype(np.uint16) * 9)
+    out = io.BytesIO()
+    deep.save(out, "PNG")
+    np.testing.assert_array_equal(measured_tile(deep, CONFIG)[0], measured_tile(out.getvalue(), CONFIG)[0])
+    turned = Image.fromarray(noise(50, 60, 3))
+    turned.getexif()[274] = 6
+    expected = measured_tile(np.rot90(noise(50, 60, 3), -1), CONFIG)[0]
+    np.testing.assert_array_equal(measured_tile(turned, CONFIG)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (noise(3, 40, 50), r"image array uint8 \(3, 40, 50\); .*; type image.transpose\(1, 2, 0\)"),
+        (noise(40, 50), r"type np.stack\(\[image\] \* 3, axis=-1\)"),
+        (noise(0, 40, 3), "image array"),
+        (torch.rand(3, 40, 50), r"image tensor torch.float32 .*type \(image \* 255\).round\(\)"),
+        (torch.zeros(4, 40, 50, dtype=torch.uint8), r"image tensor uint8 \(4, 40, 50\)"),
+        (torch.zeros(40, 50, 3, dtype=torch.int64), "image tensor torch.int64"),
+        ({"bytes": None, "path": None}, "image dict with the keys .*; 'bytes' or 'path' expected"),
+        ({"image": 3}, "image dict with the keys"),
+        (None, "image of type NoneType"),
+        ([1, 2], "image of type list"),
+        ("a\0b.png", "null byte"),
+        ("", "an image was expected"),
+        (Image.new("RGBA", (9, 9), (1, 2, 3, 0)), "no data in any of its 9 x 9 pixels"),
+    ],
+)
+def test_what_is_no_picture_is_one_line(image: Any, message: str) -> None:
+    with pytest.raises(SignalError, match=message) as error:
+        measured_tile(image, CONFIG)
+    assert "\n" not in str(error.value)
+
+
+def test_a_closed_picture_is_one_line(tmp_path: Path) -> None:
+    Image.fromarray(noise(50, 60, 3)).save(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png")
+    image.close()
+    with pytest.raises(SignalError, match=r"a.png: broken image"):
+        measured_tile(image, CONFIG)
 
 
 @pytest.mark.parametrize("hz", [16_000, 44_100])

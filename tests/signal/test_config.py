@@ -2,12 +2,22 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from earthtone.errors import DataError
-from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict, signal_to_dict
+from earthtone.cli.labelled import value_range_of
+from earthtone.errors import ConfigError, DataError
+from earthtone.signal.config import (
+    AudioConfig,
+    ImageConfig,
+    SignalConfig,
+    check_signal_config,
+    signal_from_dict,
+    signal_to_dict,
+)
+from earthtone.train.recipe_file import load_recipe
 
 
 def test_defaults() -> None:
@@ -42,6 +52,52 @@ def test_a_view_is_written_only_where_there_is_one() -> None:
     assert signal_to_dict(signal)["image"]["view"] == 0.75
     for config in (SignalConfig(), signal):
         assert signal_from_dict(json.loads(json.dumps(signal_to_dict(config)))) == config
+
+
+@pytest.mark.parametrize("value", [(0, 3000), (-0.5, 1.5), ((0, 1), (0.0, 2.5), (1, 3)), "sentinel2"])
+def test_a_range_of_values_is_written_only_where_there_is_one(value: Any) -> None:
+    assert "value_range" not in signal_to_dict(SignalConfig())["image"]
+    signal = SignalConfig(image=ImageConfig(value_range=value))
+    back = signal_from_dict(json.loads(json.dumps(signal_to_dict(signal))))
+    assert back == signal and hash(back) == hash(signal)
+    check_signal_config(signal)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(3000, 0), (0, 0), (0,), (0, 1, 2), ((0, 1), (0, 1)), ((0, 1), (0, 1), (2, 1)), (0, float("nan")), (0, True), 7,
+     "sentinel"],
+)  # fmt: skip
+def test_ranges_that_are_none_are_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"signal.image.value_range is .*low < high.*sentinel2"):
+        check_signal_config(SignalConfig(image=ImageConfig(value_range=value)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None), ("reflectance", "reflectance"), ("0,3000", (0, 3000)), ("[-1.5, 2]", (-1.5, 2)),
+        ("0,1,0,2,0,3", ((0, 1), (0, 2), (0, 3))), ("[[0,1],[0,2],[0,3]]", ((0, 1), (0, 2), (0, 3))),
+    ],
+)  # fmt: skip
+def test_ranges_on_the_command_line(text: str | None, expected: Any) -> None:
+    assert value_range_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["3000", "3000,0", "sentinl2", "0,a", "", "0,1,2,3"])
+def test_wrong_ranges_on_the_command_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--value_range is .*expected"):
+        value_range_of(text)
+
+
+def test_a_range_in_a_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    for text, expected in (("[0, 3000]", (0, 3000)), ("[[0, 1], [0, 2], [0, 3.5]]", ((0, 1), (0, 2), (0, 3.5)))):
+        recipe.write_text(f"signal:\n  image:\n    value_range: {text}\n")
+        assert load_recipe(recipe).signal.image.value_range == expected
+    recipe.write_text("signal:\n  image:\n    value_range: [9, 3]\n")
+    with pytest.raises(ConfigError, match=r"value_range is \(9.*expected"):
+        load_recipe(recipe)
 
 
 def unknown_key(values: dict[str, Any]) -> None:

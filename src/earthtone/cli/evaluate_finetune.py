@@ -1,6 +1,6 @@
 """`earthtone evaluate finetune`."""
 
-from earthtone.cli.labelled import bands_of, labelled_arguments, numbers, print_result
+from earthtone.cli.labelled import bands_of, labelled_arguments, numbers, print_result, value_range_of
 from earthtone.cli.parsing import columns_mapping, make_parser
 
 
@@ -21,8 +21,9 @@ def finetune(words: list[str]) -> int:
         options.model, options.data, dataset=options.dataset, label=options.label,
         columns=columns_mapping(options.columns), protocol=options.protocol, epochs=options.epochs,
         batch_size=options.batch_size, learning_rate=options.learning_rate, pixels=options.pixels,
-        bands=bands_of(options.bands), seeds=numbers(options.seeds, "--seeds"), precision=options.precision,
-        device=choose_device(options.device), out=options.out,
+        bands=bands_of(options.bands),
+        value_range=value_range_of(options.value_range), seeds=numbers(options.seeds, "--seeds"),
+        precision=options.precision, device=choose_device(options.device), out=options.out,
     )  # fmt: skip
     print_result(result, options, written=True)
     return 0

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from earthtone.cli.labelled import bands_of, labelled_arguments, numbers, print_result
+from earthtone.cli.labelled import bands_of, labelled_arguments, numbers, print_result, value_range_of
 from earthtone.cli.parsing import columns_mapping, make_parser
 from earthtone.errors import ConfigError
 
@@ -36,7 +36,8 @@ def _measured(options: Any, words: list[str]) -> Any:
     if options.protocol not in ("probe", "soundingearth"):
         raise ConfigError(f"--protocol {options.protocol}; probe or soundingearth expected")
     features = FeatureOptions(
-        stage=options.stage, bands=bands_of(options.bands), precision=options.precision,
+        stage=options.stage, bands=bands_of(options.bands),
+        value_range=value_range_of(options.value_range), precision=options.precision,
         cache=None if options.cache is None else Path(options.cache),
     )  # fmt: skip
     common: dict[str, Any] = {

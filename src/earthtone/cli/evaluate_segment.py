@@ -1,5 +1,6 @@
 """`earthtone evaluate segment`."""
 
+from earthtone.cli.labelled import value_range_argument, value_range_of
 from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
@@ -16,6 +17,7 @@ def segment(words: list[str]) -> int:
     parser.add_argument("--frozen", action="store_true", help="train the head alone")
     parser.add_argument("--protocol", type=str, default="modern", help="modern, or soundingearth (the release's)")
     parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
+    value_range_argument(parser)
     parser.add_argument("--seeds", type=list[int], default=[0], help="one training each: [0,1,2]")
     parser.add_argument("--epochs", type=int | None, default=None, help="default: the protocol's, as all of these")
     parser.add_argument("--batch_size", type=int | None, default=None, help="patches in a step")
@@ -58,6 +60,7 @@ def segment(words: list[str]) -> int:
         head=options.head,
         frozen=options.frozen,
         bands=options.bands,
+        value_range=value_range_of(options.value_range),
         seeds=options.seeds,
         tile=options.tile_pixels,
         overlap=options.overlap,

@@ -2,7 +2,7 @@
 
 import sys
 
-from earthtone.cli.labelled import bands_of, numbers
+from earthtone.cli.labelled import bands_of, numbers, value_range_argument, value_range_of
 from earthtone.cli.parsing import make_parser
 from earthtone.terminal import json_text
 
@@ -24,6 +24,7 @@ def suite(words: list[str]) -> int:
     parser.add_argument("--epochs", type=int | None, default=None, help="of all trainings; default: each task's own")
     parser.add_argument("--pixels", type=int | None, default=None, help="side of pictures and patches; default: own")
     parser.add_argument("--bands", type=str | None, default=None, help="bands of GeoTIFFs as red, green, blue: 4,3,2")
+    value_range_argument(parser)
     parser.add_argument("--resamples", type=int, default=1000, help="of every bootstrap")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or 32")
@@ -48,8 +49,9 @@ def suite(words: list[str]) -> int:
         baseline=options.baseline,
         options=SuiteOptions(
             seeds=numbers(options.seeds, "--seeds"), quick=options.quick, epochs=options.epochs, pixels=options.pixels,
-            bands=bands_of(options.bands), resamples=options.resamples, device=choose_device(options.device),
-            precision=options.precision,
+            bands=bands_of(options.bands),
+            value_range=value_range_of(options.value_range), resamples=options.resamples,
+            device=choose_device(options.device), precision=options.precision,
         ),
         say=say,
     )  # fmt: skip

@@ -18,6 +18,7 @@ def labelled_arguments(parser: Any) -> None:
     columns_argument(parser)
     parser.add_argument("--pixels", type=int | None, default=None, help="side the model sees; default: its own")
     parser.add_argument("--bands", type=str | None, default=None, help="bands of GeoTIFFs as red, green, blue: 4,3,2")
+    value_range_argument(parser)
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or 32")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--out", type=str | None, default=None, help="where the result with all test items is written")
@@ -40,6 +41,28 @@ def bands_of(text: str | None) -> tuple[int, int, int] | None:
     if len(found) != 3 or min(found) < 1:
         raise ConfigError(f"--bands {text}; three band numbers from 1 on expected, such as 4,3,2")
     return found[0], found[1], found[2]
+
+
+def value_range_argument(parser: Any) -> None:
+    parser.add_argument(
+        "--value_range", type=str | None, default=None,
+        help="values of more than 8 bits shown as black and white, 0,3000, three of these, or sentinel2, reflectance, "
+        "landsat-c2-l2; default: each picture's percentiles",
+    )  # fmt: skip
+
+
+def value_range_of(text: str | None) -> Any:
+    """`0,3000` as (0, 3000), `0,3000,0,2500,0,2000` as three ranges, a name as it is. Raises ConfigError."""
+    from earthtone.signal.config import VALUE_RANGES, named_range
+
+    if text is None or text in VALUE_RANGES:
+        return text
+    try:
+        found = [float(part) for part in text.translate(str.maketrans("", "", "[]() ")).split(",")]
+    except ValueError:
+        return named_range(text, "--value_range")  # raises
+    ranges = tuple(zip(found[::2], found[1::2], strict=False)) if len(found) == 6 else tuple(found)
+    return named_range(ranges, "--value_range")
 
 
 def print_result(result: Any, options: Any, *, written: bool = False) -> None:

@@ -19,9 +19,10 @@ from earthtone.evaluate.pictures import Bands, picture_batches, tell_of_broken
 from earthtone.models.backbone import Backbone
 from earthtone.models.folded import folded
 from earthtone.progress import progress_bar
+from earthtone.signal.config import ValueRange, plain_range
 from earthtone.train.precision import autocast, choose_precision
 
-_FORMAT = 2  # of what a key means; a change of how images are read or pooled raises it
+_FORMAT = 3  # of what a key means; a change of how images are read or pooled raises it
 _BATCH = 32
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class FeatureOptions:
     """Spatial mean of this stage's map, from 0; the backbone's pooled features when null."""
     bands: Bands | None = None
     """1-based bands of GeoTIFFs used as red, green, blue."""
+    value_range: ValueRange | None = None
+    """Values of more than 8 bits that become black and white; each picture's own percentiles when null."""
     resize: int | None = None
     """Resize the centre square to this side first, and show the backbone the middle of it."""
     precision: str = "auto"
@@ -91,6 +94,8 @@ def extract_features(
             "pixels": backbone.pixels, "bands": options.bands and list(options.bands), "resize": options.resize,
             "precision": precision, "device": device.type, "batch": batch,
         }  # fmt: skip
+        if options.value_range is not None:
+            key["value_range"] = plain_range(options.value_range)
         there = cache.kept(key)
         if there is None:
             cache.write(key, chunks, shape, notes)
@@ -123,8 +128,9 @@ def _chunks(
     backbone = _for_inference(backbone)
     with progress_bar(len(items), "features", "image") as bar:
         batches = picture_batches(
-            items, backbone.pixels, batch, broken, options.bands, options.resize, backbone.usual_gsd_m
-        )
+            items, backbone.pixels, batch, broken, options.bands, options.resize, backbone.usual_gsd_m,
+            options.value_range,
+        )  # fmt: skip
         for found in batches:
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):

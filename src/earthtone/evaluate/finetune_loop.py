@@ -15,9 +15,10 @@ from earthtone.data.labelled import LabelledItem
 from earthtone.data.ordered import ordered_map
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.finetune_plan import FinetunePlan
-from earthtone.evaluate.pictures import Bands, decoding_threads, picture_batches, read_picture, shown_square
+from earthtone.evaluate.pictures import Bands, decoding_threads, picture_batches, read_square_of, shown_square
 from earthtone.models.backbone import Backbone
 from earthtone.models.layers import parameter_groups, shares_by_depth
+from earthtone.signal.config import ValueRange
 from earthtone.signal.image import Pixels
 from earthtone.train.augment import random_view
 from earthtone.train.precision import autocast, choose_precision
@@ -39,6 +40,8 @@ class TrainingData:
     bands: Bands | None = None
     broken: MutableMapping[str, str] = field(default_factory=dict)
     """Gets, by id, why an image cannot be read."""
+    value_range: ValueRange | None = None
+    """Values of more than 8 bits that become black and white."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def _views(
     room = math.ceil(_ROOM * side) if plan.augment else side
 
     def view(row: int) -> Pixels | str:
-        square = read_picture(data.train[row], room, data.bands, usual_gsd_m)
+        square = read_square_of(data.train[row], room, data.bands, usual_gsd_m, data.value_range)
         if isinstance(square, str):
             return square
         if not plan.augment:
@@ -213,8 +216,9 @@ def _logits(
     ids: list[str] = []
     parts = [np.zeros((0, len(data.classes)), np.float32)]
     for found in picture_batches(
-        items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.usual_gsd_m
-    ):
+        items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.usual_gsd_m,
+        value_range=data.value_range,
+    ):  # fmt: skip
         if len(found.good):
             with autocast(numbers, backbone.device.type):
                 logits = model(backbone.prepare(torch.from_numpy(found.pixels)))

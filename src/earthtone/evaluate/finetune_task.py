@@ -24,6 +24,7 @@ from earthtone.evaluate.splits import even_odd, split_items
 from earthtone.evaluate.task_result import TaskResult, write_task_result
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.progress import progress_bar
+from earthtone.signal.config import ValueRange, plain_range
 from earthtone.train.precision import choose_precision
 from earthtone.wording import changes
 
@@ -44,6 +45,7 @@ def evaluate_finetune(
     learning_rate: float | None = None,
     pixels: int | None = None,
     bands: Bands | None = None,
+    value_range: ValueRange | None = None,
     seeds: Sequence[int] = (0,),
     precision: str = "auto",
     device: str = "cpu",
@@ -62,7 +64,7 @@ def evaluate_finetune(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ConfigError(f"--seeds {','.join(map(str, seeds))}; different numbers from 0 on expected, such as 0,1,2")
     parts = even_odd(labelled) if protocol == "soundingearth" else split_items(labelled)
-    task = _Task(parts, plan, bands, precision, device, None if out is None else Path(out))
+    task = _Task(parts, plan, bands, value_range, precision, device, None if out is None else Path(out))
     start = time.perf_counter()
     found = task.run(lambda seed: open_backbone(model, pixels=pixels, seed=seed, device=device), seeds)
     if not parts["val"] and plan.choose_epoch:
@@ -78,8 +80,8 @@ class _Task:
     """Seed after seed, those that `out` holds already read from there."""
 
     def __init__(
-        self, parts: Mapping[str, list[LabelledItem]], plan: FinetunePlan, bands: Bands | None, precision: str,
-        device: str, out: Path | None,
+        self, parts: Mapping[str, list[LabelledItem]], plan: FinetunePlan, bands: Bands | None,
+        value_range: ValueRange | None, precision: str, device: str, out: Path | None,
     ) -> None:  # fmt: skip
         self.parts = parts
         self.plan = plan
@@ -91,7 +93,7 @@ class _Task:
             raise DataError(f"all training images have the class {classes[0]!r}; two classes or more expected")
         known, truth = (np.array([item.label for item in parts[name]], np.str_) for name in ("train", "test"))
         self.unknown = warn_of_unknown(known, truth)
-        self.data = TrainingData(parts["train"], parts["val"], parts["test"], classes, bands)
+        self.data = TrainingData(parts["train"], parts["val"], parts["test"], classes, bands, value_range=value_range)
 
     def run(self, fresh: Callable[[int], Backbone], seeds: Sequence[int]) -> list[Finetuned]:
         val = len(self.data.val) if self.plan.choose_epoch else 0
@@ -125,9 +127,11 @@ class _Task:
         labels = data_fingerprint(
             [LabelledItem(f"{i.id}={i.label}", "") for items in self.parts.values() for i in items]
         )
+        ranges = {} if self.data.value_range is None else {"value_range": plain_range(self.data.value_range)}
         return {
             "seed": seed, "model": backbone.fingerprint, "pixels": backbone.pixels, "precision": self.precision,
             "bands": self.data.bands and list(self.data.bands), "labels": labels, **prints, **asdict(self.plan),
+            **ranges,
         }  # fmt: skip
 
 

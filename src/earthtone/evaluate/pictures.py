@@ -12,8 +12,8 @@ from earthtone.data.labelled import LabelledItem
 from earthtone.data.ordered import ordered_map
 from earthtone.errors import DataError, SignalError
 from earthtone.models.scale_channel import tell_of_usual
-from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Pixels, read_shrunk, resized, stored_tile, tile_side_m
+from earthtone.signal.config import ImageConfig, ValueRange
+from earthtone.signal.image import Pixels, kept_remarks, read_picture, resized, stored_tile, tile_side_m
 from earthtone.signal.scale import check_gsd_m, with_scale
 
 Bands = tuple[int, int, int]
@@ -40,7 +40,7 @@ class PictureBatch:
 
 def picture_batches(
     items: Sequence[LabelledItem], side: int, batch: int, broken: MutableMapping[str, str], bands: Bands | None = None,
-    resize: int | None = None, usual_gsd_m: float | None = None,
+    resize: int | None = None, usual_gsd_m: float | None = None, value_range: ValueRange | None = None,
 ) -> Iterator[PictureBatch]:  # fmt: skip
     """Yield the centre squares of the items' images in batches; `broken` gets, by id, why one cannot be read.
 
@@ -54,7 +54,9 @@ def picture_batches(
     start = 0
     shown = resize or side
     edge = (shown - side) // 2
-    pictures = ordered_map(lambda item: read_picture(item, shown, bands, usual_gsd_m), items, decoding_threads())
+    pictures = ordered_map(
+        lambda item: read_square_of(item, shown, bands, usual_gsd_m, value_range), items, decoding_threads()
+    )
     for position, (item, picture) in enumerate(zip(items, pictures, strict=True)):
         if isinstance(picture, str):
             broken[item.id] = picture
@@ -69,9 +71,10 @@ def picture_batches(
             waiting, good, start = [], [], position + 1
 
 
-def read_picture(
-    item: LabelledItem, side: int, bands: Bands | None = None, usual_gsd_m: float | None = None
-) -> Square | str:
+def read_square_of(
+    item: LabelledItem, side: int, bands: Bands | None = None, usual_gsd_m: float | None = None,
+    value_range: ValueRange | None = None,
+) -> Square | str:  # fmt: skip
     """Return the centre square of an item's image, at most `side` pixels a side, or why it cannot be read.
 
     With `usual_gsd_m` also the metres along its side; where they are unknown it is taken to be usual at `side` pixels.
@@ -79,25 +82,27 @@ def read_picture(
     if item.image is None:
         return "it has no image"
     try:
-        return measured_square(item.image, side, bands, item.image_gsd_m, usual_gsd_m)
+        return measured_square(item.image, side, bands, item.image_gsd_m, usual_gsd_m, value_range)
     except SignalError as error:
         return str(error)
 
 
 def measured_square(
-    path: Path, side: int, bands: Bands | None, gsd_m: float | None, usual_gsd_m: float | None
-) -> Square:
-    """Return the centre square of an image of `gsd_m` metres a pixel; as `read_picture`. Raises SignalError."""
-    config = ImageConfig(pixels=side, stored_pixels=side, bands=bands)
-    pixels, shrunk = read_shrunk(path, bands, min_side=side)
-    square = stored_tile(pixels, config)
+    path: Path, side: int, bands: Bands | None, gsd_m: float | None, usual_gsd_m: float | None,
+    value_range: ValueRange | None = None,
+) -> Square:  # fmt: skip
+    """Return the centre square of an image of `gsd_m` metres a pixel; as `read_square_of`. Raises SignalError."""
+    config = ImageConfig(pixels=side, stored_pixels=side, bands=bands, value_range=value_range)
+    picture = read_picture(path, config, min_side=side)
+    kept_remarks(picture, config)
+    square = stored_tile(picture.pixels, config)
     if usual_gsd_m is None:
         return square, None
     if gsd_m is None:
         tell_of_usual(usual_gsd_m)
         return square, usual_gsd_m * side
     check_gsd_m(gsd_m)
-    return square, tile_side_m(pixels, config, gsd_m * shrunk)
+    return square, tile_side_m(picture.pixels, config, gsd_m * picture.shrunk)
 
 
 def shown_square(square: Square, side: int) -> Pixels:
@@ -107,9 +112,9 @@ def shown_square(square: Square, side: int) -> Pixels:
     return view if side_m is None else with_scale(view, side_m / side)
 
 
-def read_square(path: Path, side: int, bands: Bands | None = None) -> Pixels:
+def read_square(path: Path, side: int, bands: Bands | None = None, value_range: ValueRange | None = None) -> Pixels:
     """Return the centre square of an image, at most `side` pixels a side. Raises SignalError."""
-    return measured_square(path, side, bands, None, None)[0]
+    return measured_square(path, side, bands, None, None, value_range)[0]
 
 
 def decoding_threads() -> int:

@@ -65,6 +65,7 @@ def evaluate_probe(
         parts[name] = FeaturePart([item.id for item in good], found.values[rows], [item.label for item in good])
     facts: dict[str, Any] = {
         "pixels": backbone.pixels, "stage": features.stage, "bands": features.bands,
+        **({} if features.value_range is None else {"value_range": features.value_range}),
         "broken_images": dict(found.broken),
         "features_from_cache": found.cached, "feature_seconds": round(time.perf_counter() - start, 2),
         "notes": list(labelled.warnings),
@@ -88,6 +89,7 @@ def _refuse_for_tables(dataset: str | None, pixels: int | None, features: Featur
         name
         for name, value in (
             ("--dataset", dataset), ("--pixels", pixels), ("--stage", features.stage), ("--bands", features.bands),
+            ("--value_range", features.value_range),
             ("--cache", features.cache),
         )
         if value is not None

@@ -20,7 +20,7 @@ from earthtone.models.encoders import Tower
 from earthtone.models.fingerprint import model_fingerprint
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress
-from earthtone.signal.image import read_image
+from earthtone.signal.image import read_picture
 from earthtone.signal.scale import with_scale
 from earthtone.signal.spectrogram_file import loudness_from_array
 from earthtone.train.precision import autocast, choose_precision
@@ -67,7 +67,7 @@ def _of(model: TwoTower, medium: Medium) -> tuple[Tower, Prepare]:
     def image(item: LabelledItem) -> Tensor:
         if item.image is None:
             raise SignalError("it has no image")
-        pixels = read_image(item.image, model.signal.image.bands)
+        pixels = read_picture(item.image, model.signal.image).pixels
         if min(pixels.shape[:2]) < 2:
             raise SignalError(f"{item.image}: {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be halved")
         if model.usual_gsd_m is not None and item.image_gsd_m is not None:

@@ -44,6 +44,7 @@ class TaskResult:
         """Return the lines that the command line prints."""
         width = max(map(len, self.figures)) + 2
         lines = [f"{self.task} on {self.dataset}: {self.model}", f"  {self.protocol}"]
+        lines += [f"  caution: {line}" for line in self.facts.get("cautions", ())]
         for name, figure in self.figures.items():
             chance = "" if figure.chance is None else f"   chance {figure.chance:.3f}"
             standing = against_chance(figure.value, figure.chance, figure.low, figure.high)

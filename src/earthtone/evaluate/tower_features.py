@@ -111,8 +111,9 @@ def _image_chunks(
     config, width = model.signal.image, model.image_tower.features + model.config.dimensions
     with progress_bar(len(items), "images", "image") as bar:
         batches = picture_batches(
-            items, config.pixels, batch, notes["broken"], config.bands, usual_gsd_m=model.usual_gsd_m
-        )
+            items, config.pixels, batch, notes["broken"], config.bands, usual_gsd_m=model.usual_gsd_m,
+            value_range=config.value_range,
+        )  # fmt: skip
         for found in batches:
             out = np.full((found.count, width), np.nan, np.float32)
             if len(found.good):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -205,7 +206,8 @@ class TwoTower(nn.Module):
         )
 
     def embed_images(self, images: Sequence[ImageInput], batch: int = 32, *, gsd_m: float | None = None) -> Embeddings:
-        """Return vectors (N, dimensions), float32, of image files or of arrays (height, width, 3) uint8.
+        """Return vectors (N, dimensions), float32, of image files, of arrays (height, width, 3) uint8, and of
+        what else `ImageInput` names: pictures of Pillow's, tensors, Hugging Face's dicts.
 
         The same image gives the same vector alone or in a batch, from its file or from a packed table.
         `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`; those with
@@ -274,8 +276,8 @@ def _by_recording(rows: Embeddings, windows: Sequence[NDArray[np.uint8]]) -> lis
 def _refuse_single(inputs: object) -> None:
     """A path is a sequence too, of letters, and an array one of rows."""
     sound = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int)
-    picture = isinstance(inputs, np.ndarray) and inputs.ndim < 4
-    if sound or picture or isinstance(inputs, (str, bytes, Path)):
+    picture = isinstance(inputs, (np.ndarray, Tensor)) and inputs.ndim < 4
+    if sound or picture or isinstance(inputs, (str, bytes, Path, Mapping, Image.Image)):
         raise SignalError(f"{inputs!r:.60}: a list was expected; write [{inputs!r:.60}]")
 
 

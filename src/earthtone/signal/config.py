@@ -5,9 +5,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earthtone.errors import ConfigError, DataError
+from earthtone.wording import did_you_mean
 
 Range = tuple[float, float]
-ValueRange = Range | tuple[Range, Range, Range]
+ValueRange = Range | tuple[Range, Range, Range] | str
+
+#: Named ranges of stored values that become black and white.
+VALUE_RANGES: dict[str, Range] = {
+    "reflectance": (0, 10_000),  # all of 0 to 1, stored as reflectance x 10,000
+    "sentinel2": (0, 3_000),  # 0 to 0.3 of the same: most land, and what trunks trained on reflectances see as white
+    "landsat-c2-l2": (
+        7_273,
+        18_182,
+    ),  # 0 to 0.3, stored as (reflectance + 0.2) / 0.0000275 (USGS)
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,8 @@ class ImageConfig:
     bands: tuple[int, int, int] | None = None
     """1-based bands of a GeoTIFF used as red, green, blue; when null those that it declares, else its first three."""
     value_range: ValueRange | None = None
-    """Values of more than 8 bits that become 0 and 255, [low, high] or three of them for red, green and blue; when
-    null those at the 2nd and 98th percentile of each picture, so that the same ground differs from tile to tile."""
+    """Values of more than 8 bits that become 0 and 255: [low, high], three of these for red, green and blue, or a name,
+    such as sentinel2; when null the 2nd and 98th percentile of each picture, so that equal ground differs in colour."""
     jpeg_quality: int = 95
     """Quality of the packed JPEGs."""
     view: float = 1.0
@@ -91,7 +102,7 @@ def signal_from_dict(values: Mapping[str, Any]) -> SignalConfig:
         image = dict(values["image"])
         image["bands"] = None if image["bands"] is None else tuple(image["bands"])
         if image.get("value_range") is not None:
-            image["value_range"] = tuple(tuple(n) if isinstance(n, list) else n for n in image["value_range"])
+            image["value_range"] = _as_tuples(image["value_range"])
         config = SignalConfig(audio=AudioConfig(**values["audio"]), image=ImageConfig(**image))
         check_signal_config(config)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
@@ -143,11 +154,31 @@ def check_signal_config(config: SignalConfig) -> None:
         )
     if image.bands is not None and (len(image.bands) != 3 or not all(type(b) is int and b > 0 for b in image.bands)):
         raise ConfigError(f"signal.image.bands is {image.bands!r:.60}; three band numbers from 1 on expected")
-    if image.value_range is not None and not _is_value_range(image.value_range):
+    if image.value_range is not None:
+        named_range(image.value_range, "signal.image.value_range")
+
+
+def named_range(value: Any, key: str) -> Range | tuple[Range, Range, Range]:
+    """Return the numbers of a range or of a range's name. Raises ConfigError, which names `key`."""
+    if isinstance(value, str) and value in VALUE_RANGES:
+        return VALUE_RANGES[value]
+    if isinstance(value, str) or not _is_value_range(value):
+        hint = did_you_mean(value, VALUE_RANGES) if isinstance(value, str) else ""
         raise ConfigError(
-            f"signal.image.value_range is {image.value_range!r:.60}; [low, high] with low < high, or three of them, "
-            "expected"
+            f"{key} is {value!r:.60}; {hint}[low, high] with low < high, three of these, or one of "
+            f"{', '.join(VALUE_RANGES)} expected"
         )
+    ranges: Range | tuple[Range, Range, Range] = value
+    return ranges
+
+
+def plain_range(value: ValueRange) -> Any:
+    """Return a range as JSON has it, for keys of caches: names as the numbers they stand for now."""
+    return [list(one) if isinstance(one, tuple) else one for one in named_range(value, "value_range")]
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(one) for one in value) if isinstance(value, list) else value
 
 
 def _is_value_range(value: Any) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from earthtone.errors import SignalError
 from earthtone.files import regular_file
-from earthtone.signal.config import ImageConfig
+from earthtone.signal.config import ImageConfig, named_range
 from earthtone.signal.raster import (
     Raster,
     exif_orientation,
@@ -69,7 +69,9 @@ def read_picture(source: Path | bytes | Image.Image, config: ImageConfig, min_si
     Raises SignalError, also for pictures without any data.
     """
     if isinstance(source, Image.Image):
-        return _picture(_of_pillow(source, "picture"), "picture", config)
+        name = str(getattr(source, "filename", "") or "picture")
+        with _named_errors(name):
+            return _picture(_of_pillow(source, name), name, config)
     data, name = bytes_of(source)
     driver = gdal_driver(data)
     if driver is not None:
@@ -273,11 +275,17 @@ def image_formats() -> tuple[str, ...]:
 @contextmanager
 def opened_picture(data: bytes, name: str) -> Iterator[Image.Image]:
     """Yield a picture that Pillow opens; whatever goes wrong with it is a SignalError."""
-    try:
+    with _named_errors(name):
         with warnings_as("error", Image.DecompressionBombWarning):
             image = Image.open(io.BytesIO(data), formats=image_formats())
         with image:
             yield image
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    try:
+        yield
     except SignalError:
         raise
     except UnidentifiedImageError as error:
@@ -396,7 +404,7 @@ def _blank(pixels: Pixels) -> bool:
 
 def _eight_bits(raster: Raster, config: ImageConfig) -> tuple[Pixels, NDArray[np.bool_] | None, list[Remark]]:
     """Return 8 bits from more, where any band of a pixel holds a number, and how they were scaled."""
-    ranges = config.value_range
+    ranges = None if config.value_range is None else named_range(config.value_range, "signal.image.value_range")
     if ranges is None:
         low, high = _percentiles(raster)
         lows, highs = np.full(1, low), np.full(1, high)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from earthtone.data.datasets.masks import UnknownValues, found_values, read_mask, read_masked
 from earthtone.data.datasets.palettes import PALETTES
@@ -111,3 +113,32 @@ def test_found_values(tmp_path: Path, picture: Write) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     with pytest.raises(DataError, match=r"masks hold 400 values, at most 254 classes"):
         found_values([picture(tmp_path / "n.png", noise)])
+
+
+@pytest.mark.parametrize("nodata", [7, 2])
+def test_declared_no_data_is_ignored_not_a_class(
+    tmp_path: Path, geotiff: Write, nodata: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.array([[[1, 2], [nodata, 1]]], np.uint8)
+    file = geotiff(tmp_path / "m.tif", values)
+    with rasterio.open(file, "r+") as opened:
+        opened.nodata = nodata
+    palette = Palette(("a", "b"), values={1: 0, 2: 1})
+    classes, unknown = read_mask(file, palette)
+    hidden = values[0] == nodata
+    assert (classes[hidden] == 255).all() and classes[0, 0] == 0 and not unknown
+    assert found_values([file]) == set(values[~hidden[None]].tolist())
+    assert ("it is the class 'b'" in caplog.text) == (nodata == 2)
+
+
+def test_image_and_mask_that_were_turned_differently_are_told(tmp_path: Path, picture: Write) -> None:
+    image, turn = tmp_path / "a.jpg", Image.Exif()
+    turn[274] = 6
+    Image.new("RGB", (30, 20)).save(image, exif=turn)
+    mask = picture(tmp_path / "m.png", np.ones((30, 20), np.uint8))
+    assert read_masked(MaskedItem("a", image, mask), VALUES)[0].shape == (30, 20, 3)
+    wide = picture(tmp_path / "wide.png", np.ones((20, 30), np.uint8))
+    with pytest.raises(DataError, match=r"30 x 20 pixels, its image 20 x 30; .*turned as its EXIF says"):
+        read_masked(MaskedItem("a", image, wide), VALUES)
+    Image.fromarray(np.ones((20, 30), np.uint8)).save(wide, exif=turn)  # a mask with an EXIF block of its own
+    assert read_masked(MaskedItem("a", image, wide), VALUES)[1] is not None

@@ -49,7 +49,7 @@ def test_a_manifest_comes_first(tmp_path: Path, picture: Write) -> None:
 
 def test_geotiff_pairs(tmp_path: Path, geotiff: Write) -> None:
     for n in range(3):
-        geotiff(tmp_path / "images" / f"{n}.tif", np.zeros((4, 5, 6), np.uint8), left=500_000.0 + 60 * n)
+        geotiff(tmp_path / "images" / f"{n}.tif", np.ones((4, 5, 6), np.uint8), left=500_000.0 + 60 * n)
         geotiff(tmp_path / "masks" / f"{n}.tif", np.full((1, 5, 6), 10 * n, np.uint8))
     found = open_masked(tmp_path)
     assert found.palette.names == ("0", "10", "20") and {item.split for item in found.items} == {"train", "val", "test"}

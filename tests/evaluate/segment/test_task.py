@@ -153,3 +153,70 @@ def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFi
     assert printed["task"] == "segment" and printed["model"] == "random:test_resnet"
     assert main([*words, "--protocol", "modren"]) == 2
     assert "did you mean modern" in capsys.readouterr().err
+
+
+def relabelled(data: MaskedSet, split: str, value: int) -> MaskedSet:
+    """The set with every mask of a split of one value."""
+    for item in data.items:
+        if item.split == split and item.mask is not None:
+            Image.fromarray(np.full((48, 48), value, np.uint8)).save(item.mask)
+    return data
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_labelled_pixels_is_refused(tmp_path: Path, split: str) -> None:
+    data = relabelled(masked_set(tmp_path, 5), split, 77)
+    with pytest.raises(DataError, match=rf"blocks: no pixel of the \d {split} tiles has a class, all are ignored"):
+        segment(tiny_backbone, data, protocol=QUICK, head="linear")
+
+
+def test_one_class_in_train_is_refused(tmp_path: Path) -> None:
+    data = relabelled(masked_set(tmp_path, 5), "train", 20)
+    with pytest.raises(DataError, match="all labelled pixels of train have the class 'green'; two classes or more"):
+        segment(tiny_backbone, data, protocol=QUICK, head="linear")
+
+
+def test_val_need_not_be_labelled_where_no_epoch_is_chosen(tmp_path: Path) -> None:
+    data = relabelled(masked_set(tmp_path, 5), "val", 77)
+    protocol = replace(PROTOCOLS["soundingearth"], epochs=1, batch_size=2, patch_pixels=32)
+    assert segment(tiny_backbone, data, protocol=protocol, head="linear", resamples=5).facts["cautions"] == []
+
+
+def test_a_test_of_one_class_says_so_beside_its_figure(tmp_path: Path) -> None:
+    quick = replace(QUICK, epochs=1)
+    data = relabelled(masked_set(tmp_path, 5), "test", 10)
+    result = segment(tiny_backbone, data, protocol=quick, head="linear", resamples=5)
+    assert "caution: all labelled test pixels have the class 'red': mIoU is of this class alone" in result.to_text()
+    assert result.facts["labelled_test_pixels"] == {"red": 48 * 48, "green": 0, "blue": 0}
+    two = np.full((48, 48), 10, np.uint8)
+    two[:9] = 30
+    for item in data.items:
+        if item.split == "test" and item.mask is not None:
+            Image.fromarray(two).save(item.mask)
+    result = segment(tiny_backbone, data, protocol=quick, head="linear", resamples=5)
+    assert "caution: the test pixels hold 2 of 3 classes; not in them: green" in result.to_text()
+
+
+def test_turned_and_deep_tiles_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = masked_set(tmp_path, 5)
+    turn = Image.Exif()
+    turn[274] = 3
+    for item in data.items[:2]:
+        with Image.open(item.image) as image:
+            image.rotate(180).save(item.image, exif=turn)
+    deep = write_tile(tmp_path, 3, tiff=True)[0]
+    with rasterio.open(deep) as file:
+        values, profile = file.read().astype(np.uint16) * 9, {**file.profile, "dtype": "uint16"}
+    with rasterio.open(deep, "w", **profile) as file:
+        file.write(values)
+    items = tuple(replace(item, image=deep) if item.id == "tile/3" else item for item in data.items)
+    for value_range, expected in (
+        (None, {"turned picture": 2, "stretched picture": 1}),
+        ((0, 2295), {"turned picture": 2}),
+    ):
+        result = segment(
+            tiny_backbone, replace(data, items=items), protocol=replace(QUICK, epochs=1), head="linear", resamples=5,
+            value_range=value_range,
+        )  # fmt: skip
+        assert result.facts["remarks"] == expected
+    assert "some need a look (stretched picture: 1, turned picture: 2)" in caplog.text

@@ -21,6 +21,7 @@ from earthtone.evaluate.segment.training import SegmentProtocol, train_segmenter
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.backbone import Backbone
 from earthtone.progress import progress
+from earthtone.signal.config import ImageConfig, ValueRange
 from earthtone.signal.image import Pixels
 
 #: Classes (H, W) of pixels (H, W, 3).
@@ -47,6 +48,7 @@ def segment(
     head: str = "deeplabv3plus",
     frozen: bool = False,
     bands: tuple[int, int, int] | None = None,
+    value_range: ValueRange | None = None,
     seeds: Sequence[int] = (0,),
     tile: int | None = None,
     overlap: float = 0.25,
@@ -61,7 +63,7 @@ def segment(
     """
     if not seeds:
         raise ConfigError("no seeds; at least one expected, such as --seeds [0]")
-    tiles = Tiles(data, bands)
+    tiles = Tiles(data, ImageConfig(bands=bands, value_range=value_range))
     train, val, test = _splits(tiles, data.name, protocol)
     classes = len(data.palette.names)
     seen = tile or (_WHOLE if protocol.stride_pixels else 2 * protocol.patch_pixels)
@@ -103,6 +105,9 @@ def segment(
             "confusion": counted.sum((0, 1)).tolist(),
             "tile_pixels": seen,
             "overlap": overlap,
+            "labelled_test_pixels": dict(zip(data.palette.names, tiles.labelled(test).tolist(), strict=True)),
+            "cautions": _cautions(data.palette.names, tiles.labelled(test)),
+            "remarks": dict(tiles.remarks),
             "skipped": tiles.skipped,
             "unknown_mask_values": tiles.unknown,
         },
@@ -116,7 +121,31 @@ def _splits(tiles: Tiles, name: str, protocol: SegmentProtocol) -> tuple[list[in
         raise DataError(f"{name}: {len(train)} training and {len(test)} test tiles with a mask; both are needed")
     if protocol.choose and not val:
         raise DataError(f"{name}: no tiles of split val to choose the epoch by; add some, or --protocol soundingearth")
+    for split, numbers in {"train": train, "test": test, **({"val": val} if protocol.choose else {})}.items():
+        if not tiles.labelled(numbers).any():
+            raise DataError(
+                f"{name}: no pixel of the {len(numbers)} {split} tiles has a class, all are ignored; masks with "
+                "labelled pixels were expected (see ignored values in classes.csv, and no data declared in the masks)"
+            )
+    known = np.flatnonzero(tiles.labelled(train))
+    if len(known) < 2:
+        only = tiles.palette.names[known[0]]
+        raise DataError(f"{name}: all labelled pixels of train have the class {only!r}; two classes or more expected")
     return train, val, test
+
+
+def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
+    """What has to be known beside an mIoU whose test does not hold all classes."""
+    held = [name for name, count in zip(names, labelled.tolist(), strict=True) if count]
+    if len(held) == len(names):
+        return []
+    if len(held) == 1:
+        return [
+            f"all labelled test pixels have the class {held[0]!r}: mIoU is of this class alone, and whoever names it "
+            "everywhere reaches 1"
+        ]
+    lacking = [name for name in names if name not in held]
+    return [f"the test pixels hold {len(held)} of {len(names)} classes; not in them: {', '.join(lacking)}"]
 
 
 def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:

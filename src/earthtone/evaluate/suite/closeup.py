@@ -95,7 +95,7 @@ def _shown(item: LabelledItem, options: FeatureOptions) -> dict[str, Any]:
     picture = ""
     if item.image is not None:
         try:
-            picture = jpeg_uri(read_square(item.image, _THUMBNAIL, options.bands), _THUMBNAIL)
+            picture = jpeg_uri(read_square(item.image, _THUMBNAIL, options.bands, options.value_range), _THUMBNAIL)
         except SignalError:  # the task has named it
             picture = ""
     return {"id": item.id, "label": item.label, "picture": picture}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from earthtone.errors import ConfigError
+from earthtone.signal.config import ValueRange
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class SuiteOptions:
     """Side of the pictures that models see in probe and finetune; None: each model's own."""
     bands: tuple[int, int, int] | None = None
     """1-based bands of GeoTIFFs that image tasks take for red, green, blue."""
+    value_range: ValueRange | None = None
+    """Values of more than 8 bits that image tasks show as black and white; each picture's own percentiles when null."""
     resamples: int = 1000
     """Of every bootstrap."""
     device: str = "cpu"

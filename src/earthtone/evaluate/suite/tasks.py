@@ -61,12 +61,15 @@ def _probe_settings(options: SuiteOptions) -> Settings:
 
 
 def _bands(options: SuiteOptions) -> Settings:
-    return {} if options.bands is None else {"bands": options.bands}
+    asked = {"bands": options.bands, "value_range": options.value_range}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _features(options: SuiteOptions, places: Places) -> FeatureOptions:
     """How the probe takes features: who asks for the same finds them in its cache."""
-    return FeatureOptions(bands=options.bands, precision=options.precision, cache=places.features)
+    return FeatureOptions(
+        bands=options.bands, value_range=options.value_range, precision=options.precision, cache=places.features
+    )
 
 
 def _probe(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
@@ -116,6 +119,7 @@ def _segment(model: str, found: FoundSet, settings: Settings, options: SuiteOpti
         head=settings["head"],
         frozen=settings["frozen"],
         bands=options.bands,
+        value_range=options.value_range,
         seeds=settings["seeds"],
         resamples=settings["resamples"],
         precision=torch.bfloat16 if half else torch.float32,
