@@ -95,7 +95,7 @@ def test_a_picture_of_pillows_is_read_as_its_file() -> None:
         ({"image": 3}, "image dict with the keys"),
         (None, "image of type NoneType"),
         ([1, 2], "image of type list"),
-        ("a\0b.png", "null byte"),
+        ("a\0b.png", "no name that a file can have"),
         ("", "an image was expected"),
         (Image.new("RGBA", (9, 9), (1, 2, 3, 0)), "no data in any of its 9 x 9 pixels"),
     ],
