@@ -3,6 +3,8 @@
 import contextlib
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,126 @@ def test_a_giant_text_in_a_dictionary_is_refused_before_it_is_copied(tmp_path: P
     pq.write_table(table, tmp_path / "m.parquet", store_schema=pa.types.is_dictionary(kind))
     with pytest.raises(DataError, match=r"m.parquet: column 'note' has a text of 2000000 bytes; at most 1048576 were"):
         next(iter(Manifest(tmp_path / "m.parquet")))
+
+
+#: Tells how many bytes more a process holds, at most, after it has read some rows of a table.
+_READ = """
+import resource, sys
+from itertools import islice
+from pathlib import Path
+from earthtone.data.source import open_source
+from earthtone.errors import DataError
+import pyarrow.parquet
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    found = sum(1 for _ in islice(open_source(Path(sys.argv[1])), 200))
+except DataError as error:
+    found = str(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+print(found)
+"""
+_ROWS = 1024
+_NAMES = pa.array([str(n) for n in range(_ROWS)])
+_SAME = pa.array([0] * _ROWS, pa.int32())
+
+
+def repeated(cell: str | bytes) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(_SAME, pa.array([cell]))
+
+
+def read_apart(table: pa.Table, path: Path, **options: Any) -> tuple[int, str]:
+    """Return how many MB a process of its own took for the first rows, and what it found."""
+    pq.write_table(table, path, compression="zstd", store_schema=False, **options)
+    assert path.stat().st_size < 2_000_000
+    done = subprocess.run([sys.executable, "-c", _READ, path], capture_output=True, text=True, check=True)
+    kilobytes, found = done.stdout.splitlines()
+    return int(kilobytes) // 1000, found
+
+
+def test_texts_of_a_dictionary_are_copied_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    """Some kilobytes in the file, four gigabytes as 1024 rows of texts."""
+    texts = {f"note{n}": repeated(str(n) * 1_000_000) for n in range(4)}
+    table = pa.table({"id": _NAMES, "image": _NAMES, "audio": _NAMES, **texts})
+    megabytes, found = read_apart(table, tmp_path / "m.parquet")
+    assert found == "200" and megabytes < 700
+
+
+def test_media_of_a_dictionary_are_copied_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    """32 MB in a dictionary, half a gigabyte in 16 rows."""
+    options = {"dictionary_pagesize_limit": 2**30}
+    table = pa.table({"id": _NAMES, "image": repeated(b"x" * 2**25), "audio": repeated(b"y")}).slice(0, 20)
+    megabytes, found = read_apart(table, tmp_path / "m.parquet", **options)
+    assert found == "20" and megabytes < 600
+    (tmp_path / "data").mkdir()
+    megabytes, found = read_apart(table, tmp_path / "data" / "train.parquet", **options)
+    assert found == "20" and megabytes < 600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_dictionary": ["note"], "dictionary_pagesize_limit": 2**30},
+        {"use_dictionary": False, "data_page_size": 2**30},
+        {"use_dictionary": False, "data_page_size": 2**30, "data_page_version": "2.0"},
+    ],
+)
+def test_pages_that_would_fill_the_memory_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    """A hundred different texts of a megabyte each: they are short once they are packed."""
+    notes = pa.array([str(n) + "x" * 1_000_000 for n in range(100)])
+    names = _NAMES.slice(0, 100)
+    table = pa.table({"id": names, "image": names, "audio": names, "note": notes})
+    megabytes, found = read_apart(table, tmp_path / "m.parquet", **options)
+    assert "m.parquet: column 'note' has a page of 1" in found and "at most 67,108,864 were expected" in found
+    assert megabytes < 50
+
+
+def test_texts_told_by_their_differences_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    """A page of a megabyte and 1024 differences of some bytes, a gigabyte of texts."""
+    notes = pa.array(["x" * 1_000_000 + str(n) for n in range(200)])
+    names = _NAMES.slice(0, 200)
+    table = pa.table({"id": names, "image": names, "audio": names, "note": notes})
+    options = {"use_dictionary": False, "column_encoding": {"note": "DELTA_BYTE_ARRAY"}}
+    megabytes, found = read_apart(table, tmp_path / "m.parquet", **options)
+    assert found == "200" and megabytes < 300
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}])
+def test_a_text_of_more_than_a_megabyte_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    table = pa.table({"id": ["a"], "image": ["b"], "audio": ["c"], "note": ["x" * 2_000_000]})
+    pq.write_table(table, tmp_path / "m.parquet", **options)
+    with pytest.raises(DataError, match="column 'note' has a text of 2000000 bytes; at most 1048576 were expected"):
+        list(Manifest(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {"id": "list"},
+            "column 'list' holds bytes or lists, for id texts or numbers were expected; type --columns",
+        ),
+        ({"license": "bytes"}, "type --columns license= to leave it unread"),
+        ({"image": "list"}, "column 'list' is of type 'list<element: int64>'; a path, bytes, or a struct with bytes"),
+        ({"image": "struct"}, "column 'struct' is of type"),
+    ],
+)
+def test_lists_are_not_unfolded(tmp_path: Path, columns: dict[str, str], said: str) -> None:
+    """A list of a gigabyte of zeros is a few bytes."""
+    nested = {"list": pa.array([[0] * 9]), "bytes": pa.array([b"a"]), "struct": pa.array([{"bytes": [0]}])}
+    name = pa.array(["a"])
+    pq.write_table(pa.table({"id": name, "image": name, "audio": name, **nested}), tmp_path / "m.parquet")
+    with pytest.raises(DataError) as error:
+        list(Manifest(tmp_path / "m.parquet", columns=columns))
+    assert said in str(error.value)
+
+
+def test_what_lies_beside_bytes_and_path_is_not_read(tmp_path: Path) -> None:
+    image = pa.array([{"bytes": b"a", "path": None, "pixels": [[1]]}])
+    name = pa.array(["a"])
+    table = pa.table({"id": name, "image": image, "audio": image, "pixels": image})
+    pq.write_table(table, tmp_path / "m.parquet")
+    (pair,) = pairs(Manifest(tmp_path / "m.parquet"))
+    assert (pair.image, pair.audio, pair.extra) == (b"a", b"a", {})
 
 
 def test_no_byte_of_a_parquet_files_metadata_ends_the_process(tmp_path: Path) -> None:

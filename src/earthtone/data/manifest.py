@@ -133,6 +133,13 @@ def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...
     found = {name: column for name, column in found.items() if column}
     if table.has_points and not {"longitude", "latitude"} & columns.keys():
         found = {name: column for name, column in found.items() if found_beside_points(name, column)}
+    for name, column in found.items():
+        if name not in MEDIA and column not in table.carried:
+            other = "=NAME with another" if name == "id" else "= to leave it unread"
+            raise DataError(
+                f"{table.path}: column {column!r} holds bytes or lists, for {name} texts or numbers were expected; "
+                f"type --columns {name}{other}"
+            )
     likely = _likely(table, found, [name for name in PAIR_COLUMNS if name not in (*found, *columns)], need)
     for name in ("id", *need):
         if name not in found:

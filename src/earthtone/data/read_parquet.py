@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -13,13 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from earthtone.data.cell import clipped
+from earthtone.data.parquet_pages import Pages, Unpacked
 from earthtone.data.row import Row
 from earthtone.errors import DataError
 from earthtone.files import regular_file
 
-_TEXT_ROWS = 1024  # rows in memory at a time
+_TEXT_ROWS = 1024  # rows in memory at a time, or fewer where they are long
 _MEDIA_ROWS = 16  # the same where rows carry images and recordings as bytes
-_MOST_BYTES = 2**20  # of a text in a dictionary: it is stored once and may be repeated in every row
+_MOST_TEXT = 2**20  # bytes of a text: a dictionary stores it once and may repeat it in every row
+_MOST_TEXT_PAGE = 64 * 2**20  # bytes of a page or a dictionary, unpacked; a page is always in memory whole
+_MOST_MEDIA_PAGE = 2**30
+_TEXT_BYTES = 64 * 2**20  # of all rows in memory, unpacked
+_MEDIA_BYTES = 256 * 2**20
+_SHORT_DICTIONARY = 2**16  # no text in it is too long, however often it is repeated
 _WKB_POINTS = {1: 0, 1001: 1, 2001: 1, 3001: 2}  # ISO types: XY, XYZ, XYM, XYZM -> further numbers
 
 
@@ -50,34 +56,57 @@ class ParquetTable:
         read = [name for name in self.columns if name in names]
         if self._geometry is not None:
             read.append(self._geometry)
-        heavy = any(not is_scalar(self._schema.field(name).type) for name in read if name != self._geometry)
-        texts = [name for name in read if _is_text(self._schema.field(name).type)]
+        media = [name for name in read if name != self._geometry and not is_scalar(self._schema.field(name).type)]
+        leaves = [leaf for name in read for leaf in self._leaves(name)]
         number = 0
-        with self._open(lambda: f", after row {number}") as file:
+        with self._open(lambda: f", after row {number}") as file, self.path.open("rb") as raw:
+            pages = Pages(raw)
             for group in range(file.num_row_groups):
-                self._refuse_giants(file.metadata, group, texts)
-                batches = file.iter_batches(_MEDIA_ROWS if heavy else _TEXT_ROWS, row_groups=[group], columns=read)
-                for cells in (cells for batch in batches for cells in plain(batch).to_pylist()):
-                    number += 1
-                    yield self._row(f"row {number}", cells)
+                sizes = pages.sizes(group, read)
+                longest = self._longest_texts(file.metadata, group, sizes)
+                rows = rows_at_a_time(str(self.path), sizes, media, longest)
+                for batch in file.iter_batches(rows, row_groups=[group], columns=leaves):
+                    refuse_long_texts(str(self.path), batch)
+                    for cells in rows_of(batch):
+                        number += 1
+                        yield self._row(f"row {number}", cells)
 
-    def _refuse_giants(self, metadata: Any, group: int, texts: list[str]) -> None:
-        """Raise DataError when a text in a dictionary is so long that its copies could fill the memory.
+    def _leaves(self, name: str) -> list[str]:
+        """Return what is read of a column: all of it, or of a struct its bytes and path. Raises DataError."""
+        kind = self._schema.field(name).type
+        if pa.types.is_struct(kind):
+            parts = [part for part in ("bytes", "path") if kind.get_field_index(part) >= 0]
+            if parts and not any(pa.types.is_nested(kind.field(part).type) for part in parts):
+                return [f"{name}.{part}" for part in parts]
+        elif not pa.types.is_nested(kind):
+            return [name]
+        raise DataError(
+            f"{self.path}: column {clipped(name)} is of type {clipped(str(kind))}; a path, bytes, or a struct with "
+            "bytes or path were expected"
+        )
 
-        One row is read, texts as their dictionaries. What the metadata say of a column is not asked: where they
-        contradict themselves, that ends the process (pyarrow 26), while reading raises.
+    def _longest_texts(self, metadata: Any, group: int, sizes: Sequence[Unpacked]) -> dict[str, int]:
+        """Return the length of the longest text in each column's dictionary, where that is not a small one.
+
+        One row is read, texts as their dictionaries.
         """
-        if not texts:
-            return
-        with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=texts) as file:
-            for batch in islice(file.iter_batches(1, row_groups=[group], columns=texts), 1):
-                for name, column in zip(texts, (batch.column(name) for name in texts), strict=True):
-                    longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
-                    if longest > _MOST_BYTES:
-                        raise DataError(
-                            f"{self.path}: column {clipped(name)} has a text of {longest} bytes; at most {_MOST_BYTES} "
-                            "were expected"
-                        )
+        longest: dict[str, int] = {}
+        texts = [
+            size.column for size in sizes
+            if size.dictionary > _SHORT_DICTIONARY and (size.column == self._geometry or self._is_text(size.column))
+        ]  # fmt: skip
+        refuse_giant_pages(str(self.path), [size for size in sizes if size.column in texts], ())
+        if texts:
+            with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=texts) as file:
+                for batch in islice(file.iter_batches(1, row_groups=[group], columns=texts), 1):
+                    for name in texts:
+                        words = batch.column(name).dictionary
+                        longest[name] = pc.max(pc.binary_length(words)).as_py() or 0
+                        _refuse_long(str(self.path), name, longest[name])
+        return longest
+
+    def _is_text(self, name: str) -> bool:
+        return is_text(self._schema.field(name).type)
 
     def _row(self, place: str, cells: dict[str, Any]) -> Row:
         if self._geometry is None:
@@ -145,25 +174,83 @@ def _is_wgs84(crs: object) -> bool:
     return (identity.get("authority"), str(identity.get("code"))) in (("EPSG", "4326"), ("OGC", "CRS84"))
 
 
+def rows_at_a_time(path: str, sizes: Sequence[Unpacked], media: Collection[str], longest: Mapping[str, int]) -> int:
+    """Return how many rows of a row group may be in memory at a time; few where they are long.
+
+    `longest` are the longest texts of dictionaries, as far as they are known. Raises DataError for giant pages.
+    """
+    refuse_giant_pages(path, sizes, media)
+    row = sum(
+        max(longest.get(size.column, size.dictionary), size.page if size.prefix else size.value) for size in sizes
+    )
+    most, room = (_MEDIA_ROWS, _MEDIA_BYTES) if media else (_TEXT_ROWS, _TEXT_BYTES)
+    return max(1, min(most, int(room / max(row, 1))))
+
+
+def refuse_giant_pages(path: str, sizes: Sequence[Unpacked], media: Collection[str]) -> None:
+    """Raise DataError for a page that would take too much memory; a page is unpacked whole, whatever is read of it."""
+    for size in sizes:
+        most = _MOST_MEDIA_PAGE if size.column in media else _MOST_TEXT_PAGE
+        page = max(size.dictionary, size.page)
+        if page > most:
+            raise DataError(
+                f"{path}: column {clipped(size.column)} has a page of {page:,} bytes once it is unpacked; at most "
+                f"{most:,} were expected; write the file anew with smaller row groups"
+            )
+
+
+def refuse_long_texts(path: str, batch: Any) -> None:
+    """Raise DataError when a text of the batch is too long."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        words = column.dictionary if pa.types.is_dictionary(column.type) else column
+        if is_text(column.type) and len(words):
+            _refuse_long(path, name, pc.max(pc.binary_length(words)).as_py() or 0)
+
+
+def _refuse_long(path: str, name: str, length: int) -> None:
+    if length > _MOST_TEXT:
+        raise DataError(
+            f"{path}: column {clipped(name)} has a text of {length} bytes; at most {_MOST_TEXT} were expected"
+        )
+
+
 def is_scalar(kind: Any) -> bool:
     """Return whether a cell is short enough to be carried as text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    heavy = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    heavy = (
+        pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary,
+        pa.types.is_binary_view,
+    )  # fmt: skip
     return not any(test(kind) for test in heavy)
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Return whether cells are texts."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def plain(batch: Any) -> Any:
-    """Return the batch with times in microseconds of UTC, which Python's own datetime holds."""
-    for index, field in enumerate(batch.schema):
-        if pa.types.is_timestamp(field.type):
-            zone = None if field.type.tz is None else "UTC"
-            column = batch.column(index).cast(pa.timestamp("us", tz=zone), safe=False)
-            batch = batch.set_column(index, field.name, column)
-    return batch
+def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch as Python's own values; a time that Python cannot hold is told as a text."""
+    names = batch.schema.names
+    for cells in zip(*(_values(column) for column in batch.columns), strict=True):
+        yield dict(zip(names, cells, strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    kind = column.type
+    if pa.types.is_timestamp(kind):  # Python's own datetime holds microseconds
+        column = column.cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"), safe=False)
+    if not pa.types.is_temporal(kind):
+        values: list[Any] = column.to_pylist()
+        return values
+    return [_time(value) for value in column]
+
+
+def _time(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):  # a year beyond 9999, or nanoseconds of a duration
+        return f"{value.type} {value.value}"

@@ -17,7 +17,8 @@ from earthtone.data.cell import extra_text
 from earthtone.data.hub import HubFolder, is_hub
 from earthtone.data.manifest import listed
 from earthtone.data.parquet_files import PARQUET, parquet_names
-from earthtone.data.read_parquet import is_scalar, plain
+from earthtone.data.parquet_pages import Pages
+from earthtone.data.read_parquet import is_scalar, refuse_long_texts, rows_at_a_time, rows_of
 from earthtone.errors import DataError
 from earthtone.files import regular_file
 from earthtone.progress import progress
@@ -119,16 +120,25 @@ class ShardTable:
         number = 0
         for shard in self._shards:
             in_file = 0
-            with self._open(shard.name, lambda: f", after row {in_file}", shard.footer) as file:  # noqa: B023
+            at = self._at(shard.name)
+            with (
+                self._open(shard.name, lambda: f", after row {in_file}", shard.footer) as file,  # noqa: B023
+                self._raw(shard.name) as raw,
+            ):
+                pages = Pages(raw, first=self._hub is not None)
                 for group in range(file.num_row_groups):
                     unwanted = None
                     if skip is not None:
-                        ids = file.read_row_group(group, columns=[id_column], use_threads=False).column(0).to_pylist()
-                        unwanted = [skip(number + i, extra_text(name)) for i, name in enumerate(ids)]
-                    names = [*light] if unwanted and all(unwanted) else [*light, *media]
+                        rows = rows_at_a_time(at, pages.sizes(group, [id_column]), (), {})
+                        ids = file.iter_batches(rows, row_groups=[group], columns=[id_column], use_threads=False)
+                        names = (row[id_column] for batch in ids for row in rows_of(batch))
+                        unwanted = [skip(number + i, extra_text(name)) for i, name in enumerate(names)]
+                    read = [*light] if unwanted and all(unwanted) else [*light, *media]
+                    rows = min(_ROWS, rows_at_a_time(at, pages.sizes(group, read), media, {}))
                     in_group = 0
-                    for batch in file.iter_batches(_ROWS, row_groups=[group], columns=names, use_threads=False):
-                        for cells in plain(batch).to_pylist():
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=read, use_threads=False):
+                        refuse_long_texts(at, batch)
+                        for cells in rows_of(batch):
                             in_file += 1
                             whole = not (unwanted and unwanted[in_group])
                             yield ShardRow(f"{shard.name}, row {in_file}", cells, shard.split, whole)
@@ -144,6 +154,10 @@ class ShardTable:
     def _footer(self, name: str) -> Any:
         with self._open(name) as file:
             return file.metadata
+
+    def _raw(self, name: str) -> Any:
+        """Return a file as bytes."""
+        return Path(self._at(name)).open("rb") if self._hub is None else self._hub.open(name)
 
     def _at(self, name: str) -> str:
         return f"{self.path}" if self._hub is None and Path(self.path).is_file() else f"{self.path}/{name}"
