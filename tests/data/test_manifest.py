@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from earthtone.data import read_csv
 from earthtone.data.cell import is_unknown
 from earthtone.data.manifest import Manifest
 from earthtone.data.pair import Pair, Problem
@@ -355,6 +357,23 @@ def test_broken_csv_files(tmp_path: Path) -> None:
     assert "line 2: field larger" in broken(tmp_path, "m.csv", HEAD + b"1,a,b," + b"x" * 200_000 + b"\n")
     assert "line 2" in broken(tmp_path, "m.csv", HEAD + b'1,a,b,"never closed\n')
     assert "no column 'id'" in broken(tmp_path, "m.csv", b"\0" * 5000)
+
+
+@pytest.mark.parametrize("text", ["x" * 100, '"' + "a\n" * 40, "a," * 50, '"a\nb","c",' * 9])
+def test_a_row_without_an_end_is_not_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Neither of one long line nor of many short ones; rows before it and their number do not count."""
+    monkeypatch.setattr(read_csv, "_MOST_CHARACTERS", 60)
+    good = "".join(f"{n},a,b,ok\n" for n in range(40))
+    said = broken(tmp_path, "m.csv", HEAD + good.encode() + text.encode())
+    assert re.search(r"m.csv, line \d+: a row of more than 60 characters; a table with quoted cells", said)
+    assert "a row of more than 60" in broken(tmp_path, "m.csv", text.encode())
+
+
+def test_a_long_geojson_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "m.geojson").open("wb") as file:
+        file.truncate(300_000_000)
+    with pytest.raises(DataError, match="a GeoJSON file of 300,000,000 bytes; at most 268,435,456 were expected"):
+        Manifest(tmp_path / "m.geojson")
 
 
 def test_broken_geojson_files(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from earthtone.data.cell import clipped
 from earthtone.data.row import BAD_ROW, Row
@@ -13,6 +13,7 @@ from earthtone.errors import DataError
 from earthtone.files import regular_file
 
 _LOG = logging.getLogger(__name__)
+_MOST_CHARACTERS = 2**24  # in a row; a cell has at most 131,072, as Python's csv reads them
 
 
 class CsvTable:
@@ -37,39 +38,38 @@ class CsvTable:
     def __len__(self) -> int:
         """Return the number of rows, counted once: quoted newlines make lines and rows differ."""
         if self._length is None:
-            with self._open() as reader:
-                self._length = max(0, sum(1 for cells in reader if cells) - 1)
+            with self._open() as rows:
+                self._length = max(0, sum(1 for _ in rows) - 1)
         return self._length
 
     def rows(self, names: Collection[str]) -> Iterator[Row]:
         """Yield every row, in the file's order, with at least the cells `names`. Raises DataError."""
         width = len(self._header)
-        with self._open() as reader:
-            next(cells for cells in reader if cells)
-            line = reader.line_num + 1
-            for cells in reader:
-                place, line = f"line {line}", reader.line_num + 1
+        with self._open() as rows:
+            next(rows)
+            for line, cells in rows:
+                place = f"line {line}"
                 if len(cells) == width:
                     yield Row(place, dict(zip(self._header, cells, strict=True)))
-                elif cells:
+                else:
                     detail = f"{len(cells)} cells where the header has {width}; check quotes and separators"
                     yield Row(place, {}, fault=(BAD_ROW, detail))
 
     def _read_header(self) -> list[str]:
-        with self._open() as reader:
-            header: list[str] | None = next((cells for cells in reader if cells), None)
-        if header is None:
-            raise DataError(f"{self.path} is empty; a first line with column names was expected")
-        return header
+        with self._open() as rows:
+            for _, header in rows:
+                return header
+        raise DataError(f"{self.path} is empty; a first line with column names was expected")
 
     @contextmanager
-    def _open(self) -> "Iterator[Any]":
-        """Yield a csv reader; its errors become one line that names the file and the place."""
+    def _open(self) -> Iterator[Iterator[tuple[int, list[str]]]]:
+        """Yield the rows, each with the number of its first line; errors become one line with the file and place."""
         reader: Any = None
         try:
             with regular_file(self.path).open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, delimiter=self._delimiter, strict=True)
-                yield reader
+                lines = _Lines(file)
+                reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                yield _rows(reader, lines)
         except UnicodeDecodeError as error:
             line = _first_line_not_utf8(self.path)
             raise DataError(f"{self.path}, line {line}: not UTF-8 text; save the table as UTF-8") from error
@@ -80,10 +80,44 @@ class CsvTable:
             raise DataError(f"{self.path}: {error.strerror or error}; a readable table was expected") from error
 
 
+class _Lines:
+    """A file's lines, which csv puts together to rows; it would take any number of gigabytes for one of them."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._room = _MOST_CHARACTERS
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(self._room + 1)
+        if not line:
+            raise StopIteration
+        self._room -= len(line)
+        if self._room < 0:
+            raise csv.Error(f"a row of more than {_MOST_CHARACTERS} characters")
+        return line
+
+    def next_row(self) -> None:
+        """Begin to count anew."""
+        self._room = _MOST_CHARACTERS
+
+
+def _rows(reader: Any, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, each with the number of its first line."""
+    line = 1
+    for cells in reader:
+        lines.next_row()
+        if cells:
+            yield line, cells
+        line = reader.line_num + 1
+
+
 def _first_line_not_utf8(path: Path) -> int:
     """Return the number of the first line that does not decode; the reader itself decodes ahead in blocks."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(4 * _MOST_CHARACTERS), b""), 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:

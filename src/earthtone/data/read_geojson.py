@@ -12,11 +12,12 @@ from earthtone.errors import DataError
 from earthtone.files import regular_file
 
 _WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
+_MOST_BYTES = 2**28  # of a file: in memory it takes up to thirty times as much
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class GeoJsonTable:
-    """A table held whole in memory (several times the size of the file): for very many rows use GeoParquet."""
+    """A table held whole in memory, several times the size of the file: very many rows belong into GeoParquet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,6 +70,11 @@ def _point(geometry: object) -> tuple[tuple[object, object] | None, str | None]:
 
 def _features(path: Path) -> list[Any]:
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise DataError(
+                f"{path}: a GeoJSON file of {size:,} bytes; at most {_MOST_BYTES:,} were expected, since it is held in "
+                "memory whole; write it as GeoParquet or CSV"
+            )
         text = regular_file(path).read_text(encoding="utf-8-sig")
         document = json.loads(text)
         if _LONE_SURROGATE.search(text):
