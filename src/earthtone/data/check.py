@@ -1,5 +1,6 @@
 """Check a source before it is packed: what is in it, what is missing, broken or there twice."""
 
+import math
 import os
 import statistics
 from array import array
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from earthtone.data.contents import Contents, contents_of, little_lines, place_numbers
 from earthtone.data.dealing import NONE, split_code, split_of_code
 from earthtone.data.examine import Examined, examine
 from earthtone.data.named_splits import MANIFEST, NamedSplit, named_split
 from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import Note, Pair, Problem
+from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, items_skipping, open_source
 from earthtone.errors import ConfigError
@@ -61,6 +63,8 @@ class CheckResult:
     image_modes: dict[str, int]
     extent: tuple[float, float, float, float] | None
     without_coordinates: int
+    contents: dict[str, Contents]
+    """How many distinct images, recordings and places each split has; images and recordings where all were examined."""
     duplicate_images: list[Twins]
     duplicate_audio: list[Twins]
     licenses: dict[str, int]
@@ -80,6 +84,8 @@ class CheckResult:
         share = f" ({100 * self.usable / self.rows:.3g} %)" if self.usable < self.rows else ""
         lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
         lines += _counts("splits", self.splits)
+        lines += [f"    {name}: {found}" for name, found in self.contents.items()]
+        lines += [f"  careful: {line}" for line in little_lines(self.contents)]
         if self.seconds_min is not None:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
             lines.append(f"  audio: {self.hours:.2f} h; shortest / median / longest {spread}")
@@ -122,7 +128,7 @@ def check(
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
     `signal` says how files are read, as for `pack`; `bands` chooses red, green and blue of GeoTIFFs alone.
     `progress` is called with (rows done, rows in all).
-    Memory: 48 bytes a row for hashes and 8 for lengths, and every problem and note. Raises DataError, ConfigError.
+    Memory: about 400 bytes a row for hashes and splits, and every problem and note. Raises DataError, ConfigError.
 
     >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
     2100
@@ -149,7 +155,7 @@ def check(
         return number, item, examine(item, decode=decode, signal=signal, spectrograms=source.ready_spectrograms)
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(named_split(MANIFEST, source))
+    tally = _Tally(named_split(MANIFEST, source), need)
     for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
         tally.add(number, item, found)
         if progress is not None:
@@ -182,10 +188,10 @@ class _Digests:
 class _Tally:
     """Adds up what one pass over a source finds."""
 
-    def __init__(self, split: NamedSplit) -> None:
-        self._split = split
-        self._splits = array("B")
-        self.rows = self.usable = self.examined = self.without_coordinates = 0
+    def __init__(self, split: NamedSplit, need: tuple[str, ...]) -> None:
+        self._split, self._need = split, need
+        self._splits, self._numbers, self._places = array("B"), array("q"), array("d")
+        self.rows = self.usable = self.examined = self.unexamined = self.without_coordinates = 0
         self.problems: dict[str, list[Problem]] = {}
         self.notes: dict[str, list[Note]] = {}
         self.counts: dict[str, Counter[str]] = {
@@ -212,6 +218,11 @@ class _Tally:
             self._files(number, found)
         usable = isinstance(item, Pair) and not problems
         self._splits.append(self._usable(item, found) if isinstance(item, Pair) and usable else NONE)
+        self.unexamined += usable and found is None
+        digests = (found.image.digest if found.image else None, found.audio_digest) if found else (None, None)
+        self._numbers.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+        place = (item.longitude, item.latitude) if isinstance(item, Pair) else (None, None)
+        self._places.extend(math.nan if degrees is None else degrees for degrees in place)
 
     def _files(self, number: int, found: Examined) -> None:
         if found.image is not None:
@@ -260,11 +271,27 @@ class _Tally:
             seconds_max=max(self.seconds, default=None),
             extent=self.extent,
             without_coordinates=self.without_coordinates,
+            contents=self._contents(),
             duplicate_images=[self._twins(group, ids) for group in image_groups],
             duplicate_audio=[self._twins(group, ids) for group in audio_groups],
             extra_columns=source.extra_columns,
             **{name: _by_count(counter) for name, counter in self.counts.items()},
         )
+
+    def _contents(self) -> dict[str, Contents]:
+        """What the usable rows of each split hold; files are counted where all were examined."""
+        codes, numbers = np.array(self._splits, np.uint8), np.array(self._numbers, np.int64).reshape(-1, 2)
+        places = place_numbers(*np.array(self._places, np.float64).reshape(-1, 2).T)
+        found = {}
+        for code, name in enumerate(SPLITS):
+            rows = np.flatnonzero(codes == code)
+            if len(rows):
+                image, audio = (
+                    None if self.unexamined or medium not in self._need else numbers[rows, at]
+                    for at, medium in enumerate(MEDIA)
+                )
+                found[name] = contents_of(image, audio, places[rows], len(rows))
+        return found
 
     def _twins(self, group: list[int], ids: Mapping[int, str]) -> Twins:
         splits = {split_of_code(self._splits[row]) for row in group}

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
+from earthtone.data.contents import Contents, little_lines, table_contents
 from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, DECODER_FAULTS, broken_pair, tells_silence
 from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.data.object_store import last_part, refuse_remote
@@ -64,6 +65,8 @@ class PackResult:
     splits: Mapping[str, int] = field(default_factory=dict)
     """How many of the added rows are in train, val, test, and in none."""
     notes: Mapping[str, int] = field(default_factory=dict)
+    contents: Mapping[str, Contents] = field(default_factory=dict)
+    """What each split of the whole table holds."""
     linked_text: str = ""
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
 
@@ -95,6 +98,8 @@ class PackResult:
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
+        lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
+        lines += [f"  careful: {line}" for line in little_lines(self.contents)]
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         for kind, count in sorted(self.notes.items()):
@@ -206,7 +211,7 @@ def _pack_locked(
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
-        split.linked_text,
+        table_contents(Table(out)), split.linked_text,
     )  # fmt: skip
 
 

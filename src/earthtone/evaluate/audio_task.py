@@ -18,6 +18,7 @@ from earthtone.evaluate.clusters import group_numbers
 from earthtone.evaluate.logistic import best_strength, fit_logistic, fit_strength
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.readout import Rows, check_classes, checked_rows, standardised
+from earthtone.evaluate.shared import told_of_items
 from earthtone.evaluate.splits import SPLITS, split_items
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.evaluate.tower_features import TowerFeatures, tower_features
@@ -81,6 +82,10 @@ def evaluate_audio(
     facts = {
         "features": features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
         **_file_facts(found), "notes": list(labelled.warnings), "seed": seed,
+        **told_of_items(
+            items, [item.split if folds is None else item.fold for item in items], "test" if folds is None else None,
+            ["recording"],
+        ),
     }  # fmt: skip
     name = "two-tower model" if isinstance(model, TwoTower) else str(model)
     return _result(labelled.name, name, items, answers, folds, facts, resamples)

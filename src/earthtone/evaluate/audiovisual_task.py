@@ -22,6 +22,7 @@ from earthtone.evaluate.paired import compare_results
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.readout import Readout, Rows, check_classes, checked_rows, standardised
 from earthtone.evaluate.release_view import release_view
+from earthtone.evaluate.shared import told_of_items
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.evaluate.tower_features import TowerFeatures, tower_features
 from earthtone.models.open_model import open_model
@@ -112,7 +113,7 @@ def evaluate_audiovisual(
         "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
         "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": _leaks(pairs.items, division),
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
-        "fusion": None if fusion is None else fusion.to_dict(),
+        "fusion": None if fusion is None else fusion.to_dict(), **_told(pairs, division, tower),
     }  # fmt: skip
     return replace(result, facts=facts)
 
@@ -125,7 +126,7 @@ def audiovisual_lines(result: TaskResult) -> str:
         f"{gap['difference']['high']:+.3f}] to the image's accuracy, p {gap['p_value']:.2g} ({gap['test']})"
     ]
     if count := result.facts["recordings_on_both_sides"]:
-        lines.append(f"  {count} recordings are both trained on and tested: the figures flatter the model")
+        lines.append(f"  {count} recordings are both trained on and tested")
     return one_line_each(lines)
 
 
@@ -265,6 +266,18 @@ def _leaks(items: Sequence[LabelledItem], division: Division) -> int:
     """How many recordings are both trained on and tested."""
     group = group_numbers(items)
     return len(np.intersect1d(group[division.fits[0][0]], group[division.test]))
+
+
+def _told(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
+    """What is to be told of pairs that are identical in train and test, and of how little there is."""
+    part: list[str | None] = [None] * len(pairs.items)
+    for rows, name in ((division.fits[0][0], "train"), (division.test, "test")):
+        for row in rows:
+            part[row] = name
+    images = pairs.values["image"]
+    return told_of_items(
+        pairs.items, part, "test", ["image", "recording"], bands=tower.signal.image.bands, alike=images
+    )  # fmt: skip
 
 
 def _read_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:

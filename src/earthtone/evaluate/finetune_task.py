@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from earthtone.evaluate.finetune_loop import Finetuned, TrainingData, finetune
 from earthtone.evaluate.finetune_plan import FinetunePlan, finetune_plan
 from earthtone.evaluate.pictures import Bands, tell_of_broken
 from earthtone.evaluate.probe import warn_of_unknown
+from earthtone.evaluate.shared import told_of_items
 from earthtone.evaluate.splits import even_odd, split_items
 from earthtone.evaluate.task_result import TaskResult, write_task_result
 from earthtone.models.backbone import Backbone, open_backbone
@@ -66,11 +67,14 @@ def evaluate_finetune(
     parts = even_odd(labelled) if protocol == "soundingearth" else split_items(labelled)
     task = _Task(parts, plan, bands, value_range, precision, device, None if out is None else Path(out))
     start = time.perf_counter()
+    items = [(item, name) for name in ("train", "test") for item in parts[name]]
+    told = told_of_items([item for item, _ in items], [name for _, name in items], "test", ["image"], bands=bands)
     found = task.run(lambda seed: open_backbone(model, pixels=pixels, seed=seed, device=device), seeds)
     if not parts["val"] and plan.choose_epoch:
         _log.warning("%s has no images of split val; the last epoch of each seed was tested", labelled.name)
     by_seed = dict(zip(seeds, found, strict=True))
     result = _result(labelled.name, str(model), task, by_seed, resamples, round(time.perf_counter() - start, 1))
+    result = replace(result, facts={**result.facts, **told})
     if out is not None:
         write_task_result(Path(out) / RESULT_FILE, result)
     return result

@@ -1,6 +1,5 @@
 """The evaluations of a model on data as a user names it: a packed table, a manifest, a release folder."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.protocols import HONEST, check_protocol, evaluate_by
 from earthtone.evaluate.ranking import TWINS, rank_pairs
 from earthtone.evaluate.retrieval import RetrievalResult
+from earthtone.evaluate.shared import told_of_table
 from earthtone.models.embed_rows import embed_rows
 from earthtone.models.open_model import open_model
 from earthtone.models.two_tower import TwoTower
 
 _PLACE_COLUMNS = ("id", "longitude", "latitude")
-_log = logging.getLogger(__name__)
 
 
 def evaluate_retrieval(
@@ -57,28 +56,14 @@ def evaluate_retrieval(
         )
     with open_table(data, model.signal, columns=columns, split_by=split_by, buffer_km=buffer_km) as table:
         rows = table.rows_of(split)
-        _warn_of_leaks(table, split, rows)
+        careful = told_of_table(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
         result = evaluate_by(protocol, pairs, twins=twins, match=match, resamples=resamples, seed=seed)
         told = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
-        result = replace(result, facts={**result.facts, "split": told})
+        result = replace(result, facts={**result.facts, "split": told, **careful})
         if then is not None:
             then(table, rows, result)
     return result
-
-
-def _warn_of_leaks(table: Table, split: str, rows: NDArray[np.int64]) -> None:
-    """Warn when pairs that are measured share an image or a recording with pairs that were trained on."""
-    if split != "test" or "train" not in (splits := table.column("split")):
-        return
-    train = np.array([name == "train" for name in splits])
-    groups = [table.groups(name) for name in ("image_hash", "audio_hash")]
-    leaked = np.logical_or.reduce([np.isin(group[rows], group[train]) for group in groups])
-    if leaked.any():
-        _log.warning(
-            "%d of %d test pairs share an image or a recording with training pairs; the figures flatter the model",
-            int(leaked.sum()), len(rows),
-        )  # fmt: skip
 
 
 def check_labels(table: Table, labels: tuple[str, ...]) -> None:

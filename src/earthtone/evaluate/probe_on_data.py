@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earthtone.data.datasets import open_labelled
 from earthtone.data.object_store import last_part
@@ -15,6 +16,7 @@ from earthtone.data.table import Table
 from earthtone.errors import ConfigError
 from earthtone.evaluate.features import FeatureOptions, extract_features
 from earthtone.evaluate.probe_task import FeaturePart, ProbeOptions, probe_features
+from earthtone.evaluate.shared import told_of_items, told_of_table
 from earthtone.evaluate.splits import check_shots, split_items
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.backbone import Backbone, open_backbone
@@ -69,6 +71,9 @@ def evaluate_probe(
         "broken_images": dict(found.broken),
         "features_from_cache": found.cached, "feature_seconds": round(time.perf_counter() - start, 2),
         "notes": list(labelled.warnings),
+        **told_of_items(
+            items, [item.split for item in items], split, ["image"], bands=features.bands, alike=found.values
+        ),
     }  # fmt: skip
     return probe_features(parts, probe, dataset=labelled.name, model=_name(model), facts=facts, measured=split)
 
@@ -108,19 +113,24 @@ def _on_table(
         raise ConfigError(f"{data} is a packed table: --label COLUMN expected")
     tower = model if isinstance(model, TwoTower) else open_model(model, device=device)
     with open_table(data, tower.signal, columns=columns) as table:
-        parts = _table_parts(tower, table, label, split)
+        parts, rows = _table_parts(tower, table, label, split)
+        facts = {"label": label, **told_of_table(table, split, rows, media=["image"])}
     return probe_features(
-        parts, probe, dataset=f"{last_part(data)} {label}", model=_name(model), facts={"label": label}, measured=split
+        parts, probe, dataset=f"{last_part(data)} {label}", model=_name(model), facts=facts, measured=split
     )
 
 
-def _table_parts(model: TwoTower, table: Table, label: str, measured: str) -> dict[str, FeaturePart]:
+def _table_parts(
+    model: TwoTower, table: Table, label: str, measured: str
+) -> tuple[dict[str, FeaturePart], NDArray[np.int64]]:
+    """The rows with a label by split, and the numbers of those that are measured."""
     labels, splits, ids = table.column(label), table.column("split"), table.column("id")
-    parts = {}
+    parts, tested = {}, np.zeros(0, np.int64)
     for split in ("train", "val") if measured == "val" else ("train", "val", "test"):
         rows = np.array([i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "")], np.int64)
+        tested = rows if split == measured else tested
         if len(rows):
             parts[split] = FeaturePart(
                 [str(ids[row]) for row in rows], image_features(model, table, rows), [str(labels[row]) for row in rows]
             )
-    return parts
+    return parts, tested

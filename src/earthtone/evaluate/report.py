@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.atomic import write_text_atomic
+from earthtone.data.contents import Contents
 from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
 from earthtone.evaluate.chance import against_chance, share_found
@@ -228,7 +229,16 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
             text += f", {_STANDINGS[times]}" if times else ""
             times = times or (f"{value / chance:.1f} times chance" if chance > 0 else "")
         name = plots.direction_name(direction)
+        text += _measured_on_little(retrieval)
         yield {"text": f"{text}.", "value": f"{_percent(value)} %", "name": f"R@{k}", "times": times, "direction": name}
+
+
+def _measured_on_little(retrieval: Mapping[str, Any] | None) -> str:
+    """What the headline adds where figures say next to nothing: how little they were measured on."""
+    known = retrieval or {}
+    measured = _mapping(known.get("contents")).get(str(_mapping(known.get("split")).get("name")))
+    contents = Contents(**measured) if isinstance(measured, Mapping) else None
+    return f". That says next to nothing: it was measured on {contents}" if contents and contents.is_little else ""
 
 
 def _has_twins(retrieval: Mapping[str, Any] | None) -> bool:

@@ -12,6 +12,7 @@ from earthtone.data.table import Table
 from earthtone.evaluate.on_data import evaluate_retrieval, validation_figures
 from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.run_report import Measured, write_run_report
+from earthtone.evaluate.shared import tell_of_splits
 from earthtone.models.storage import load_model
 from earthtone.models.warm_start import check_start
 from earthtone.train.compiled import check_compiler
@@ -63,6 +64,7 @@ def pretrain(
     with open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep) as table:
         if world.first:
             world.wait()
+            tell_of_splits(table)
         result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
         if result.finished and report and world.first:
             report_on_validation(out, table)

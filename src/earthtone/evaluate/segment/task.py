@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from earthtone.data.contents import contents_of
 from earthtone.data.labelled import MaskedSet
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.segment.figures import Confusion, confusion_matrix, mean_iou, segmentation_figures
@@ -18,6 +20,7 @@ from earthtone.evaluate.segment.outputs import write_outputs
 from earthtone.evaluate.segment.tiled import class_map
 from earthtone.evaluate.segment.tiles import Tiles
 from earthtone.evaluate.segment.training import SegmentProtocol, train_segmenter
+from earthtone.evaluate.shared import shared, told
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.backbone import Backbone
 from earthtone.progress import progress
@@ -65,6 +68,7 @@ def segment(
         raise ConfigError("no seeds; at least one expected, such as --seeds [0]")
     tiles = Tiles(data, ImageConfig(bands=bands, value_range=value_range))
     train, val, test = _splits(tiles, data.name, protocol)
+    careful = _told(tiles, train, test)
     classes = len(data.palette.names)
     seen = tile or (_WHOLE if protocol.stride_pixels else 2 * protocol.patch_pixels)
     trained: list[_Trained] = []
@@ -110,6 +114,7 @@ def segment(
             "remarks": dict(tiles.remarks),
             "skipped": tiles.skipped,
             "unknown_mask_values": tiles.unknown,
+            **careful,
         },
     )
 
@@ -146,6 +151,18 @@ def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
         ]
     lacking = [name for name in names if name not in held]
     return [f"the test pixels hold {len(held)} of {len(names)} classes; not in them: {', '.join(lacking)}"]
+
+
+def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
+    """What is to be told of images that are identical in train and test, and of how few there are."""
+    rows = np.array([*train, *test], np.int64)
+    images = np.unique(np.array(tiles.digests, np.str_)[rows], return_inverse=True)[1].astype(np.int64)
+    tested = np.arange(len(rows)) >= len(train)
+    found = shared([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
+    contents = {
+        name: contents_of(images[at], None, None, int(at.sum())) for name, at in (("train", ~tested), ("test", tested))
+    }
+    return told(found, contents, "test", "test images")
 
 
 def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:

@@ -14,7 +14,7 @@ from earthtone.data.ordered import ordered_map
 from earthtone.errors import DataError, SignalError
 from earthtone.progress import progress
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Pixels
+from earthtone.signal.image import Pixels, image_hash
 
 _log = logging.getLogger(__name__)
 _THREADS = 2
@@ -23,12 +23,13 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class _Looked:
-    """What a look at one item found: values without a class, pixels, pixels of each class, kinds of remarks."""
+    """What a look at one item found: values without a class, pixels, pixels of each class, kinds of remarks, a hash."""
 
     unknown: Counter[Value]
     pixels: int
     classes: NDArray[np.int64]
     remarks: tuple[str, ...]
+    digest: str
 
 
 class Tiles:
@@ -44,6 +45,8 @@ class Tiles:
         self.remarks: Counter[str] = Counter()
         self.items: list[MaskedItem] = []
         self.skipped: dict[str, str] = {}
+        self.digests: list[str] = []
+        """A hash of the pixels of each."""
         unknown = UnknownValues()
         looked = ordered_map(self._look, data.items, _THREADS)
         for item, found in zip(data.items, progress(looked, total=len(data.items), label="masks"), strict=True):
@@ -52,6 +55,7 @@ class Tiles:
                 continue
             self.items.append(item)
             self._labelled.append(found.classes)
+            self.digests.append(found.digest)
             self.remarks.update(found.remarks)
             unknown.add(found.unknown, found.pixels)
         self.unknown = unknown.warnings()
@@ -98,4 +102,6 @@ class Tiles:
         counts = np.zeros(256, np.int64) if classes is None else np.bincount(classes.ravel(), minlength=256)
         height, width = picture.pixels.shape[:2]
         kinds = tuple(remark.kind for remark in picture.remarks)
-        return _Looked(unknown, height * width, counts[: len(self.palette.names)], kinds)
+        return _Looked(
+            unknown, height * width, counts[: len(self.palette.names)], kinds, image_hash(picture.pixels)
+        )

@@ -1,0 +1,195 @@
+"""What is measured on and was trained on as well: identical images, recordings, and parts of one recording."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.contents import MEASURED, Contents, contents_of, little_text, table_contents
+from earthtone.data.labelled import LabelledItem
+from earthtone.data.links import same_content, text_number, without_silence
+from earthtone.data.ordered import ordered_map
+from earthtone.data.table import Table
+from earthtone.errors import SignalError
+from earthtone.evaluate.pictures import Bands, decoding_threads
+from earthtone.progress import progress
+from earthtone.signal.config import ImageConfig
+from earthtone.signal.image import image_hash, read_picture
+
+_NAMED = 5
+_log = logging.getLogger(__name__)
+
+#: A number an item (N,), by what it is the number of: equal ones are identical, negative ones are nothing.
+Keys = Mapping[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How much of what is measured was trained on."""
+
+    items: int
+    """Measured items that share something with training items ..."""
+    of: int
+    """... of so many."""
+    by: Mapping[str, int]
+    """How many share what: image, recording, group."""
+    examples: Sequence[str]
+    """Some of them with what they are identical to: `a.png = b.png`."""
+
+    def to_text(self, what: str) -> str:
+        """Return a line on it, empty where nothing is shared; `what` such as "test images"."""
+        if not self.items:
+            return ""
+        parts = " or ".join(f"{'an' if name == 'image' else 'a'} {name}" for name, count in self.by.items() if count)
+        return (
+            f"{self.items} of {self.of} {what} share {parts} with training {what.split()[-1]}; the figures flatter the "
+            f"model: {', '.join(self.examples)}{' ...' if self.items > len(self.examples) else ''}"
+        )
+
+
+def shared(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured: NDArray[np.bool_]) -> Shared:
+    """Return which `measured` items (N,) share a key with an item of another `part` (N,); part -1 is left out.
+
+    Parts are splits, those measured and trained on, or folds.
+    """
+    hit = np.zeros(len(ids), bool)
+    by: dict[str, int] = {}
+    examples: dict[int, str] = {}
+    for name, key in keys.items():
+        known = np.flatnonzero((key >= 0) & (part >= 0))
+        pairs = np.unique(np.stack([key[known], part[known]], axis=1), axis=0)
+        values, counts = np.unique(pairs[:, 0], return_counts=True)
+        found = measured & (part >= 0) & np.isin(key, values[counts > 1])
+        by[name] = int(found.sum())
+        for row in np.flatnonzero(found & ~hit)[:_NAMED]:
+            other = known[(key[known] == key[row]) & (part[known] != part[row])][0]
+            examples[int(row)] = f"{ids[row]} = {ids[other]}"
+        hit |= found
+    return Shared(int(hit.sum()), int(measured.sum()), by, [examples[row] for row in sorted(examples)][:_NAMED])
+
+
+def told(found: Shared, contents: Mapping[str, Contents], measured: str, what: str) -> dict[str, Any]:
+    """Return what a result tells of what is shared and of how little there is, after warning of both."""
+    lines = [found.to_text(what), *([little_text(measured, contents[measured])] if measured in contents else [])]
+    lines = [line for line in lines if line]
+    for line in lines:
+        _log.warning("%s", line)
+    return {
+        "shared_with_train": asdict(found),
+        "contents": {name: asdict(part) for name, part in contents.items()},
+        "warnings": lines,
+    }
+
+
+def told_of_table(
+    table: Table, measured: str, rows: NDArray[np.int64], *, media: Sequence[str] = ("image", "recording")
+) -> dict[str, Any]:
+    """Return what a result on `rows` of the split `measured` tells of its table, after warning of what is amiss."""
+    splits = table.column("split")
+    part = np.array([0 if split == "train" else -1 for split in splits], np.int64)
+    chosen = np.zeros(len(table), bool)
+    if measured in MEASURED:
+        part[rows] = 1
+        chosen[rows] = True
+    columns = {"image": "image_hash", "recording": "audio_hash"}
+    keys = {name: table.groups(columns[name]) for name in media}
+    train = np.flatnonzero(part == 0)
+    contents = table_contents(table, {"train": train, measured: rows} if measured != "train" else {measured: rows})
+    ids = table.column("id") if chosen.any() else []
+    found = shared(ids, keys, part, chosen) if len(ids) else Shared(0, len(rows), {}, [])
+    return told(found, contents, measured, f"{measured} pairs")
+
+
+def tell_of_splits(table: Table) -> None:
+    """Warn, before training, of a table's val and test pairs that are also trained on, and of how few there are."""
+    splits = np.array([str(split) for split in table.column("split")], np.str_)
+    for name in MEASURED:
+        if len(rows := np.flatnonzero(splits == name)):
+            told_of_table(table, name, rows)
+
+
+def told_of_items(
+    items: Sequence[LabelledItem],
+    part: Sequence[str | int | None],
+    measured: str | None,
+    media: Sequence[str],
+    *,
+    bands: Bands | None = None,
+    alike: NDArray[np.float32] | None = None,
+) -> dict[str, Any]:
+    """Return what a result on labelled items tells of them, after warning of what is amiss.
+
+    `part` is the split or fold of each; `measured` the split that is measured, None for folds, each of which is once.
+    `media` are those that are read, image and recording. Images are compared by their pixels: all are decoded for that,
+    or those alone of which features (N, F), in `alike`, are the same.
+    """
+    used = [name for name in dict.fromkeys(part) if measured is None or name in ("train", measured)]
+    number = np.array([used.index(name) if name in used and name is not None else -1 for name in part], np.int64)
+    chosen = (number >= 0) if measured is None else np.array([name == measured for name in part], bool)
+    keys: dict[str, NDArray[np.int64]] = {}
+    if "image" in media:
+        keys["image"] = same_pixels([item.image for item in items], number, bands, alike)
+    if "recording" in media:
+        sounds = [item.audio for item in items]
+        keys["recording"] = without_silence(same_content(lambda: sounds), lambda: sounds)
+    files = dict(keys)
+    groups = [item.group or "" for item in items]
+    if any(groups):
+        numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        keys["group"] = np.where(np.array(groups) == "", -1, numbers)
+    found = shared([item.id for item in items], keys, number, chosen)
+    parts = ("train", measured) if measured is not None else ()
+    contents = {}
+    for name in parts:
+        rows = np.flatnonzero([one == name for one in part])
+        image, recording = (files[medium][rows] if medium in files else None for medium in ("image", "recording"))
+        if len(rows):
+            contents[name] = contents_of(image, recording, None, len(rows))
+    what = "pairs" if len(media) > 1 else {"image": "images", "recording": "sounds"}[media[0]]
+    return told(found, contents, measured or "", f"{measured or 'tested'} {what}")
+
+
+def same_pixels(
+    files: Sequence[Path | None],
+    part: NDArray[np.int64],
+    bands: Bands | None = None,
+    alike: NDArray[np.float32] | None = None,
+) -> NDArray[np.int64]:
+    """Return a number each (N,), equal where the bytes or the pixels are equal; -1 for what cannot be read.
+
+    Pixels of files in different parts are compared; see `told_of_items` for `alike`.
+    """
+    numbers = same_content(lambda: files)
+    asked = np.flatnonzero((numbers >= 0) & (part >= 0))
+    if alike is not None:
+        same = np.array([text_number(alike[row].tobytes().hex()) for row in asked], np.int64)
+        pairs = np.unique(np.stack([same, part[asked]], axis=1), axis=0)
+        values, counts = np.unique(pairs[:, 0], return_counts=True)
+        asked = asked[np.isin(same, values[counts > 1])]
+    config = ImageConfig(bands=bands)
+    first: dict[int, int] = {}  # of each content one file is decoded
+    for row in asked.tolist():
+        first.setdefault(int(numbers[row]), row)
+
+    def pixels(row: int) -> str | None:
+        try:
+            file = files[row]
+            return None if file is None else image_hash(read_picture(file, config).pixels)
+        except SignalError:
+            return None  # the task itself counts it
+
+    if len(first) < 2:
+        return numbers
+    hashes = ordered_map(pixels, first.values(), decoding_threads())
+    shown = progress(hashes, total=len(first), label="compare", unit="image")
+    known: dict[str, int] = {}
+    same_as = {
+        number: known.setdefault(hashed, number)
+        for number, hashed in zip(first, shown, strict=True)
+        if hashed is not None
+    }
+    return np.array([same_as.get(int(number), int(number)) for number in numbers], np.int64)
