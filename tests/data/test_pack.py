@@ -71,7 +71,8 @@ def test_everything_is_packed_and_nothing_twice(tiny_pairs: Path, tiny_signal: S
     result = pack(tiny_pairs, out, signal=tiny_signal)
     assert (result.path, result.added, result.already_there, result.rows) == (out, 24, 0, 24)
     assert result.problems == {} and result.problems_path is None
-    first, second = result.to_text().splitlines()
+    first, second, *others = result.to_text().splitlines()
+    assert others[0] == "  train in all: 16 rows of 16 images, 16 recordings, 16 places"
     assert first == f"{out}: 24 pairs added, 0 were there, 24 in all"
     assert second.startswith("  split by manifest: ") and second.endswith("; train 16, val 4, test 4")
     before = contents(out)
