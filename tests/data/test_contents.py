@@ -59,9 +59,9 @@ def test_check_and_pack_count_places_of_each_split(tiny_signal: SignalConfig, tm
     assert found.contents["val"] == Contents(10, 10, 10, 1) and found.contents["train"] == Contents(40, 40, 40, 4)
     text = found.to_text()
     assert "    val: 10 rows of 10 images, 10 recordings, 1 place" in text
-    assert "careful: val holds 10 rows of 10 images, 10 recordings, 1 place: a figure measured on so little" in text
+    assert "caution: val holds 10 rows of 10 images, 10 recordings, 1 place: a figure measured on so little" in text
     assert found.to_dict()["contents"]["test"]["places"] == 1
     assert check(tmp_path / "m.csv", sample=3).contents["val"] == Contents(10, None, None, 1)
     packed = pack(tmp_path / "m.csv", tmp_path / "t.lance", signal=tiny_signal)
     assert packed.contents == found.contents == table_contents(Table(tmp_path / "t.lance"))
-    assert "careful: val holds 10 rows" in packed.to_text()
+    assert "caution: val holds 10 rows" in packed.to_text()

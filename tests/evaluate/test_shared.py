@@ -55,7 +55,7 @@ def images_are_told(facts: dict, text: str) -> None:  # type: ignore[type-arg]
     assert (told["items"], told["of"], told["by"]["image"]) == (2, 20, 2)
     assert sorted(told["examples"]) == ["p30 = p0", "p31 = p1"]
     assert facts["contents"]["test"]["images"] == 20
-    assert "careful: 2 of 20 test images share an image with training images; the figures flatter the model" in text
+    assert "caution: 2 of 20 test images share an image with training images; the figures flatter the model" in text
 
 
 def test_the_probe_tells(pairs: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_sounds_are_told_and_silence_is_none(pairs: Path, tiny_model: TwoTower) 
     found = evaluate_audio(tiny_model, pairs, resamples=20)
     told = found.facts["shared_with_train"]
     assert (told["items"], told["by"], told["examples"]) == (1, {"recording": 1}, ["p32 = p2"])
-    assert "careful: 1 of 20 test sounds share a recording with training sounds" in found.to_text()
+    assert "caution: 1 of 20 test sounds share a recording with training sounds" in found.to_text()
 
 
 def test_folds_that_share_a_recording_are_told(pairs: Path, tiny_model: TwoTower, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_folds_that_share_a_recording_are_told(pairs: Path, tiny_model: TwoTower
     ]
     with (tmp_path / "folds" / "m.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    assert evaluate_audio(tiny_model, tmp_path / "folds" / "m.csv", resamples=20).facts["warnings"] == []
+    assert evaluate_audio(tiny_model, tmp_path / "folds" / "m.csv", resamples=20).facts["cautions"] == []
     rows[33][3] = 5  # the copy of p2, which is in fold 2
     with (tmp_path / "folds" / "m.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -116,7 +116,7 @@ def test_tables_tell_before_training_and_in_every_figure(
     )
     told = found.to_dict()["shared_with_train"]
     assert (told["items"], told["of"], told["by"]) == (3, 19, {"image": 2, "recording": 1})
-    assert "careful: 3 of 19 test pairs share an image or a recording with training pairs" in found.to_text()
+    assert "caution: 3 of 19 test pairs share an image or a recording with training pairs" in found.to_text()
     probed = evaluate_probe(tiny_model, tmp_path / "t.lance", label="label")
     assert probed.facts["shared_with_train"]["by"] == {"image": 2}
     caplog.clear()
@@ -142,7 +142,7 @@ def test_segmentation_tells(tmp_path: Path) -> None:
     )
     assert found.facts["shared_with_train"]["examples"] == ["t1 = t0"]
     assert "1 of 5 test images share an image with training images" in found.to_text()
-    assert "test holds 5 rows of 5 images" in found.to_text()
+    assert found.facts["contents"]["test"]["images"] == 5
 
 
 def test_equal_features_alone_are_no_equal_pixels(pairs: Path) -> None:

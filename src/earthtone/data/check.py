@@ -85,7 +85,7 @@ class CheckResult:
         lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
         lines += _counts("splits", self.splits)
         lines += [f"    {name}: {found}" for name, found in self.contents.items()]
-        lines += [f"  careful: {line}" for line in little_lines(self.contents)]
+        lines += [f"  caution: {line}" for line in little_lines(self.contents)]
         if self.seconds_min is not None:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
             lines.append(f"  audio: {self.hours:.2f} h; shortest / median / longest {spread}")

@@ -99,7 +99,7 @@ class PackResult:
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
         lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
-        lines += [f"  careful: {line}" for line in little_lines(self.contents)]
+        lines += [f"  caution: {line}" for line in little_lines(self.contents)]
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         for kind, count in sorted(self.notes.items()):

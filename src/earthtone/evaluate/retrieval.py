@@ -114,7 +114,7 @@ class RetrievalResult:
             lines.append(f"match: {self.facts['match']['rule']}")
         if "split" in self.facts:
             lines.append(f"split {self.facts['split']['name']} by {self.facts['split']['dealt_out']}")
-        lines += [*self._below_chance(), *(f"careful: {line}" for line in self.facts.get("warnings", ()))]
+        lines += [*self._below_chance(), *(f"caution: {line}" for line in self.facts.get("cautions", ()))]
         protocol = self.facts["protocol"]
         return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
 

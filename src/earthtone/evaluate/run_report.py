@@ -46,7 +46,7 @@ def write_run_report(
     notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
     if measured and (protocol := measured.result.facts["protocol"])["name"] != "honest":
         notes.append(f"Measured by the protocol {protocol['name']}. {protocol['difference']}")
-    notes += [f"{line}." for line in measured.result.facts.get("warnings", ())] if measured else []
+    notes += [f"{line}." for line in measured.result.facts.get("cautions", ())] if measured else []
     if noted := table.notes(measured.rows if measured else None):
         kinds = ", ".join(f"{kind} ({count})" for kind, count in noted.items())
         notes.append(f"Noticed when {'these' if measured else 'the'} pairs were packed: {kinds}.")

@@ -72,16 +72,16 @@ def shared(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured: ND
     return Shared(int(hit.sum()), int(measured.sum()), by, [examples[row] for row in sorted(examples)][:_NAMED])
 
 
-def told(found: Shared, contents: Mapping[str, Contents], measured: str, what: str) -> dict[str, Any]:
-    """Return what a result tells of what is shared and of how little there is, after warning of both."""
-    lines = [found.to_text(what), *([little_text(measured, contents[measured])] if measured in contents else [])]
-    lines = [line for line in lines if line]
+def told(found: Shared, contents: Mapping[str, Contents], measured: str | None, what: str) -> dict[str, Any]:
+    """Return what a result tells of what is shared and of how little there is in a split, after warning of both."""
+    little = little_text(measured, contents[measured]) if measured is not None and measured in contents else ""
+    lines = [line for line in (found.to_text(what), little) if line]
     for line in lines:
         _log.warning("%s", line)
     return {
         "shared_with_train": asdict(found),
         "contents": {name: asdict(part) for name, part in contents.items()},
-        "warnings": lines,
+        "cautions": lines,
     }
 
 
@@ -150,7 +150,7 @@ def told_of_items(
         if len(rows):
             contents[name] = contents_of(image, recording, None, len(rows))
     what = "pairs" if len(media) > 1 else {"image": "images", "recording": "sounds"}[media[0]]
-    return told(found, contents, measured or "", f"{measured or 'tested'} {what}")
+    return told(found, contents, measured, f"{measured or 'tested'} {what}")
 
 
 def same_pixels(

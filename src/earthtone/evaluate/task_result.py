@@ -51,7 +51,6 @@ class TaskResult:
             standing = f": {standing}" if standing.startswith(("below", "chance")) else ""
             value = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
             lines.append(f"  {name.ljust(width)}{value}{chance}{standing}")
-        lines += [f"  careful: {line}" for line in self.facts.get("warnings", ())]
         return one_line_each(lines)
 
 

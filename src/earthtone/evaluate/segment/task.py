@@ -110,11 +110,11 @@ def segment(
             "tile_pixels": seen,
             "overlap": overlap,
             "labelled_test_pixels": dict(zip(data.palette.names, tiles.labelled(test).tolist(), strict=True)),
-            "cautions": _cautions(data.palette.names, tiles.labelled(test)),
             "remarks": dict(tiles.remarks),
             "skipped": tiles.skipped,
             "unknown_mask_values": tiles.unknown,
             **careful,
+            "cautions": [*_cautions(data.palette.names, tiles.labelled(test)), *careful["cautions"]],
         },
     )
 
@@ -154,7 +154,7 @@ def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
 
 
 def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
-    """What is to be told of images that are identical in train and test, and of how few there are."""
+    """What is to be told of images that are identical in train and test; one may hold enough to measure on."""
     rows = np.array([*train, *test], np.int64)
     images = np.unique(np.array(tiles.digests, np.str_)[rows], return_inverse=True)[1].astype(np.int64)
     tested = np.arange(len(rows)) >= len(train)
@@ -162,7 +162,7 @@ def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, 
     contents = {
         name: contents_of(images[at], None, None, int(at.sum())) for name, at in (("train", ~tested), ("test", tested))
     }
-    return told(found, contents, "test", "test images")
+    return told(found, contents, None, "test images")
 
 
 def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:

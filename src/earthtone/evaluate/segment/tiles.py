@@ -102,6 +102,4 @@ class Tiles:
         counts = np.zeros(256, np.int64) if classes is None else np.bincount(classes.ravel(), minlength=256)
         height, width = picture.pixels.shape[:2]
         kinds = tuple(remark.kind for remark in picture.remarks)
-        return _Looked(
-            unknown, height * width, counts[: len(self.palette.names)], kinds, image_hash(picture.pixels)
-        )
+        return _Looked(unknown, height * width, counts[: len(self.palette.names)], kinds, image_hash(picture.pixels))
