@@ -6,9 +6,12 @@ from pathlib import Path
 import lance
 import numpy as np
 import pytest
+import rasterio
+from numpy.typing import NDArray
 from PIL import Image
 from tests.data.test_pack import head
 
+from earthtone.data.check import check
 from earthtone.data.pack import pack
 from earthtone.data.table import Table
 from earthtone.signal.config import SignalConfig
@@ -61,3 +64,37 @@ def test_metres_that_an_older_table_cannot_keep_are_told(
     assert pack(manifest, out, signal=tiny_signal).added == 3
     [told] = [record.getMessage() for record in caplog.records]
     assert "those of 2 added rows are lost; for model.scale_input pack all again" in told and str(out) in told
+
+
+def deep_tiff(path: Path, values: NDArray[np.uint16], nodata: int | None = None) -> None:
+    profile = {"count": 3, "height": values.shape[1], "width": values.shape[2], "dtype": "uint16", "nodata": nodata}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+        file.write(values)
+
+
+def test_check_and_pack_tell_the_same_of_pictures(pairs: Path, tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    folder, rng, turn = pairs.parent, np.random.default_rng(0), Image.Exif()
+    turn[274] = 8
+    Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8)).save(folder / "small.png")
+    Image.fromarray(rng.integers(0, 256, (60, 90, 3), np.uint8)).save(folder / "turned.jpg", exif=turn)
+    values = rng.integers(200, 3000, (3, 80, 80)).astype(np.uint16)
+    values[:, :20] = 0
+    deep_tiff(folder / "partly.tif", values, nodata=0)
+    values[:, 20:60, 20:60] = 0  # all that is kept of it
+    deep_tiff(folder / "hole.tif", values, nodata=0)
+    rows = ["small.png,1", "turned.jpg,2", "partly.tif,3", "hole.tif,3"]
+    manifest = pairs.with_name("some.csv")
+    lines = [f"{row.split('.')[0]},{row[:-2]},0.wav,{row[-1]}" for row in rows]
+    manifest.write_text("\n".join(["id,image,audio,image_gsd_m", *lines]) + "\n")
+    image = replace(tiny_signal.image, footprint_m=120.0, value_range=(0, 3000))
+    for stretched, config in enumerate((image, replace(image, value_range=None))):
+        signal = replace(tiny_signal, image=config)
+        checked = check(manifest, signal=signal)
+        packed = pack(manifest, tmp_path / f"{stretched}.lance", signal=signal)
+        expected = {"smaller than footprint": 1, "turned picture": 1, "partly empty picture": 1}
+        expected |= {"stretched picture": 1} if stretched else {}
+        assert packed.notes == expected == {kind: len(found) for kind, found in checked.notes.items()}
+        assert packed.problems == {"broken image": 1} == {kind: len(found) for kind, found in checked.problems.items()}
+    tables = [Table(tmp_path / f"{n}.lance") for n in (0, 1)]
+    assert tables[0].signal.image.value_range == (0, 3000) and tables[1].signal.image.value_range is None
+    assert tables[0].column("image_hash") != tables[1].column("image_hash")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 from earthtone.data.datasets import open_labelled
 from earthtone.data.labelled import LabelledItem
 from earthtone.evaluate.feature_cache import data_fingerprint
-from earthtone.evaluate.features import extract_features
+from earthtone.evaluate.features import FeatureOptions, extract_features
 from earthtone.evaluate.finetune_loop import TrainingData, finetune
 from earthtone.evaluate.finetune_plan import PLANS
 from earthtone.evaluate.pictures import picture_batches
@@ -100,6 +101,28 @@ def test_a_manifests_row_of_metres_that_no_image_has(
     rows = [f"{odd.id},{odd.image},{odd.label},{gsd_m}"]
     rows += [f"{item.id},{item.image},{item.label},0.5" for item in others]
     (tmp_path / "set.csv").write_text("\n".join(["id,image,label,image_gsd_m", *rows]) + "\n")
-    found = open_labelled(tmp_path / "set.csv")
-    assert sorted(item.id for item in found.items) == sorted(item.id for item in others)
-    assert any(f"1 rows left out, bad number: {odd.id!r}" in note for note in found.warnings)
+    found = open_labelled(tmp_path / "set.csv")  # the value is lost, not the row
+    assert {item.id: item.image_gsd_m for item in found.items} == {odd.id: None, **{item.id: 0.5 for item in others}}
+
+
+def test_a_range_of_values_is_kept_apart_in_features(scaled: TwoTower, tmp_path: Path) -> None:
+    """Equal ground beside a bright corner and without one: alike by a range, unlike by each tile's percentiles."""
+    values = np.random.default_rng(0).integers(500, 900, (3, 32, 32)).astype(np.uint16)
+    items = []
+    for name in ("a", "b"):
+        profile = {"count": 3, "height": 32, "width": 32, "dtype": "uint16"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", driver="GTiff", **profile) as file:
+            file.write(values)
+        items.append(LabelledItem(name, "x", tmp_path / f"{name}.tif"))
+        values[:, :8, :8] = 2800
+    [plain] = picture_batches(items, 32, 2, {})
+    [ranged] = picture_batches(items, 32, 2, {}, value_range=(0, 3000))
+    unlike = np.abs(plain.pixels[0].astype(int) - plain.pixels[1])[8:, 8:].mean()
+    assert np.array_equal(ranged.pixels[0, 8:, 8:], ranged.pixels[1, 8:, 8:]) and unlike > 1
+    backbone, cache = Backbone(model_trunk(scaled), "scaled"), tmp_path / "cache"
+    found = [
+        extract_features(backbone, items, FeatureOptions(value_range=value, cache=cache))
+        for value in (None, "sentinel2")
+    ]
+    assert not found[1].cached and not np.allclose(found[0].values, found[1].values)
+    assert extract_features(backbone, items, FeatureOptions(value_range=(0, 3000), cache=cache)).cached

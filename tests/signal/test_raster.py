@@ -146,6 +146,7 @@ def test_deep_avif() -> None:
     [
         saved(Image.fromarray(AS_TIFF), "SGI", bpc=2),
         b"P3\n2 1\n4095\n1 2 3 4 5 4000\n",
+        struct.pack("<HHHBBBBHHII", 0, 1, 1, 56, 40, 0, 0, 1, 48, 99, 22) + png(np.moveaxis(DEEP, 0, -1)),  # an icon
     ],
 )
 def test_deep_colours_that_nothing_reads_are_refused(data: bytes) -> None:

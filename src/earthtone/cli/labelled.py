@@ -46,8 +46,8 @@ def bands_of(text: str | None) -> tuple[int, int, int] | None:
 def value_range_argument(parser: Any) -> None:
     parser.add_argument(
         "--value_range", type=str | None, default=None,
-        help="values of more than 8 bits shown as black and white, 0,3000, three of these, or sentinel2, reflectance, "
-        "landsat-c2-l2; default: each picture's percentiles",
+        help="values of more than 8 bits shown as black and white, 0,3000, three of these, or a name such as sentinel2 "
+        "(docs/your-own-data.md); default: each picture's percentiles",
     )  # fmt: skip
 
 

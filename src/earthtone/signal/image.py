@@ -18,6 +18,7 @@ from earthtone.errors import SignalError
 from earthtone.files import regular_file
 from earthtone.signal.config import ImageConfig, named_range
 from earthtone.signal.raster import (
+    PNG_MAGIC,
     Raster,
     exif_orientation,
     gdal_driver,
@@ -323,8 +324,8 @@ def _of_pillow(image: Image.Image, name: str, data: bytes = b"") -> Raster:
     else:
         clear = image.mode == "P" or "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
         if clear:
-            whole = np.asarray(image.convert("RGBA"), np.uint8)
-            values, shown = np.ascontiguousarray(whole[..., :3]), opaque(whole[..., 3])
+            whole = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"), np.uint8)
+            values, shown = whole[..., :3], opaque(whole[..., 3])
         else:
             values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     bits = 8 * values.dtype.itemsize
@@ -337,6 +338,8 @@ def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
         flags = data.partition(b"av1C")[2][2:3]  # after marker and version, profile and level
         return bool(flags) and flags[0] & 0x40 > 0
     words = [word for codec, arguments in decoders(image) for word in (codec, *arguments)]
+    if image.format in ("ICO", "ICNS"):  # hold PNGs
+        return data.partition(PNG_MAGIC)[2][16:17] == b"\x10"
     if image.format == "PPM":  # the plain kinds; GDAL reads the others
         return any(isinstance(word, int) and word > 255 for word in words)
     deep = (word == "SGI16" or str(word)[-4:] in (";16B", ";16L", ";16N") for word in words)
@@ -398,8 +401,8 @@ def _picture(raster: Raster, name: str, config: ImageConfig, shrunk: float = 1.0
 
 
 def _blank(pixels: Pixels) -> bool:
-    first = pixels[:1, :1]
-    return bool((pixels[0] == first).all() and (pixels == first).all())
+    first, rows = pixels[:1, :1], 256  # at once
+    return all((pixels[start : start + rows] == first).all() for start in range(0, len(pixels), rows))
 
 
 def _eight_bits(raster: Raster, config: ImageConfig) -> tuple[Pixels, NDArray[np.bool_] | None, list[Remark]]:
