@@ -121,10 +121,7 @@ class ShardTable:
         for shard in self._shards:
             in_file = 0
             at = self._at(shard.name)
-            with (
-                self._open(shard.name, lambda: f", after row {in_file}", shard.footer) as file,  # noqa: B023
-                self._raw(shard.name) as raw,
-            ):
+            with self._open(shard.name, lambda: f", after row {in_file}", shard.footer) as (file, raw):  # noqa: B023
                 pages = Pages(raw, first=self._hub is not None)
                 for group in range(file.num_row_groups):
                     unwanted = None
@@ -136,7 +133,8 @@ class ShardTable:
                     read = [*light] if unwanted and all(unwanted) else [*light, *media]
                     rows = min(_ROWS, rows_at_a_time(at, pages.sizes(group, read), media, {}))
                     in_group = 0
-                    for batch in file.iter_batches(rows, row_groups=[group], columns=read, use_threads=False):
+                    leaves = [self._leaf(name) for name in read]
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=leaves, use_threads=False):
                         refuse_long_texts(at, batch)
                         for cells in rows_of(batch):
                             in_file += 1
@@ -145,6 +143,11 @@ class ShardTable:
                             in_group += 1
                     number += in_group
 
+    def _leaf(self, name: str) -> str:
+        """Return what is read of a column: of a struct its bytes alone, whatever else lies in it."""
+        kind = self.schema.field(name).type
+        return f"{name}.bytes" if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else name
+
     def _names(self) -> list[str]:
         if self._hub is not None:
             return self._hub.names
@@ -152,23 +155,25 @@ class ShardTable:
         return [path.name] if path.is_file() else parquet_names(path)
 
     def _footer(self, name: str) -> Any:
-        with self._open(name) as file:
+        with self._open(name) as (file, _):
             return file.metadata
-
-    def _raw(self, name: str) -> Any:
-        """Return a file as bytes."""
-        return Path(self._at(name)).open("rb") if self._hub is None else self._hub.open(name)
 
     def _at(self, name: str) -> str:
         return f"{self.path}" if self._hub is None and Path(self.path).is_file() else f"{self.path}/{name}"
 
     @contextmanager
-    def _open(self, name: str, place: Callable[[], str] = str, footer: Any = None) -> Iterator[Any]:
-        """Yield a file; its errors become one line that names it and the place."""
+    def _open(self, name: str, place: Callable[[], str] = str, footer: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield a file as Arrow reads it, and as bytes; its errors become one line that names it and the place."""
         try:
-            source = str(regular_file(self._at(name))) if self._hub is None else self._hub.open(name)
-            with pq.ParquetFile(source, metadata=footer, pre_buffer=False, buffer_size=_BUFFER) as file:
-                yield file
+            with (
+                regular_file(self._at(name)).open("rb") if self._hub is None else self._hub.open(name) as raw,
+                # on the hub one file for both: what was fetched for one is there for the other
+                pq.ParquetFile(
+                    self._at(name) if self._hub is None else raw,
+                    metadata=footer, pre_buffer=False, buffer_size=_BUFFER,
+                ) as file,
+            ):  # fmt: skip
+                yield file, raw
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             if self._hub is None and _is_pointer(Path(self._at(name))):
                 raise DataError(
