@@ -1,6 +1,7 @@
 """Parts of error messages: what may have been meant, what has changed."""
 
 import difflib
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,6 +40,26 @@ def _visible(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if unicodedata.category(c) not in UNSEEN else ascii(c)[1:-1] for c in line)
+
+
+def shell_line(*words: object) -> str:
+    """Return words as a shell reads them back: quoted where they must be, in printable letters only."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    letters = (f"\\x{byte:02x}" if byte < 32 or byte > 126 or byte in b"'\\" else chr(byte) for byte in _bytes(word))
+    return f"$'{''.join(letters)}'"  # as bash, zsh and ksh read it
+
+
+def _bytes(word: str) -> bytes:
+    """Return a word as the system passes it; undecodable bytes as they were."""
+    try:
+        return word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other halves of characters, which no word of a shell holds
+        return word.encode("utf-8", "replace")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from earthtone.cli.parsing import make_parser
 from earthtone.terminal import json_text
+from earthtone.wording import shell_line
 
 
 def convert(words: list[str]) -> int:
@@ -26,5 +27,6 @@ def convert(words: list[str]) -> int:
     if not options.backbone_only:
         compared = "cosine" if options.unit else "Euclidean distance"
         print(f"embeddings are compared by {compared}{'' if options.unit else ' (--unit: by cosine)'}")
-        print(f"next: earthtone evaluate retrieval --model {options.out} --data DATA")
+        line = shell_line("earthtone", "evaluate", "retrieval", "--model", options.out, "--data", "DATA")
+        print(f"next: {line}")
     return 0

@@ -3,6 +3,7 @@
 import sys
 
 from earthtone.cli.parsing import make_parser
+from earthtone.wording import shell_line
 
 
 def demo(words: list[str]) -> int:
@@ -23,7 +24,7 @@ def demo(words: list[str]) -> int:
         say=lambda line: print(line, flush=True),
     )
     if result is None:
-        print(f"stopped; go on with: earthtone demo --out {options.out}", file=sys.stderr)
+        print(f"stopped; go on with: {shell_line('earthtone', 'demo', *words)}", file=sys.stderr)
         return 130
     print(result.to_text())
     return 0

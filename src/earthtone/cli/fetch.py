@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
-from earthtone.wording import one_line_each
+from earthtone.wording import one_line_each, shell_line
 
 if TYPE_CHECKING:
     from earthtone.data.fetch import Fetched, PublicSet, Recheck
@@ -27,7 +27,7 @@ def fetch(words: list[str]) -> int:
         return 0
     if options.check:
         found = fetching.recheck(options.name, options.out, catalogue=catalogue)
-        print(json_text(found.to_dict()) if options.json else _recheck_text(found))
+        print(json_text(found.to_dict()) if options.json else _recheck_text(found, options.catalogue))
         return 0 if found.ok else 1
     patience = fetching.Patience(retries=options.retries, read_seconds=options.timeout_seconds)
     result = fetching.fetch(
@@ -96,12 +96,13 @@ def _fetched_text(result: "Fetched") -> str:
     return one_line_each([*lines, f"it lies in {result.out}", f"next: {result.next}"])
 
 
-def _recheck_text(found: "Recheck") -> str:
+def _recheck_text(found: "Recheck", catalogue: str | None) -> str:
     from earthtone.data.fetch.disk import size_text
 
     lines = [f"{found.out}: {found.files} files, {size_text(found.bytes)}, checked against their SHA-256"]
     for label, paths in (("damaged", found.damaged), ("missing", found.missing), ("unfinished", found.unfinished)):
         lines += [f"  {label}: {path}" for path in paths[:20]]
         lines += [f"  {label}: {len(paths) - 20} more; --json names all"] if len(paths) > 20 else []
-    repair = f"delete the damaged ones and type: earthtone fetch {found.name} --out {found.out}"
+    again = ["fetch", found.name, "--out", found.out, *([] if catalogue is None else ["--catalogue", catalogue])]
+    repair = f"delete the damaged ones and type: {shell_line('earthtone', *again)}"
     return one_line_each([*lines, "all is as it was fetched" if found.ok else repair])

@@ -1,7 +1,5 @@
 """`earthtone pack`."""
 
-import shlex
-
 from earthtone.cli.parsing import (
     columns_mapping,
     data_arguments,
@@ -9,8 +7,10 @@ from earthtone.cli.parsing import (
     flat_recipe,
     make_parser,
     split_arguments,
+    typed_options,
 )
 from earthtone.errors import ConfigError
+from earthtone.wording import shell_line
 
 
 def pack(words: list[str]) -> int:
@@ -51,8 +51,9 @@ def pack(words: list[str]) -> int:
     )  # fmt: skip
     print(result.to_text())
     if options.model is not None:
-        print(f"next: earthtone evaluate retrieval --model {options.model} --data {result.path}")
+        line = ["evaluate", "retrieval", "--model", options.model, "--data", result.path]
     else:
-        same = shlex.join(word for word in words if word.startswith("--signal"))
-        print(f"next: earthtone pretrain {result.path} --recipe {options.recipe} {same}".rstrip() + " --out runs/first")
+        same = typed_options(words, "--signal")
+        line = ["pretrain", result.path, "--recipe", options.recipe, *same, "--out", "runs/first"]
+    print(f"next: {shell_line('earthtone', *line)}")
     return 0

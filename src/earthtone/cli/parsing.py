@@ -83,6 +83,15 @@ def early_option(words: list[str], name: str, default: str) -> str:
     return default
 
 
+def typed_options(words: list[str], *names: str) -> list[str]:
+    """Return the options that were typed whose names begin with one of `names`, with their values."""
+    found: list[str] = []
+    for position, word in enumerate(words):
+        if word.startswith(names):
+            found += [word] if "=" in word else words[position : position + 2]
+    return found
+
+
 def flat_recipe(recipe: Any) -> dict[str, Any]:
     """The recipe's values by dotted key, as the parser takes defaults; the options of a loss are one value."""
     from dataclasses import asdict

@@ -1,6 +1,5 @@
 """`earthtone pretrain`."""
 
-import shlex
 import sys
 
 from earthtone.cli.parsing import (
@@ -11,6 +10,7 @@ from earthtone.cli.parsing import (
     make_parser,
     split_arguments,
 )
+from earthtone.wording import shell_line
 
 
 def pretrain(words: list[str]) -> int:
@@ -48,9 +48,10 @@ def pretrain(words: list[str]) -> int:
     if result.rank:
         return 0  # the first process tells
     if not result.finished:
+        again = [word for word in words if word != "--resume"]
         print(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
-            f"go on with: earthtone pretrain {shlex.join(w for w in words if w != '--resume')} --resume",
+            f"go on with: {shell_line('earthtone', 'pretrain', *again, '--resume')}",
             file=sys.stderr,
         )
         return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
@@ -58,5 +59,7 @@ def pretrain(words: list[str]) -> int:
     print(f"report: {result.folder}/report.html")
     table = result.folder / "table.lance"
     data = table if table.exists() else options.data
-    print(f"next: earthtone evaluate retrieval --model {result.folder} --data {data} --split test")
+    line = ["evaluate", "retrieval", "--model", result.folder, "--data", data, "--split", "test"]
+    device = [] if recipe.train.device == "auto" else ["--device", recipe.train.device]
+    print(f"next: {shell_line('earthtone', *line, *device)}")
     return 0

@@ -1,13 +1,12 @@
 """`earthtone reproduce paper`."""
 
-import shlex
 import sys
 from typing import Any
 
 from earthtone.cli.parsing import make_parser
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
-from earthtone.wording import one_line_each
+from earthtone.wording import one_line_each, shell_line
 
 
 def reproduce(words: list[str]) -> int:
@@ -81,5 +80,5 @@ def _text(result: Any, words: list[str]) -> str:
     lines += [f"  failed, {name}: {reason}" for name, reason in result.failed.items()]
     lines += [f"table: {path}" for path in result.tables]
     if result.stopped:
-        lines.append(f"stopped in {result.stopped}; go on with: earthtone reproduce {shlex.join(words)}")
+        lines.append(f"stopped in {result.stopped}; go on with: {shell_line('earthtone', 'reproduce', *words)}")
     return one_line_each(lines)

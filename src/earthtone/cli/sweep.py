@@ -1,12 +1,12 @@
 """`earthtone sweep`."""
 
-import shlex
 import sys
 from typing import Any
 
 from earthtone.cli.labelled import numbers
 from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser, split_arguments
 from earthtone.errors import ConfigError
+from earthtone.wording import shell_line
 
 
 def sweep(words: list[str]) -> int:
@@ -43,7 +43,7 @@ def sweep(words: list[str]) -> int:
     )  # fmt: skip
     if result.stopped_by is not None:
         told = f"stopped by {result.stopped_by} with {result.count('done')} of {len(result.table.runs)} runs done"
-        print(f"{told}; go on with: earthtone sweep {shlex.join(words)}", file=sys.stderr)
+        print(f"{told}; go on with: {shell_line('earthtone', 'sweep', *words)}", file=sys.stderr)
         return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
     if failed := result.count("failed"):
         print(f"{failed} runs failed; they are named in the table and tried again by the next call", file=sys.stderr)

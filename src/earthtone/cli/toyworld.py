@@ -1,6 +1,7 @@
 """`earthtone toyworld`."""
 
 from earthtone.cli.parsing import make_parser
+from earthtone.wording import shell_line
 
 
 def toyworld(words: list[str]) -> int:
@@ -23,5 +24,5 @@ def toyworld(words: list[str]) -> int:
 
     out = Path(options.pop("out"))
     manifest = write_toyworld(out, **options, progress=progress_calls("toy world"))
-    print(f"{manifest}: {options['rows']} synthetic places\nnext: earthtone check {manifest}")
+    print(f"{manifest}: {options['rows']} synthetic places\nnext: {shell_line('earthtone', 'check', manifest)}")
     return 0

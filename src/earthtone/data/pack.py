@@ -38,7 +38,7 @@ from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
 from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
 from earthtone.signal.remarks import Remark
-from earthtone.wording import changes, flat, one_line, one_line_each
+from earthtone.wording import changes, flat, one_line, one_line_each, shell_line
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -201,7 +201,8 @@ def _pack_locked(
         marker.unlink()
         if not before and not added:
             first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
-            raise DataError(f"{source.path}: no usable pair ({first}); look closer with: earthtone check {source.path}")
+            closer = shell_line("earthtone", "check", source.path)
+            raise DataError(f"{source.path}: no usable pair ({first}); look closer with: {closer}")
     if without_scale:
         _log.warning(
             "%s was packed before tables kept the metres along a tile: those of %d added rows are lost; for "

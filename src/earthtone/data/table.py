@@ -25,6 +25,7 @@ from earthtone.errors import DataError
 from earthtone.files import refuse_undecodable
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
+from earthtone.wording import shell_line
 
 _LOG = logging.getLogger(__name__)
 FORMAT = 1  # raised when an older reader could not read a newer table
@@ -87,7 +88,9 @@ class Table:
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
             """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path}: not a packed table; make one with: earthtone pack DATA --out {path}") from error
+            raise DataError(
+                f"{path}: not a packed table; make one with: earthtone pack DATA --out {shell_line(path)}"
+            ) from error
         if version != FORMAT:
             raise DataError(f"{path}: table format {version}, {FORMAT} expected; install a newer earthtone")
         self.signal = signal_from_dict(signal)

@@ -16,6 +16,7 @@ from earthtone.models.release_checkpoint import is_release, read_release
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import check_fit, fill, read_safetensors, write_safetensors
 from earthtone.signal.config import signal_from_dict, signal_to_dict
+from earthtone.wording import shell_line
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
@@ -51,7 +52,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
     if file.suffix in CHECKPOINT_SUFFIXES:
         return read_release(file).model.to(device)
     if not file.exists():
-        raise ModelError(f"{path}: no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {path}")
+        raise ModelError(
+            f"{path}: no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {shell_line(path)}"
+        )
     weights, header = read_safetensors(file)
     if is_release(weights):
         return read_release(file).model.to(device)

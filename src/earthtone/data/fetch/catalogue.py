@@ -18,6 +18,7 @@ from earthtone.wording import did_you_mean
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 ARCHIVES = ("zip", "tar")
 _HASHES = {"md5": 32, "sha256": 64}
+_COMMAND = re.compile(r"earthtone [\w ./,:=@{}\[\]-]+")  # it is printed to be copied: nothing that a shell would act on
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -186,6 +187,10 @@ def _check(entry: PublicSet, where: str) -> None:
     sources = [bool(entry.files), entry.zenodo is not None, entry.huggingface is not None]
     if sum(sources) != 1:
         raise DataError(f"{where} must have exactly one of files, zenodo and huggingface")
+    if not _COMMAND.fullmatch(entry.next):
+        raise DataError(
+            f"{where}: next is {entry.next!r:.80}; a command of earthtone was expected, {{out}} for the folder"
+        )
     names = [file.name for file in entry.files]
     if len(set(names)) < len(names):
         raise DataError(f"{where} names a file twice: {names}")

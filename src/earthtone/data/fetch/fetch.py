@@ -24,6 +24,7 @@ from earthtone.data.fetch.place import go_on, place
 from earthtone.data.fetch.unpack import BadArchiveError
 from earthtone.data.hub_endpoint import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError
+from earthtone.wording import shell_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class _Fetch:
         self._entry, self._patience = entry, patience
         self._notes = Notes(out, entry.name)
         self._downloaded = Path(downloaded) if downloaded is not None else None
-        self._result = Fetched(entry.name, out, entry.next.replace("{out}", str(out)))
+        self._result = Fetched(entry.name, out, entry.next.replace("{out}", shell_line(out)))
 
     def run(self, subset: str | None) -> Fetched:
         listed = listed_files(self._entry, self._notes.at("listing.json"), self._patience)

@@ -8,6 +8,7 @@ from typing import Any
 from earthtone.data.soundingearth import looks_like_release
 from earthtone.verbs.reproduce.fingerprint import folder_identity
 from earthtone.verbs.reproduce.measures import Measured
+from earthtone.wording import shell_line
 
 PAIRS = "soundingearth"
 PUBLISHED, HONEST = "published", "honest"
@@ -59,4 +60,6 @@ def find_source(data: Path, name: str) -> Source:
         folder = data
     if folder.is_dir():
         return Source(name, folder, folder_identity(folder), None)
-    return Source(name, folder, {}, f"{folder} is not there; type: earthtone fetch {name} --out {folder}")
+    return Source(
+        name, folder, {}, f"{folder} is not there; type: {shell_line('earthtone', 'fetch', name, '--out', folder)}"
+    )
