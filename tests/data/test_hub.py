@@ -25,7 +25,8 @@ from earthtone.data.hub import HubFolder, _BlockFile
 from earthtone.data.pair import Pair
 from earthtone.data.source import items_skipping, open_source
 from earthtone.data.table import Table
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
+from earthtone.models.encoders import make_encoder
 
 ADDRESS = "hf://datasets/MVRL/SoundingEarth"
 TINY = [
@@ -43,6 +44,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.requests: list[str] = []
+        self.secrets: list[str] = []  # headers in which a token could be
         self.drop = self.cut = 0  # answers that end in the middle; that are whole but too short
         self.hang_tree = self.gated = self.no_ranges = False
         self.gone: set[str] = set()
@@ -59,6 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{path} {self.headers.get('range', '')}".strip())
+        self.server.secrets += [str(value) for value in self.headers.values() if "secret" in value]
         api = re.fullmatch(
             r"/api/datasets/MVRL/SoundingEarth(/revision/(?P<info>.+)|/tree/(?P<tree>[^/]+)(?P<below>/.*)?)?", path
         )
@@ -281,3 +284,28 @@ def test_retries_of_the_client_are_not_told(hub: Hub, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         open_source(ADDRESS)
     assert not caplog.records
+
+
+def test_a_token_is_not_sent_over_plain_http(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from huggingface_hub import constants
+
+    from earthtone.data.hub_endpoint import refuse_token_over_http
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    refuse_token_over_http()  # there is none
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    folder = HubFolder(ADDRESS)
+    with folder.open(next(name for name in folder.names if name.endswith(".parquet"))) as file:
+        assert file.read(4) == b"PAR1"
+    assert "the token is not sent" in caplog.text and "hf_secret" not in caplog.text
+    assert hub.requests and hub.secrets == []
+    with pytest.raises(ConfigError, match="never sent over plain http"):
+        refuse_token_over_http()
+    for name in ("hf-hub:somebody/model", "resnet18"):
+        with pytest.raises(ConfigError, match="never sent over plain http"):
+            make_encoder(name, (3, 64, 64), pretrained=True)
+    assert hub.secrets == []
+    monkeypatch.setenv("HF_ENDPOINT", "https://example.org")
+    refuse_token_over_http()

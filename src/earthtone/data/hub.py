@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from earthtone.data.cell import clipped
-from earthtone.data.hub_endpoint import hub_endpoint
+from earthtone.data.hub_endpoint import hub_endpoint, hub_token
 from earthtone.data.time_limit import within
 from earthtone.errors import DataError
 
@@ -30,7 +30,7 @@ class HubFolder:
     """The files below an address, listed once. Raises DataError: one line, after a minute at most.
 
     The address of the hub is the variable HF_ENDPOINT, if it is set; private and gated sets are read with the token
-    of `hf auth login` or HF_TOKEN.
+    of `hf auth login` or HF_TOKEN, which goes over https alone.
     """
 
     def __init__(self, address: str) -> None:
@@ -45,9 +45,11 @@ class HubFolder:
         # its retries would be told one by one; what fails in the end is our own line
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         # one worker: threads of its own would hold up the end of the process when the hub hangs
+        endpoint = hub_endpoint()
         self._files = HfFileSystem(
-            endpoint=hub_endpoint(), skip_instance_cache=True, max_workers=1, use_listings_cache=True
-        )
+            endpoint=endpoint, token=hub_token(endpoint), skip_instance_cache=True, max_workers=1,
+            use_listings_cache=True,
+        )  # fmt: skip
         self._sizes = within(_LISTING_SECONDS, self._listed, self.address)
 
     @property

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from earthtone.data.hub_endpoint import refuse_token_over_http
 from earthtone.errors import ConfigError
 from earthtone.models import multiscale_resnet  # noqa: F401  (timm knows them from here on)
 from earthtone.models.release_resnet import RELEASE_RESNETS, ReleaseResNet
@@ -86,6 +87,8 @@ def make_encoder(
         near = difflib.get_close_matches(name, [*RELEASE_RESNETS, *timm.list_models()], n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
+    if name.startswith("hf-hub:") or (pretrained and file is None):
+        refuse_token_over_http()
     options: dict[str, Any] = {"num_classes": 0, "in_chans": shape[0], "pretrained": pretrained}
     if file is not None:
         options["pretrained_cfg_overlay"] = {"file": str(file)}

@@ -11,7 +11,7 @@ from loopback import catalogue_entry
 from earthtone.cli import VERBS
 from earthtone.cli.evaluate import TASKS
 from earthtone.data.fetch import CATALOGUE, read_catalogue
-from earthtone.data.fetch.catalogue import PublicSet, allowed_url
+from earthtone.data.fetch.catalogue import PublicSet, allowed_url, shown_url
 from earthtone.errors import DataError
 
 SETS = read_catalogue()
@@ -108,3 +108,7 @@ def test_http_only_where_nobody_can_forge() -> None:
     assert not allowed_url("http://example.org/a", False)
     assert not allowed_url("http://127.0.0.1.example.org/a", False)
     assert not allowed_url("file:///a", True)
+    assert not allowed_url("https://name:secret@example.org/a", True)
+    assert not allowed_url("http://secret@127.0.0.1:8/a", True)
+    assert shown_url("https://name:secret@example.org/a?signature=secret#secret") == "https://example.org/a"
+    assert "secret" not in shown_url("http://[secret/")

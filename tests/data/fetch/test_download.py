@@ -332,3 +332,23 @@ def test_a_redirect_to_no_host(stage: Stage, part: Path, host: str) -> None:
     stage.always["/f.bin"] = says("302 Found", Location=f"https://{host}/")
     with pytest.raises(DataError, match="an address that is none"):
         run(stage, part)
+
+
+@pytest.mark.parametrize("target", ["http://name:secret@127.0.0.1:PORT/b", "https://secret@example.org/b?key=secret"])
+def test_a_redirect_to_an_address_with_a_password(stage: Stage, part: Path, target: str) -> None:
+    stage.always["/away"] = says("302 Found", Location=target.replace("PORT", str(stage.port)))
+    with pytest.raises(DataError) as caught:
+        run(stage, part, path="/away")
+    assert "has a name or a password" in str(caught.value) and "secret" not in str(caught.value)
+    assert [request.path for request in stage.seen] == ["/away"]
+
+
+def test_no_credentials_are_sent(stage: Stage, part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login name password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    run(stage, part)
+    assert stage.seen
+    for request in stage.seen:
+        assert {"authorization", "cookie"}.isdisjoint(request.headers) and "secret" not in str(request.headers)

@@ -124,14 +124,28 @@ def find_set(sets: Mapping[str, PublicSet], name: str) -> PublicSet:
 
 
 def allowed_url(url: str, sha256_known: bool) -> bool:
-    """Return whether a URL may be asked: https, or http on this machine, or http where a SHA-256 tells forgeries."""
+    """Return whether a URL may be asked: https, or http on this machine, or http where a SHA-256 tells forgeries.
+
+    A name or a password in it is refused: it would be sent, printed, and written beside the data.
+    """
     try:
         split = urlsplit(url)
     except ValueError:
         return False
+    if "@" in split.netloc:
+        return False
     if split.scheme == "http":
         return split.hostname in _LOOPBACK or sha256_known
     return split.scheme == "https" and bool(split.hostname)
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for messages, without names, passwords and queries, which hold signatures."""
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"[:200]
 
 
 def _public_set(name: str, entry: object, where: str) -> PublicSet:
@@ -197,7 +211,9 @@ def _check(entry: PublicSet, where: str) -> None:
     for file in entry.files:
         _check_file(file, entry, f"{where}: {file.name}")
     if entry.zenodo and not allowed_url(entry.zenodo.endpoint, False):
-        raise DataError(f"{where}: endpoint is {entry.zenodo.endpoint!r}; https:// was expected")
+        raise DataError(
+            f"{where}: endpoint is {shown_url(entry.zenodo.endpoint)}; https:// without a name was expected"
+        )
 
 
 def _check_file(file: RemoteFile, entry: PublicSet, where: str) -> None:
@@ -215,5 +231,6 @@ def _check_file(file: RemoteFile, entry: PublicSet, where: str) -> None:
     for url in file.urls:
         if not allowed_url(url, file.sha256 is not None):
             raise DataError(
-                f"{where}: {url} is not https://; http:// is allowed on this machine, or with the file's sha256"
+                f"{where}: {shown_url(url)} is not https:// without a name or a password; http:// is allowed on this "
+                "machine, or with the file's sha256"
             )

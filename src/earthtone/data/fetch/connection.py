@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from earthtone import __version__
-from earthtone.data.fetch.catalogue import allowed_url
+from earthtone.data.fetch.catalogue import allowed_url, shown_url
 from earthtone.errors import DataError
 
 _REDIRECTS = 10
@@ -78,10 +78,11 @@ def _next_url(url: str, asked: str, response: httpx.Response, sha256_known: bool
     try:
         target = urljoin(asked, location)
     except ValueError as error:
-        raise DataError(f"{url} leads to {location[:200]!r}, an address that is none; try another mirror") from error
+        raise DataError(f"{url} leads to {shown_url(location)}, an address that is none; try another mirror") from error
     downgrade = asked.startswith("https:") and not target.startswith("https:")
     if downgrade or not allowed_url(target, sha256_known):
-        raise DataError(f"{url} leads to {target[:200]}, which is not https://; refused, try another mirror")
+        fault = "has a name or a password in it" if "@" in urlsplit(target).netloc else "is not https://"
+        raise DataError(f"{url} leads to {shown_url(target)}, which {fault}; refused, try another mirror")
     return str(target)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.atomic import write_text_atomic
-from earthtone.data.fetch.catalogue import HuggingFace, PublicSet, RemoteFile, Zenodo, allowed_url
+from earthtone.data.fetch.catalogue import HuggingFace, PublicSet, RemoteFile, Zenodo, allowed_url, shown_url
 from earthtone.data.fetch.connection import Patience, TryAgainError, make_client, opened
 from earthtone.data.fetch.download import stall_watch
 from earthtone.data.fetch.paths import safe_relative
@@ -53,7 +53,7 @@ def _check(file: RemoteFile, entry: PublicSet) -> None:
     safe_relative(file.name, f"the list of {entry.name}")
     for url in file.urls:
         if not allowed_url(url, file.sha256 is not None):
-            raise DataError(f"the list of {entry.name} names {url[:200]}, which is not https://; refused")
+            raise DataError(f"the list of {entry.name} names {shown_url(url)}, which is not https://; refused")
 
 
 def _zenodo(entry: PublicSet, source: Zenodo, patience: Patience) -> tuple[RemoteFile, ...]:
