@@ -41,7 +41,7 @@ def text_number(text: str) -> int:
 
 
 def same_content(media: Media) -> Numbers:
-    """Return a number each, equal where the bytes are equal; -1 where there is nothing, or nothing that can be read.
+    """Return a number each, equal where the bytes are equal; -1 where there are none, or none that can be read.
 
     Reads the state of every file; 12 kB of those of one size; and whole only those that are equal in these. Memory is
     48 bytes each. Raises DataError when `media` gives another number of them the next time.
@@ -126,10 +126,12 @@ def _first_look(item: FileOrBytes | None) -> tuple[int, int]:
     if item is None:
         return -1, -1
     if not isinstance(item, Path):
-        return _number(b"bytes" + hashlib.blake2b(item, digest_size=16).digest()), -1
+        return (_number(b"bytes" + hashlib.blake2b(item, digest_size=16).digest()) if item else -1), -1
     try:
         state = item.stat()
     except (OSError, ValueError):
+        return -1, -1
+    if state.st_size == 0:
         return -1, -1
     return _number(f"file {state.st_dev} {state.st_ino}".encode()), state.st_size
 

@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import soundfile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from rasterio.transform import from_origin
 
 Write = Callable[..., Path]
@@ -15,12 +16,14 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def picture() -> Write:
-    """A function (path, colour or pixels, (width, height)) that writes a picture by its suffix."""
+    """A function (path, colour or pixels, (width, height)) that writes a picture by its suffix, none twice the same."""
 
     def write(path: Path, pixels: object = (10, 20, 30), size: tuple[int, int] = (6, 4)) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.new("RGB", size, pixels) if isinstance(pixels, tuple) else Image.fromarray(np.asarray(pixels))
-        image.save(path)
+        told = PngInfo()
+        told.add_text("name", str(path))
+        image.save(path, pnginfo=told, comment=str(path), description=str(path))
         return path
 
     return write

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from earthtone.data.datasets import open_labelled
 from earthtone.data.datasets.published import LABELLED
@@ -56,6 +57,25 @@ def test_a_set_as_it_was_published_brings_no_warning(tmp_path: Path) -> None:
     assert found.warnings == () and Counter(item.split for item in found.items) == {
         "train": 1680, "val": 560, "test": 560,
     }  # fmt: skip
+
+
+def test_copies_of_an_image_are_in_one_split(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("sea", "wood"):
+        (tmp_path / "scenes" / label).mkdir(parents=True)
+        for n in range(30):
+            pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scenes" / label / f"{n}.png")
+            if n % 3 == 0:
+                Image.fromarray(pixels).save(tmp_path / "scenes" / label / f"again {n}.png")
+    found = open_labelled(tmp_path / "scenes")
+    splits: dict[bytes, set[str | None]] = {}
+    for item in found.items:
+        assert item.image is not None
+        splits.setdefault(item.image.read_bytes(), set()).add(item.split)
+    assert len(splits) == 60 and all(len(inside) == 1 for inside in splits.values())
+    assert found.warnings == ("40 items have the same image or sound as others; they are in one split each",)
+    assert {item.split for item in found.items} == {"train", "val", "test"}
 
 
 def test_a_manifest_in_the_folder_comes_first(classes: Path) -> None:

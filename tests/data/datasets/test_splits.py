@@ -43,6 +43,34 @@ def test_a_class_does_not_depend_on_the_others(members: list[Member]) -> None:
     assert stratified(alone) == {member.id: whole[member.id] for member in alone}
 
 
+@given(
+    st.lists(st.tuples(labels, st.sampled_from(["", "g", "h"]), st.integers(-1, 6)), max_size=50), st.booleans(),
+    st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_what_is_the_same_is_never_divided(
+    items: list[tuple[str, str, int]], grouped: bool, order: random.Random
+) -> None:
+    members = [
+        Member(str(number), label, (group or None) if grouped else None, same)
+        for number, (label, group, same) in enumerate(items)
+    ]
+    found = stratified(members)
+    assert found.keys() == {member.id for member in members}
+    assert stratified(order.sample(members, len(members))) == found
+    for name in ("group", "same"):
+        splits = defaultdict(set)
+        for member in members:
+            splits[getattr(member, name)].add(found[member.id])
+        assert all(len(inside) == 1 for value, inside in splits.items() if value not in (None, -1))
+
+
+def test_files_without_a_copy_are_divided_as_without_any() -> None:
+    members = [Member(f"{number}", "a") for number in range(40)]
+    assert stratified(members) == stratified([member._replace(same=-1) for member in members])
+    copied = [*members, Member("copy", "a", None, 1)]
+    assert stratified(copied).keys() - stratified(members).keys() == {"copy"}
+
+
 @given(st.dictionaries(st.text(max_size=6), st.tuples(labels, st.sampled_from("123456789")), max_size=60))
 def test_groups_are_never_divided_and_order_does_not_matter(items: dict[str, tuple[str, str]]) -> None:
     members = [Member(name, label, label + group) for name, (label, group) in items.items()]

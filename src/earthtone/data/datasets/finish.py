@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from earthtone.data.datasets.published import Published
-from earthtone.data.datasets.splits import Member, completed
+from earthtone.data.datasets.splits import Member, completed, linked_files
 from earthtone.data.labelled import LabelledItem, LabelledSet
 from earthtone.data.manifest import listed
 from earthtone.errors import DataError
@@ -61,9 +61,23 @@ def _refuse_same_ids(path: Path, items: Sequence[LabelledItem]) -> None:
         raise DataError(f"{path}: ids occur twice: {listed(twice, 5)}; every item needs its own")
 
 
+def _torn(same: Sequence[int], splits: Sequence[str | None]) -> str:
+    """How many of the groups of identical items lie in several splits, which those of the set itself may do."""
+    inside = defaultdict(set)
+    for number, split in zip(same, splits, strict=True):
+        if number >= 0 and split is not None:
+            inside[number].add(split)
+    torn = sum(len(found) > 1 for found in inside.values())
+    return f", {torn} groups of them in several splits" if torn else "; they are in one split each"
+
+
 def _with_splits(path: Path, items: list[LabelledItem]) -> tuple[list[LabelledItem], list[str]]:
-    members = [Member(item.id, item.label, item.group) for item in items]
+    dealt = not {item.split for item in items} >= {"train", "val", "test"}
+    same = linked_files([item.image for item in items], [item.audio for item in items]) if dealt else [-1] * len(items)
+    members = [Member(item.id, item.label, item.group, number) for item, number in zip(items, same, strict=True)]
     splits, notes = completed(members, [item.split for item in items], str(path))
+    if count := sum(number >= 0 for number in same):
+        notes.append(f"{count} items have the same image or sound as others{_torn(same, splits)}")
     items = [replace(item, split=split) for item, split in zip(items, splits, strict=True)]
     labels = {split: {item.label for item in items if item.split == split} for split in ("train", "val", "test")}
     for split in ("val", "test"):

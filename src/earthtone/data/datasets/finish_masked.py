@@ -7,7 +7,7 @@ from pathlib import Path
 
 from earthtone.data.datasets.overlap import overlapping
 from earthtone.data.datasets.published import Published
-from earthtone.data.datasets.splits import Member, completed
+from earthtone.data.datasets.splits import Member, completed, linked_files
 from earthtone.data.labelled import MaskedItem, MaskedSet, Palette
 from earthtone.data.manifest import listed
 from earthtone.errors import DataError
@@ -53,6 +53,8 @@ def finished_masked(
 def _splits(path: Path, masked: list[MaskedItem]) -> tuple[dict[str, str | None], list[str]]:
     if len(masked) < 2 and not any(item.split for item in masked):
         return dict.fromkeys((item.id for item in masked), "test"), []  # one scene can be looked at, not learned from
-    members = [Member(item.id, "") for item in masked]
+    dealt = not {item.split for item in masked} >= {"train", "val", "test"}
+    same = linked_files([item.image for item in masked], [None] * len(masked)) if dealt else [-1] * len(masked)
+    members = [Member(item.id, "", None, number) for item, number in zip(masked, same, strict=True)]
     splits, notes = completed(members, [item.split for item in masked], str(path))
     return {member.id: split for member, split in zip(members, splits, strict=True)}, notes

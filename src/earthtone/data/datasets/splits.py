@@ -3,8 +3,12 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from earthtone.data.links import linked, same_content, without_silence
 from earthtone.data.manifest import listed
 from earthtone.errors import DataError
 
@@ -13,11 +17,13 @@ _VAL_OF_TRAIN = 0.2  # share of the training items that becomes val where a set 
 
 
 class Member(NamedTuple):
-    """What the division of a set sees of an item; items of one group stay together."""
+    """What the division of a set sees of an item; items of one group, and those of the same file, stay together."""
 
     id: str
     label: str
     group: str | None = None
+    same: int = -1
+    """Equal for items with identical files; negative where there is no other such item."""
 
 
 def stratified(members: Iterable[Member], shares: Mapping[str, float] = SHARES, *, seed: int = 0) -> dict[str, str]:
@@ -26,10 +32,30 @@ def stratified(members: Iterable[Member], shares: Mapping[str, float] = SHARES, 
     Depends neither on the order of the items nor on other classes. A class of three or more items is in every split;
     of two, in the first and the last; of one, in the first. With groups, whole groups are dealt out, the largest first,
     each to the split that lacks most of its classes: the shares are then approximate, and a class may miss a split.
+    Without groups, items of the same file go where the first of them goes.
     """
     members = list(members)
     if any(member.group is not None for member in members):
-        return _by_group(members, shares, seed)
+        return _by_group(_joined(members), shares, seed)
+    firsts: dict[int, Member] = {}
+    for member in sorted(members, key=lambda member: (_rank(seed, member.id), member.id)):
+        firsts.setdefault(member.same, member)
+    alone = [member for member in members if member.same < 0 or firsts[member.same] == member]
+    found = _by_class(alone, shares, seed)
+    return found | {member.id: found[firsts[member.same].id] for member in members if member.same >= 0}
+
+
+def linked_files(images: Sequence[Path | None], sounds: Sequence[Path | None]) -> list[int]:
+    """Return a number an item, equal where the image or the sound is the same file, also through others; else -1.
+
+    Silent sounds are not the same.
+    """
+    sound = without_silence(same_content(lambda: sounds), lambda: sounds)
+    groups: list[int] = linked([same_content(lambda: images), sound]).tolist() if images else []
+    return groups
+
+
+def _by_class(members: Sequence[Member], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     classes = defaultdict(list)
     for member in members:
         classes[member.label].append(member.id)
@@ -94,6 +120,21 @@ def _quotas(count: int, shares: Mapping[str, float]) -> dict[str, int]:
         return {split: int(split in kept) for split in shares}
     quotas = {split: max(1, round(shares[split] * count)) for split in others}
     return {first: count - sum(quotas.values())} | quotas
+
+
+def _joined(members: Sequence[Member]) -> list[Member]:
+    """The members with one group for all that are linked by a group or by the same file."""
+    names = {name: number for number, name in enumerate(sorted({member.group or "" for member in members}))}
+    groups = np.array([-1 if member.group is None else names[member.group] for member in members], np.int64)
+    joined = linked([groups, np.array([member.same for member in members], np.int64)])
+    first: dict[int, str] = {}
+    for member, number in zip(members, joined.tolist(), strict=True):
+        if number >= 0 and member.group is not None:
+            first[number] = min(first.get(number, member.group), member.group)
+    return [
+        member._replace(group=first.get(number, member.group if number < 0 else f"file of {members[number].id}"))
+        for member, number in zip(members, joined.tolist(), strict=True)
+    ]
 
 
 def _by_group(members: Sequence[Member], shares: Mapping[str, float], seed: int) -> dict[str, str]:
