@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.dealing import NONE, split_code
 from earthtone.data.pair import SPLITS
 from earthtone.data.table import Table
 
@@ -83,6 +84,23 @@ def little_lines(contents: Mapping[str, Contents], splits: Sequence[str] = MEASU
     """Return a line for each of the measured splits that holds next to nothing."""
     lines = [little_text(name, contents[name]) for name in splits if name in contents]
     return [line for line in lines if line]
+
+
+def torn_lines(table: Table) -> list[str]:
+    """Return a line where images or recordings of a table lie in several splits, which its own or a published one may
+    have brought about.
+    """
+    splits = np.array([split_code(split) for split in table.column("split")], np.int64)
+    counts = []
+    for name, column in (("image", "image_hash"), ("recording", "audio_hash")):
+        group = table.groups(column)
+        known = (group >= 0) & (splits != NONE)
+        pairs = np.unique(np.stack([group[known], splits[known]], axis=1), axis=0)
+        torn = int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+        counts += [_counted(torn, name)] * bool(torn)
+    if not counts:
+        return []
+    return [f"{' and '.join(counts)} in more than one split, as the data's own or a published split has it: see check"]
 
 
 def _distinct(numbers: NDArray[Any] | None) -> int | None:

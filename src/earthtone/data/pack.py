@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from earthtone.atomic import atomic_path
-from earthtone.data.contents import Contents, little_lines, table_contents
+from earthtone.data.contents import Contents, little_lines, table_contents, torn_lines
 from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, DECODER_FAULTS, broken_pair, tells_silence
 from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.data.object_store import last_part, refuse_remote
@@ -67,6 +67,8 @@ class PackResult:
     notes: Mapping[str, int] = field(default_factory=dict)
     contents: Mapping[str, Contents] = field(default_factory=dict)
     """What each split of the whole table holds."""
+    torn: tuple[str, ...] = ()
+    """A line where images or recordings of the table lie in several splits."""
     linked_text: str = ""
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
 
@@ -99,7 +101,7 @@ class PackResult:
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
         lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
-        lines += [f"  caution: {line}" for line in little_lines(self.contents)]
+        lines += [f"  caution: {line}" for line in (*self.torn, *little_lines(self.contents))]
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         for kind, count in sorted(self.notes.items()):
@@ -212,7 +214,7 @@ def _pack_locked(
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
-        table_contents(Table(out)), split.linked_text,
+        table_contents(Table(out)), tuple(torn_lines(Table(out))), split.linked_text,
     )  # fmt: skip
 
 
