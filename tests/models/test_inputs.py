@@ -106,6 +106,14 @@ def test_what_is_no_picture_is_one_line(image: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("gsd_m", [0.0, -1.0, float("nan"), 1e9])
+def test_metres_that_no_image_has_are_one_line(gsd_m: float) -> None:
+    for footprint_m in (None, 60.0):
+        config = ImageConfig(pixels=32, stored_pixels=40, footprint_m=footprint_m)
+        with pytest.raises(SignalError, match="metres a pixel expected"):
+            measured_tile(noise(50, 60, 3), config, gsd_m)
+
+
 def test_a_closed_picture_is_one_line(tmp_path: Path) -> None:
     Image.fromarray(noise(50, 60, 3)).save(tmp_path / "a.png")
     image = Image.open(tmp_path / "a.png")

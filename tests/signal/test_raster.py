@@ -159,9 +159,12 @@ def test_deep_colours_that_nothing_reads_are_refused(data: bytes) -> None:
 )
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_broken_deep_pictures_are_one_line(data: bytes, share: float) -> None:
-    with pytest.raises(SignalError, match="broken image") as error:
-        read_image(data[: int(share * len(data))])
-    assert "\n" not in str(error.value)
+    said = set()
+    for _ in range(2):
+        with pytest.raises(SignalError, match="broken image") as error:
+            read_image(data[: int(share * len(data))])
+        said.add(str(error.value))
+    assert len(said) == 1 and "\n" not in said.pop()
 
 
 # --- a fixed range of values

@@ -119,8 +119,9 @@ def read_grey(source: Path | bytes) -> Pixels:
     """Return the values (height, width) of an 8-bit picture, such as a ready spectrogram. Raises SignalError."""
     data, name = bytes_of(source)
     with opened_picture(data, name) as image:
-        if image.mode.startswith(("I", "F")):
-            raise SignalError(f"{name}: picture of mode {image.mode}; 8 bits a pixel expected")
+        if not _shallow(image) or _cut_to_8_bits(image, data):
+            raise SignalError(f"{name}: picture of mode {image.mode} and more than 8 bits; 8 bits a pixel expected")
+        _refuse_large(image, name)
         return np.asarray(image.convert("L"), np.uint8)
 
 
@@ -148,6 +149,7 @@ def kept_remarks(picture: Picture, config: ImageConfig, gsd_m: float | None = No
 
     Raises SignalError where that square holds no data at all, though the picture does.
     """
+    check_gsd_m(gsd_m)
     height, width = picture.pixels.shape[:2]
     side = _kept_side(picture.pixels, config, gsd_m)
     top, left = (height - side) // 2, (width - side) // 2

@@ -126,9 +126,9 @@ def opened_raster(data: bytes, name: str, driver: str) -> Iterator[Any]:
     except SignalError:
         raise
     except Exception as error:  # GDAL's errors have several bases
-        raise SignalError(
-            f"{name}: broken {kind} ({' '.join(str(error).split())}); a whole file was expected"
-        ) from error
+        found = " ".join(str(error.__cause__ or error).split())  # rasterio's own text may only point to the cause
+        found = re.sub(r"[0-9a-f-]{36}\.tif, ", "", found)  # its name for what lies in memory
+        raise SignalError(f"{name}: broken {kind} ({found}); a whole file was expected") from error
 
 
 @contextmanager

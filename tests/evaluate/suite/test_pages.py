@@ -106,3 +106,11 @@ def test_odd_names_are_shown_and_do_nothing(write: object) -> None:
 def test_no_spreadsheet_takes_a_name_for_a_formula() -> None:
     [_, second, *_] = csv.DictReader(io.StringIO(suite_csv(table("=HYPERLINK(A1)", "-set"))))
     assert second["model"] == "'=HYPERLINK(A1)" and second["dataset"] == "'-set" and float(second["value"]) == 0.875
+
+
+def test_cautions_of_results_stand_beside_the_table_once() -> None:
+    careful = [replace(result(name, 0.5), facts={"cautions": ["one class alone"]}) for name in ("first", "second")]
+    cells = [Cell("probe", "set", each.model, DONE, each) for each in careful]
+    found = suite_table(cells, "first", resamples=50)
+    for page in (text_of(suite_html(found)), suite_markdown(found)):
+        assert page.count("probe on set: one class alone") == 1

@@ -44,7 +44,7 @@ def reading(table: SuiteTable) -> list[str]:
 
 
 def state_notes(table: SuiteTable) -> list[str]:
-    """Return a line for what is not in the table: cells that wait, that failed, that were skipped."""
+    """Return a line for what is not in the table, cells that wait, that failed, that were skipped, and for cautions."""
     lines = []
     if waiting := table.count(WAITING):
         lines.append(
@@ -56,6 +56,13 @@ def state_notes(table: SuiteTable) -> list[str]:
         for cell in table.cells
         if cell.state == FAILED
     ]
+    cautions = [
+        f"{cell.task} on {cell.dataset}: {line}"
+        for cell in table.cells
+        if cell.result is not None
+        for line in cell.result.facts.get("cautions", ())
+    ]
+    lines += dict.fromkeys(cautions)  # all models of a column share them
     return lines + list(dict.fromkeys(cell.why for cell in table.cells if cell.state == SKIPPED))
 
 
