@@ -152,6 +152,8 @@ def test_deep_avif() -> None:
 def test_deep_colours_that_nothing_reads_are_refused(data: bytes) -> None:
     with pytest.raises(SignalError, match=r"more than 8 bits a channel.*; write it as PNG or TIFF"):
         read_image(data)
+    with pytest.raises(SignalError, match="more than 8 bits a channel"):
+        read_stored_values(data)
 
 
 @pytest.mark.parametrize(
@@ -415,6 +417,17 @@ def test_every_orientation_is_shown_upright(format: str, orientation: int) -> No
             np.testing.assert_array_equal(found.pixels, np.asarray(ImageOps.exif_transpose(image)))
     if format in ("PNG", "TIFF"):
         np.testing.assert_array_equal(read_stored_values(data), UPRIGHT)
+
+
+def test_orientation_in_tiffs_of_other_builds() -> None:
+    deep = UPRIGHT[..., 0].astype(">u2") * 200
+    swapped = Image.frombytes("I;16B", (40, 24), deep.tobytes())
+    for magic, data in (
+        (b"MM\0*", saved(swapped, "TIFF", exif=exif(3))),
+        (b"II+\0", saved(Image.fromarray(UPRIGHT), "TIFF", exif=exif(3), big_tiff=True)),
+    ):
+        found = read_picture(data, CONFIG).pixels
+        assert data.startswith(magic) and found[-1, -1, 0] > 200 > found[0, 0, 0]
 
 
 def test_a_draft_is_turned_too() -> None:

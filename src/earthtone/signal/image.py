@@ -313,12 +313,9 @@ def _shallow(image: Image.Image) -> bool:
 
 def _of_pillow(image: Image.Image, name: str, data: bytes = b"") -> Raster:
     """Return a picture that Pillow has opened as numbers: grey of more than 8 bits as stored, all else as RGB."""
-    if _cut_to_8_bits(image, data):
-        if image.format == "AVIF":
-            return _deep_avif(image, name, data)
-        raise SignalError(
-            f"{name}: {image.format} of more than 8 bits a channel, of which 8 would be read; write it as PNG or TIFF"
-        )
+    if image.format == "AVIF" and _cut_to_8_bits(image, data):
+        return _deep_avif(image, name, data)
+    refuse_cut_bits(image, name, data)
     _refuse_large(image, name)
     shown = None
     if not _shallow(image):
@@ -332,6 +329,14 @@ def _of_pillow(image: Image.Image, name: str, data: bytes = b"") -> Raster:
             values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     bits = 8 * values.dtype.itemsize
     return Raster(values, valid=shown, bits=bits, orientation=exif_orientation(image.getexif))
+
+
+def refuse_cut_bits(image: Image.Image, name: str, data: bytes) -> None:
+    """Raise SignalError for a picture of more than 8 bits a channel of which Pillow would give the upper 8."""
+    if _cut_to_8_bits(image, data):
+        raise SignalError(
+            f"{name}: {image.format} of more than 8 bits a channel, of which 8 would be read; write it as PNG or TIFF"
+        )
 
 
 def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:

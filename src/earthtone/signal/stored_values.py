@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from earthtone.errors import SignalError
-from earthtone.signal.image import bytes_of, decoders, opened_picture
+from earthtone.signal.image import bytes_of, decoders, opened_picture, refuse_cut_bits
 from earthtone.signal.raster import Raster, exif_orientation, gdal_driver, opened_raster, read_raster, turned
 
 
@@ -36,6 +36,7 @@ def read_labels(source: Path | bytes, colour: bool = False) -> StoredValues:
     if driver is not None:
         return _of_raster(data, name, driver, colour)
     with opened_picture(data, name) as picture:
+        refuse_cut_bits(picture, name, data)
         most = _largest(picture, data)
         values = _of_picture(picture, colour)
         if most not in (0, 255) and values.ndim == 2 and picture.mode == "L":  # Pillow made it 255
