@@ -1,12 +1,15 @@
 """Recipes: shipped ones load, mistakes are named with what was meant, what was resolved reads back."""
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.train.recipe import Recipe, WithinConfig
-from earthtone.train.recipe_file import load_recipe, recipe_from_dict, shipped_recipes
+from earthtone.train.recipe import Recipe, TrainConfig, WithinConfig
+from earthtone.train.recipe_file import check_recipe, load_recipe, recipe_from_dict, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -122,3 +125,98 @@ def test_an_override_through_a_value_is_refused() -> None:
 def test_numbers_that_are_none_are_refused(key: str, value: float) -> None:
     with pytest.raises(ConfigError, match=key):
         load_recipe("small", {key: value})
+
+
+def leaves(section: type = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and type of every option."""
+    hints = get_type_hints(section)
+    for entry in fields(section):
+        key = f"{prefix}{entry.name}"
+        if is_dataclass(hints[entry.name]):
+            yield from leaves(hints[entry.name], f"{key}.")
+        else:
+            yield key, hints[entry.name]
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    *sections, last = key.split(".")
+    values = {last: value}
+    for section in reversed(sections):
+        values = {section: values}
+    return values
+
+
+EVERY = dict(leaves())
+NULLABLE = {key for key, hint in EVERY.items() if type(None) in get_args(hint)}
+
+
+def test_an_empty_value_is_null_or_refused() -> None:
+    assert len(EVERY) > 85 and len(NULLABLE) > 15
+    for key in EVERY:
+        for empty in (None, "", " "):
+            if key in NULLABLE:
+                recipe: Any = recipe_from_dict(nested(key, empty), "my.yaml")
+                for part in key.split("."):
+                    recipe = getattr(recipe, part)
+                assert recipe is None, key
+                continue
+            with pytest.raises(ConfigError) as caught:
+                recipe_from_dict(nested(key, empty), "my.yaml")
+            told = str(caught.value)
+            assert told.startswith(f"my.yaml: {key} is empty; ") and told.endswith("leave it out for the default"), told
+
+
+@pytest.mark.parametrize("value", [[None, None], {"a": None}, 10**400, [[1, 2], 3], b"x"])
+def test_a_value_of_another_type_is_one_line(value: Any) -> None:
+    for key in EVERY:
+        if key in ("loss.options", "within.options") and isinstance(value, dict):
+            continue
+        with pytest.raises(ConfigError) as caught:
+            recipe_from_dict(nested(key, value), "my.yaml")
+        assert key in str(caught.value) and "\n" not in str(caught.value), (key, str(caught.value))
+
+
+def test_python_gets_the_same_line() -> None:
+    for key, value in (("batch_size", None), ("learning_rate", "x"), ("precision", ""), ("compile", 1)):
+        recipe = Recipe(train=TrainConfig(**{key: value}))  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"recipe: train\.{key} is (empty|'x'|1); .* expected"):
+            check_recipe(recipe, "recipe")
+
+
+@pytest.mark.parametrize("section", ["model", "signal", "train", "signal.audio", "within"])
+def test_empty_sections_are_refused(section: str) -> None:
+    for empty in (None, "", []):
+        with pytest.raises(ConfigError, match=rf"my\.yaml: {section} is .*; a mapping of options expected, or leave"):
+            recipe_from_dict(nested(section, empty), "my.yaml")
+    assert recipe_from_dict(nested(section, {}), "my.yaml") == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"name": "infonce", "options": {"temperature": None}},
+            "loss.options: infonce: temperature is empty; a number",
+        ),
+        ({"name": "siglip", "options": {"bias": ""}}, "loss.options: siglip: bias is empty; a number"),
+        ({"options": {"learnable_temperature": 1}}, "is 1; true or false expected"),
+        ({"options": {"robust_q": True}}, "is True; a number expected"),
+        ({"options": {"tempreature": 1}}, "did you mean temperature?"),
+        ({"name": "infonse"}, "my.yaml: loss.name: unknown loss: 'infonse'; did you mean infonce?"),
+    ],
+)
+def test_options_of_a_loss(options: dict, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe_from_dict({"loss": options}, "my.yaml")
+    assert expected in str(caught.value)
+    recipe_from_dict({"loss": {"options": {"robust_lambda": None}}}, "my.yaml")  # may be null
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "null", "[]", "false", "0", "''"])
+def test_a_file_without_a_recipe_is_no_recipe(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"none\.yaml: .* found, a mapping of sections expected; {} for all defaults"):
+        load_recipe(path)
+    path.write_text("{}\n")
+    assert load_recipe(path) == Recipe()

@@ -6,6 +6,7 @@ from earthtone.cli.parsing import (
     early_option,
     flat_recipe,
     make_parser,
+    option_words,
     split_arguments,
     typed_options,
 )
@@ -18,6 +19,7 @@ def pack(words: list[str]) -> int:
     from earthtone.signal.config import SignalConfig
     from earthtone.train.recipe_file import check_recipe, read_recipe, recipe_from_dict
 
+    words = option_words(words, SignalConfig, "signal")
     name = early_option(words, "--recipe", "default")
     base = recipe_from_dict(read_recipe(name), name)
     parser = make_parser("pack", "Decode pairs into a packed table. A stopped call goes on when it is repeated.")

@@ -1,18 +1,35 @@
 """What the verbs' command lines share: parsers whose errors name the nearest option, common arguments."""
 
-from typing import Any, NoReturn
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args
 
 from earthtone.errors import ConfigError
-from earthtone.wording import did_you_mean
+from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
+from earthtone.wording import did_you_mean, flat
+
+_NULLS = ("null", "~")  # what YAML takes for nothing
 
 
 def make_parser(verb: str, description: str) -> Any:
-    """A parser whose errors name the nearest option."""
+    """A parser whose errors name the nearest option, and which refuses empty values where null has no meaning."""
     import jsonargparse
 
+    from earthtone.plain_yaml import refuse_hostile_options
+
+    refuse_hostile_options()
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
     class Parser(jsonargparse.ArgumentParser):
+        def parse_args(self, words: Sequence[str]) -> Any:  # type: ignore[override]
+            known = {option: action for action in self._actions for option in action.option_strings}
+            found = super().parse_args(list(_full(words, known)))
+            for action in self._actions:
+                if action.dest in found:
+                    _refuse_empty(action, found[action.dest])
+            return found
+
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             unknown = [word for word in message.split() if word.startswith("--")]
             known = [option for action in self._actions for option in action.option_strings]
@@ -22,6 +39,102 @@ def make_parser(verb: str, description: str) -> Any:
             )
 
     return Parser(prog=f"earthtone {verb}", description=description, allow_abbrev=False)
+
+
+def _full(words: Sequence[str], known: Mapping[str, Any]) -> Iterator[str]:
+    """Words with `null` for empty values. Raises ConfigError where that, or a number, is none that an option has."""
+    left = iter(words)
+    for word in left:
+        option, equals, typed = word.partition("=")
+        action = known.get(option)
+        text = typed if equals or action is None or action.nargs == 0 else next(left, None)
+        if action is None or action.nargs == 0 or text is None:
+            yield word
+            continue
+        hint = _hint(action)
+        if hint is not None and _could_be(int, hint) and is_huge(_whole(text)):
+            raise ConfigError(f"{option} is {wrong(_whole(text), hint)}")
+        if text == action.default or not is_empty(text):
+            yield from (f"{option}={text}",) if equals else (option, text)
+        elif hint is not None and not may_be_null(hint):
+            raise ConfigError(_empty(option, hint))
+        else:
+            yield f"{option}=null"
+
+
+def _refuse_empty(action: Any, value: Any) -> None:
+    """Raise ConfigError where an option has nothing and null has no meaning."""
+    hint = _hint(action)
+    if hint is None or value == action.default or may_be_null(hint):
+        return
+    name = next(iter(action.option_strings), action.dest)
+    for part in value if isinstance(value, list) else [value]:
+        if is_empty(part) or (part in _NULLS and "." in action.dest):
+            raise ConfigError(_empty(name, hint))
+
+
+def _empty(option: str, hint: Any) -> str:
+    return f"{option} is {wrong(None, hint)}; leave it out for the default"
+
+
+def _hint(action: Any) -> Any:
+    return getattr(action, "_typehint", None) or action.type
+
+
+def _could_be(kind: type, hint: Any) -> bool:
+    return hint in (kind, float) or any(_could_be(kind, part) for part in get_args(hint))
+
+
+def _whole(text: str) -> int:
+    digits = text.strip()
+    return int(digits[:50]) if digits.lstrip("+-").isdecimal() else 0
+
+
+def option_words(words: Sequence[str], config: type, prefix: str = "") -> list[str]:
+    """Words with sections of the dataclass `config`, `--train FILE.yaml` or `--train {epochs: 3}`, as single options.
+
+    So that each of their values is read and checked like one that was typed. Raises ConfigError.
+    """
+    sections = {f"--{name}": name for name in _sections(config, prefix)}
+    out: list[str] = []
+    left = iter(words)
+    for word in left:
+        option, equals, typed = word.partition("=")
+        text = typed if equals or option not in sections else next(left, None)
+        if option not in sections or text is None:
+            out.append(word)
+            continue
+        for key, value in flat(_section(option, text), f"{sections[option]}.").items():
+            shown = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
+            out.append(f"--{key}={shown}")
+    return out
+
+
+def _sections(config: type, prefix: str) -> Iterator[str]:
+    """Dotted names of a dataclass's sections, its own first."""
+    from dataclasses import fields, is_dataclass
+    from typing import get_type_hints
+
+    if prefix:
+        yield prefix
+    hints = get_type_hints(config)
+    for entry in fields(config):
+        if is_dataclass(hints[entry.name]):
+            yield from _sections(hints[entry.name], f"{prefix}.{entry.name}" if prefix else entry.name)
+
+
+def _section(option: str, text: str) -> dict[str, Any]:
+    from earthtone.plain_yaml import read_yaml, read_yaml_file
+
+    inline = text.lstrip().startswith("{")
+    try:
+        values = read_yaml(text) if inline else read_yaml_file(Path(text))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{option} {text[:60]} is no YAML of plain values: {error}") from error
+    if not isinstance(values, dict):
+        found = "nothing" if is_empty(values) else type(values).__name__
+        raise ConfigError(f"{option} {text[:60]}: {found} found; a mapping of options expected")
+    return values
 
 
 def data_arguments(parser: Any, also: str = "") -> None:
@@ -74,13 +187,14 @@ def columns_mapping(text: str | None) -> dict[str, str] | None:
 
 
 def early_option(words: list[str], name: str, default: str) -> str:
-    """The value of an option before the real parser exists."""
+    """The value of an option before the real parser exists; of several the last, as there."""
+    found = default
     for position, word in enumerate(words):
         if word == name and position + 1 < len(words):
-            return words[position + 1]
+            found = words[position + 1]
         if word.startswith(f"{name}="):
-            return word.split("=", 1)[1]
-    return default
+            found = word.split("=", 1)[1]
+    return found
 
 
 def typed_options(words: list[str], *names: str) -> list[str]:
@@ -95,8 +209,6 @@ def typed_options(words: list[str], *names: str) -> list[str]:
 def flat_recipe(recipe: Any) -> dict[str, Any]:
     """The recipe's values by dotted key, as the parser takes defaults; the options of a loss are one value."""
     from dataclasses import asdict
-
-    from earthtone.wording import flat
 
     values = asdict(recipe)
     options = {f"{section}.options": values[section].pop("options") for section in ("loss", "within")}

@@ -8,6 +8,7 @@ from earthtone.cli.parsing import (
     early_option,
     flat_recipe,
     make_parser,
+    option_words,
     split_arguments,
 )
 from earthtone.wording import shell_line
@@ -18,6 +19,8 @@ def pretrain(words: list[str]) -> int:
     from earthtone.train.recipe import Recipe
     from earthtone.train.recipe_file import drop_options, read_recipe, recipe_from_dict, shipped_recipes
 
+    typed_words = words  # as the next call would be typed
+    words = option_words(words, Recipe)
     name = early_option(words, "--recipe", "default")
     values = read_recipe(name)
     typed = {key: early_option(words, f"--{key}", "") for key in ("loss.name", "within.name")}
@@ -48,7 +51,7 @@ def pretrain(words: list[str]) -> int:
     if result.rank:
         return 0  # the first process tells
     if not result.finished:
-        again = [word for word in words if word != "--resume"]
+        again = [word for word in typed_words if word != "--resume"]
         print(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
             f"go on with: {shell_line('earthtone', 'pretrain', *again, '--resume')}",

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from earthtone.errors import ConfigError
 from earthtone.losses.barlow_twins import BarlowTwins
@@ -14,9 +14,10 @@ from earthtone.losses.siglip import SigLIP
 from earthtone.losses.simclr import SimCLR
 from earthtone.losses.triplet import BatchTriplet
 from earthtone.losses.triplet_margin import TripletMargin
+from earthtone.value_types import wrong
 from earthtone.wording import did_you_mean
 
-__all__ = ["LOSSES", "PUBLISHED", "Loss", "loss_class", "loss_options", "make_loss"]
+__all__ = ["LOSSES", "PUBLISHED", "Loss", "check_options", "loss_class", "loss_options", "make_loss"]
 
 LOSSES: dict[str, type[Loss]] = {
     "infonce": InfoNCE,
@@ -57,14 +58,21 @@ def make_loss(name: str, **options: Any) -> Loss:
     0.2...
     """
     kind, own = loss_class(name), PUBLISHED.get(name, ("", {}))[1]
-    known = loss_options(name)
-    for option in options:
-        if option not in known:
-            raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
+    check_options(name, options)
     try:
         return kind(**{**own, **options})
     except TypeError as error:
         raise ConfigError(f"options of the loss {name!r}: {error}; numbers expected") from error
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an unknown loss, for an option that it lacks, and for a value of another type."""
+    known, hints = loss_options(name), get_type_hints(loss_class(name).__init__)
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
+        if told := wrong(value, hints[option]):
+            raise ConfigError(f"{name}: {option} is {told}")
 
 
 def loss_class(name: str) -> type[Loss]:

@@ -2,17 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jsonargparse
 
 from earthtone.errors import ConfigError
-from earthtone.files import regular_file
+from earthtone.losses import check_options, loss_class
 from earthtone.models.config import REDUCERS, SOUND_SCALES
-from earthtone.plain_yaml import read_yaml
+from earthtone.plain_yaml import read_yaml, read_yaml_file, refuse_hostile_options
 from earthtone.signal.config import check_signal_config
 from earthtone.train.compiled import check_compile
 from earthtone.train.freeze import check_freeze
@@ -21,6 +22,7 @@ from earthtone.train.recipe_augment import check_augment
 from earthtone.train.recipe_sampler import check_sampler
 from earthtone.train.recipe_strategy import check_strategy
 from earthtone.train.recipe_within import check_within
+from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
 from earthtone.wording import did_you_mean, flat
 
 _CHOICES = {
@@ -95,43 +97,57 @@ def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
     """Return the recipe that nested plain values describe. Raises ConfigError for unknown keys and wrong types."""
-    _refuse_unknown(Recipe(), values, source, "")
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
+    values = _known_values(Recipe, values, source, "")
+    parser = _parser()
     try:
-        sections = parser.instantiate(parser.parse_object(dict(values)))
-    except jsonargparse.ArgumentError as error:
+        sections = parser.instantiate(parser.parse_object(values))
+    except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{source}: {' '.join(str(error).split())}") from error
     recipe = Recipe(**{entry.name: sections[entry.name] for entry in dataclasses.fields(Recipe)})
     check_recipe(recipe, source)
     return recipe
 
 
+@cache
+def _parser() -> jsonargparse.ArgumentParser:
+    refuse_hostile_options()
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    return parser
+
+
 def read_recipe(name: str | Path) -> dict[str, Any]:
     """Return the plain values of a recipe by name or path. Raises ConfigError."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text = regular_file(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            known = ", ".join(shipped_recipes())
-            raise ConfigError(f"recipe {path} cannot be read ({error}); shipped: {known}") from error
-    elif str(name) in shipped_recipes():
-        text = (resources.files("earthtone") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    else:
-        hint, known = did_you_mean(str(name), shipped_recipes()), ", ".join(shipped_recipes())
-        raise ConfigError(f"no recipe {str(name)!r}; {hint}shipped: {known}; or a path that ends in .yaml")
+    known = ", ".join(shipped_recipes())
     try:
-        values = read_yaml(text) or {}
-    except ValueError as error:
+        if path.suffix in (".yaml", ".yml"):
+            values = read_yaml_file(path)
+        elif str(name) in shipped_recipes():
+            values = read_yaml((resources.files("earthtone") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+        else:
+            hint = did_you_mean(str(name), shipped_recipes())
+            raise ConfigError(f"no recipe {str(name)!r}; {hint}shipped: {known}; or a path that ends in .yaml")
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read ({error}); shipped: {known}") from error
+    except ValueError as error:  # also bytes that are no UTF-8
         raise ConfigError(f"recipe {name} is no YAML of plain values: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"recipe {name}: {type(values).__name__} found, a mapping of sections expected")
+        found = "nothing" if is_empty(values) else type(values).__name__
+        raise ConfigError(f"recipe {name}: {found} found, a mapping of sections expected; {{}} for all defaults")
     return values
 
 
 def check_recipe(recipe: Recipe, source: str) -> None:
     """Raise ConfigError for values that no training can have."""
+    for key, value, hint in _leaves(recipe, ""):
+        if told := wrong(value, hint):
+            raise ConfigError(f"{source}: {key} is {told}")
+    for key, check in (("name", loss_class), ("options", partial(check_options, options=recipe.loss.options))):
+        try:
+            check(recipe.loss.name)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: loss.{key}: {error}") from error
     for key, known in _CHOICES.items():
         value = _value(recipe, key)
         if value not in known:
@@ -194,15 +210,39 @@ def _value(recipe: Recipe, dotted: str) -> Any:
     return value
 
 
-def _refuse_unknown(section: Any, values: Any, source: str, prefix: str) -> None:
-    """Raise ConfigError for a key that the dataclass `section` lacks, naming the nearest one."""
+def _leaves(section: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted key, value and type of every option of a dataclass and of those inside it."""
+    hints = get_type_hints(type(section))
+    for entry in dataclasses.fields(section):
+        key, value, hint = f"{prefix}{entry.name}", getattr(section, entry.name), hints[entry.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, hint):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value, hint
+
+
+def _known_values(section: Any, values: Any, source: str, prefix: str) -> dict[str, Any]:
+    """Return the plain values of the dataclass `section`, empty ones as null.
+
+    Raises ConfigError for a key that it lacks, naming the nearest one, and for an empty value that may not be null.
+    """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {values!r:.60}; a mapping of options expected")
+        found = "empty" if is_empty(values) else f"{values!r:.60}"
+        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {found}; a mapping of options expected, or leave it out")
+    hints = get_type_hints(section)
     known = [entry.name for entry in dataclasses.fields(section)]
+    clean: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
             hint = did_you_mean(f"{prefix}{key}", [prefix + name for name in known])
             raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}known: {', '.join(known)}")
-        inner = getattr(section, key)
-        if dataclasses.is_dataclass(inner):
-            _refuse_unknown(inner, value, source, f"{prefix}{key}.")
+        if dataclasses.is_dataclass(hints[key]):
+            clean[key] = _known_values(hints[key], value, source, f"{prefix}{key}.")
+        elif is_empty(value) and not may_be_null(hints[key]):
+            told = wrong(None, hints[key])
+            raise ConfigError(f"{source}: {prefix}{key} is {told}; leave it out for the default")
+        elif any(is_huge(part) for part in (value if isinstance(value, list) else [value])):
+            raise ConfigError(f"{source}: {prefix}{key} is {wrong(value, hints[key])}")
+        else:
+            clean[key] = None if is_empty(value) else value
+    return clean

@@ -2,12 +2,14 @@
 
 import inspect
 from dataclasses import asdict
+from typing import get_type_hints
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss
 from earthtone.losses.nt_xent import NTXent
 from earthtone.losses.vicreg import VICReg
 from earthtone.train.recipe import Recipe, WithinConfig
+from earthtone.value_types import wrong
 from earthtone.wording import did_you_mean
 
 NONE = "none"
@@ -46,11 +48,13 @@ def check_within(recipe: Recipe, source: str) -> None:
 def within_loss(config: WithinConfig) -> Loss:
     """Return the loss between two views. Raises ConfigError for an option that it lacks, or a wrong value."""
     kind = WITHIN[config.name]
-    known = tuple(inspect.signature(kind).parameters)
-    for option in config.options:
+    known, hints = tuple(inspect.signature(kind).parameters), get_type_hints(kind.__init__)
+    for option, value in config.options.items():
         if option not in known:
             hint = did_you_mean(option, known)
             raise ConfigError(f"within.options of {config.name}: unknown {option}; {hint}known: {', '.join(known)}")
+        if told := wrong(value, hints[option]):
+            raise ConfigError(f"within.options.{option} of {config.name} is {told}")
     try:
         return kind(**config.options)
     except TypeError as error:

@@ -75,6 +75,11 @@ def test_a_file(tmp_path: Path) -> None:
         ("variants: [a]", "variants is"),
         ("- a", "a mapping of grid, variants, seeds expected"),
         ("grid: &a {}\nvariants: *a", "alias"),
+        ("false", "a mapping of grid, variants, seeds expected"),
+        ("grid:", "grid is null"),
+        ("variants: {a: }", "variant a is null"),
+        ("seeds:", "seeds is null"),
+        ("seeds: [0]\nseeds: [1]", "seeds is there twice"),
     ],
 )
 def test_files_that_are_no_grid(tmp_path: Path, text: str, told: str) -> None:
@@ -83,7 +88,9 @@ def test_files_that_are_no_grid(tmp_path: Path, text: str, told: str) -> None:
         read_grid(tmp_path / "grid.yaml")
 
 
-@pytest.mark.parametrize("words", [["loss.name"], ["=a"], ["a="], ["a=1", "a=2"], ["a=[1"]])
+@pytest.mark.parametrize(
+    "words", [["loss.name"], ["=a"], ["a="], ["a=1", "a=2"], ["a=[1"], ["a=1,"], ["a=,1"], ["a=1,,2"]]
+)
 def test_words_that_are_no_axes(words: list[str]) -> None:
     with pytest.raises(ConfigError, match="--set"):
         read_axes(words)

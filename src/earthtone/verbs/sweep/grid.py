@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError
-from earthtone.files import regular_file
-from earthtone.plain_yaml import read_yaml
+from earthtone.plain_yaml import read_yaml, read_yaml_file
 from earthtone.wording import did_you_mean
 
 _SECTIONS = ("grid", "variants", "seeds")
@@ -78,27 +77,27 @@ def read_grid(path: Path) -> Grid:
     Raises ConfigError for anything else.
     """
     try:
-        values = read_yaml(regular_file(path).read_text(encoding="utf-8")) or {}
+        values = read_yaml_file(path)
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, no YAML
         raise ConfigError(f"grid {path} cannot be read: {error}") from error
-    values = _mapping(values, f"{path}", f"a mapping of {', '.join(_SECTIONS)}")
+    values = _mapping({} if values is None else values, f"{path}", f"a mapping of {', '.join(_SECTIONS)}")
     for key in values:
         if key not in _SECTIONS:
             raise ConfigError(
                 f"{path}: unknown key {key}; {did_you_mean(str(key), _SECTIONS)}{', '.join(_SECTIONS)} expected"
             )
-    axes = _mapping(values.get("grid") or {}, f"{path}: grid", "such as train.batch_size: [64, 256]")
+    axes = _mapping(values.get("grid", {}), f"{path}: grid", "such as train.batch_size: [64, 256]")
     for key, listed in axes.items():
         if not isinstance(listed, list):
             raise ConfigError(
                 f"{path}: grid: {key} is {value_text(listed):.60}; a list of values expected: [{value_text(listed)}]"
             )
-    named = _mapping(values.get("variants") or {}, f"{path}: variants", "such as siglip: {loss.name: siglip}")
+    named = _mapping(values.get("variants", {}), f"{path}: variants", "such as siglip: {loss.name: siglip}")
     seeds = values.get("seeds", [0])
     if not isinstance(seeds, list):
         raise ConfigError(f"{path}: seeds is {value_text(seeds):.60}; a list expected, such as [0, 1, 2]")
     told = {
-        name: _mapping(changed or {}, f"{path}: variant {name}", "such as {loss.name: siglip}")
+        name: _mapping(changed, f"{path}: variant {name}", "such as {loss.name: siglip}")
         for name, changed in named.items()
     }
     return Grid(axes, told, seeds)
@@ -116,6 +115,10 @@ def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
             raise ConfigError(f"--set {word}; KEY=VALUE,VALUE expected, such as loss.name=infonce,siglip")
         if key in axes:
             raise ConfigError(f"--set {key} is given twice; put its values into one, separated by commas")
+        if not text.split(",")[-1].strip():
+            raise ConfigError(
+                f"--set {word}: its last value is empty; KEY=VALUE,VALUE expected, or null where it may be"
+            )
         try:
             axes[key] = list(read_yaml(f"[{text}]"))
         except ValueError as error:

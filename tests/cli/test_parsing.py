@@ -1,0 +1,134 @@
+"""One rule for empty values on every command line: null where an option may be null, else one line."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from earthtone.cli import main
+from earthtone.cli.parsing import early_option, make_parser, option_words
+from earthtone.errors import ConfigError
+from earthtone.train.recipe import Recipe
+
+NUMBERS = "9" * 400
+
+
+@pytest.fixture(scope="module")
+def parser() -> Any:
+    made = make_parser("test", "All options of a recipe.")
+    made.add_class_arguments(Recipe)
+    return made
+
+
+def options(parser: Any) -> dict[str, Any]:
+    """Every option of the recipe and its type."""
+    return {
+        action.dest: action._typehint for action in parser._actions if getattr(action, "_typehint", None) is not None
+    }
+
+
+@pytest.mark.parametrize("empty", [["--KEY="], ["--KEY", ""], ["--KEY= "], ["--KEY", "null"], ["--KEY=~"]])
+def test_every_option_of_a_recipe(parser: Any, empty: list[str]) -> None:
+    every = options(parser)
+    assert len(every) > 85
+    for key, hint in every.items():
+        words = [word.replace("KEY", key) for word in empty]
+        if type(None) in get_args(hint):
+            assert parser.parse_args(words)[key] is None, key
+            continue
+        with pytest.raises(ConfigError) as caught:
+            parser.parse_args(words)
+        assert key in str(caught.value) and "\n" not in str(caught.value), key
+        if words[-1].endswith(("=", " ")) or words[-1] == "":
+            assert str(caught.value).startswith(f"--{key} is empty; "), str(caught.value)
+
+
+def test_numbers_of_many_digits(parser: Any) -> None:
+    for key, hint in options(parser).items():
+        if hint in (int, float) or {int, float} & set(get_args(hint)):
+            with pytest.raises(ConfigError, match=rf"--{key} is a number of more than 63 bits"):
+                parser.parse_args([f"--{key}", NUMBERS])
+
+
+VERBS = [
+    "demo --rows 1", "toyworld --out none --rows 0", "fetch", "check none.csv", "pack none.csv --out t.lance",
+    "convert none.pt out",
+    "sweep none.csv --out s", "reproduce paper --data none --out r", "evaluate retrieval --model none --data none.csv",
+    "evaluate probe --model none --data none.csv", "evaluate finetune --model none --data none.csv",
+    "evaluate segment --model none --data none.csv", "evaluate audio --model none --data none.csv",
+    "evaluate audiovisual --model none --data none.csv", "evaluate why --model none --data none.csv --out why.html",
+    "evaluate suite --models none --data_root none --out suite",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_of_every_verb(
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([*verb.split(), "--help"])
+    shown = capsys.readouterr().out
+    found = sorted(set(re.findall(r"^  (--[a-z_.]+)(?: [A-Z{]|\n)", shown, re.MULTILINE)))
+    flags = set(re.findall(r"^  (--[a-z_]+)(?: {2,}|\n| *$)", shown, re.MULTILINE))
+    for option in found:
+        if option in flags or option in ("--help",) or option.startswith("--signal"):
+            continue
+        words = verb.split()
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
+        try:
+            code = main([*words, f"{option}="])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        if code == 2:
+            assert told.count("\n") == 1, told
+
+
+def test_empty_words_that_have_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["check", ""], ["pack", "", "--out", "t.lance"], ["convert", "a.pt", ""], ["check", " "]):
+        assert main(words) == 2
+        assert "is empty; a text expected" in capsys.readouterr().err
+
+
+def test_sections_are_single_options(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text("epochs: 3\nlearning_rate: 1e-4\nclip_norm:\ncompile: true\n")
+    words = ["--train", str(path), "--signal.audio={mels: 32}", "--train.seed", "1", "--augment={crop_area: [0.5, 1]}"]
+    assert option_words(words, Recipe) == [
+        "--train.epochs=3", "--train.learning_rate=1e-4", "--train.clip_norm=", "--train.compile=true",
+        "--signal.audio.mels=32", "--train.seed", "1", "--augment.crop_area=[0.5, 1]",
+    ]  # fmt: skip
+    for text in ("", "3", "[1]", str(tmp_path), str(tmp_path / "none.yaml")):
+        with pytest.raises(ConfigError, match=r"--train .*"):
+            option_words([f"--train={text}"], Recipe)
+    path.write_text("batch_size:\n")
+    with pytest.raises(ConfigError, match=r"train\.batch_size is empty"):
+        make = make_parser("test", "")
+        make.add_class_arguments(Recipe)
+        make.parse_args(option_words(["--train", str(path)], Recipe))
+
+
+def test_of_an_option_given_twice_the_last_counts() -> None:
+    assert early_option(["--recipe", "a", "--recipe=b"], "--recipe", "c") == "b"
+    assert early_option([], "--recipe", "c") == "c"
+
+
+def test_a_section_of_a_file_is_what_is_trained(tiny_pairs: Path, tmp_path: Path) -> None:
+    """Its loss takes the recipe's options of the former one away, as `--loss.name` does."""
+    (tmp_path / "loss.yaml").write_text("{name: siglip, twins: ignore}\n")
+    words = ["pretrain", str(tiny_pairs), "--out", str(tmp_path / "run"), "--recipe", "demo", "--loss"]
+    done = subprocess.run(
+        [sys.executable, "-m", "earthtone", *words, str(tmp_path / "loss.yaml"), "--train={batch_size: null}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == (
+        "earthtone: --train.batch_size is empty; a whole number expected; leave it out for the default\n"
+    ), json.dumps(done.stderr)
