@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.dealing import NONE, split_code
 from earthtone.data.pair import SPLITS
-from earthtone.data.table import Table
+
+if TYPE_CHECKING:
+    from earthtone.data.table import Table  # imports torch and lance, which check can do without
 
 LEAST_PLACES = 5
 LEAST_FILES = 10
@@ -28,9 +30,13 @@ class Contents:
     """Distinct to about 100 m; None where a row has no coordinates."""
 
     def __str__(self) -> str:
+        return f"{_counted(self.rows, 'row')}" + (f" of {self.files_text}" if self.files_text else "")
+
+    @property
+    def files_text(self) -> str:
+        """How many distinct images, recordings and places there are."""
         named = (("image", self.images), ("recording", self.recordings), ("place", self.places))
-        told = [_counted(count, name) for name, count in named if count is not None]
-        return f"{_counted(self.rows, 'row')}" + (f" of {', '.join(told)}" if told else "")
+        return ", ".join(_counted(count, name) for name, count in named if count is not None)
 
     @property
     def is_little(self) -> bool:
@@ -66,7 +72,7 @@ def place_numbers(longitude: NDArray[np.float64], latitude: NDArray[np.float64])
     return np.where(there, north * (360 * _ROUNDED) + east, -1)
 
 
-def table_contents(table: Table, rows: Mapping[str, NDArray[np.int64]] | None = None) -> dict[str, Contents]:
+def table_contents(table: "Table", rows: Mapping[str, NDArray[np.int64]] | None = None) -> dict[str, Contents]:
     """Return what each of some parts of a table's rows holds; by default of its splits, those without rows left out."""
     if rows is None:
         splits = np.array([str(split) for split in table.column("split")], np.str_)
@@ -86,7 +92,7 @@ def little_lines(contents: Mapping[str, Contents], splits: Sequence[str] = MEASU
     return [line for line in lines if line]
 
 
-def torn_lines(table: Table) -> list[str]:
+def torn_lines(table: "Table") -> list[str]:
     """Return a line where images or recordings of a table lie in several splits, which its own or a published one may
     have brought about.
     """

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from earthtone.data.split import (
     hash_split,
     key_digit_split,
 )
-from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from earthtone.data.table import Table  # imports torch and lance, which check can do without
 
 MANIFEST = "manifest"
 BUFFERED = "buffered-blocks"
@@ -59,7 +61,9 @@ class NamedSplit:
         return f"{self.linked} rows share an image, a recording or its id with others{parted}" if self.linked else ""
 
 
-def named_split(by: str, source: Source, *, buffer_km: float | None = None, packed: Table | None = None) -> NamedSplit:
+def named_split(
+    by: str, source: Source, *, buffer_km: float | None = None, packed: "Table | None" = None
+) -> NamedSplit:
     """Return the split `by` for the rows of `source`; passes over its metadata where rows depend on each other.
 
     Rows that share an image, a recording or the id of a recording (a column such as `recording_id`) are dealt out
@@ -96,14 +100,14 @@ def split_in_words(record: Record) -> str:
     return f"{by}: {meaning}"
 
 
-def _manifest(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _manifest(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     record = {"by": MANIFEST}
     if getattr(source, "gives_splits", False):
         return _as_published(record, lambda pair: pair.split)
     return _together(source, packed, record, assign_split, own=lambda pair: pair.split)
 
 
-def _blocks(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _blocks(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     def by_place(pair: Pair) -> str | None:
         if pair.longitude is None or pair.latitude is None:
             return hash_split(pair.id)
@@ -112,7 +116,7 @@ def _blocks(source: Source, buffer_km: float | None, packed: Table | None) -> Na
     return _together(source, packed, {"by": "blocks", "block_km": _BLOCK_KM}, by_place)
 
 
-def _buffered_blocks(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _buffered_blocks(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     km = DEFAULT_BUFFER_KM if buffer_km is None else buffer_km
 
     def by_place(pair: Pair) -> str | None:
@@ -124,7 +128,7 @@ def _buffered_blocks(source: Source, buffer_km: float | None, packed: Table | No
     return _together(source, packed, record, by_place, strict=True)
 
 
-def _key_digit(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _key_digit(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     for pair in source_pairs(source):
         if not (pair.id.isascii() and pair.id.isdigit()):
             raise DataError(
@@ -134,7 +138,7 @@ def _key_digit(source: Source, buffer_km: float | None, packed: Table | None) ->
     return _as_published({"by": "key-digit"}, lambda pair: key_digit_split(int(pair.id[-1])))
 
 
-def _geoclap(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _geoclap(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     """GeoCLAP's (arXiv 2309.10667): rows in the order of the file, shuffled as pandas' `sample(frac=1,
     random_state=42)` does, cut at int(0.7 n) and int(0.8 n): 50,792 rows are 35,554 / 5,079 / 10,159."""
     rows = SourceRows(source, lambda pair: None, lambda pair: None)
@@ -152,7 +156,7 @@ def geoclap_codes(count: int) -> NDArray[np.uint8]:
     return codes
 
 
-def _psm_cells(source: Source, buffer_km: float | None, packed: Table | None) -> NamedSplit:
+def _psm_cells(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
     """PSM's (arXiv 2408.07050) on proper cells: see `psm_codes`. Rows without a place are in no split, and so are
     those that are linked to one in a cell of another split."""
     cells = np.fromiter((_cell_number(pair) for pair in source_pairs(source)), np.int64)
@@ -194,7 +198,7 @@ def _cell_number(pair: Pair) -> int:
 
 def _together(
     source: Source,
-    packed: Table | None,
+    packed: "Table | None",
     record: dict[str, Any],
     base: Callable[[Pair], str | None] | Codes,
     *,
@@ -220,7 +224,7 @@ def _together(
     )
 
 
-def _known(packed: Table | None) -> tuple[dict[int, int], Packed]:
+def _known(packed: "Table | None") -> tuple[dict[int, int], Packed]:
     """The splits of the rows of a table by the number of their id, and of what they hold."""
     known: dict[int, int] = {}
     before = Packed()
@@ -273,7 +277,7 @@ class _Found:
 
 
 #: How rows are dealt out, by name; each gets the source, the buffer and the table that is added to.
-NAMED_SPLITS: dict[str, Callable[[Source, float | None, Table | None], NamedSplit]] = {
+NAMED_SPLITS: dict[str, "Callable[[Source, float | None, Table | None], NamedSplit]"] = {
     MANIFEST: _manifest,
     "blocks": _blocks,
     BUFFERED: _buffered_blocks,

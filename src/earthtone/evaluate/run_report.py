@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.contents import Contents
 from earthtone.data.named_splits import split_in_words
 from earthtone.data.table import Table
 from earthtone.evaluate.report import Item, Match, Report, write_report
@@ -77,6 +78,8 @@ def _probe(result: TaskResult) -> dict[str, Any]:
 def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:
     model, versions = card.get("model", {}), card.get("versions", {})
     facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
+    if measured and (found := measured.result.facts.get("contents", {}).get(measured.split)):
+        facts["They hold"] = Contents(**found).files_text
     return facts | {
         "Pairs in the table": f"{len(table):,}",
         "Split by": split_in_words(table.split),

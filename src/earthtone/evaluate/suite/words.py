@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from earthtone.evaluate.bootstrap import Estimate
+from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.suite.table import DONE, FAILED, SKIPPED, WAITING, Cell, SuiteTable
 
 
@@ -43,6 +44,19 @@ def reading(table: SuiteTable) -> list[str]:
     return lines
 
 
+def _cautions(table: SuiteTable) -> list[str]:
+    """Lines on what the results themselves warn of, each once, and on figures that are below chance."""
+    lines = []
+    for cell in table.cells:
+        if cell.result is None or cell.figure is None:
+            continue
+        where = f"{cell.task} on {cell.dataset}"
+        lines += [f"{where}: {line}" for line in cell.result.facts.get("cautions", ())]
+        standing = against_chance(cell.figure.value, cell.figure.chance, cell.figure.low, cell.figure.high)
+        lines += [f"{where}: {cell.model} is {standing}"] * standing.startswith("below")
+    return list(dict.fromkeys(lines))
+
+
 def state_notes(table: SuiteTable) -> list[str]:
     """Return a line for what is not in the table, cells that wait, that failed, that were skipped, and for cautions."""
     lines = []
@@ -56,13 +70,7 @@ def state_notes(table: SuiteTable) -> list[str]:
         for cell in table.cells
         if cell.state == FAILED
     ]
-    cautions = [
-        f"{cell.task} on {cell.dataset}: {line}"
-        for cell in table.cells
-        if cell.result is not None
-        for line in cell.result.facts.get("cautions", ())
-    ]
-    lines += dict.fromkeys(cautions)  # all models of a column share them
+    lines += _cautions(table)
     return lines + list(dict.fromkeys(cell.why for cell in table.cells if cell.state == SKIPPED))
 
 
