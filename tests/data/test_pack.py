@@ -534,6 +534,9 @@ def test_check_tells_the_splits_of_packing_and_none_tears_what_is_linked(
     rows = linked_pairs(tmp_path)
     data = write_rows(tmp_path / f"linked.{suffix}", rows)
     result = pack(data, tmp_path / "t.lance", signal=tiny_signal)
+    for by in ("blocks", "buffered-blocks", "geoclap"):
+        named_ = pack(data, tmp_path / f"{by}.lance", signal=tiny_signal, split_by=by)
+        assert check(data, split_by=by).splits == {name: count for name, count in named_.splits.items() if count}
     table = Table(tmp_path / "t.lance")
     columns = ["image_hash", "audio_hash", *(["recording_id"] if suffix == "csv" else [])]
     assert torn(table, *columns) == {} and result.added == 24

@@ -1,6 +1,6 @@
 """`earthtone check`."""
 
-from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser
+from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser, split_arguments
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
 from earthtone.wording import printable
@@ -13,12 +13,14 @@ def check(words: list[str]) -> int:
     parser.add_argument("--headers_only", action="store_true", help="do not decode the files: faster, finds less")
     parser.add_argument("--recipe", type=str, default="default", help="read the files as this recipe does")
     parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
+    split_arguments(parser)
     parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(words)
     if options.headers_only and options.bands:
         raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
     from earthtone.data.check import check as run
+    from earthtone.data.named_splits import MANIFEST
     from earthtone.progress import progress_calls
     from earthtone.train.recipe_file import read_recipe, recipe_from_dict
 
@@ -28,6 +30,8 @@ def check(words: list[str]) -> int:
         decode=not options.headers_only,
         signal=recipe_from_dict(read_recipe(options.recipe), options.recipe).signal,
         bands=options.bands,
+        split_by=options.split_by or MANIFEST,
+        buffer_km=options.buffer_km,
         sample=options.sample,
         progress=progress_calls("check"),
     )

@@ -16,7 +16,7 @@ import numpy as np
 from earthtone.data.contents import Contents, contents_of, little_lines, place_numbers
 from earthtone.data.dealing import NONE, split_code, split_of_code
 from earthtone.data.examine import Examined, examine
-from earthtone.data.named_splits import MANIFEST, NamedSplit, named_split
+from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.row import MEDIA
@@ -118,6 +118,8 @@ def check(
     decode: bool = True,
     signal: SignalConfig | None = None,
     bands: tuple[int, int, int] | None = None,
+    split_by: str = MANIFEST,
+    buffer_km: float | None = None,
     workers: int | None = None,
     sample: int | None = None,
     progress: Progress | None = None,
@@ -127,7 +129,7 @@ def check(
     With `decode` every file is decoded whole (one recording a thread in memory), without it only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
     `signal` says how files are read, as for `pack`; `bands` chooses red, green and blue of GeoTIFFs alone.
-    `progress` is called with (rows done, rows in all).
+    `split_by` and `buffer_km` deal the rows out as for `pack`. `progress` is called with (rows done, rows in all).
     Memory: about 400 bytes a row for hashes and splits, and every problem and note. Raises DataError, ConfigError.
 
     >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
@@ -137,6 +139,7 @@ def check(
         raise ConfigError(f"workers is {workers}; 1 or more, or null for all cores, expected")
     if sample is not None and sample < 1:
         raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
+    check_split_by(split_by, buffer_km)
     signal = signal or SignalConfig()
     if bands is not None:
         signal = replace(signal, image=replace(signal.image, bands=bands))
@@ -155,7 +158,7 @@ def check(
         return number, item, examine(item, decode=decode, signal=signal, spectrograms=source.ready_spectrograms)
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(named_split(MANIFEST, source), need)
+    tally = _Tally(named_split(split_by, source, buffer_km=buffer_km), need)
     for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
         tally.add(number, item, found)
         if progress is not None:
