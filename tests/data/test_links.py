@@ -9,7 +9,15 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthtone.data.links import is_silent, linked, recording_id_columns, same_content, text_number, without_silence
+from earthtone.data.links import (
+    is_id,
+    is_silent,
+    linked,
+    recording_id_columns,
+    same_content,
+    text_number,
+    without_silence,
+)
 from earthtone.errors import DataError
 
 
@@ -93,6 +101,9 @@ def test_silence_links_nothing(tmp_path: Path) -> None:
 
 def test_columns_that_hold_the_id_of_a_recording_are_known_by_name() -> None:
     named = ("recording_id", "Recording ID", "audio-id", "rec_nr", "recording.key", "group", "fsID", "fs_id", "xc_id")
+    named += ("recording", "source_recording", "parent_audio_id")
     others = ("record", "sound", "scene", "recordist", "location_id", "group_size", "recording_device", "id2")
     assert recording_id_columns((*named, *others)) == named
+    few, many = np.repeat([3, 4, 5], 4), np.repeat([3, 4], [9, 3])
+    assert is_id("recording", few) and not is_id("recording", many) and is_id("recording_id", many)
     assert text_number(" ") == -1 and text_number(" a ") == text_number("a") >= 0

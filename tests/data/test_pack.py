@@ -496,6 +496,8 @@ def linked_pairs(folder: Path, count: int = 24, seed: int = 0) -> list[dict[str,
     Image.open(folder / "16.png").save(folder / "copy.bmp")  # other bytes, the same pixels
     shutil.copy(folder / "3.wav", folder / "copy of 3.wav")
     soundfile.write(folder / "silence.wav", np.zeros(8000), 8000)
+    soundfile.write(folder / "as flac.flac", soundfile.read(folder / "4.wav")[0], 8000)
+    rows[18]["audio"] = "as flac.flac"
     rows[11]["image"], rows[12]["audio"] = "copy.bmp", "copy of 3.wav"
     rows[13]["audio"] = rows[14]["audio"] = rows[15]["audio"] = "silence.wav"
     rows[15]["recording_id"] = rows[16]["recording_id"] = "tape 1"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.hub import is_hub
-from earthtone.data.links import linked, recording_id_columns, same_content, text_number, without_silence
+from earthtone.data.links import is_id, linked, recording_id_columns, same_content, text_number, without_silence
 from earthtone.data.pair import SPLITS, FileOrBytes, Pair
 from earthtone.data.row import MEDIA
 from earthtone.data.source import Source, items_skipping
@@ -114,7 +114,8 @@ class SourceRows:
         self.order = self.ids >> np.uint64(1) | np.array(placeless, np.uint64) << np.uint64(63)
         """Who decides for a group: the least of these numbers, which is that of a row with a place if there is one."""
         self.base, self.fixed = np.array(codes, np.uint8), np.array(there, np.uint8)
-        self._names = [np.array(found, np.int64) for found in names]
+        numbers = [np.array(found, np.int64) for found in names]
+        self._names = [found for name, found in zip(columns, numbers, strict=True) if is_id(name, found)]
 
     def keys(self) -> list[NDArray[np.int64]]:
         """Return the numbers (N,) that linked rows share: of image, recording, and each column of recordings' ids.

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.files import regular_file
@@ -54,7 +56,7 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
     """Return the facts of a pair's files as `signal` has them read; with `decode` each is decoded whole, else only its
     header is read.
 
-    Images are hashed by their pixels when decoded, otherwise by their bytes; recordings always by their bytes.
+    Images are hashed by their pixels, recordings by their samples when decoded, otherwise both by their bytes.
     """
     image = audio = spectrogram = digest = None
     problems: list[Problem] = []
@@ -71,10 +73,11 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
         if pair.audio is not None and spectrograms:
             spectrogram = _spectrogram(pair.audio, decode)
         elif pair.audio is not None:
-            audio, noticed = _recording(pair.audio, decode, signal.audio)
+            audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
             remarks += noticed
-        if pair.audio is not None and not tells_silence(remarks):
+        if pair.audio is not None and digest is None:
             digest = bytes_digest(pair.audio)
+        digest = None if tells_silence(remarks) else digest
     except SignalError as error:
         problems.append(Problem(pair.id, BROKEN_AUDIO, str(error)))
     except DECODER_FAULTS as error:
@@ -99,12 +102,19 @@ def bytes_digest(source: FileOrBytes) -> bytes:
         raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error
 
 
-def _recording(source: FileOrBytes, decode: bool, config: AudioConfig) -> tuple[AudioFacts, tuple[Remark, ...]]:
+def _recording(
+    source: FileOrBytes, decode: bool, config: AudioConfig
+) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:
+    """Return facts, what was noticed and, when decoded, a hash of rate and samples: a FLAC of a WAV is the same."""
     recording = read_recording(source) if decode else None
     facts = recording.facts if recording else probe_audio(source)
     if facts.seconds < config.min_seconds:
         raise SignalError(f"{facts.seconds:.2f} s of sound; packing expects at least {config.min_seconds} s")
-    return facts, recording.remarks if recording else ()
+    if recording is None:
+        return facts, (), None
+    digest = hashlib.blake2b(f"{facts.hz}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(recording.samples).data)
+    return facts, recording.remarks, digest.digest()
 
 
 def _picture(

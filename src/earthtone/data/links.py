@@ -26,13 +26,23 @@ Media = Callable[[], Iterable[FileOrBytes | None]]
 _SAMPLE = 4096  # bytes at the beginning, the middle and the end
 _BLOCK = 65_536  # samples
 _RECORDING_ID = re.compile(
-    r"(rec|recording|audio|sound|clip|freesound|fs|xc|xeno_canto)_?(id|nr|no|num|number|key)|(group|recording_group)(_id)?"
+    r"((source|parent|original)_)?(rec|recording|audio|sound|clip|freesound|fs|xc|xeno_canto)_?(id|nr|no|num|number|key)"
+    r"|(source|parent|original)_(recording|audio|sound)|(group|recording_group)(_id)?|recording"
 )
 
 
 def recording_id_columns(names: Iterable[str]) -> tuple[str, ...]:
     """Return the columns that by their names hold the id of a recording: `recording_id`, `audio_id`, `group` ..."""
     return tuple(name for name in names if _RECORDING_ID.fullmatch(re.sub(r"[\s.-]+", "_", name.strip().lower())))
+
+
+def is_id(column: str, numbers: Numbers) -> bool:
+    """Return whether a column that `recording_id_columns` found holds ids: `recording` and `group` may hold anything,
+    such as the same word in most rows (numbers as of `text_number`)."""
+    if column.strip().lower() not in ("recording", "group"):
+        return True
+    counts = np.unique(numbers[numbers >= 0], return_counts=True)[1]
+    return len(numbers) < 4 or int(counts.max(initial=0)) <= len(numbers) / 2
 
 
 def text_number(text: str) -> int:
