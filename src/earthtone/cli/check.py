@@ -11,7 +11,7 @@ def check(words: list[str]) -> int:
     parser = make_parser("check", "Look at a manifest or a release folder; exit 1 when nothing in it is usable.")
     data_arguments(parser)
     parser.add_argument("--headers_only", action="store_true", help="do not decode the files: faster, finds less")
-    parser.add_argument("--recipe", type=str, default="default", help="read the files as this recipe does")
+    parser.add_argument("--recipe", type=str | None, default=None, help="take what pack takes with this recipe")
     parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None, help="GeoTIFF bands: [4,3,2]")
     split_arguments(parser)
     parser.add_argument("--sample", type=int | None, default=None, help="look into this many rows only")
@@ -24,11 +24,12 @@ def check(words: list[str]) -> int:
     from earthtone.progress import progress_calls
     from earthtone.train.recipe_file import read_recipe, recipe_from_dict
 
+    recipe = options.recipe
     result = run(
         options.data,
         columns=columns_mapping(options.columns),
         decode=not options.headers_only,
-        signal=recipe_from_dict(read_recipe(options.recipe), options.recipe).signal,
+        signal=None if recipe is None else recipe_from_dict(read_recipe(recipe), recipe).signal,
         bands=options.bands,
         split_by=options.split_by or MANIFEST,
         buffer_km=options.buffer_km,

@@ -20,7 +20,7 @@ from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, na
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.row import MEDIA
-from earthtone.data.source import Source, items_skipping, open_source
+from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
 from earthtone.errors import ConfigError
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.wording import one_line_each
@@ -90,7 +90,9 @@ class CheckResult:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
             lines.append(f"  audio: {self.hours:.2f} h; shortest / median / longest {spread}")
         lines += _counts("sample rates (Hz)", self.audio_hz) + _counts("channels", self.audio_channels)
-        lines += _counts("spectrogram rows", self.spectrogram_rows)
+        if self.spectrogram_rows:
+            lines += _counts("spectrogram rows", self.spectrogram_rows)
+            lines.append("  audio: ready spectrograms; pack and train them with --recipe soundingearth-spectrograms")
         lines += _counts("image sizes", self.image_sizes) + _counts("image modes", self.image_modes)
         if self.extent is not None:
             west, south, east, north = self.extent
@@ -128,8 +130,9 @@ def check(
 
     With `decode` every file is decoded whole (one recording a thread in memory), without it only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
-    `signal` says how files are read, as for `pack`; `bands` chooses red, green and blue of GeoTIFFs alone.
-    `split_by` and `buffer_km` deal the rows out as for `pack`. `progress` is called with (rows done, rows in all).
+    `signal` says how files are read, and is refused where `pack` refuses it; without it all sources can be looked at.
+    `bands` chooses red, green and blue of GeoTIFFs alone. `split_by` and `buffer_km` deal the rows out as for `pack`.
+    `progress` is called with (rows done, rows in all).
     Memory: about 400 bytes a row for hashes and splits, and every problem and note. Raises DataError, ConfigError.
 
     >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
@@ -140,11 +143,16 @@ def check(
     if sample is not None and sample < 1:
         raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
     check_split_by(split_by, buffer_km)
+    packed = signal is not None
     signal = signal or SignalConfig()
     if bands is not None:
         signal = replace(signal, image=replace(signal.image, bands=bands))
     check_signal_config(signal)
+    if packed and prefer == "auto":
+        prefer = preferred_audio(source_path, signal)
     source = open_source(source_path, columns=columns, need=need, prefer=prefer)
+    if packed and "audio" in need:
+        check_input(source, signal)
     total = len(source)
     kept = total if sample is None else min(sample, total)
 

@@ -11,7 +11,8 @@ from earthtone.errors import SignalError
 from earthtone.files import regular_file
 from earthtone.signal.audio import AudioFacts, probe_audio, read_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.signal.image import image_hash, kept_remarks, picture_header, read_grey, read_picture
+from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
+from earthtone.signal.mel import check_bands, refuse_short
 from earthtone.signal.remarks import SILENT, Remark
 
 BROKEN_IMAGE = "broken image"
@@ -71,7 +72,7 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
         problems.append(broken_pair(pair, error))
     try:
         if pair.audio is not None and spectrograms:
-            spectrogram = _spectrogram(pair.audio, decode)
+            spectrogram = _spectrogram(pair.audio, decode, signal.audio)
         elif pair.audio is not None:
             audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
             remarks += noticed
@@ -108,8 +109,7 @@ def _recording(
     """Return facts, what was noticed and, when decoded, a hash of rate and samples: a FLAC of a WAV is the same."""
     recording = read_recording(source) if decode else None
     facts = recording.facts if recording else probe_audio(source)
-    if facts.seconds < config.min_seconds:
-        raise SignalError(f"{facts.seconds:.2f} s of sound; packing expects at least {config.min_seconds} s")
+    refuse_short(facts.seconds, config)
     if recording is None:
         return facts, (), None
     digest = hashlib.blake2b(f"{facts.hz}".encode(), digest_size=16)
@@ -121,7 +121,9 @@ def _picture(
     source: FileOrBytes, decode: bool, config: ImageConfig, gsd_m: float | None
 ) -> tuple[PictureFacts, list[Remark]]:
     if not decode:
-        return PictureFacts(*picture_header(source), bytes_digest(source)), []
+        width, height, mode = picture_header(source)
+        unseen = Picture(np.broadcast_to(np.uint8(0), (height, width, 3)))
+        return PictureFacts(width, height, mode, bytes_digest(source)), kept_remarks(unseen, config, gsd_m)
     picture = read_picture(source, config)
     remarks = [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
     _, _, mode = picture_header(source)
@@ -129,9 +131,14 @@ def _picture(
     return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), remarks
 
 
-def _spectrogram(source: FileOrBytes, decode: bool) -> PictureFacts:
+def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> PictureFacts:
     if not decode:
-        return PictureFacts(*picture_header(source), bytes_digest(source))
+        width, height, mode = picture_header(source)
+        if config.input == "spectrogram":
+            check_bands(height, config, source)
+        return PictureFacts(width, height, mode, bytes_digest(source))
     values = read_grey(source)
+    if config.input == "spectrogram":  # else nobody said how many there should be
+        check_bands(values.shape[0], config, source)
     _, _, mode = picture_header(source)
     return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))

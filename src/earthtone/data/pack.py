@@ -27,8 +27,7 @@ from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, na
 from earthtone.data.object_store import last_part, refuse_remote
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
-from earthtone.data.soundingearth import looks_like_release
-from earthtone.data.source import Source, items_skipping, open_source
+from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
 from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.files import refuse_undecodable
@@ -36,7 +35,7 @@ from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
-from earthtone.signal.mel import Spectrogram, log_mel, spectrogram_from_picture
+from earthtone.signal.mel import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
 from earthtone.signal.remarks import Remark
 from earthtone.wording import changes, flat, one_line, one_line_each, shell_line
 
@@ -139,9 +138,8 @@ def pack(
     refuse_remote(out, f"pack on a disk, then copy: aws s3 cp --recursive {last_part(out)} {out}")
     out = Path(out).absolute()
     refuse_undecodable(out)
-    prefer = "spectrogram" if signal.audio.input == "spectrogram" else "auto"
-    source = open_source(data, columns=columns, prefer=prefer if looks_like_release(Path(data)) else "auto")
-    _check_input(source, signal)
+    source = open_source(data, columns=columns, prefer=preferred_audio(data, signal))
+    check_input(source, signal)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
@@ -221,17 +219,6 @@ def _pack_locked(
 def unfinished_marker(out: Path) -> Path:
     """Return the file that stands beside a table while it is being packed, and after a stop until it is finished."""
     return out.with_name(f"{out.name}.unfinished")
-
-
-def _check_input(source: Source, signal: SignalConfig) -> None:
-    """Raise ConfigError when the data's kind of sound is not the config's."""
-    if source.ready_spectrograms and signal.audio.input != "spectrogram":
-        raise ConfigError(
-            f"{source.path} holds ready spectrograms, no recordings; type --recipe soundingearth-spectrograms "
-            "(signal.audio.input: spectrogram)"
-        )
-    if not source.ready_spectrograms and signal.audio.input != "waveform":
-        raise ConfigError(f"{source.path} holds recordings; signal.audio.input: waveform expected, not spectrogram")
 
 
 def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit) -> set[int]:
@@ -325,6 +312,7 @@ def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogra
     if source.ready_spectrograms:
         return spectrogram_from_picture(pair.audio, signal.audio), None, []
     recording = read_recording(pair.audio, signal.audio.sample_rate_hz)
+    refuse_short(recording.facts.seconds, signal.audio)
     return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)
 
 

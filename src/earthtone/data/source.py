@@ -13,6 +13,7 @@ from earthtone.data.row import MEDIA
 from earthtone.data.soundingearth import METADATA, SoundingEarth, looks_like_release
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import regular_file
+from earthtone.signal.config import SignalConfig
 
 
 class Source(Protocol):
@@ -54,6 +55,22 @@ class SkippingSource(Source, Protocol):
 def items_skipping(source: Source, skip: Callable[[int, str], bool]) -> Iterator[Pair | Problem]:
     """Yield a source's items; the media of those that `skip(number, id)` tells are not read where that saves work."""
     return source.skipping(skip) if isinstance(source, SkippingSource) else iter(source)
+
+
+def preferred_audio(path: str | Path, signal: SignalConfig) -> str:
+    """Return which audio of a release a signal config asks for; of all other sources there is only one."""
+    return "spectrogram" if signal.audio.input == "spectrogram" and looks_like_release(Path(path)) else "auto"
+
+
+def check_input(source: Source, signal: SignalConfig) -> None:
+    """Raise ConfigError when the data's kind of sound is not the config's."""
+    if source.ready_spectrograms and signal.audio.input != "spectrogram":
+        raise ConfigError(
+            f"{source.path} holds ready spectrograms, no recordings; type --recipe soundingearth-spectrograms "
+            "(signal.audio.input: spectrogram)"
+        )
+    if not source.ready_spectrograms and signal.audio.input != "waveform":
+        raise ConfigError(f"{source.path} holds recordings; signal.audio.input: waveform expected, not spectrogram")
 
 
 def open_source(

@@ -17,6 +17,7 @@ from earthtone.signal.image import read_grey
 Spectrogram = NDArray[np.uint8]
 
 _CHUNK_FRAMES = 8192  # spectrogram frames computed at once
+_RESAMPLED_AWAY = 2  # samples
 
 
 class LogMel(nn.Module):
@@ -70,16 +71,21 @@ def mel_filters(config: AudioConfig, n_fft: int) -> NDArray[np.float32]:
     return (triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
 
 
+def refuse_short(seconds: float, config: AudioConfig) -> None:
+    """Raise SignalError for a recording shorter than `min_seconds`; `seconds` are its own, before it is resampled."""
+    if seconds < config.min_seconds:
+        shown = f"{seconds:.2f}" if round(seconds, 2) < config.min_seconds else f"{seconds:.7g}"
+        raise SignalError(f"{shown} s of sound; at least {config.min_seconds} s expected (signal.audio.min_seconds)")
+
+
 def log_mel(samples: Samples, config: AudioConfig) -> Spectrogram:
     """Return the 8-bit spectrogram (frames, mels) of mono samples at the config's rate; one frame a hop.
 
-    A recording shorter than one window is padded with silence to one window. Raises SignalError below `min_seconds`.
+    A recording shorter than one window is padded with silence to one window. Raises SignalError below `min_seconds`,
+    but for a sample or two: resampling may cost them. Where the recording's own length is known, `refuse_short` it.
     """
-    seconds = len(samples) / config.sample_rate_hz
-    if seconds < config.min_seconds:
-        raise SignalError(
-            f"{seconds:.2f} s of sound; at least {config.min_seconds} s expected (signal.audio.min_seconds)"
-        )
+    if len(samples) + _RESAMPLED_AWAY < config.min_seconds * config.sample_rate_hz:
+        refuse_short(len(samples) / config.sample_rate_hz, config)
     transform = _transform(config)
     frames = max(len(samples) // transform.hop, config.window_frames)
     half = transform.n_fft // 2
@@ -111,15 +117,20 @@ def windows(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
     return np.stack([spectrogram[start : start + size] for start in window_starts(len(spectrogram), config)])
 
 
+def check_bands(rows: int, config: AudioConfig, source: Path | bytes) -> None:
+    """Raise SignalError when a picture of so many rows is no spectrogram of the config's."""
+    if rows != config.mels:
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+        raise SignalError(f"{name}: {rows} rows, {config.mels} mel bands expected (signal.audio.mels)")
+
+
 def spectrogram_from_picture(source: Path | bytes, config: AudioConfig) -> Spectrogram:
     """Return the (frames, mels) bytes of an 8-bit grey picture whose rows are mel bands (SoundingEarth's layout).
 
     A short one is padded with silence to one window. Raises SignalError.
     """
     picture = read_grey(source)
-    if picture.shape[0] != config.mels:
-        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-        raise SignalError(f"{name}: {picture.shape[0]} rows, {config.mels} mel bands expected (signal.audio.mels)")
+    check_bands(picture.shape[0], config, source)
     return at_least_one_window(np.ascontiguousarray(picture.T), config)
 
 
