@@ -203,6 +203,23 @@ def test_a_config_that_pack_refuses_is_refused_by_check(world: Path, tmp_path: P
             look()
 
 
+def test_columns_are_left_unread_on_the_command_line(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"id": "a", "image": "a.png", "audio": "a.wav", "datetime": "03/04/2024", "lon": "x", "lat": "y"}
+    path = write(world, [row])
+    assert main(["check", str(path)]) == 0
+    assert "note, unreadable cell: 2" in capsys.readouterr().out
+    assert main(["check", str(path), "--columns", "datetime=,longitude=,latitude="]) == 0
+    assert "note" not in capsys.readouterr().out
+    out = tmp_path / "t.lance"
+    assert main(["pack", str(path), "--out", str(out), "--columns", "datetime=,longitude=", "--recipe", "small"]) == 0
+    assert Table(out).column("datetime_") == ["03/04/2024"] and Table(out).column("datetime") == [None]
+    for wrong in ("=datetime", "datetime", ""):
+        assert main(["check", str(path), "--columns", wrong]) == 2
+        assert "OURS=THEIRS" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("column", ["site.name", "audio_hash", "_rowid", "image_hash", "split.", "a`b"])
 def test_the_exit_codes_agree(world: Path, tmp_path: Path, column: str) -> None:
     path = write(world, [{"id": "a", "image": "a.png", "audio": "a.wav", column: "x"}])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.soundingearth import RELEASE_COLUMNS, SoundingEarth
+from earthtone.data.source import open_source
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.mel import spectrogram_from_picture, windows
@@ -103,6 +104,20 @@ def test_unreadable_dates_keep_the_row_and_are_told(tmp_path: Path) -> None:
     for item in source:
         assert isinstance(item, Pair) and item.datetime is None
         assert [(kind, "summer of 2009" in detail) for kind, detail in item.remarks] == [("unreadable cell", True)]
+
+
+def test_a_column_can_be_left_unread(tmp_path: Path) -> None:
+    release(tmp_path, date_recorded="summer of 2009", latitude=5000)
+    unread = {"datetime": "", "longitude": "", "latitude": "", "license": ""}
+    source = open_source(tmp_path, columns=unread)
+    assert isinstance(source, SoundingEarth)
+    assert [(item.remarks, item.latitude, item.license) for item in source if isinstance(item, Pair)] == [
+        ((), None, None)
+    ] * 5
+    with pytest.raises(DataError, match="--columns image=: every row needs one"):
+        open_source(tmp_path, columns={"image": ""})
+    with pytest.raises(DataError, match="--columns date=: no such column of a pair; did you mean 'datetime'"):
+        open_source(tmp_path, columns={"date": ""})
 
 
 @pytest.mark.parametrize("column", RELEASE_COLUMNS)

@@ -116,11 +116,10 @@ def check_need(need: tuple[str, ...]) -> None:
 
 def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
     """Return the file's name of each of a pair's own columns that is to be read. Raises DataError."""
+    refuse_unread([name for name, column in columns.items() if not column], need)
     for name, column in columns.items():
         if name not in PAIR_COLUMNS:
             raise DataError(f"--columns {name}={column}: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
-        if not column and name in ("id", *need):
-            raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
         if column and column not in table.columns:
             raise DataError(
                 f"--columns {name}={column}: {table.path} has no column {column!r};{nearest(column, table.columns)}"
@@ -150,6 +149,15 @@ def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...
     if alone := {"longitude", "latitude"} & found.keys():
         _drop_half_place(table, found, alone)
     return found
+
+
+def refuse_unread(names: Iterable[str], need: tuple[str, ...]) -> None:
+    """Raise DataError when columns that are not to be read are none of a pair, or are needed."""
+    for name in names:
+        if name not in PAIR_COLUMNS:
+            raise DataError(f"--columns {name}=: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
+        if name in ("id", *need):
+            raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
 
 
 def _drop_half_place(table: Columns, found: dict[str, str], there: Collection[str]) -> None:

@@ -1,10 +1,10 @@
 """The SoundingEarth release (Zenodo 5600379): a folder with metadata.csv, images/ and spectrograms/ or recordings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from earthtone.data.cell import clipped
-from earthtone.data.manifest import check_need, listed, nearest
+from earthtone.data.manifest import check_need, listed, nearest, refuse_unread
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.read_csv import CsvTable
 from earthtone.data.releases import GOOGLE_EARTH_GSD_M, SOUNDINGEARTH_ATTRIBUTION, SOUNDINGEARTH_LICENSE
@@ -34,19 +34,24 @@ class SoundingEarth:
     The audio is either always the raw recording or always the ready 8-bit spectrogram: `prefer` says which; "auto"
     takes raw recordings if there is any, and rows without one are then problems. A recording lies in `audio/`,
     `raw/`, `raw_audio/`, `mp3/` or `recordings/` as `<mp3name>`, `<long_key>/<mp3name>` or `<key>.<suffix>`.
-    An unreadable `date_recorded` gives no datetime, and a remark. Raises DataError, ConfigError.
+    An unreadable `date_recorded` gives no datetime, and a remark; columns of a pair in `unread` stay empty.
+    Raises DataError, ConfigError.
     """
 
     gives_splits = True
     extra_columns: tuple[str, ...] = ("title", "description", "long_key", "mp3name", "mp3samplerate")
 
-    def __init__(self, path: str | Path, *, need: tuple[str, ...] = MEDIA, prefer: str = "auto") -> None:
+    def __init__(
+        self, path: str | Path, *, need: tuple[str, ...] = MEDIA, prefer: str = "auto", unread: Collection[str] = ()
+    ) -> None:
         check_need(need)
+        refuse_unread(unread, need)
         if prefer not in PREFERENCES:
             raise ConfigError(f"prefer is {prefer!r}; one of {listed(PREFERENCES)} expected")
         self.path = Path(path)
         self.name = self.path.resolve().name
         self._need = need
+        self._own = {name: name for name in _OWN if name not in unread}
         self._table = CsvTable(self.path / METADATA)
         _check_columns(self._table)
         self._raw = _raw_folder(self.path, prefer) if "audio" in need else None
@@ -58,7 +63,7 @@ class SoundingEarth:
     def __iter__(self) -> Iterator[Pair | Problem]:
         """Yield one item a row, in the file's order: a pair, or the problem that leaves the row out."""
         extra = {name: name for name in self.extra_columns}
-        reader = RowReader(self.path, {name: name for name in _OWN}, extra, self._need)
+        reader = RowReader(self.path, self._own, extra, self._need)
         for row in self._table.rows(RELEASE_COLUMNS):
             yield reader.read(row if row.fault is not None else self._own_row(row))
 

@@ -91,7 +91,7 @@ def open_source(
     """
     found = path if is_hub(path) else _found(str(path), columns)
     if isinstance(found, Path) and found.is_dir() and looks_like_release(found):
-        return SoundingEarth(found, need=need, prefer=prefer)
+        return SoundingEarth(found, need=need, prefer=prefer, unread=columns or ())
     if prefer != "auto":
         raise ConfigError(
             f"prefer={prefer!r} is for SoundingEarth releases (a folder with metadata.csv); {path} is none"
@@ -119,7 +119,7 @@ def _found(text: str, columns: Mapping[str, str] | None) -> Path:
                 f"{path} does not exist; a manifest ({', '.join(TABLES)}), its folder or that of a release was expected"
             )
         return _plain(path)
-    release = not columns and looks_like_release(path)
+    release = not any((columns or {}).values()) and looks_like_release(path)
     manifests = _manifests(path, with_metadata=not release)
     if len(manifests) + release == 1:
         return path if release else manifests[0]

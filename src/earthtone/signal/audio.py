@@ -57,7 +57,9 @@ def read_recording(source: Path | bytes, hz: int | None = None) -> Recording:
     """Return the decoded recording, resampled to `hz` (its own rate when null), with remarks. Raises SignalError."""
     facts = probe_audio(source)
     samples = read_audio(source, hz or facts.hz)
-    return Recording(samples, AudioFacts(len(samples) / (hz or facts.hz), facts.hz, facts.channels))
+    seconds = len(samples) / (hz or facts.hz)
+    whole = abs(seconds - facts.seconds) < 0.01  # but for what resampling adds
+    return Recording(samples, facts if whole else AudioFacts(seconds, facts.hz, facts.channels))
 
 
 def read_audio(source: Path | bytes, hz: int) -> Samples:

@@ -71,6 +71,21 @@ def test_rows_that_cannot_be_used_are_counted_and_named(folder: Path) -> None:
     ]
 
 
+def test_values_that_cannot_be_read_are_counted_and_the_rows_stay(folder: Path) -> None:
+    text = "file,label,image_gsd_m,lon,lat\n0.png,a,0.5,8,50\n1.png,a,0.5 m,8,500\n2.png,b,NA,0,0\n3.png,b,x,,\n"
+    found = read_labelled_manifest(table(folder, text))
+    assert [item.image_gsd_m for item in found.items] == [0.5, None, None, None]
+    assert found.notes == [
+        "1 rows stay without a value, coordinates out of range: '1.png'",
+        "2 rows stay without a value, unreadable cell: '1.png', '3.png'",
+    ]
+
+
+def test_a_labels_column_may_have_a_name_that_packing_changes(folder: Path) -> None:
+    found = read_labelled_manifest(table(folder, "file,class.name\n0.png,lake\n1.png,sea\n"), label="class.name")
+    assert [item.label for item in found.items] == ["lake", "sea"]
+
+
 def test_images_inside_the_table_are_counted(folder: Path) -> None:
     content = (folder / "0.png").read_bytes()
     pq.write_table(pa.table({"id": ["a"], "image": [content], "label": ["lake"]}), folder / "m.parquet")

@@ -11,6 +11,7 @@ from earthtone.data.manifest import Manifest, Table, listed, nearest, open_table
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.row import MEDIA
 from earthtone.errors import DataError
+from earthtone.signal.remarks import NULL_ISLAND
 
 _FILE = ("file", "path", "filename", "file_name")  # names of the one file's column in manifests of one medium
 _OWN = ("label", "fold", "group")
@@ -35,11 +36,16 @@ def read_labelled_manifest(path: Path, label: str | None = None, columns: Mappin
     pairs = Manifest(path, columns=_pair_columns(table, given), need=_media(table, given))
     own = {name: pairs.carried_as(column) for name, column in own.items()}
     found, problems = Found(), defaultdict[str, list[str]](list)
+    remarks = defaultdict[str, list[str]](list)
     for row in pairs:
+        for remark in row.remarks if isinstance(row, Pair) else ():
+            if remark.kind != NULL_ISLAND:
+                remarks[remark.kind].append(row.id)
         problem = row if isinstance(row, Problem) else _add(row, own, found)
         if problem is not None:
             problems[problem.kind].append(problem.id)
     found.notes += [f"{len(ids)} rows left out, {what}: {listed(ids, 5)}" for what, ids in sorted(problems.items())]
+    found.notes += [f"{len(ids)} rows stay without a value, {what}: {listed(ids, 5)}" for what, ids in remarks.items()]
     _from_one(found)
     return found
 
