@@ -215,7 +215,7 @@ def test_columns_are_left_unread_on_the_command_line(
     out = tmp_path / "t.lance"
     assert main(["pack", str(path), "--out", str(out), "--columns", "datetime=,longitude=", "--recipe", "small"]) == 0
     assert Table(out).column("datetime_") == ["03/04/2024"] and Table(out).column("datetime") == [None]
-    for wrong in ("=datetime", "datetime", ""):
+    for wrong in ("=datetime", "datetime", "id=id,"):
         assert main(["check", str(path), "--columns", wrong]) == 2
         assert "OURS=THEIRS" in capsys.readouterr().err
 
