@@ -20,7 +20,7 @@ def png(path: Path, mode: str = "RGB", value: int = 7) -> Path:
 
 
 def wav(path: Path, hz: int = 8000, channels: int = 2, seconds: float = 1.5) -> Path:
-    soundfile.write(path, np.full((int(seconds * hz), channels), 0.1), hz)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (int(seconds * hz), channels)), hz)
     return path
 
 

@@ -240,7 +240,7 @@ def thin_manifest(folder: Path, rows: int) -> Path:
     """Many ids of one small picture and one short recording."""
     folder.mkdir()
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / "a.png")
-    soundfile.write(folder / "a.wav", np.zeros(8_000), 16_000)
+    soundfile.write(folder / "a.wav", np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
     (folder / "manifest.csv").write_text("id,image,audio\n" + "".join(f"row {n},a.png,a.wav\n" for n in range(rows)))
     return folder / "manifest.csv"
 

@@ -9,7 +9,7 @@ import numpy as np
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.files import regular_file
-from earthtone.signal.audio import AudioFacts, probe_audio, read_recording
+from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
 from earthtone.signal.mel import check_bands, refuse_short
@@ -107,14 +107,14 @@ def _recording(
     source: FileOrBytes, decode: bool, config: AudioConfig
 ) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:
     """Return facts, what was noticed and, when decoded, a hash of rate and samples: a FLAC of a WAV is the same."""
-    recording = read_recording(source) if decode else None
-    facts = recording.facts if recording else probe_audio(source)
+    digest = hashlib.blake2b(digest_size=16)
+    if decode:
+        facts, remarks = survey_recording(source, config.channel, each=lambda samples: digest.update(samples.data))
+        digest.update(f"{facts.hz}".encode())
+    else:
+        facts, remarks = probe_audio(source), ()
     refuse_short(facts.seconds, config)
-    if recording is None:
-        return facts, (), None
-    digest = hashlib.blake2b(f"{facts.hz}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(recording.samples).data)
-    return facts, recording.remarks, digest.digest()
+    return facts, remarks, digest.digest() if decode else None
 
 
 def _picture(

@@ -311,7 +311,7 @@ def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogra
     assert pair.audio is not None  # noqa: S101 - `open_source` asked for both
     if source.ready_spectrograms:
         return spectrogram_from_picture(pair.audio, signal.audio), None, []
-    recording = read_recording(pair.audio, signal.audio.sample_rate_hz)
+    recording = read_recording(pair.audio, signal.audio.sample_rate_hz, signal.audio.channel)
     refuse_short(recording.facts.seconds, signal.audio)
     return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)
 

@@ -39,6 +39,6 @@ def read_spectrogram(path: Path, config: AudioConfig) -> tuple[Spectrogram, bool
     """
     if config.input == "spectrogram":
         return ready_spectrogram(path, config), False
-    samples = read_audio(path, config.sample_rate_hz)
+    samples = read_audio(path, config.sample_rate_hz, config.channel)
     short = len(samples) < config.min_seconds * config.sample_rate_hz
     return log_mel(samples, replace(config, min_seconds=0.0)), short

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from earthtone.errors import SignalError
-from earthtone.signal.audio import Samples, read_audio, resample
+from earthtone.models.sound_input import SoundInput, given_sound
+from earthtone.signal.audio import read_audio, recording_of
 from earthtone.signal.config import AudioConfig, ImageConfig
 from earthtone.signal.image import (
     Picture,
@@ -30,7 +31,6 @@ from earthtone.signal.spectrogram_file import ready_spectrogram
 #: A file, its bytes, (height, width, 3) uint8, a picture of Pillow's, a tensor (3, height, width) or (height, width, 3)
 #: uint8, or Hugging Face's {"bytes": ..., "path": ...}.
 ImageInput = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Tensor | Mapping[str, Any]
-SoundInput = str | Path | bytes | tuple[Samples, int]
 
 
 def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> tuple[Pixels, float | None]:
@@ -91,19 +91,18 @@ def _checked(kind: str, values: NDArray[Any]) -> Pixels:
 
 
 def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
-    """Return all windows (windows, frames, mels) of a recording; stereo samples are (samples, channels)."""
-    if isinstance(sound, tuple) and config.input == "spectrogram":
+    """Return all windows (windows, frames, mels) of a recording; samples by the same steps as a file.
+
+    Raises SignalError for what is no sound.
+    """
+    given = given_sound(sound)
+    if isinstance(given, tuple) and config.input == "spectrogram":
         raise SignalError("samples given; this model was trained on ready spectrogram pictures and knows only those")
-    if isinstance(sound, tuple):
-        samples, hz = np.asarray(sound[0]), sound[1]
-        if samples.dtype.kind != "f" or samples.ndim not in (1, 2) or hz <= 0:
-            raise SignalError(
-                f"samples {samples.dtype} {samples.shape} at {hz} Hz; floats with full scale 1, (samples,) or "
-                "(samples, channels), and hz > 0 expected"
-            )
-        mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
-        return windows(log_mel(resample(mono, hz, config.sample_rate_hz), config), config)
-    source = sound if isinstance(sound, bytes) else Path(sound)
+    if isinstance(given, tuple):
+        samples, hz = given
+        return windows(
+            log_mel(recording_of(samples, hz, config.sample_rate_hz, config.channel).samples, config), config
+        )
     if config.input == "spectrogram":
-        return windows(ready_spectrogram(source, config), config)
-    return windows(log_mel(read_audio(source, config.sample_rate_hz), config), config)
+        return windows(ready_spectrogram(given, config), config)
+    return windows(log_mel(read_audio(given, config.sample_rate_hz, config.channel), config), config)

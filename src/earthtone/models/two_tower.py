@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from earthtone.errors import ConfigError, SignalError
 from earthtone.models.config import SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import make_tower
-from earthtone.models.inputs import ImageInput, SoundInput, measured_tile, recording_windows
+from earthtone.models.inputs import ImageInput, measured_tile, recording_windows
 from earthtone.models.reducer import make_reducer, weighted_mean
 from earthtone.models.scale_channel import byte_statistics, tell_of_usual, with_usual_scale
+from earthtone.models.sound_input import SoundInput
 from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.image import seen
@@ -226,7 +227,7 @@ class TwoTower(nn.Module):
         return out
 
     def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:
-        """Return vectors (N, dimensions), float32, of sound files or of pairs (mono samples, hz).
+        """Return vectors (N, dimensions), float32, of sound files, of pairs (samples, hz) or of Hugging Face's dicts.
 
         A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says.
         Raises SignalError for what cannot be decoded.

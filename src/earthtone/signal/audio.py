@@ -1,31 +1,38 @@
-"""Recordings to mono samples: any format libsndfile reads (WAV, FLAC, Ogg, Opus, MP3 ...), AAC with an extra."""
+"""Recordings to mono samples: any format libsndfile reads (WAV, FLAC, Ogg, Opus, MP3 ...), AAC with an extra.
+
+What is there is heard; what a header promises and the file does not hold, and what else is odd, is a remark.
+Memory a thread: the samples that are returned (4 bytes each; 2.8 GB for 6 h, the most, at 32 kHz) and some 50 MB,
+whatever the header says; `survey_recording` keeps no samples. What a decoder is shown is made in `sound_streams.py`.
+"""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from earthtone.errors import MissingExtraError, SignalError
-from earthtone.files import regular_file, system_name
-from earthtone.signal.remarks import Remark
+from earthtone.errors import SignalError
+from earthtone.signal.config import CHANNELS
+from earthtone.signal.level import Block, Level, remarks_of
+from earthtone.signal.remarks import DAMAGED_SOUND, SILENT, SOUND_MISSING, WRONG_HEADER, Remark
+from earthtone.signal.sound_streams import Opener, Stream, source_name, streams
 
 Samples = NDArray[np.float32]
 
-_BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
-_AAC_CONTAINERS = {".m4a": "mov", ".mp4": "mov", ".aac": "aac", ".webm": "matroska", ".mka": "matroska"}
-_LEAST_HZ = 1000  # slower "recordings" are sensors, or headers made to fill the memory
+LEAST_HZ = 1000  # slower "recordings" are sensors, or headers made to fill the memory
 _MAX_HOURS = 6  # mono float32 at 32 kHz: 2.8 GB
-_UNKNOWN_FRAMES = 2**60  # a FLAC written to a pipe does not know its length; libsndfile says 2^63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What the header of a recording says."""
+    """Length, sample rate and channels of a recording; of joined ones the rate and channels of the first."""
 
     seconds: float
     hz: int
@@ -43,44 +50,77 @@ class Recording:
     facts: AudioFacts
     remarks: tuple[Remark, ...] = ()
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing but silence, or one constant, is heard."""
+        return any(remark.kind == SILENT for remark in self.remarks)
+
 
 def probe_audio(source: Path | bytes) -> AudioFacts:
-    """Return length, sample rate and channels from the header alone. Raises SignalError."""
-    if _is_aac(source):
-        samples, hz, channels = _decode_aac(source)
-        return AudioFacts(len(samples) / hz, hz, channels)
-    with _open(source) as file:
-        return AudioFacts(file.frames / file.samplerate, file.samplerate, file.channels)
+    """Return length, sample rate and channels without decoding, where that can be.
+
+    The length is that of what is there; of a cut or damaged FLAC and Ogg, of what it promises. AAC and FLAC of unknown
+    length are decoded. Raises SignalError, also for what is too long to be read.
+    """
+    openers, _ = streams(source)
+    first, seconds = None, 0.0
+    for opener in openers:
+        with closing(_open(opener, source)) as stream:
+            if stream.there is None:
+                return survey_recording(source)[0]
+            first = first or AudioFacts(0.0, stream.hz, stream.channels)
+            seconds += stream.there / stream.hz
+            _refuse_long(seconds, source)
+    assert first is not None  # noqa: S101 - `streams` returns one or raises
+    return AudioFacts(seconds, first.hz, first.channels)
 
 
-def read_recording(source: Path | bytes, hz: int | None = None) -> Recording:
-    """Return the decoded recording, resampled to `hz` (its own rate when null), with remarks. Raises SignalError."""
-    facts = probe_audio(source)
-    samples = read_audio(source, hz or facts.hz)
-    seconds = len(samples) / (hz or facts.hz)
-    whole = abs(seconds - facts.seconds) < 0.01  # but for what resampling adds
-    return Recording(samples, facts if whole else AudioFacts(seconds, facts.hz, facts.channels))
+def read_recording(source: Path | bytes, hz: int | None = None, channel: str = "mean") -> Recording:
+    """Return the decoded recording, resampled to `hz` (its own rate when null), with remarks.
+
+    Joined files are heard one after another. `channel` is `mean`, `left`, `right` or `loudest` (the one of most power,
+    for which the file is decoded twice). Raises SignalError when it is missing, empty, not a sound, too long, holds
+    NaN, or cannot have a full scale of 1.
+    """
+    target = hz or probe_audio(source).hz
+    kept = _Growing()
+    facts, remarks = _hear(source, target, channel, kept)
+    return Recording(kept.finish(), facts, remarks)
 
 
-def read_audio(source: Path | bytes, hz: int) -> Samples:
+def survey_recording(
+    source: Path | bytes, channel: str = "mean", each: Callable[[Samples], object] | None = None
+) -> tuple[AudioFacts, tuple[Remark, ...]]:
+    """Return facts and remarks of a recording as decoding it tells them; no samples are kept.
+
+    `each` is called with one block of mono samples after another, at their own rate. Raises SignalError.
+    """
+    return _hear(source, None, channel, None, each)
+
+
+def read_audio(source: Path | bytes, hz: int, channel: str = "mean") -> Samples:
     """Return the mono samples of a file or of its bytes, resampled to `hz`; float32 (samples,), full scale is 1.
 
-    Channels are averaged. Raises SignalError when it is missing, empty, not a sound, or holds NaN.
+    As `read_recording`, without the remarks.
     """
-    if _is_aac(source):
-        samples, file_hz, _ = _decode_aac(source)
-        return resample(samples, file_hz, hz)
-    with _open(source) as file:
-        if file.frames > _MAX_HOURS * 3600 * file.samplerate:
-            hours = file.frames / file.samplerate / 3600
-            raise SignalError(f"{_name(source)}: {hours:.0f} h of sound, at most {_MAX_HOURS} h expected; cut it")
-        try:
-            parts = list(_mono_blocks(file, hz))
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            reason = _short(error)
-            raise SignalError(f"{_name(source)}: sound breaks off ({reason}); a whole file was expected") from error
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return checked_samples(samples, _name(source))
+    return read_recording(source, hz, channel).samples
+
+
+def recording_of(samples: NDArray[np.floating[Any]], hz: int, to_hz: int, channel: str = "mean") -> Recording:
+    """Return the recording that an array (samples,) or (samples, channels) is, by the same steps as a file."""
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused below
+        block = np.asarray(samples, np.float32)
+    planes = planes_of(block[:, None] if block.ndim == 1 else block)
+    name = f"{len(block)} samples"
+    checked_samples(planes, name)
+    level, loudest = Level(len(planes), name), None
+    if channel == "loudest":
+        level.add(planes, planes[0])
+        loudest, level = level.loudest, Level(len(planes), name)
+    mono = mono_of(planes, channel, loudest)
+    level.add(planes, mono)
+    remarks = remarks_of([level], averaged=channel == "mean")
+    return Recording(resample(mono, hz, to_hz), AudioFacts(len(mono) / hz, hz, len(planes)), tuple(remarks))
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
@@ -100,6 +140,20 @@ def checked_samples(samples: Samples, name: str) -> Samples:
     return samples
 
 
+def planes_of(block: Block) -> Block:
+    """Return samples (samples, channels) as (channels, samples), a channel a row: to count rows is ten times faster."""
+    return np.ascontiguousarray(block.T)
+
+
+def mono_of(planes: Block, channel: str, loudest: int | None = None) -> Samples:
+    """Return one of the channels of planes (channels, samples), or the mean of all; a mono sound has only one."""
+    last = len(planes) - 1
+    if channel == "mean" and last:
+        return np.asarray(planes.mean(axis=0, dtype=np.float32))
+    chosen: Samples = planes[{"mean": 0, "left": 0, "right": min(1, last), "loudest": loudest or 0}[channel]]
+    return chosen
+
+
 def write_preview(samples: Samples, hz: int) -> bytes:
     """Return mono `samples` as an Ogg Vorbis file's bytes, for listening in a browser."""
     out = io.BytesIO()
@@ -109,102 +163,165 @@ def write_preview(samples: Samples, hz: int) -> bytes:
     return out.getvalue()
 
 
-def _mono_blocks(file: soundfile.SoundFile, hz: int) -> Iterator[Samples]:
-    """Yield mono blocks at `hz`; the resampler keeps its state from block to block."""
+class _Growing:
+    """Samples that come in blocks, in one array that is never copied whole where the length is known before."""
+
+    def __init__(self) -> None:
+        self._values = np.empty(0, np.float32)
+        self._count = 0
+
+    def expect(self, count: int) -> None:
+        """Make room at once: memory that is never written to costs nothing."""
+        if self._count == 0:
+            self._values = np.empty(count, np.float32)
+
+    def add(self, samples: Samples) -> None:
+        end = self._count + len(samples)
+        if end > len(self._values):
+            self._values.resize(max(end, len(self._values) * 5 // 4), refcheck=False)
+        self._values[self._count : end] = samples
+        self._count = end
+
+    def finish(self) -> Samples:
+        self._values.resize(self._count, refcheck=False)
+        return self._values
+
+
+@dataclass
+class _Sum:
+    """Seconds of all streams of a file so far: found, promised by headers, lost to damage."""
+
+    found: float = 0.0
+    promised: float = 0.0
+    lost: float = 0.0
+
+
+def _hear(
+    source: Path | bytes,
+    hz: int | None,
+    channel: str,
+    kept: _Growing | None,
+    each: Callable[[Samples], object] | None = None,
+) -> tuple[AudioFacts, tuple[Remark, ...]]:
+    """Decode all streams of a file, mix and resample them into `kept` or for `each`; return facts and remarks."""
+    if channel not in CHANNELS:
+        raise SignalError(f"channel is {channel!r:.40}; {', '.join(CHANNELS)} expected")
+    openers, remarks = streams(source)
+    total, first, broken, tolerance = _Sum(), None, "", 0.0
+    levels: list[Level] = []
+    for number, opener in enumerate(openers, 1):
+        try:
+            stream = _open(opener, source)
+        except SignalError as error:
+            if first is None and number == len(openers):
+                raise
+            remarks.append(Remark(DAMAGED_SOUND, f"stream {number} of {len(openers)} cannot be heard ({error})"))
+            continue
+        with closing(stream):
+            first = first or AudioFacts(0.0, stream.hz, stream.channels)
+            _refuse_long(total.found + (stream.there or 0) / stream.hz, source)
+            if kept is not None and hz is not None and len(openers) == 1 and stream.there is not None:
+                kept.expect(int(stream.there / stream.hz * hz) + 64)
+            loudest = _loudest(opener, source) if channel == "loudest" else None
+            mix = partial(mono_of, channel=channel, loudest=loudest)
+            levels.append(_decode(stream, source, total, mix, hz, each if kept is None else kept.add))
+            broken, tolerance = stream.broken or broken, max(tolerance, stream.tolerance_seconds)
+    if total.found == 0 or first is None:
+        why = f"sound breaks off at once ({broken})" if broken else "no samples"
+        raise SignalError(f"{source_name(source)}: {why}; a recording was expected")
+    facts = AudioFacts(total.found, first.hz, first.channels)
+    remarks = _of_length(total, tolerance) + _with_seconds(remarks, total.found)
+    return facts, _once(remarks + remarks_of(levels, averaged=channel == "mean"))
+
+
+def _open(opener: Opener, source: Path | bytes) -> Stream:
+    stream = opener()
+    if stream.hz < LEAST_HZ:
+        stream.close()
+        raise SignalError(
+            f"{source_name(source)}: {stream.hz} samples a second; at least {LEAST_HZ} were expected; write it anew"
+        )
+    return stream
+
+
+def _loudest(opener: Opener, source: Path | bytes) -> int:
+    """Return the channel of most power; the stream is decoded for it alone."""
+    with closing(_open(opener, source)) as stream:
+        level = Level(stream.channels, source_name(source))
+        for block in stream.blocks():
+            level.add(planes := planes_of(block), planes[0])
+    return level.loudest
+
+
+def _decode(
+    stream: Stream,
+    source: Path | bytes,
+    total: _Sum,
+    mix: Callable[[Block], Samples],
+    hz: int | None,
+    each: Callable[[Samples], object] | None,
+) -> Level:
+    """Decode one stream for `each`, at `hz`, and return how loud it is; the resampler keeps its state meanwhile."""
+    level, count = Level(stream.channels, source_name(source)), 0
     resampler = None
-    if file.samplerate != hz:
-        resampler = soxr.ResampleStream(file.samplerate, hz, 1, dtype="float32", quality="HQ")
-    for block in file.blocks(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True):
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        yield mono if resampler is None else resampler.resample_chunk(mono)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if hz is not None and stream.hz != hz:
+        resampler = soxr.ResampleStream(stream.hz, hz, 1, dtype="float32", quality="HQ")
+    for block in stream.blocks():
+        planes = planes_of(block)
+        mono = mix(planes)
+        level.add(planes, mono)
+        count += len(block)
+        _refuse_long(total.found + count / stream.hz, source)
+        if each is not None:
+            each(mono if resampler is None else resampler.resample_chunk(mono))
+    if each is not None and resampler is not None:
+        each(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    found = count / stream.hz
+    total.found += found
+    total.promised += found if stream.promised is None else stream.promised / stream.hz
+    total.lost += stream.lost / stream.hz
+    return level
 
 
-def _open(source: Path | bytes) -> soundfile.SoundFile:
-    name = _name(source)
-    _refuse_empty(source)
-    try:
-        # a whole path: libsndfile takes a bare "-" for standard input
-        file = soundfile.SoundFile(_Memory(source) if isinstance(source, bytes) else system_name(source.absolute()))
-    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
-        raise SignalError(
-            f"{name}: not a sound file ({_short(error)}); WAV, FLAC, Ogg, Opus or MP3 expected"
-        ) from error
-    if file.samplerate < _LEAST_HZ:
-        file.close()
-        raise SignalError(
-            f"{name}: {file.samplerate} samples a second; at least {_LEAST_HZ} were expected; write it anew"
+def _refuse_long(seconds: float, source: Path | bytes) -> None:
+    if seconds > _MAX_HOURS * 3600:
+        hours = seconds / 3600
+        raise SignalError(f"{source_name(source)}: {hours:.3g} h of sound, at most {_MAX_HOURS} h expected; cut it")
+
+
+def _of_length(total: _Sum, tolerance_seconds: float) -> list[Remark]:
+    """Return remarks on seconds that were promised and are not there, or are there without a promise."""
+    found, promised = _seconds(total.found), _seconds(total.promised)
+    remarks = []
+    if total.lost > 0:
+        remarks.append(
+            Remark(DAMAGED_SOUND, f"{_seconds(total.lost)} of {promised} cannot be decoded, and are left out")
         )
-    if file.frames > _UNKNOWN_FRAMES:
-        file.close()
-        raise SignalError(
-            f"{name}: its header does not tell its length; write it anew, such as: ffmpeg -i OLD NEW.flac"
+    missing = total.promised - total.found - total.lost
+    if missing > tolerance_seconds:
+        remarks.append(
+            Remark(
+                SOUND_MISSING,
+                f"{found} of {promised} are there, the rest was cut off or is lost; a whole copy was expected",
+            )
         )
-    return file
+    elif -missing > tolerance_seconds:
+        remarks.append(Remark(WRONG_HEADER, f"the header promises {promised}, {found} are there and are heard"))
+    return remarks
 
 
-class _Memory(io.BytesIO):
-    """Bytes as a file; libsndfile seeks before the start of some broken ones, where an error could only be printed."""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return super().seek(max(0, offset) if whence == io.SEEK_SET else offset, whence)
+def _seconds(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
 
 
-def _refuse_empty(source: Path | bytes) -> None:
-    try:
-        size = len(source) if isinstance(source, bytes) else regular_file(source).stat().st_size
-    except OSError as error:
-        raise SignalError(f"{_name(source)}: {error.strerror}; a recording was expected") from error
-    if size == 0:
-        raise SignalError(f"{_name(source)}: zero bytes; a recording was expected")
+def _with_seconds(remarks: list[Remark], found: float) -> list[Remark]:
+    """A stream without its end does not tell how much is missing, but what is there."""
+    return [
+        Remark(kind, f"{detail}; {_seconds(found)} are there") if kind == SOUND_MISSING else Remark(kind, detail)
+        for kind, detail in remarks
+    ]
 
 
-def _decode_aac(source: Path | bytes) -> tuple[Samples, int, int]:
-    """Return mono samples, their rate and the number of channels, decoded with PyAV."""
-    name = _name(source)
-    _refuse_empty(source)
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError(f"{name}: AAC", "aac") from error
-    parts: list[Samples] = []
-    try:
-        # an opened file and a named container: FFmpeg would follow addresses and playlists
-        kind = "mov" if isinstance(source, bytes) else _AAC_CONTAINERS[source.suffix.lower()]
-        with (
-            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,
-            av.open(file, format=kind) as container,
-        ):
-            stream = container.streams.audio[0]
-            hz, channels = int(stream.rate), int(stream.channels)
-            planes = av.AudioResampler(format="fltp", rate=hz)  # FFmpeg's own mono is no mean: it adds 3 dB
-            room = _MAX_HOURS * 3600 * hz
-            for frame in container.decode(stream):
-                for out in planes.resample(frame):
-                    parts.append(out.to_ndarray().mean(axis=0, dtype=np.float32))
-                    room -= len(parts[-1])
-                if room < 0:
-                    raise SignalError(f"{name}: more than {_MAX_HOURS} h of sound; cut it")
-    except SignalError:
-        raise
-    except Exception as error:  # FFmpeg's errors have many bases, and PyAV has faults of its own
-        reason = getattr(error, "strerror", None) or _short(error)
-        raise SignalError(f"{name}: not a sound file ({reason}); AAC expected") from error
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return checked_samples(samples, name), hz, channels
-
-
-def _is_aac(source: Path | bytes) -> bool:
-    if isinstance(source, bytes):
-        return source[4:8] == b"ftyp"
-    return source.suffix.lower() in _AAC_CONTAINERS
-
-
-def _name(source: Path | bytes) -> str:
-    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-
-
-def _short(error: Exception) -> str:
-    """The last, telling part of libsndfile's message, on one line."""
-    return str(error).split(": ")[-1].strip().rstrip(".")
+def _once(remarks: list[Remark]) -> tuple[Remark, ...]:
+    """One remark of a kind, the first, where streams of one file have the same."""
+    return tuple({remark.kind: remark for remark in reversed(remarks)}.values())[::-1]

@@ -22,6 +22,9 @@ VALUE_RANGES: dict[str, Range] = {
 }
 
 
+CHANNELS = ("mean", "left", "right", "loudest")
+
+
 @dataclass(frozen=True)
 class AudioConfig:
     """Mono log-mel spectrograms in 8 bits."""
@@ -48,6 +51,8 @@ class AudioConfig:
     """Shorter recordings are refused, longer ones padded with silence to one window."""
     input: str = "waveform"
     """`waveform`, or `spectrogram` for tables made from ready 8-bit spectrogram pictures (rows are mel bands)."""
+    channel: str = "mean"
+    """What of a stereo recording is heard: `mean` of all channels, `left`, `right`, or the `loudest` of them."""
 
     @property
     def window_frames(self) -> int:
@@ -87,6 +92,8 @@ class SignalConfig:
 def signal_to_dict(config: SignalConfig) -> dict[str, Any]:
     """Return plain values for headers and hashes; what is as it was before there was that option is left out."""
     values = asdict(config)
+    if config.audio.channel == "mean":
+        del values["audio"]["channel"]
     if config.image.view == 1.0:
         del values["image"]["view"]
     if config.image.value_range is None:
@@ -149,6 +156,8 @@ def check_signal_config(config: SignalConfig) -> None:
         )
     if audio.input not in ("waveform", "spectrogram"):
         raise ConfigError(f"signal.audio.input is {audio.input!r:.60}; waveform or spectrogram expected")
+    if audio.channel not in CHANNELS:
+        raise ConfigError(f"signal.audio.channel is {audio.channel!r:.60}; {', '.join(CHANNELS)} expected")
     if image.stored_pixels < image.pixels:
         raise ConfigError(
             f"signal.image.pixels {image.pixels} is more than stored_pixels {image.stored_pixels}; no more was expected"

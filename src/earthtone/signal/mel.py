@@ -89,16 +89,21 @@ def log_mel(samples: Samples, config: AudioConfig) -> Spectrogram:
     transform = _transform(config)
     frames = max(len(samples) // transform.hop, config.window_frames)
     half = transform.n_fft // 2
-    padded = np.zeros((frames - 1) * transform.hop + transform.n_fft, np.float32)
-    kept = samples[: len(padded) - half]
-    padded[half : half + len(kept)] = kept
     out = np.empty((frames, config.mels), np.uint8)
     with torch.inference_mode():
         for start in range(0, frames, _CHUNK_FRAMES):
             stop = min(start + _CHUNK_FRAMES, frames)
-            piece = padded[start * transform.hop : (stop - 1) * transform.hop + transform.n_fft]
+            piece = _padded(samples, start * transform.hop - half, (stop - 1) * transform.hop + half)
             out[start:stop] = transform(torch.from_numpy(piece)).round().to(torch.uint8).numpy()
     return out
+
+
+def _padded(samples: Samples, start: int, stop: int) -> Samples:
+    """Return the samples of a stretch that may begin before the first and end after the last, zeros there."""
+    piece = np.zeros(stop - start, np.float32)
+    kept = samples[max(0, start) : max(0, stop)]
+    piece[max(0, -start) : max(0, -start) + len(kept)] = kept
+    return piece
 
 
 def window_starts(frames: int, config: AudioConfig) -> list[int]:

@@ -1,0 +1,357 @@
+"""The frames of an MP3, counted: what of it is sound, how long it is, and a clean stream for the decoder.
+
+libsndfile (libmpg123) believes the Xing frame, and guesses the length from the first frame's where there is none. So it
+stops too early or too late with streams of variable bit rate, with files cut or joined, and with VBRI. We read every
+frame's header (ISO/IEC 11172-3 2.4.1.3, 13818-3 2.4.1.2, and the unofficial MPEG-2.5), leave out all that is no frame,
+and hand it the frames of one format at a time behind a silent frame of the lowest bit rate: it then expects more than
+there is, and decodes all. The silence is dropped, and so is what the encoder says it added.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import BinaryIO, NamedTuple
+
+from earthtone.signal.remarks import DAMAGED_SOUND, Remark
+from earthtone.signal.spliced import Part, Piece
+
+_MPEG1, _MPEG2, _MPEG25 = 3, 2, 0
+_HZ = {_MPEG1: (44_100, 48_000, 32_000), _MPEG2: (22_050, 24_000, 16_000), _MPEG25: (11_025, 12_000, 8_000)}
+_KBITS = {  # (MPEG-1, layer) to kilobits a second by the header's index; index 0 is free format
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_DECODER_DELAY = 529  # samples by which a layer III decoder lags; gapless players leave them out with the encoder's
+_HEAD = 4 + 32 + 2 + 4  # header, side information, CRC and the name of a Xing frame
+_SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")  # without free format and reserved values
+_LONGEST_START = 1 << 16  # bytes of junk before the first frame of what has no tag and no other sign of an MP3
+_LONGEST_TAIL = 4096  # bytes of junk at the end that are not worth a remark
+_MOST_JUNK = 1 << 26  # bytes looked through in one file before the rest is given up
+_SURE = 3  # frames in a row that make a new format credible
+
+
+class Header(NamedTuple):
+    """Of a frame: MPEG version, layer, rate, channels; its length in bytes and samples; bytes of side information."""
+
+    version: int
+    layer: int
+    hz: int
+    channels: int
+    size: int
+    samples: int
+    side: int
+
+    @property
+    def format(self) -> tuple[int, int, int, int]:
+        """What a decoder cannot change within a stream."""
+        return self[:4]
+
+
+@dataclass
+class Segment:
+    """Frames of one format in a row, and by its Xing frame the `promised` frames, delay and padding."""
+
+    first: Header
+    head: bytes
+    told: bool = False
+    """Whether it begins with a frame that tells its length, if only in bytes."""
+    promised: int | None = None
+    delay: int | None = None
+    padding: int = 0
+    count: int = 0
+    stretches: list[tuple[int, int]] = field(default_factory=list)
+    cut: bool = False
+
+    def add(self, at: int, size: int) -> None:
+        if self.stretches and self.stretches[-1][1] == at:
+            self.stretches[-1] = (self.stretches[-1][0], at + size)
+        else:
+            self.stretches.append((at, at + size))
+        self.count += 1
+
+
+@dataclass
+class Frames:
+    """What an MP3 file holds: segments, and bytes amid them that are neither frames nor tags."""
+
+    segments: list[Segment] = field(default_factory=list)
+    junk: int = 0
+    tail: int = 0
+    """Bytes after the last frame or tag that are neither."""
+    free_format: bool = False
+
+
+@lru_cache(maxsize=4096)
+def parse_header(head: bytes) -> Header | None:
+    """Return what the 4 bytes of a frame's header tell, None where they are none (free format too)."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
+        return None
+    version, layer, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 2 & 3
+    index, padding = head[2] >> 4, head[2] >> 1 & 1
+    if version == 1 or layer == 4 or rate == 3 or index in (0, 15):
+        return None
+    first = version == _MPEG1
+    hz, bits = _HZ[version][rate], 1000 * _KBITS[first, layer][index]
+    channels = 1 if head[3] >> 6 == 3 else 2
+    if layer == 1:
+        return Header(version, layer, hz, channels, (12 * bits // hz + padding) * 4, 384, 0)
+    if layer == 2:
+        return Header(version, layer, hz, channels, 144 * bits // hz + padding, 1152, 0)
+    side = (17 if channels == 1 else 32) if first else (9 if channels == 1 else 17)
+    size = (144 if first else 72) * bits // hz + padding
+    return Header(version, layer, hz, channels, size, 1152 if first else 576, side)
+
+
+def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> Frames:
+    """Return the segments of frames between two offsets; `sure` when something else says that it is an MP3."""
+    found = Frames()
+    at, last, searched = start, None, 0
+    segment: Segment | None = None
+    fresh = True  # whether a new segment may begin here: at the start, after a tag or a new format
+    while at < end:
+        file.seek(at)
+        head = file.read(_HEAD)
+        header = parse_header(head[:4])
+        if header is not None and header.size > end - at:
+            if segment is not None and header.format == segment.first.format:
+                segment.cut = True
+                break
+            header = None
+        if header is not None and (segment is None or fresh or header.format != segment.first.format):
+            if _in_a_row(file, at, end):
+                if segment is None or header.format != segment.first.format:
+                    segment = Segment(header, head)
+                    found.segments.append(segment)
+            else:
+                header = None
+        if header is not None:
+            assert segment is not None  # noqa: S101 - made above at the latest
+            if header.layer == 3 and (tag := _length_frame(file, at, header, head)) is not None:
+                if segment.count or segment.told:
+                    segment = Segment(header, head)
+                    found.segments.append(segment)
+                segment.told = True
+                segment.promised, segment.delay, segment.padding = tag
+            else:
+                segment.add(at, header.size)
+            at, last, fresh = at + header.size, at, False
+            continue
+        if (size := _tag_size(file, at, end, head)) > 0:
+            at, last, fresh = at + size, None, True
+            continue
+        if not found.segments and not found.free_format and _is_free_format(head):
+            found.free_format = True
+        limit = min(end, at + (_MOST_JUNK - searched if sure or found.segments else _LONGEST_START))
+        search = at + 1 if last is None or segment is None else last + 4
+        following = _resync(file, search, limit, end)
+        searched += max(0, (limit if following is None else following) - search)
+        stop = end if following is None else following
+        if segment is not None and last is not None and stop < at and segment.count:
+            _drop_last(segment, last)
+            found.junk += stop - last
+        elif segment is not None and following is not None and not _is_padding(file, at, stop, fresh):
+            found.junk += stop - at
+        if following is None:
+            found.tail = end - at if segment is not None else 0
+            break
+        at, last, fresh = following, None, True
+    found.segments = [part for part in found.segments if part.count]
+    return found
+
+
+def mp3_parts(frames: Frames, file: BinaryIO) -> tuple[list[Part], list[Remark]]:
+    """Return each segment as a stream that libsndfile decodes whole, and what was noticed about them."""
+    remarks = []
+    if frames.junk:
+        remarks.append(Remark(DAMAGED_SOUND, f"{frames.junk} bytes amid the MP3 frames are no sound and were left out"))
+    kept = bool(frames.segments) and frames.segments[-1].promised == frames.segments[-1].count
+    if frames.tail > _LONGEST_TAIL and not kept:
+        remarks.append(Remark(DAMAGED_SOUND, f"the last {frames.tail} bytes are no MP3 frames and were left out"))
+    return [_part(segment, file) for segment in frames.segments], remarks
+
+
+def id3v2_bytes(file: BinaryIO, end: int) -> int:
+    """Return the length of the ID3v2 tags that a file begins with."""
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(_HEAD)
+        if head[:3] != b"ID3" or not (size := _tag_size(file, at, end, head)):
+            return at
+        at += size
+
+
+def _part(segment: Segment, file: BinaryIO) -> Part:
+    samples = segment.first.samples
+    there, trimmed = segment.count * samples, 0
+    promised = there + samples if segment.cut else there
+    if segment.promised is not None and abs(segment.promised - segment.count) > 1:
+        promised = segment.promised * samples
+    if segment.delay is not None:
+        trimmed = min(segment.delay + _DECODER_DELAY, there)
+        tail = max(0, segment.padding - _DECODER_DELAY) if segment.promised == segment.count else 0
+        promised = max(0, promised - trimmed - (max(0, segment.padding - _DECODER_DELAY)))
+        there = max(0, there - trimmed - tail)
+    pieces = (_silent_frame(segment.head), *_without_lost_reservoir(segment, file))
+    return Part(pieces, promised=promised, there=there, skip=samples + trimmed, keep=there)
+
+
+def _silent_frame(head: bytes) -> bytes:
+    """Return a frame of silence in the format of `head`, at the lowest bit rate, without CRC."""
+    plain = bytes([head[0], head[1] | 1, 0x10 | head[2] & 0x0C, head[3]])
+    header = parse_header(plain)
+    assert header is not None  # noqa: S101 - index 1 is a bit rate of every format
+    return plain + bytes(header.size - 4)
+
+
+def _without_lost_reservoir(segment: Segment, file: BinaryIO) -> list[Piece]:
+    """Return the frames, with those at the start silenced that begin in the bytes of frames which are not there.
+
+    Only their side information is blanked: the frames after them may begin in their bytes.
+    """
+    pieces: list[Piece] = list(segment.stretches)
+    if segment.first.layer != 3:
+        return pieces
+    (at, end), known, blanked = segment.stretches[0], 0, 0
+    head: list[Piece] = []
+    while at < end:
+        file.seek(at)
+        data = file.read(_HEAD)
+        header = parse_header(data[:4])
+        if header is None:
+            break
+        side = 4 + (0 if data[1] & 1 else 2)
+        wide = header.version == _MPEG1
+        back = (data[side] << 1 | data[side + 1] >> 7) if wide else data[side]
+        if back <= known:
+            break
+        # marked as without CRC, since the CRC covers what is blanked
+        head += [bytes([data[0], data[1] | 1]) + data[2:4] + bytes(header.side + side - 4)]
+        head += [(at + side + header.side, at + header.size)]
+        known += header.size - side - header.side
+        at += header.size
+        blanked += 1
+        if blanked > 40:  # as much as any stream may refer back
+            break
+    return [*head, (at, end), *pieces[1:]]
+
+
+class LengthFrame(NamedTuple):
+    """A first frame that holds no sound but the length of the rest: Xing and Info (LAME's with delays), VBRI."""
+
+    frames: int | None
+    delay: int | None
+    padding: int
+
+
+def _length_frame(file: BinaryIO, at: int, header: Header, head: bytes) -> LengthFrame | None:
+    if head[36:40] == b"VBRI" and not any(head[6:36]):
+        file.seek(at + 36)
+        data = file.read(18)
+        return LengthFrame(int.from_bytes(data[14:18], "big") or None, None, 0)
+    for offset in (4 + header.side, 6 + header.side):
+        if head[offset : offset + 4] in (b"Xing", b"Info") and not any(head[6:offset]):
+            file.seek(at + offset)
+            return _xing(file.read(min(160, header.size - offset)))
+    return None
+
+
+def _xing(data: bytes) -> LengthFrame:
+    """Return what a Xing frame's tag tells; flags say which of frames, bytes, seek table and quality are there."""
+    flags, at = int.from_bytes(data[4:8], "big"), 8
+    frames = None
+    if flags & 1:
+        frames, at = int.from_bytes(data[8:12], "big"), 12
+    at += 4 * bool(flags & 2) + 100 * bool(flags & 4) + 4 * bool(flags & 8)
+    lame = data[at : at + 24]
+    if len(lame) < 24 or not any(lame):
+        # without LAME's part libsndfile leaves out the decoder's delay alone
+        return LengthFrame(frames, 0, 0)
+    both = int.from_bytes(lame[21:24], "big")
+    return LengthFrame(frames, both >> 12, both & 0xFFF)
+
+
+def _in_a_row(file: BinaryIO, at: int, end: int) -> bool:
+    """Whether frames of one format follow each other here; few are enough before a tag or the end."""
+    form = None
+    for _ in range(_SURE):
+        if at >= end:
+            break
+        file.seek(at)
+        head = file.read(_HEAD)
+        header = parse_header(head[:4])
+        if header is None:
+            return form is not None and _tag_size(file, at, end, head) > 0
+        if form is not None and header.format != form:
+            return False
+        if at + header.size > end:
+            break
+        form, at = header.format, at + header.size
+    return form is not None
+
+
+def _resync(file: BinaryIO, start: int, limit: int, end: int) -> int | None:
+    """Return where the next frame begins, None where none does before `limit`."""
+    step, at = 1 << 16, start
+    while at < limit:
+        file.seek(at)
+        data = file.read(min(step + 3, limit + 3 - at))
+        for hit in _SYNC.finditer(data):
+            header = parse_header(data[hit.start() : hit.start() + 4])
+            if header is not None and at + hit.start() < limit and _in_a_row(file, at + hit.start(), end):
+                return at + hit.start()
+        at += step
+    return None
+
+
+def _drop_last(segment: Segment, at: int) -> None:
+    """Take back the frame at `at`, whose header told a wrong length."""
+    first, _ = segment.stretches[-1]
+    segment.count -= 1
+    if first == at:
+        segment.stretches.pop()
+    else:
+        segment.stretches[-1] = (first, at)
+
+
+def _tag_size(file: BinaryIO, at: int, end: int, head: bytes) -> int:
+    """Return the bytes of the tag that begins here: ID3v1, ID3v2, APE, Lyrics3; 0 where none does."""
+    if head[:3] == b"ID3" and len(head) >= 10 and not any(byte & 0x80 for byte in head[6:10]):
+        size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        size += 10 * bool(head[5] & 0x10)
+        return size if at + size <= end else 10
+    if head[:3] == b"TAG":
+        size = 227 if head[3:4] == b"+" and end - at >= 355 else 128
+        return min(size, end - at)
+    if head[:8] == b"APETAGEX" and len(head) >= 32:
+        # the size counts items and footer; a header is told by the highest of the flags' bits but two
+        items, is_header = int.from_bytes(head[12:16], "little"), head[23] & 0x20
+        size = items + 32 if is_header else 32
+        return size if at + size <= end else 32
+    if head[:11] == b"LYRICSBEGIN":
+        file.seek(at)
+        data = file.read(min(1 << 20, end - at))
+        for mark in (b"LYRICS200", b"LYRICSEND"):
+            if (found := data.find(mark)) >= 0:
+                return found + 9
+    return 0
+
+
+def _is_free_format(head: bytes) -> bool:
+    """Whether this is a frame's header but for its bit rate, which it does not tell."""
+    return (
+        len(head) > 3 and head[2] >> 4 == 0 and parse_header(head[:2] + bytes([head[2] | 0x10]) + head[3:4]) is not None
+    )
+
+
+def _is_padding(file: BinaryIO, at: int, end: int, fresh: bool) -> bool:
+    """Whether bytes that are no frame are no loss: zeros behind a tag, an old APE tag that begins without a mark."""
+    if end - at > 1 << 20:
+        return False
+    file.seek(at)
+    data = file.read(end - at)
+    return b"APETAGEX" in data or (fresh and not any(data))

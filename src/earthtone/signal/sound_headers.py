@@ -1,0 +1,304 @@
+"""Chunks of WAV, RF64, W64, AIFF, AU and CAF: what their headers promise against what is there, and mended headers.
+
+Recorders write the length last, so a power loss leaves 0 or an earlier one; 32 bits overflow at 4 GB; half a copy holds
+less than was promised. What is there is decoded: libsndfile clamps a promise that is too large by itself, for one that
+is too small it is shown the header with the length that is there.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from earthtone.signal.spliced import Part, Piece, patched
+
+_UNKNOWN_32 = 0x7FFF_F000  # what programs write that write to a pipe: this or a little more, or 0xFFFFFF00 or more
+_LEAST_TAIL = 4096  # bytes behind the data that are less than this are not looked at
+_PLAIN = (1, 3, 6, 7, 0xFFFE)  # codecs of WAV whose samples all have one size
+_RIFF_NAMES = (b"LIST", b"guan", b"bext", b"id3 ", b"ID3 ", b"iXML", b"_PMX", b"wamd", b"JUNK", b"cue ", b"PAD ")
+_AIFF_BYTES = {b"fl32": 4, b"FL32": 4, b"fl64": 8, b"FL64": 8, b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1}
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Of one sound: its codec's number (WAV), where its data begin and end, bytes promised (null: not told) and per
+    sample of all channels, the patches that tell `end`, and where the next sound of a joined file begins."""
+
+    codec: int
+    start: int
+    end: int
+    promised: int | None
+    sample_bytes: float
+    pieces: tuple[Piece, ...] | None
+    following: int | None = None
+
+    @property
+    def part(self) -> Part:
+        there = math.floor((self.end - self.start) / self.sample_bytes)
+        promised = None if self.promised is None else math.floor(self.promised / self.sample_bytes)
+        return Part(self.pieces, promised=promised, there=there)
+
+
+def read_layouts(file: BinaryIO, size: int) -> list[Layout]:
+    """Return the sounds of a file, one unless files were joined; none for other kinds, and where the chunks are odd."""
+    found: list[Layout] = []
+    start: int | None = 0
+    while start is not None:
+        file.seek(start)
+        head = file.read(12)
+        read = _reader(head)
+        if read is None:
+            break
+        layout = read(file, start, size)
+        if layout is None:
+            break
+        found.append(layout)
+        start = layout.following
+    return found
+
+
+def _reader(head: bytes) -> Callable[[BinaryIO, int, int], Layout | None] | None:
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return _wav
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff
+    return {b"riff": _w64, b".snd": _au, b"caff": _caf}.get(head[:4])
+
+
+def _chunks(file: BinaryIO, start: int, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and length of RIFF's or AIFF's chunks."""
+    at = start
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        yield name, at + 8, length
+        at += 8 + length + length % 2
+
+
+def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
+    file.seek(start)
+    kind = file.read(4)
+    order = ">" if kind == b"RIFX" else "<"
+    form = long_at = None
+    for name, at, length in _chunks(file, start + 12, size, order):
+        if name == b"ds64":
+            long_at = at
+        elif name == b"fmt ":
+            file.seek(at)
+            form = file.read(min(length, 256))
+        elif name == b"data":
+            break
+    else:
+        return None
+    if form is None or len(form) < 16:
+        return None
+    codec, channels, hz, a_second, _, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    plain = codec in _PLAIN and channels and bits
+    sample_bytes = channels * math.ceil(bits / 8) if plain else a_second / max(1, hz)
+    if not sample_bytes:
+        return None
+    promised: int | None = length
+    if long_at is not None and length == 0xFFFF_FFFF:
+        file.seek(long_at + 8)
+        long = int.from_bytes(file.read(8), "little")
+        promised = long if long < 1 << 62 else None
+    elif _is_unknown(length):
+        promised = None
+    end, following, mend = _end_of_data(file, start, at, promised, size, order)
+    end = at + int((end - at) // sample_bytes * sample_bytes) if plain else end
+    pieces: tuple[Piece, ...] | None = None
+    if mend and (kind in (b"RF64", b"BW64") or end - start > 0xFFFF_FF00):
+        pieces = _rf64(form, at, end, sample_bytes)
+    elif mend:
+        length_bytes = struct.pack(f"{order}I", end - at)
+        pieces = patched(start, end, {start + 4: struct.pack(f"{order}I", end - start - 8), at - 4: length_bytes})
+    elif start or following is not None:
+        pieces = ((start, following or size),)
+    return Layout(codec, at, end, promised, sample_bytes, pieces, following)
+
+
+def _rf64(form: bytes, start: int, end: int, sample_bytes: float) -> tuple[Piece, ...]:
+    """Return the data from byte `start` to `end` behind a header with lengths of 64 bits (EBU Tech 3306)."""
+    count = int((end - start) // sample_bytes)
+    sizes = struct.pack("<QQQI", end - start + 72 + len(form), end - start, count, 0)
+    head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<I", len(sizes)) + sizes
+    head += b"fmt " + struct.pack("<I", len(form)) + form + b"data\xff\xff\xff\xff"
+    return head, (start, end)
+
+
+def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
+    at, form = start + 40, None
+    while at + 24 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<16sQ", file.read(24))
+        if name[:4] == b"fmt ":
+            form = file.read(16)
+        if name[:4] == b"data":
+            break
+        if length < 24:
+            return None
+        at += (length + 7) // 8 * 8
+    else:
+        return None
+    if form is None or len(form) < 16:
+        return None
+    codec, channels, hz, a_second, _, bits = struct.unpack("<HHIIHH", form)
+    sample_bytes = channels * math.ceil(bits / 8) if codec in _PLAIN else a_second / max(1, hz)
+    if not sample_bytes:
+        return None
+    first, promised = at + 24, max(0, length - 24)
+    end, following, pieces = min(size, first + promised), None, None
+    behind = (end + 7) // 8 * 8
+    file.seek(behind)
+    if file.read(4) == b"riff":
+        following = behind
+    elif end < size and not (size - end < _LEAST_TAIL and promised) and not _is_w64_end(file, end, size, promised):
+        patches = {start + 16: size - start, at + 16: size - at}
+        pieces = patched(start, size, {offset: struct.pack("<Q", value) for offset, value in patches.items()})
+        end = size
+    if pieces is None and (start or end < size):  # libsndfile reads on into what stands behind the samples
+        pieces = ((start, end),)
+    return Layout(codec, first, end, promised, sample_bytes, pieces, following)
+
+
+def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
+    """Whether a chunk stands behind the samples, or nothing but zeros."""
+    at = (end + 7) // 8 * 8
+    file.seek(at)
+    head = file.read(24)
+    chunk = _is_name(head[:4]) and 24 <= int.from_bytes(head[16:24], "little") <= size + 8 - at
+    return chunk or (promised > 0 and _only_zeros(file, end, size))
+
+
+def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
+    common_at, common = None, b""
+    for name, at, length in _chunks(file, start + 12, size, ">"):
+        if name == b"COMM":
+            common_at = at
+            file.seek(at)
+            common = file.read(min(length, 64))
+        elif name == b"SSND":
+            break
+    else:
+        return None
+    if common_at is None or len(common) < 18:
+        return None
+    channels, frames, bits = struct.unpack(">HIH", common[:8])
+    codec = common[18:22] if len(common) >= 22 else b"NONE"
+    whole = codec in (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"raw ")
+    sample_bytes = channels * _AIFF_BYTES.get(codec, math.ceil(bits / 8) if whole else 0)
+    if not sample_bytes:
+        return None
+    file.seek(at)
+    first = at + 8 + int.from_bytes(file.read(4), "big")
+    told = max(0, length - (first - at))
+    end, following, mend = _end_of_data(file, start, first, told, size, ">")
+    end = first + (end - first) // sample_bytes * sample_bytes
+    pieces: tuple[Piece, ...] | None = None
+    if (mend or frames * sample_bytes < end - first) and end - start < 0xFFFF_FF00:
+        patches = {start + 4: end - start - 8, common_at + 2: (end - first) // sample_bytes, at - 4: end - at}
+        pieces = patched(start, end, {offset: struct.pack(">I", value) for offset, value in patches.items()})
+    elif start or following is not None:
+        pieces = ((start, following or size),)
+    return Layout(0, first, end, min(told, frames * sample_bytes), sample_bytes, pieces, following)
+
+
+def _au(file: BinaryIO, start: int, size: int) -> Layout | None:
+    file.seek(start)
+    head = file.read(24)
+    if len(head) < 24:
+        return None
+    offset, length, codec, _, channels = struct.unpack(">4x5I", head)
+    sample_bytes, first = _AU_BYTES.get(codec, 0) * channels, start + offset
+    if not sample_bytes or first > size:
+        return None
+    promised = None if _is_unknown(length) else length
+    end, following, mend = _end_of_data(file, start, first, promised, size, ">")
+    pieces: tuple[Piece, ...] | None = None
+    if mend:
+        pieces = patched(start, end, {start + 8: struct.pack(">I", min(end - first, 0xFFFF_FFFF))})
+    elif start or following is not None:
+        pieces = ((start, following or size),)
+    return Layout(0, first, end, promised, sample_bytes, pieces, following)
+
+
+def _caf(file: BinaryIO, start: int, size: int) -> Layout | None:
+    at, sample_bytes = start + 8, 0
+    while at + 12 <= size:
+        file.seek(at)
+        name, length = struct.unpack(">4sq", file.read(12))
+        if name == b"desc":
+            codec, sample_bytes = struct.unpack(">8x4s4xI", file.read(20))
+            sample_bytes = sample_bytes if codec in (b"lpcm", b"ulaw", b"alaw") else 0
+        if name == b"data":
+            break
+        if length < 0:
+            return None
+        at += 12 + length
+    else:
+        return None
+    first = at + 16  # behind a count of edits
+    if not sample_bytes or first > size:
+        return None
+    promised = None if length < 0 else max(0, length - 4)
+    end, following, mend = _end_of_data(file, start, first, promised, size, ">")
+    pieces: tuple[Piece, ...] | None = None
+    if mend or promised is None or first + promised > size:  # libsndfile opens no CAF that was cut
+        pieces = patched(start, end, {at + 4: struct.pack(">q", end - first + 4)})
+    elif start or following is not None:
+        pieces = ((start, following or size),)
+    return Layout(0, first, end, promised, sample_bytes, pieces, following)
+
+
+def _end_of_data(
+    file: BinaryIO, start: int, first: int, promised: int | None, size: int, order: str
+) -> tuple[int, int | None, bool]:
+    """Return where the samples end, where the next joined file begins, and whether the header tells too few of them."""
+    if promised is None or first + promised > size:
+        return size, None, False
+    end = first + promised
+    wrapped = end + ((size - end) >> 32 << 32)  # 32 bits overflowed, and chunks may stand behind the samples
+    if wrapped > end and size - wrapped < 1 << 20:
+        return wrapped, None, True
+    known, following = _what_follows(file, end, promised, size, order)
+    return (end, following, False) if known else (size, None, True)
+
+
+def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str) -> tuple[bool, int | None]:
+    """Return whether what stands behind the samples is no sound, and where the next joined file begins."""
+    for at in {end + promised % 2, end}:
+        walked = False
+        while at + 12 <= size:
+            file.seek(at)
+            head = file.read(12)
+            if _reader(head) is not None:
+                return True, at
+            name, length = struct.unpack(f"{order}4sI", head[:8])
+            if not _is_name(name) or at + 8 + length > size + 1:
+                walked = walked or (name in _RIFF_NAMES and size - at < 1 << 20)
+                break
+            walked, at = True, at + 8 + length + length % 2
+        if walked:
+            return True, None
+    if size - end < _LEAST_TAIL:
+        return True, None
+    return promised > 0 and _only_zeros(file, end, size), None
+
+
+def _only_zeros(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether room was made for sound that never came; looked at in 32 places."""
+    for at in range(start, end, max(1, (end - start) // 32)):
+        file.seek(at)
+        if any(file.read(min(4096, end - at))):
+            return False
+    return True
+
+
+def _is_unknown(length: int) -> bool:
+    return length >= 0xFFFF_FF00 or _UNKNOWN_32 <= length <= 0x7FFF_FFFF
+
+
+def _is_name(name: bytes) -> bool:
+    return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)

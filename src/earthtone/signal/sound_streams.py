@@ -1,0 +1,303 @@
+"""The streams of a sound file, each ready to be decoded block by block: by libsndfile, AAC by FFmpeg (PyAV).
+
+libsndfile says how many samples it expects, not how many it finds: only what a read has filled is passed on.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+from earthtone.errors import MissingExtraError, SignalError
+from earthtone.files import refuse_full_system, regular_file, system_name
+from earthtone.signal.flac import FlacStream, flac_streams, frame_after
+from earthtone.signal.level import Block
+from earthtone.signal.mp3 import id3v2_bytes, mp3_parts, scan_frames
+from earthtone.signal.ogg import ogg_parts
+from earthtone.signal.remarks import Remark
+from earthtone.signal.sound_headers import read_layouts
+from earthtone.signal.spliced import Memory, Part, Piece, Spliced, open_source
+
+_BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
+_BLOCK_VALUES = 1 << 22  # samples of all channels decoded at once where there are many channels, 16 MB
+_AAC_CONTAINERS = {".m4a": "mov", ".mp4": "mov", ".aac": "aac", ".webm": "matroska", ".mka": "matroska"}
+_UNKNOWN_FRAMES = 2**60  # libsndfile says 2^63 - 1 where the header does not tell a length
+_MPEG_IN_WAV = (0x50, 0x55)
+_MPEG_SUFFIXES = (".mp3", ".mp2", ".mpga")
+_MOST_GAPS = 1000  # damaged stretches of one FLAC after which the rest is given up
+
+
+class Stream(Protocol):
+    """An opened stream. Counts are in samples: `there`, `promised` (null: not told), `lost` to damage so far.
+
+    `broken` is why decoding ended early. A difference below `tolerance_seconds` is no missing sound.
+    """
+
+    hz: int
+    channels: int
+    there: int | None
+    promised: int | None
+    lost: int
+    broken: str
+    tolerance_seconds: float
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield blocks (samples, channels) of float32, valid until the next one."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Opener = Callable[[], Stream]
+
+
+def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
+    """Return what opens each stream of a file, one at least, and what was noticed about it. Raises SignalError."""
+    _refuse_empty(source)
+    if _is_aac(source):
+        return [partial(_AacStream, source)], []
+    try:
+        with open_source(source) as file:
+            size = file.seek(0, io.SEEK_END)
+            tag = id3v2_bytes(file, size)
+            file.seek(tag)
+            magic = file.read(12)
+            if magic[:4] == b"fLaC" and (found := flac_streams(file, tag, size)):
+                return [partial(_FlacStream, source, stream) for stream in found], []
+            if magic[:4] == b"OggS":
+                parts, remarks = ogg_parts(file, tag, size)
+                return [partial(_SndfileStream, source, part) for part in parts], remarks
+            if layouts := read_layouts(file, size):
+                if layouts[0].codec in _MPEG_IN_WAV:
+                    wav: list[Opener] = [partial(_SndfileStream, source, Part())]
+                    return _mpeg(file, source, layouts[0].start, layouts[0].end, sure=True) or (wav, [])
+                return [partial(_SndfileStream, source, layout.part) for layout in layouts], []
+            plain: list[Opener] = [partial(_SndfileStream, source, Part())]
+            named = isinstance(source, Path) and source.suffix.lower() in _MPEG_SUFFIXES
+            if named or tag or magic[:1] == b"\xff" or not _opens(plain[0]):
+                return _mpeg(file, source, 0, size, sure=named or tag > 0) or (plain, [])
+            return plain, []
+    except OSError as error:
+        refuse_full_system(error)
+        raise _no_sound(source, error.strerror or "cannot be read") from error
+
+
+def source_name(source: Path | bytes) -> str:
+    """Return how messages call a file or a cell's bytes."""
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+class _SndfileStream:
+    """What libsndfile decodes of one part of a file."""
+
+    tolerance_seconds = 0.01
+
+    def __init__(self, source: Path | bytes, part: Part) -> None:
+        self._part = part
+        self._file = _sndfile(source, part.pieces)
+        self.hz, self.channels = self._file.samplerate, self._file.channels
+        counted = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
+        self.there = counted if part.there is None else part.there
+        self.promised = self.there if part.promised is None else part.promised
+        self.lost, self.broken = 0, ""
+
+    def blocks(self) -> Iterator[Block]:
+        skip, left = self._part.skip, self._part.keep
+        for block in self._decoded():
+            kept = block[skip:] if left is None else block[skip : skip + left]
+            skip = max(0, skip - len(block))
+            if left is not None:
+                left -= len(kept)
+            if len(kept):
+                yield kept
+            if left == 0:
+                return
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _decoded(self) -> Iterator[Block]:
+        return _read_all(self._file, self._breaks)
+
+    def _breaks(self, reason: str) -> None:
+        self.broken = reason
+
+
+class _FlacStream:
+    """One FLAC stream; after a damaged frame it goes on with the next whole one."""
+
+    tolerance_seconds = 0.01
+
+    def __init__(self, source: Path | bytes, stream: FlacStream) -> None:
+        self._source, self._stream = source, stream
+        self._file = _sndfile(source, stream.pieces(stream.frames))
+        self.hz, self.channels = self._file.samplerate, self._file.channels
+        self.promised = stream.promised
+        self.there = None if stream.promised is None or stream.promised > stream.most else stream.promised
+        self.lost, self.broken = 0, ""
+
+    def blocks(self) -> Iterator[Block]:
+        at = 0
+        for _ in range(_MOST_GAPS):
+            self.broken = ""
+            for block in _read_all(self._file, self._breaks):
+                at += len(block)
+                yield block
+            with open_source(self._source) as file:
+                following = frame_after(file, self._stream, at) if self._goes_on(at) else None
+            if following is None:
+                return
+            offset, first = following
+            self.lost += first - at
+            at = first
+            self._file.close()
+            self._file = _sndfile(self._source, self._stream.pieces(offset))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _goes_on(self, at: int) -> bool:
+        return bool(self.broken) or (self.promised is not None and at < self.promised)
+
+    def _breaks(self, reason: str) -> None:
+        self.broken = reason
+
+
+class _AacStream:
+    """What FFmpeg decodes of an AAC file, by PyAV."""
+
+    tolerance_seconds = 0.1  # containers count the encoder's delay in or out
+
+    def __init__(self, source: Path | bytes) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise MissingExtraError(f"{source_name(source)}: AAC", "aac") from error
+        self._av, self._source = av, source
+        self._file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        self.there: int | None = None
+        self.lost, self.broken = 0, ""
+        try:
+            # an opened file and a named container: FFmpeg would follow addresses and playlists
+            kind = "mov" if isinstance(source, bytes) else _AAC_CONTAINERS[source.suffix.lower()]
+            self._container = av.open(self._file, format=kind)
+            self._stream = self._container.streams.audio[0]
+            self.hz, self.channels = int(self._stream.rate), int(self._stream.channels)
+        except Exception as error:  # FFmpeg's errors have many bases, and PyAV has faults of its own
+            self._file.close()
+            raise _no_sound(source, _short(error), "AAC expected") from error
+        length = self._stream.duration
+        told = kind == "mov" and length is not None and self._stream.time_base is not None
+        self.promised = round(float(length * self._stream.time_base) * self.hz) if told else None
+
+    def blocks(self) -> Iterator[Block]:
+        planes = self._av.AudioResampler(format="fltp", rate=self.hz)  # FFmpeg's own mono is no mean: it adds 3 dB
+        frames = self._container.decode(self._stream)
+        while True:
+            try:
+                frame = next(frames)
+                found = [out.to_ndarray().T for out in planes.resample(frame)]
+            except StopIteration:
+                return
+            except Exception as error:  # see above
+                self.broken = _short(error)
+                return
+            yield from found
+
+    def close(self) -> None:
+        self._container.close()
+        self._file.close()
+
+
+class _Straight(soundfile.SoundFile):  # type: ignore[misc] # without types
+    """A file that is read from its beginning to its end.
+
+    soundfile seeks after each read, which not all can, and upon which libmpg123 begins a frame without those before.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _sndfile(source: Path | bytes, pieces: tuple[Piece, ...] | None) -> soundfile.SoundFile:
+    # a whole path: libsndfile takes a bare "-" for standard input
+    shown: Any = Memory(source) if isinstance(source, bytes) else system_name(source.absolute())
+    try:
+        if pieces is not None:
+            shown = Spliced(source, pieces)
+        return _Straight(shown)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
+        raise _no_sound(source, _short(error)) from error
+
+
+def _read_all(file: soundfile.SoundFile, breaks: Callable[[str], None]) -> Iterator[Block]:
+    """Yield what can be decoded, in one buffer that is used again; tell `breaks` the reason of an early end."""
+    size = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_VALUES // file.channels))
+    buffer = np.empty((size, file.channels), np.float32)
+    while True:
+        before = file.tell()
+        try:
+            count = file.buffer_read_into(buffer, "float32")
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            count = max(0, min(file.tell() - before, size))
+            breaks(_short(error))
+            if count:
+                yield buffer[:count]
+            return
+        if count:
+            yield buffer[:count]
+        if count < size:
+            return
+
+
+def _mpeg(
+    file: BinaryIO, source: Path | bytes, start: int, end: int, *, sure: bool
+) -> tuple[list[Opener], list[Remark]] | None:
+    """Return the streams of an MP3 between two offsets, None where it is none."""
+    frames = scan_frames(file, start, end, sure=sure)
+    if not frames.segments:
+        if frames.free_format:
+            raise SignalError(
+                f"{source_name(source)}: an MP3 of free format (its frames tell no bit rate), which is not read; "
+                "write it anew, such as: ffmpeg -i OLD NEW.flac"
+            )
+        return None
+    parts, remarks = mp3_parts(frames, file)
+    return [partial(_SndfileStream, source, part) for part in parts], remarks
+
+
+def _opens(opener: Opener) -> bool:
+    try:
+        opener().close()
+    except SignalError:
+        return False
+    return True
+
+
+def _refuse_empty(source: Path | bytes) -> None:
+    try:
+        size = len(source) if isinstance(source, bytes) else regular_file(source).stat().st_size
+    except OSError as error:
+        raise SignalError(f"{source_name(source)}: {error.strerror}; a recording was expected") from error
+    if size == 0:
+        raise SignalError(f"{source_name(source)}: zero bytes; a recording was expected")
+
+
+def _is_aac(source: Path | bytes) -> bool:
+    if isinstance(source, bytes):
+        return source[4:8] == b"ftyp"
+    return source.suffix.lower() in _AAC_CONTAINERS
+
+
+def _no_sound(source: Path | bytes, why: str, expected: str = "WAV, FLAC, Ogg, Opus or MP3 expected") -> SignalError:
+    return SignalError(f"{source_name(source)}: not a sound file ({why}); {expected}")
+
+
+def _short(error: Exception) -> str:
+    """The last, telling part of a decoder's message, on one line."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(said.split(": ")[-1].split()).rstrip(".")
