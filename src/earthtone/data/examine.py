@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
 from earthtone.files import regular_file
