@@ -32,7 +32,7 @@ from earthtone.signal.raster import (
 from earthtone.signal.remarks import (
     BANDS_LEFT_OUT,
     BLANK,
-    OUT_OF_RANGE,
+    OUTSIDE_VALUE_RANGE,
     PARTLY_EMPTY,
     SMALL_FOOTPRINT,
     STRETCHED,
@@ -469,7 +469,7 @@ def _out_of_range(pixels: Pixels, there: NDArray[np.bool_], ranges: Any) -> list
     if share <= 0.5:
         return []
     found = f"{100 * share:.3g} % of the values become 0 or 255 with signal.image.value_range {ranges}"
-    return [Remark(OUT_OF_RANGE, f"{found}; a range that holds the values was expected")]
+    return [Remark(OUTSIDE_VALUE_RANGE, f"{found}; a range that holds the values was expected")]
 
 
 def _grey_to_rgb(values: Pixels) -> Pixels:
