@@ -1,25 +1,51 @@
-"""Files that are either whole or absent: written under a temporary name in the same folder, then renamed."""
+"""Files that are either whole or absent: written under a temporary name in the same folder, then renamed.
 
+They have the permissions that any new file gets there, and are on the disk, not only on their way to it, when they have
+their name: a loss of power leaves the old file or the new one. Folders that one process at a time may write into.
+"""
+
+import errno
+import os
+import re
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from earthtone.errors import DataError
+from filelock import FileLock, Timeout
+
+from earthtone.errors import ConfigError, DataError
+
+LOCK_FILE = ".run.lock"
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}(\.[A-Za-z0-9]+)*|\.tmp[A-Za-z0-9]{6}")  # ours, and what safetensors writes first
+_OLD_SECONDS = 24 * 3600.0
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error.
 
-    Raises DataError when the folder cannot be written or its disk is full.
+    Without `sync` it is left to the system when it reaches the disk: for many files that can be made again. What killed
+    calls left of the same file a day ago or more is removed. Raises DataError when the folder cannot be written or its
+    disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = _made_folders(path.parent)
+        _sweep(path.parent, lambda name: name.startswith(f".{path.stem}.") and name.endswith(path.suffix), _OLD_SECONDS)
+        mode = _new_mode(temporary)
         yield temporary
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode & 0o7777)  # safetensors: for the owner alone, whatever the umask says
+        if sync:
+            _sync(temporary)
         temporary.replace(path)
+        if sync:
+            for folder in (path.parent, *made):
+                _sync_folder(folder)
     except OSError as error:
         if error.filename is not None and Path(error.filename) not in (temporary, path, *path.parents):
             raise
@@ -31,7 +57,85 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_text_atomic(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str, *, sync: bool = True) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all; what no UTF-8 has, of undecodable names, as `\\udcff`."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sync=sync) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def only_writer(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process; what killed processes left half-written in it is removed.
+
+    The lock goes with its process, however that ends. Raises ConfigError while another process holds it, DataError
+    when the folder cannot be written. Where a file system has no locks it is left to the caller to be alone.
+    """
+    lock, new = FileLock(folder / LOCK_FILE), not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(
+            f"{folder}: another process is {doing} into it; wait until it has ended, or choose another --out"
+        ) from error
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise DataError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
+    try:
+        if lock.is_locked:
+            _sweep(folder, lambda _: True, 0.0)
+        yield
+    finally:
+        if new and lock.is_locked and [path.name for path in folder.iterdir()] == [LOCK_FILE]:
+            (folder / LOCK_FILE).unlink()  # nothing was written
+        lock.release()
+        if new:
+            with suppress(OSError):  # something was
+                folder.rmdir()
+
+
+def _sweep(folder: Path, of: Callable[[str], bool], age_seconds: float) -> None:
+    """Remove files with temporary names that nobody has written to for so long."""
+    before = time.time() - age_seconds
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and _LEFT.fullmatch(entry.name) and of(entry.name):
+                with suppress(OSError):
+                    if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime <= before:
+                        Path(entry.path).unlink()
+
+
+def _made_folders(folder: Path) -> list[Path]:
+    """Make a folder with all above it; return the folders that hold a new one."""
+    holders = []
+    for above in (folder, *folder.parents):
+        if above.is_dir():
+            break
+        holders.append(above.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    return holders
+
+
+def _new_mode(path: Path) -> int:
+    """Return the mode that a new file gets here, by umask and by the folder's own rules."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return os.fstat(file).st_mode
+    finally:
+        os.close(file)
+        path.unlink()  # not every writer takes a file that is there
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some systems cannot open a folder
+        _sync(folder)

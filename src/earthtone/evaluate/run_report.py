@@ -16,6 +16,7 @@ from earthtone.evaluate.retrieval import RetrievalResult
 from earthtone.evaluate.task_result import TaskResult
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.history import read_history
+from earthtone.value_types import fits
 
 REPORT_FILE = "report.html"
 _SHOWN = 3  # queries a direction in each of the two groups
@@ -61,7 +62,7 @@ def write_run_report(
             ranks=measured.result.ranks if measured else {},
             matches=_matches(table, measured.rows, measured.result) if measured else {},
             probe={name: _probe(probe) for name, probe in (probes or {}).items()} or None,
-            config_yaml=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+            config_yaml=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
             notes=[*notes, *([note] if note else [])],
         ),
         path or folder / REPORT_FILE,
@@ -76,7 +77,8 @@ def _probe(result: TaskResult) -> dict[str, Any]:
 
 
 def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:
-    model, versions = card.get("model", {}), card.get("versions", {})
+    model, versions = (card[key] if isinstance(card.get(key), Mapping) else {} for key in ("model", "versions"))
+    step, seconds = (_number(card.get(key)) for key in ("step", "training_seconds"))
     facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
     if measured and (found := measured.result.facts.get("contents", {}).get(measured.split)):
         facts["They hold"] = Contents(**found).files_text
@@ -84,10 +86,15 @@ def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -
         "Pairs in the table": f"{len(table):,}",
         "Split by": split_in_words(table.split),
         "Encoders": f"{model.get('image_encoder')}, {model.get('audio_encoder')}; {model.get('dimensions')} dimensions",
-        "Weights kept": f"of step {card.get('step', 0):,}, after {card.get('training_seconds', 0):,.0f} s of training",
+        "Weights kept": f"of step {step:,.0f}, after {seconds:,.0f} s of training",
         "Device": f"{card.get('device')}, {card.get('precision')}",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }
+
+
+def _number(value: Any) -> float:
+    """Return a number of a card, which may hold anything; 0 for what is none."""
+    return float(value) if fits(value, float) else 0.0
 
 
 def _matches(table: Table, rows: NDArray[np.int64], result: RetrievalResult) -> dict[str, list[Match]]:

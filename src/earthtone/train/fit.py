@@ -24,7 +24,7 @@ from earthtone.train.compiled import check_compiler
 from earthtone.train.engine import make_trainer
 from earthtone.train.follower import Follower
 from earthtone.train.freeze import check_freeze, check_unfreeze
-from earthtone.train.history import History, read_history
+from earthtone.train.history import LOG_FILE, History, read_history
 from earthtone.train.keeper import Keeper
 from earthtone.train.loader import TrainLoader, training_side_m
 from earthtone.train.not_finite import NotFiniteError, named
@@ -33,7 +33,7 @@ from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_loss import check_queue, recipe_loss
 from earthtone.train.recipe_strategy import check_strategy, check_strategy_device
 from earthtone.train.refresh import Refresher, drop_embeddings
-from earthtone.train.run_state import open_run, read_start, write_state
+from earthtone.train.run_state import STATE_FILE, open_run, read_start, write_state
 from earthtone.train.stopping import Stopping
 from earthtone.train.task import PretrainTask
 from earthtone.train.within import recipe_within
@@ -171,8 +171,13 @@ def _data_identity(table: Table, recipe: Recipe) -> str:
 
 
 def _finished(out: Path, world: World) -> FitResult:
-    """The result of a run that had ended before."""
+    """The result of a run that had ended before. Raises DataError where its log is lost."""
     lines = read_history(out)
+    if not lines:
+        raise DataError(
+            f"{out}: {STATE_FILE} says that its training has ended, but {LOG_FILE} has no step: parts of the run are "
+            "lost; copy it again, or train anew into another --out"
+        )
     progress = Progress(step=int(lines[-1]["step"]), seconds=max(line.get("seconds", 0.0) for line in lines))
     return FitResult(out, True, None, progress, progress.step, world.rank)
 

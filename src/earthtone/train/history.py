@@ -12,6 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from earthtone.atomic import write_text_atomic
 from earthtone.errors import DataError
+from earthtone.files import regular_file
+from earthtone.value_types import fits
 
 LOG_FILE = "log.jsonl"
 _TAIL_BYTES = 4096
@@ -49,25 +51,32 @@ class History:
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's log; a last line that a kill cut off is left out."""
+    """Return the lines of a run's log; a last line that a kill cut off is left out, as are values that are no numbers.
+
+    Raises DataError for a log that cannot be read.
+    """
     path = folder / LOG_FILE
     if not path.exists():
         return []
+    try:
+        text = regular_file(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; copy the run again") from error
     lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         try:
             figures = json.loads(line)
         except (ValueError, RecursionError):
             break
-        if isinstance(figures, dict) and isinstance(figures.get("step"), int):
-            lines.append(figures)
-    return lines
+        if isinstance(figures, dict) and type(figures.get("step")) is int:
+            lines.append({name: value for name, value in figures.items() if fits(value, float)})
+    return [line for line in lines if line.get("step", -1) >= 0]
 
 
 def last_step(folder: Path) -> int:
     """Return the last step in a run's log, 0 where there is none; reads the end of the file alone."""
     path = folder / LOG_FILE
-    if not path.exists():
+    if not path.is_file():
         return 0
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))

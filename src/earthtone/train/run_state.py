@@ -61,7 +61,13 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        start = dict(state.get("start", {}))
-        return {"identity": dict(state["identity"]), "finished": state["finished"], "start": start}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(state, dict):
+            raise ValueError(f"{type(state).__name__}, a mapping expected")
+        finished, identity, start = state["finished"], state["identity"], state.get("start", {})
+        if type(finished) is not bool or not isinstance(identity, dict) or not isinstance(start, dict):
+            raise ValueError("finished, identity or start of another type")
+    except KeyError as error:
+        raise DataError(f"{path} cannot be read (it has no {error}); choose another --out") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); choose another --out") from error
+    return {"identity": identity, "finished": finished, "start": start}

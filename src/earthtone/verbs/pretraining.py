@@ -1,11 +1,13 @@
 """From data to a run: pack if need be, train, measure on the validation pairs, report."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.atomic import only_writer
 from earthtone.data.object_store import refuse_remote
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
@@ -41,7 +43,8 @@ def pretrain(
 
     What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
     run goes on exactly where it was.
-    Raises EarthtoneError for wrong input; what was written before stays whole.
+    Raises EarthtoneError for wrong input, and while another process writes into `out`; what was written before stays
+    whole.
     """
     refuse_remote(out, "choose a folder on a disk, and copy the run when it has ended")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -51,17 +54,23 @@ def pretrain(
     check_model(recipe)
     if recipe.train.compile:
         check_compiler(choose_device(recipe.train.device))
+    keep = out / "table.lance"
     world = find_world(recipe.train)
     if not resume:
         check_start(recipe.model)
     if world.first:
         refuse_other_run(out, resume=resume)
-    keep = out / "table.lance"
-    with world.watched():
-        world.join(choose_device(recipe.train.device))
-        if not world.first:
-            world.wait()  # until the first process has packed
-    with open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep) as table:
+    with ExitStack() as stack:
+        if world.first:
+            stack.enter_context(only_writer(out, "training"))
+            refuse_other_run(out, resume=resume)  # one may have been begun in between
+        with world.watched():
+            world.join(choose_device(recipe.train.device))
+            if not world.first:
+                world.wait()  # until the first process has packed
+        table = stack.enter_context(
+            open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
+        )
         if world.first:
             world.wait()
             tell_of_splits(table)

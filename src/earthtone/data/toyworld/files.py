@@ -23,7 +23,7 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", _stored(rows.tobytes())), _chunk(b"IEND", b""))
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sync=False) as temporary:
         temporary.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
@@ -43,7 +43,7 @@ def _stored(data: bytes) -> bytes:
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16], hz: int) -> None:
     """Write mono 16-bit PCM."""
-    with atomic_path(path) as temporary, wave.open(str(temporary), "wb") as file:
+    with atomic_path(path, sync=False) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(hz)
@@ -63,5 +63,5 @@ def write_geotiff(path: Path, pixels: npt.NDArray[np.uint8], longitude: float, l
         "driver": "GTiff", "width": width, "height": height, "count": count, "dtype": "uint8", "crs": "EPSG:4326",
         "transform": transform, "photometric": "RGB" if count == 3 else "MINISBLACK",
     }  # fmt: skip
-    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **profile) as file:
+    with atomic_path(path, sync=False) as temporary, rasterio.open(temporary, "w", **profile) as file:
         file.write(bands)

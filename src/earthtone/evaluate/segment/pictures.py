@@ -83,7 +83,7 @@ def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palet
     with warnings_as("ignore", NotGeoreferencedWarning):
         with rasterio.open(source, driver="GTiff") as opened:
             crs, transform = opened.crs, opened.transform
-        with atomic_path(path) as temporary, rasterio.open(
+        with atomic_path(path, sync=False) as temporary, rasterio.open(
             temporary, "w", driver="GTiff", height=predicted.shape[0], width=predicted.shape[1], count=1,
             dtype="uint8", crs=crs, transform=transform, nodata=IGNORED, compress="deflate", tiled=True,
         ) as out:  # fmt: skip
@@ -96,5 +96,5 @@ def _write_png(path: Path, pixels: Pixels) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise DataError(f"{path}: a picture of {pixels.shape} cannot be encoded")
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sync=False) as temporary:
         temporary.write_bytes(data.tobytes())

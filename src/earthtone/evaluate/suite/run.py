@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from earthtone.atomic import only_writer
 from earthtone.data.labelled import LabelledSet
 from earthtone.errors import ConfigError, DataError, EarthtoneError
 from earthtone.evaluate.suite.closeup import read_close_up, write_close_up
@@ -56,7 +57,8 @@ def run_suite(
     identified = identify_models(models, sound=heard)
     planned = plan_cells(identified, search.sets, tasks, options)
     suite = _Suite(Path(out), planned, baseline or models[0], options, say, _notes(search, identified, options))
-    return suite.run()
+    with only_writer(suite.out, "measuring"):
+        return suite.run()
 
 
 @dataclass

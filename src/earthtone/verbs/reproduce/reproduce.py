@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from earthtone.atomic import only_writer
 from earthtone.errors import DataError, EarthtoneError
 from earthtone.verbs.reproduce.measures import StoppedError
 from earthtone.verbs.reproduce.options import ReproduceOptions, Setup, make_setup
@@ -38,7 +39,8 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
 
     What cannot be done is left out by name; a step that meets wrong data does not keep the others from being done.
     A stopped call goes on when it is repeated, also in the middle of a training. `say` gets a line a unit.
-    Raises ConfigError where `options.out` was begun with another recipe, model or data; ModelError, DataError.
+    Raises ConfigError where `options.out` was begun with another recipe, model or data, and while another process
+    writes into it; ModelError, DataError.
     """
     setup, steps = make_setup(options), Steps(options.out / "steps")
     units = plan(setup, steps.names())
@@ -46,11 +48,12 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
     if all(unit.lacking for unit in units) and not steps.names():
         raise DataError(f"{options.data} holds no data of the paper; first: {units[0].lacking}")
     todo = [unit for unit in units if _asked(unit, options) and not steps.done(unit.name)]
-    run = _Run(setup, steps, units, say)
-    for number, unit in enumerate(todo, 1):
-        if not run.do(unit, f"{number}/{len(todo)}"):
-            break
-    return run.ended()
+    with only_writer(options.out, "reproducing"):
+        run = _Run(setup, steps, units, say)
+        for number, unit in enumerate(todo, 1):
+            if not run.do(unit, f"{number}/{len(todo)}"):
+                break
+        return run.ended()
 
 
 def _asked(unit: Unit, options: ReproduceOptions) -> bool:

@@ -21,6 +21,7 @@ from earthtone.data.table import Table
 from earthtone.errors import DataError, EarthtoneError
 from earthtone.evaluate.probe_on_data import evaluate_probe
 from earthtone.evaluate.probe_task import ProbeOptions
+from earthtone.models.storage import CARD_FILE
 from earthtone.terminal import guard_output, set_up_logging
 from earthtone.train.history import read_history
 from earthtone.train.precision import choose_device
@@ -51,7 +52,12 @@ def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu"
 
     `score` is the choice metric as the run's own log has it for the step whose weights were kept.
     """
-    step = int(json.loads((run / "card.json").read_text(encoding="utf-8"))["step"])
+    try:
+        step = int(json.loads((run / CARD_FILE).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{run / CARD_FILE} tells no step ({error}); delete the run's folder and train it again"
+        ) from error
     log = read_history(run)
     scores = [line["val_score"] for line in log if line["step"] == step and "val_score" in line]
     found = report_on_validation(run, Table(table), match=measure.match)

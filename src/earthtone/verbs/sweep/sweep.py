@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from earthtone.atomic import write_text_atomic
+from earthtone.atomic import only_writer, write_text_atomic
 from earthtone.data.object_store import refuse_remote
 from earthtone.data.open_table import open_table
 from earthtone.data.table import Table
@@ -72,7 +72,7 @@ def sweep(
     again; a run that was stopped goes on with its checkpoint, one that failed is named in the table and tried again by
     the next call. What is not packed yet is packed into `out` once, `split_by` and `buffer_km` as for `pack`.
     Raises ConfigError, before anything starts, for a combination that no training can have, and where `out` holds runs
-    of something else; DataError.
+    of something else or another process writes into it; DataError.
     """
     refuse_remote(out, "choose a folder on a disk, and copy the sweep when it has ended")
     out, measure = Path(out), measure or Measure()
@@ -84,6 +84,7 @@ def sweep(
         if not (run.folder / STATE_FILE).exists():  # a run that was begun needs them no more
             check_start(run.recipe.model)
     with ExitStack() as stack:
+        stack.enter_context(only_writer(out, "sweeping"))
         tables: dict[SignalConfig, Table] = {}
         for signals in dict.fromkeys(run.recipe.signal for run in runs):
             keep = out / f"pairs-{_short_hash(signals)}.lance"
