@@ -64,8 +64,9 @@ def write_text_atomic(path: Path, text: str, *, sync: bool = True) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, doing: str) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process; what killed processes left half-written in it is removed.
+def only_writer(folder: Path, doing: str, *inside: str) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process; what killed processes left half-written in it, and
+    in the folders `inside`, is removed.
 
     The lock goes with its process, however that ends. Raises ConfigError while another process holds it, DataError
     when the folder cannot be written. Where a file system has no locks it is left to the caller to be alone.
@@ -85,7 +86,8 @@ def only_writer(folder: Path, doing: str) -> Iterator[None]:
             raise DataError(f"cannot write {folder}: {error.strerror}; choose another --out") from error
     try:
         if lock.is_locked:
-            _sweep(folder, lambda _: True, 0.0)
+            for each in (folder, *(folder / name for name in inside)):
+                _sweep(each, lambda _: True, 0.0)
         yield
     finally:
         if new and lock.is_locked and [path.name for path in folder.iterdir()] == [LOCK_FILE]:

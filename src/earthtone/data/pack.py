@@ -27,6 +27,7 @@ from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, na
 from earthtone.data.object_store import last_part, refuse_remote
 from earthtone.data.ordered import ordered_map
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
+from earthtone.data.seal import write_seal
 from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
 from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
@@ -198,8 +199,8 @@ def _pack_locked(
                 added += _commit(waiting, out, schema)
                 waiting, size = [], 0
         added += _commit(waiting, out, schema)
-        marker.unlink()
         if not before and not added:
+            marker.unlink()
             first = "; ".join(f"{kind}: {count}" for kind, count in problems.most_common(3)) or "no rows"
             closer = shell_line("earthtone", "check", source.path)
             raise DataError(f"{source.path}: no usable pair ({first}); look closer with: {closer}")
@@ -208,7 +209,10 @@ def _pack_locked(
             "%s was packed before tables kept the metres along a tile: those of %d added rows are lost; for "
             "model.scale_input pack all again with another --out", out, without_scale,
         )  # fmt: skip
-    lance.dataset(str(out)).cleanup_old_versions(older_than=timedelta(days=1))
+    dataset = lance.dataset(str(out))
+    dataset.cleanup_old_versions(older_than=timedelta(days=1))
+    write_seal(out, dataset)
+    marker.unlink()
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from earthtone.data.object_store import is_remote, last_part, open_remote, unreadable
+from earthtone.data.seal import LOST, SEAL_FILE, check_opened
 from earthtone.errors import DataError
 from earthtone.files import refuse_undecodable
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
@@ -78,7 +79,8 @@ def table_schema(
 class Table:
     """A packed table opened for reading; safe to use from several threads."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
+        """Open it; `check` refuses, with a DataError, a table that is not all that was packed (seal.py)."""
         self.path: Path | str = str(path).rstrip("/") if is_remote(path) else Path(path)
         refuse_undecodable(self.path)
         try:
@@ -88,6 +90,8 @@ class Table:
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
             """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
+            if isinstance(self.path, Path) and (self.path / SEAL_FILE).is_file():
+                raise DataError(f"{path}: none of its versions can be read: {LOST}") from error
             raise DataError(
                 f"{path}: not a packed table; make one with: earthtone pack DATA --out {shell_line(path)}"
             ) from error
@@ -103,6 +107,8 @@ class Table:
                 del kinds[name]
         if lost := [name for name, kind in kinds.items() if self._type_of(name) != kind]:
             raise DataError(f"{path}: columns {lost} are missing or of another type: a damaged table; pack it again")
+        if check:
+            check_opened(self.path, self._dataset)
         self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own.names)
         if not self.tells_notes and self.signal.audio.input == "waveform":
             _tell_once_of_old_sound(str(self.path))
@@ -128,6 +134,11 @@ class Table:
     def _type_of(self, name: str) -> Any:
         schema = self._dataset.schema
         return schema.field(name).type if name in schema.names else None
+
+    @property
+    def version(self) -> int:
+        """How often rows were added."""
+        return int(self._dataset.version)
 
     @property
     def name(self) -> str:
@@ -231,6 +242,10 @@ class Table:
             raise DataError(
                 f"{self.path}: a file of the table is missing or broken ({reason}); copy or pack it again"
             ) from error
+        except BaseException as error:  # Lance's own, of bytes that it did not foresee, is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            raise DataError(f"{self.path}: a file of the table is broken; copy or pack it again") from error
 
     def images(self, rows: Sequence[int]) -> list[bytes]:
         """Return the packed JPEGs of some rows."""

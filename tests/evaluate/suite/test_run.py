@@ -58,18 +58,18 @@ def test_a_killed_suite_goes_on_to_the_same_files(
     again = [*WORDS, "--data_root", str(root), "--out", str(cut)]
     process = subprocess.Popen(again, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 100
-    while len(list((cut / "results").glob("*.json"))) < 2 and time.monotonic() < end:
+    while len(list((cut / "results").glob("[!.]*.json"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in (cut / "results").glob("*.json")}
+    before = {path.name: path.stat().st_mtime_ns for path in (cut / "results").glob("[!.]*.json")}
     assert 2 <= len(before) < 6
     states = [row["state"] for row in rows(cut)]
     assert "done" in states or "waiting" in states  # the pages are there, and whole, in the middle
     second = subprocess.run(again, capture_output=True, text=True, check=True)
     assert f"6 cells, {len(before)} of them done before" in second.stderr
     assert contents(cut) == contents(whole)
-    after = {path.name: path.stat().st_mtime_ns for path in (cut / "results").glob("*.json")}
+    after = {path.name: path.stat().st_mtime_ns for path in (cut / "results").glob("[!.]*.json")}
     assert sorted(after) == sorted(path.name for path in (whole / "results").iterdir())
     assert {name: after[name] for name in before} == before  # nothing was run twice
 

@@ -57,7 +57,7 @@ def run_suite(
     identified = identify_models(models, sound=heard)
     planned = plan_cells(identified, search.sets, tasks, options)
     suite = _Suite(Path(out), planned, baseline or models[0], options, say, _notes(search, identified, options))
-    with only_writer(suite.out, "measuring"):
+    with only_writer(suite.out, "measuring", "results", "why"):
         return suite.run()
 
 

@@ -41,7 +41,7 @@ class ResultStore:
 
     def others(self, keys: Collection[Path]) -> int:
         """Return how many results in the folder are of other keys than those at these paths."""
-        return sum(path not in keys for path in self.folder.glob("*.json"))
+        return sum(path not in keys for path in self.folder.glob("[!.]*.json"))
 
 
 def file_name(text: str) -> str:

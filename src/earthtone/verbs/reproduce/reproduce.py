@@ -48,7 +48,7 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
     if all(unit.lacking for unit in units) and not steps.names():
         raise DataError(f"{options.data} holds no data of the paper; first: {units[0].lacking}")
     todo = [unit for unit in units if _asked(unit, options) and not steps.done(unit.name)]
-    with only_writer(options.out, "reproducing"):
+    with only_writer(options.out, "reproducing", "steps"):
         run = _Run(setup, steps, units, say)
         for number, unit in enumerate(todo, 1):
             if not run.do(unit, f"{number}/{len(todo)}"):

@@ -1,0 +1,135 @@
+"""Check a packed table: are its files what was packed, does every row decode, are its hashes those of its contents."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from earthtone.data.pack import unfinished_marker
+from earthtone.data.seal import Seal, file_faults, read_seal
+from earthtone.data.table import Table
+from earthtone.errors import ConfigError, DataError, SignalError
+from earthtone.signal.image import decode_tile
+from earthtone.wording import one_line_each
+
+Progress = Callable[[int, int], None]
+_ROWS = 64  # read at once
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """What a packed table is; `faults` are lines on all that is not as it was packed."""
+
+    path: str
+    rows: int
+    examined: int
+    splits: Mapping[str, int]
+    sealed: bool
+    """Whether the table tells what its files were; tables of earlier versions do not."""
+    files: int
+    faults: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, with every fault."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def to_text(self) -> str:
+        """Return the lines that the command line prints; many faults are cut after a few."""
+        splits = ", ".join(f"{name} {count}" for name, count in self.splits.items())
+        told = f"{self.files} files, as they were packed" if self.sealed else "packed before tables told their files"
+        lines = [f"{self.path}: a packed table of {self.rows} rows, {self.examined} examined", f"  splits: {splits}"]
+        lines += [f"  files: {told}"] * (self.ok or not self.sealed)
+        lines += [f"  fault: {fault}" for fault in self.faults[:_SHOWN]]
+        lines += [f"  ... {len(self.faults) - _SHOWN} more"] * (len(self.faults) > _SHOWN)
+        lines.append("  all of it is as it was packed" if self.ok else "  copy it again, or pack it again")
+        return one_line_each(lines)
+
+
+def check_table(
+    path: str | Path, *, decode: bool = True, sample: int | None = None, progress: Progress | None = None
+) -> TableCheck:
+    """Return whether a packed table is what `pack` wrote: rows, files, pictures, sounds and hashes.
+
+    Without `decode` the files are only counted and measured; `sample` decodes that many rows, evenly spread.
+    Raises DataError where there is no table to look into, ConfigError.
+    """
+    if sample is not None and sample < 1:
+        raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
+    path = Path(path)
+    seal = read_seal(path)
+    faults = [] if seal is None else list(file_faults(path, seal, whole=decode))
+    if unfinished_marker(path).exists():
+        faults.append("its packing has not ended; repeat the earthtone pack that was stopped")
+    table = Table(path, check=False)
+    rows = len(table)
+    faults += _count_faults(table, rows, seal)
+    try:
+        splits = Counter(str(split or "none") for split in table.column("split"))
+        chosen = [row for row in range(rows) if _chosen(row, rows, sample)] if decode else []
+        faults += _id_faults(table)
+        for done, fault in _row_faults(table, chosen):
+            faults += [] if fault is None else [fault]
+            if progress is not None:
+                progress(done, len(chosen))
+    except DataError as error:
+        faults.append(str(error).removeprefix(f"{path}: "))
+        splits, chosen = Counter(), []
+    files = 0 if seal is None else len(seal.files)
+    return TableCheck(
+        str(path), rows, len(chosen), dict(sorted(splits.items())), seal is not None, files, tuple(faults)
+    )
+
+
+def _chosen(row: int, rows: int, sample: int | None) -> bool:
+    kept = rows if sample is None else min(sample, rows)
+    return (row + 1) * kept // rows > row * kept // rows
+
+
+def _count_faults(table: Table, rows: int, seal: Seal | None) -> list[str]:
+    if seal is None or table.version > seal.version or (table.version, rows) == (seal.version, seal.rows):
+        return []
+    return [f"{rows:,} rows are there, {seal.rows:,} were packed: its newest version is lost"]
+
+
+def _id_faults(table: Table) -> list[str]:
+    counts = Counter(table.column("id"))
+    twice = [name for name, count in counts.items() if count > 1]
+    return [f"{len(twice)} ids are there more than once, the first is {twice[0]}"] if twice else []
+
+
+def _row_faults(table: Table, chosen: list[int]) -> Iterator[tuple[int, str | None]]:
+    """Yield how many rows were looked at, and what is wrong with each, or None."""
+    mels, side = table.signal.audio.mels, table.signal.image.stored_pixels
+    for start in range(0, len(chosen), _ROWS):
+        rows = chosen[start : start + _ROWS]
+        records = table.records(rows, ["id", "image", "audio_hash", "audio_frames"])
+        frames = [max(record["audio_frames"], 1) for record in records]
+        for place, (row, record) in enumerate(zip(rows, records, strict=True)):
+            try:
+                sound = next(table.sound([row], [0], [frames[place]]))
+                fault = _fault(record, sound.tobytes(), len(sound) * mels == sound.size, side)
+            except (DataError, ValueError) as error:
+                fault = str(error)
+            yield start + place + 1, None if fault is None else f"row {row}, {record['id']}: {fault}"
+
+
+def _fault(record: Mapping[str, Any], sound: bytes, fits: bool, side: int) -> str | None:
+    try:
+        tile = decode_tile(record["image"])
+    except SignalError as error:
+        return f"its picture does not decode: {error}"
+    if tile.shape[:2] != (side, side):
+        return f"its picture has {tile.shape[1]} x {tile.shape[0]} pixels, {side} x {side} expected"
+    if record["audio_frames"] < 1 or not fits:
+        return f"its sound has {record['audio_frames']} frames"
+    if hashlib.blake2b(sound, digest_size=16).hexdigest() != record["audio_hash"]:
+        return "its sound is not the one that was packed (another hash)"
+    return None
