@@ -30,10 +30,26 @@ SIGNAL = SignalConfig(
     AudioConfig(sample_rate_hz=8000, window_seconds=0.8, mels=16, hop_seconds=0.02),
     ImageConfig(pixels=16, stored_pixels=16),
 )
-IMAGES = ("a.png", "b.jpg", "c.tif", "half.png", "text.png", "empty.png", "no.png", "A.PNG", " a.png", "sub\\a.png", "")
+IMAGES = (
+    "a.png",
+    "b.jpg",
+    "c.tif",
+    "deep.png",
+    "half.png",
+    "text.png",
+    "empty.png",
+    "no.png",
+    "A.PNG",
+    " a.png",
+    "sub\\a.png",
+    "",
+)
 SOUNDS = (
     "a.wav",
     "b.flac",
+    "cut.mp3",
+    "silent.wav",
+    "cancel.wav",
     "short.wav",
     "almost.wav",
     "enough.wav",
@@ -76,6 +92,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("enough.wav", 11_025, 22_050), ("none.wav", 0, 8000),
     ):  # fmt: skip
         soundfile.write(folder / name, rng.uniform(-0.3, 0.3, samples), hz)
+    Image.fromarray(rng.integers(0, 60_000, (24, 20), np.uint16)).save(folder / "deep.png")
+    sound = rng.uniform(-0.3, 0.3, 24_000)
+    soundfile.write(folder / "cut.mp3", sound, 16_000)
+    (folder / "cut.mp3").write_bytes((folder / "cut.mp3").read_bytes()[:4000])
+    soundfile.write(folder / "silent.wav", np.zeros(8000), 8000)
+    soundfile.write(folder / "cancel.wav", np.stack([sound, -sound], axis=1), 16_000)
     for name in ("text.png", "text.wav"):
         (folder / name).write_text("neither")
     for name in ("empty.png", "empty.wav"):
