@@ -6,12 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from earthtone.cli import main
 from earthtone.data.datasets.class_table import read_class_table
+from earthtone.data.examine import bytes_digest
 from earthtone.errors import DataError, SignalError
-from earthtone.files import regular_file
+from earthtone.files import content_digest, refuse_full_system, refuse_undecodable, regular_file
 from earthtone.signal.audio import read_audio
 from earthtone.signal.image import read_image
 
@@ -134,3 +138,48 @@ def test_the_systems_limit_is_not_blamed_on_a_file(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
     assert "ulimit -n" in done.stdout, done.stdout + done.stderr
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    refuse_full_system(FileNotFoundError(2, "No such file or directory", "a"))
+    with pytest.raises(DataError, match=r"t\.lance: .*ulimit -n"):
+        refuse_full_system(OSError("LanceError(IO): Too many open files (os error 24) at path"), "t.lance")
+
+
+def test_names_that_are_no_text_are_refused_for_tables(tmp_path: Path) -> None:
+    refuse_undecodable(tmp_path / "日本")
+    with pytest.raises(DataError, match="no UTF-8"):
+        refuse_undecodable(os.fsdecode(b"/caf\xe9"))
+
+
+def test_equal_bytes_have_equal_hashes(tmp_path: Path) -> None:
+    for name, data in (("a", b"x" * 5000), ("b", b"x" * 5000), ("c", b"x" * 4999 + b"y")):
+        (tmp_path / name).write_bytes(data)
+    first, same, other = (content_digest(tmp_path / name) for name in "abc")
+    assert first == same == bytes_digest(b"x" * 5000) and other != first
+    with pytest.raises(OSError, match="a folder"):
+        content_digest(tmp_path)
+
+
+def test_thirty_gigabytes_cost_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sparse, so that they take no room: pictures and sounds with a sound beginning, and without any."""
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0")
+    for name in ("a.wav", "b.wav", "c.wav"):
+        soundfile.write(tmp_path / name, np.sin(np.arange(16_000) / 9), 16_000)
+    for name in ("a.png", "a.tif", "a.mp3", "a.wav", "b.wav", "c.wav"):
+        with (tmp_path / name).open("ab") as file:
+            try:
+                file.truncate(30 * 2**30)
+            except OSError:
+                pytest.skip("no sparse files here")
+    with (tmp_path / "c.wav").open("r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        file.write(b"another end")
+    a, b, c = (content_digest(tmp_path / f"{name}.wav") for name in "abc")
+    assert a == b != c
+    (tmp_path / "m.csv").write_text("id,image,audio\n1,a.png,a.wav\n2,a.tif,b.wav\n3,a.png,a.mp3\n")
+    for words in (["check"], ["check", "--headers_only"], ["pack", "--out", str(tmp_path / "t.lance")]):
+        assert main([*words, str(tmp_path / "m.csv")]) in (1, 2)
+        told = capsys.readouterr()
+        assert "broken image" in told.out + told.err

@@ -1,6 +1,7 @@
 """Files that others name: plain ones, or a line that says what is there instead; nothing waits for a pipe."""
 
 import errno
+import hashlib
 import os
 import stat
 from functools import cache
@@ -15,6 +16,9 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_HASHED_WHOLE = 4 * 2**30
+_PART, _PARTS = 2**20, 256
+_TOO_MANY = os.strerror(errno.EMFILE)
 _MADE_BY_SYSTEM = ("/proc", "/sys")  # their files have no end, no size, or change under the reader
 
 
@@ -38,6 +42,22 @@ def regular_file(path: str | Path) -> Path:
     return path
 
 
+def content_digest(path: str | Path) -> bytes:
+    """Return a 16-byte hash of a plain file's bytes; of one above 4 GiB its size and 256 MiB, evenly spread.
+
+    So a file of any size costs seconds. Raises OSError, DataError as `regular_file`.
+    """
+    with regular_file(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= _HASHED_WHOLE:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+        for part in range(_PARTS):
+            file.seek((size - _PART) * part // (_PARTS - 1))
+            digest.update(file.read(_PART))
+        return digest.digest()
+
+
 def system_name(path: Path) -> str | bytes:
     """Return a path for libraries that encode names themselves, and fail where one is not in the system's encoding."""
     return os.fsencode(path) if os.name == "posix" else str(path)
@@ -51,12 +71,12 @@ def refuse_undecodable(path: str | Path) -> None:
         raise DataError(f"{path}: holds bytes that are no UTF-8; rename the folder, or choose another path") from error
 
 
-def refuse_full_system(error: OSError) -> None:
-    """Raise DataError when an error is none of the file's own: the process may open no more."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        raise DataError(
-            f"{error.filename}: {error.strerror}; allow this program more open files (type: ulimit -n 1024)"
-        ) from error
+def refuse_full_system(error: Exception, path: object = None) -> None:
+    """Raise DataError when an error is none of the file's own: the process may open no more. `path` is for messages."""
+    full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if full or _TOO_MANY in str(error):  # the latter as Lance passes it on
+        name = getattr(error, "filename", None) if path is None else path
+        raise DataError(f"{name}: {_TOO_MANY}; allow this program more of them (type: ulimit -n 1024)") from error
 
 
 def _other_than_plain(found: os.stat_result) -> str | None:

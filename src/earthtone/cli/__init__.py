@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -13,8 +14,10 @@ from earthtone.wording import did_you_mean
 
 _LONGEST_ERROR = 2000
 #: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
-_NO_MEMORY = ("Cannot allocate memory", "cannot allocate memory", "can't allocate memory", "can't start new thread",
-              "failed to map segment")  # fmt: skip
+_NO_MEMORY = (
+    "Cannot allocate memory", "cannot allocate memory", "can't allocate memory", "can't start new thread",
+    "can't spawn worker thread", "failed to map segment",
+)  # fmt: skip
 _ADVICE = {
     errno.ENOSPC: "free the disk, or choose another one",
     errno.EDQUOT: "free the disk, or choose another one",
@@ -89,7 +92,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         lose_reader()
         return 141
-    except Exception as error:
+    except BaseException as error:  # Lance, written in Rust, panics beside Exception
         reason = _of_the_machine(error)
         if debug or reason is None:
             raise
@@ -108,11 +111,13 @@ def _told(words: list[str]) -> int:
     return _verb(words[0])(words[1:])
 
 
-def _of_the_machine(error: Exception) -> str | None:
+def _of_the_machine(error: BaseException) -> str | None:
     """Return one line on an error that comes of this computer or its files; None for what may be a fault of ours."""
     said = " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(part in said for part in _NO_MEMORY):
         return f"not enough memory ({said[:160] or 'none is left'}); close other programs, or allow this one more"
+    if not isinstance(error, OSError) and os.strerror(errno.EMFILE) in said:  # a panic of Lance's
+        return f"{os.strerror(errno.EMFILE)}; {_ADVICE[errno.EMFILE]}"
     if isinstance(error, OSError) and error.errno is not None:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror}; {_ADVICE.get(error.errno, 'another path was expected')}"

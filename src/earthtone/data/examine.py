@@ -8,7 +8,7 @@ import numpy as np
 
 from earthtone.data.pair import FileOrBytes, Note, Pair, Problem
 from earthtone.errors import SignalError
-from earthtone.files import regular_file
+from earthtone.files import content_digest
 from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
@@ -93,12 +93,11 @@ def tells_silence(remarks: Iterable[Remark]) -> bool:
 
 
 def bytes_digest(source: FileOrBytes) -> bytes:
-    """Return a 16-byte hash of a file's or a cell's bytes. Raises SignalError."""
+    """Return a 16-byte hash of a file's (`content_digest`) or a cell's bytes. Raises SignalError."""
     if isinstance(source, bytes):
         return hashlib.blake2b(source, digest_size=16).digest()
     try:
-        with regular_file(source).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        return content_digest(source)
     except OSError as error:
         raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error
 

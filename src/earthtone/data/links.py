@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from earthtone.data.pair import FileOrBytes
 from earthtone.errors import DataError
+from earthtone.files import content_digest, regular_file
 
 Numbers = NDArray[np.int64]
 #: Gives the same files or cells in the same order each time it is called; None where a row has none.
@@ -179,10 +180,9 @@ def _read(item: FileOrBytes | None, *, whole: bool) -> int:
     if not isinstance(item, Path):
         return -1
     try:
-        with item.open("rb") as file:
-            if whole:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-                return _number(b"bytes" + digest)
+        if whole:
+            return _number(b"bytes" + content_digest(item))
+        with regular_file(item).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             parts = [str(size).encode()]
             for place in (0, size // 2, max(0, size - _SAMPLE)):

@@ -31,7 +31,7 @@ from earthtone.data.seal import write_seal
 from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
 from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
 from earthtone.errors import ConfigError, DataError, SignalError
-from earthtone.files import refuse_undecodable
+from earthtone.files import refuse_full_system, refuse_undecodable
 from earthtone.progress import progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
@@ -149,6 +149,7 @@ def pack(
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:
+        refuse_full_system(error, out)
         raise DataError(f"cannot write {out}: {_reason(error)}; choose another --out or free the disk") from error
 
 

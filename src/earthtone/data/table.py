@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from earthtone.data.object_store import is_remote, last_part, open_remote, unreadable
 from earthtone.data.seal import LOST, SEAL_FILE, check_opened
 from earthtone.errors import DataError
-from earthtone.files import refuse_undecodable
+from earthtone.files import refuse_full_system, refuse_undecodable
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.mel import Spectrogram
 from earthtone.wording import shell_line
@@ -90,6 +90,7 @@ class Table:
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
             """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
+            refuse_full_system(error, path)
             if isinstance(self.path, Path) and (self.path / SEAL_FILE).is_file():
                 raise DataError(f"{path}: none of its versions can be read: {LOST}") from error
             raise DataError(
@@ -236,6 +237,7 @@ class Table:
         try:
             yield
         except (OSError, ValueError) as error:
+            refuse_full_system(error, self.path)
             if isinstance(self.path, str):
                 raise DataError(unreadable(self.path, error)) from error
             reason = str(error).splitlines()[0][:160]
