@@ -2,6 +2,7 @@
 
 import io
 import re
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -24,7 +25,7 @@ from earthtone.signal.audio import (
     survey_recording,
     write_preview,
 )
-from earthtone.signal.remarks import SOUND_MISSING
+from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING
 
 Samples = NDArray[np.float32]
 
@@ -298,6 +299,43 @@ def test_a_cut_aac_file(tmp_path: Path, share: float) -> None:
     path = write_aac(tmp_path / "a.aac", sound(44_100, 5.0), 44_100, "stereo", "adts")
     whole = read_audio(path, 44_100)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    found = read_audio(path, 44_100)
-    assert len(found) / len(whole) == pytest.approx(share, abs=0.05)
-    np.testing.assert_array_equal(found[:-2048], whole[: len(found) - 2048])
+    found = read_recording(path, 44_100)
+    assert len(found.samples) / len(whole) == pytest.approx(share, abs=0.05)
+    np.testing.assert_array_equal(found.samples[:-2048], whole[: len(found.samples) - 2048])
+
+
+@pytest.mark.parametrize(("container", "suffix"), [("ipod", ".m4a"), ("adts", ".aac")])
+def test_a_damaged_aac_file_goes_on(tmp_path: Path, container: str, suffix: str) -> None:
+    path = write_aac(tmp_path / f"a{suffix}", sound(44_100, 8.0), 44_100, "stereo", container)
+    data, whole = bytearray(path.read_bytes()), read_audio(path, 44_100)
+    middle = len(data) // 3
+    data[middle : middle + 2_000] = bytes(2_000)
+    path.write_bytes(data)
+    found = read_recording(path, 44_100)
+    assert [remark.kind for remark in found.remarks] in ([DAMAGED_SOUND], [SOUND_MISSING])
+    assert 0.9 * len(whole) < len(found.samples) <= len(whole)
+
+
+@pytest.mark.parametrize(("container", "suffix", "heard"), [("ipod", ".m4a", 1), ("adts", ".aac", 2)])
+def test_joined_aac_files(tmp_path: Path, container: str, suffix: str, heard: int) -> None:
+    path = write_aac(tmp_path / f"a{suffix}", sound(44_100, 3.0), 44_100, "stereo", container)
+    path.write_bytes(path.read_bytes() * 2)
+    facts, remarks = survey_recording(path)
+    assert facts.seconds == pytest.approx(3 * heard, abs=0.1)
+    assert [remark.kind for remark in remarks] == ([SOUND_MISSING] if heard == 1 else [])
+
+
+def test_memory_is_that_of_the_samples(tmp_path: Path) -> None:
+    """An hour of next to nothing, 1 MB: a survey keeps none of it, reading keeps it once."""
+    path = tmp_path / "hour.flac"
+    with soundfile.SoundFile(path, "w", 24_000, 2, format="FLAC", subtype="PCM_16") as file:
+        for _ in range(60):
+            file.write(np.zeros((24_000 * 60, 2), np.int16))
+    assert path.stat().st_size < 1_500_000
+    peaks = []
+    for read in (survey_recording, lambda path: read_recording(path, 8_000)):
+        tracemalloc.start()
+        read(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] < 40e6 and peaks[1] < 3600 * 8_000 * 4 + 40e6

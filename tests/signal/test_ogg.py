@@ -3,6 +3,7 @@
 import io
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -124,3 +125,25 @@ def checksum(page: bytes) -> int:
             crc = (crc << 1) ^ 0x04C11DB7 if crc & 0x8000_0000 else crc << 1
         crc &= 0xFFFF_FFFF
     return crc
+
+
+def ogg_flac(seconds: float = 4.0, seed: int = 0) -> tuple[bytes, NDArray[np.int16]]:
+    out = io.BytesIO()
+    samples = (np.random.default_rng(seed).normal(0, 0.1, round(44_100 * seconds)) * 32767).astype(np.int16)
+    with av.open(out, "w", format="ogg") as file:
+        stream = file.add_stream("flac", rate=44_100, layout="mono")
+        for start in range(0, len(samples), 4096):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 4096], "s16", "mono")
+            frame.sample_rate, frame.pts = 44_100, start
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return out.getvalue(), samples
+
+
+def test_flac_in_ogg() -> None:
+    (one, first), (two, second) = ogg_flac(), ogg_flac(2.5, 1)
+    found = read_recording(one + two + ogg("VORBIS", 44_100, 1.0))
+    both = np.concatenate([first, second])
+    np.testing.assert_array_equal(np.round(found.samples[: len(both)] * 32768).astype(np.int16), both)
+    assert found.facts.seconds == 7.5 and found.remarks == ()
+    assert kinds(one[: len(one) // 2]) == [SOUND_MISSING]

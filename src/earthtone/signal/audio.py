@@ -230,7 +230,10 @@ def _hear(
         why = f"sound breaks off at once ({broken})" if broken else "no samples"
         raise SignalError(f"{source_name(source)}: {why}; a recording was expected")
     facts = AudioFacts(total.found, first.hz, first.channels)
-    remarks = _of_length(total, tolerance) + _with_seconds(remarks, total.found)
+    lacking = _of_length(total, tolerance)
+    if broken and not lacking:
+        lacking = [Remark(DAMAGED_SOUND, f"{_seconds(total.found)} are heard, the rest cannot be decoded ({broken})")]
+    remarks = lacking + _with_seconds(remarks, total.found)
     return facts, _once(remarks + remarks_of(levels, averaged=channel == "mean"))
 
 

@@ -31,6 +31,7 @@ _SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")  # without 
 _LONGEST_START = 1 << 16  # bytes of junk before the first frame of what has no tag and no other sign of an MP3
 _LONGEST_TAIL = 4096  # bytes of junk at the end that are not worth a remark
 _MOST_JUNK = 1 << 26  # bytes looked through in one file before the rest is given up
+_MOST_TRIES = 1 << 17  # likely headers in one stretch of junk before the rest is given up, a second of work
 _SURE = 3  # frames in a row that make a new format credible
 
 
@@ -296,11 +297,12 @@ def _in_a_row(file: BinaryIO, at: int, end: int) -> bool:
 
 def _resync(file: BinaryIO, start: int, limit: int, end: int) -> int | None:
     """Return where the next frame begins, None where none does before `limit`."""
-    step, at = 1 << 16, start
-    while at < limit:
+    step, at, tried = 1 << 16, start, 0
+    while at < limit and tried < _MOST_TRIES:
         file.seek(at)
         data = file.read(min(step + 3, limit + 3 - at))
         for hit in _SYNC.finditer(data):
+            tried += 1
             header = parse_header(data[hit.start() : hit.start() + 4])
             if header is not None and at + hit.start() < limit and _in_a_row(file, at + hit.start(), end):
                 return at + hit.start()

@@ -9,6 +9,7 @@ from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, Remark
 from earthtone.signal.spliced import Part, find
 
 _HEADER = struct.Struct("<4sBBqIIIB")  # capture pattern, version, flags, granule, serial, sequence, CRC, segments
+_FLAC = b"\x7fFLAC"  # then a version and a number of packets, 4 bytes, and a FLAC file (xiph.org/flac/ogg_mapping.html)
 _BEGINS, _ENDS = 2, 4  # flags of a stream's first and last page
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -22,6 +23,16 @@ class _Link:
     next_page: dict[int, int] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     lost: int = 0
+    flac: int | None = None
+    """The serial number of a FLAC stream, whose `bodies` of pages are a FLAC file behind a few bytes."""
+    bodies: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def part(self) -> Part:
+        if not self.bodies:
+            return Part(((self.start, self.end),))
+        (start, end), *rest = self.bodies
+        return Part(((start + len(_FLAC) + 4, end), *rest))
 
 
 def ogg_parts(file: BinaryIO, start: int, end: int) -> tuple[list[Part], list[Remark]]:
@@ -39,9 +50,9 @@ def ogg_parts(file: BinaryIO, start: int, end: int) -> tuple[list[Part], list[Re
         remarks.append(
             Remark(SOUND_MISSING, f"{which} breaks off: cut, its last page is not there; a whole copy was expected")
         )
-    if len(links) <= 1 and start == 0:
+    if not links or (len(links) == 1 and links[0].start == 0 and not links[0].bodies):
         return [Part()], remarks
-    return [Part(((link.start, link.end),)) for link in links], remarks
+    return [link.part for link in links], remarks
 
 
 def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool]:
@@ -58,7 +69,8 @@ def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool
             size = _HEADER.size + len(table) + sum(table)
             if at + size > end:
                 return links, damaged, True
-            if _checksum(head[:22] + bytes(4) + head[26:] + table + file.read(sum(table))) != page[6]:
+            body = file.read(sum(table))
+            if _checksum(head[:22] + bytes(4) + head[26:] + table + body) != page[6]:
                 page = None
         if page is None:
             following = find(file, b"OggS\0", at + 1, end)
@@ -75,6 +87,10 @@ def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool
         beginning = bool(flags & _BEGINS)
         if links:
             link = links[-1]
+            if flags & _BEGINS and body.startswith(_FLAC):
+                link.flac = serial
+            if serial == link.flac:
+                link.bodies.append((at + size - len(body), at + size))
             link.lost += max(0, sequence - link.next_page.get(serial, sequence))
             link.next_page[serial] = sequence + 1
             if flags & _ENDS:

@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def part(self) -> Part:
-        there = math.floor((self.end - self.start) / self.sample_bytes)
+        there = max(0, math.floor((self.end - self.start) / self.sample_bytes))
         promised = None if self.promised is None else math.floor(self.promised / self.sample_bytes)
         return Part(self.pieces, promised=promised, there=there)
 
@@ -193,6 +193,8 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
         return None
     file.seek(at)
     first = at + 8 + int.from_bytes(file.read(4), "big")
+    if first > size:
+        return None
     told = max(0, length - (first - at))
     end, following, mend = _end_of_data(file, start, first, told, size, ">")
     end = first + (end - first) // sample_bytes * sample_bytes
@@ -202,7 +204,10 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
         pieces = patched(start, end, {offset: struct.pack(">I", value) for offset, value in patches.items()})
     elif start or following is not None:
         pieces = ((start, following or size),)
-    return Layout(0, first, end, min(told, frames * sample_bytes), sample_bytes, pieces, following)
+    promised = min(told, frames * sample_bytes)
+    if mend and pieces is None:  # beyond what AIFF can tell: what it tells is heard, and that it is not all
+        promised = end - first
+    return Layout(0, first, end, promised, sample_bytes, pieces, following)
 
 
 def _au(file: BinaryIO, start: int, size: int) -> Layout | None:

@@ -18,7 +18,7 @@ from earthtone.signal.flac import FlacStream, flac_streams, frame_after
 from earthtone.signal.level import Block
 from earthtone.signal.mp3 import id3v2_bytes, mp3_parts, scan_frames
 from earthtone.signal.ogg import ogg_parts
-from earthtone.signal.remarks import Remark
+from earthtone.signal.remarks import SOUND_MISSING, Remark
 from earthtone.signal.sound_headers import read_layouts
 from earthtone.signal.spliced import Memory, Part, Piece, Spliced, open_source
 
@@ -59,7 +59,7 @@ def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
     """Return what opens each stream of a file, one at least, and what was noticed about it. Raises SignalError."""
     _refuse_empty(source)
     if _is_aac(source):
-        return [partial(_AacStream, source)], []
+        return [partial(_AacStream, source)], _another_mp4(source)
     try:
         with open_source(source) as file:
             size = file.seek(0, io.SEEK_END)
@@ -150,6 +150,7 @@ class _FlacStream:
             with open_source(self._source) as file:
                 following = frame_after(file, self._stream, at) if self._goes_on(at) else None
             if following is None:
+                self.broken = self.broken if self._goes_on(at) and self.promised is None else ""
                 return
             offset, first = following
             self.lost += first - at
@@ -196,16 +197,21 @@ class _AacStream:
 
     def blocks(self) -> Iterator[Block]:
         planes = self._av.AudioResampler(format="fltp", rate=self.hz)  # FFmpeg's own mono is no mean: it adds 3 dB
-        frames = self._container.decode(self._stream)
+        packets, damaged = self._container.demux(self._stream), 0
         while True:
             try:
-                frame = next(frames)
-                found = [out.to_ndarray().T for out in planes.resample(frame)]
-            except StopIteration:
-                return
+                packet = next(packets, None)
             except Exception as error:  # see above
                 self.broken = _short(error)
                 return
+            if packet is None:
+                return
+            try:
+                found = [out.to_ndarray().T for frame in packet.decode() for out in planes.resample(frame)]
+            except Exception:  # a packet of damaged bytes; the next one may be whole
+                damaged += 1
+                self.broken = f"packets that cannot be decoded: {damaged}"
+                continue
             yield from found
 
     def close(self) -> None:
@@ -291,6 +297,27 @@ def _is_aac(source: Path | bytes) -> bool:
     if isinstance(source, bytes):
         return source[4:8] == b"ftyp"
     return source.suffix.lower() in _AAC_CONTAINERS
+
+
+def _another_mp4(source: Path | bytes) -> list[Remark]:
+    """Say so where a second MP4 stands behind the first, which FFmpeg does not look at."""
+    try:
+        with open_source(source) as file:
+            size, at, begun = file.seek(0, io.SEEK_END), 0, False
+            while at + 16 <= size:
+                file.seek(at)
+                head = file.read(16)
+                length, name = int.from_bytes(head[:4], "big"), head[4:8]
+                length = int.from_bytes(head[8:], "big") if length == 1 else length
+                if name == b"ftyp" and begun:
+                    return [Remark(SOUND_MISSING, "joined files: of M4A only the first is heard; take them apart")]
+                begun = begun or name == b"ftyp"
+                if length < 8 or not begun:
+                    break
+                at += length
+    except OSError:  # told by who opens it next
+        pass
+    return []
 
 
 def _no_sound(source: Path | bytes, why: str, expected: str = "WAV, FLAC, Ogg, Opus or MP3 expected") -> SignalError:
