@@ -231,7 +231,7 @@ def _hear(
         raise SignalError(f"{source_name(source)}: {why}; a recording was expected")
     facts = AudioFacts(total.found, first.hz, first.channels)
     lacking = _of_length(total, tolerance)
-    if broken and not lacking:
+    if broken and not lacking and not remarks:
         lacking = [Remark(DAMAGED_SOUND, f"{_seconds(total.found)} are heard, the rest cannot be decoded ({broken})")]
     remarks = lacking + _with_seconds(remarks, total.found)
     return facts, _once(remarks + remarks_of(levels, averaged=channel == "mean"))
