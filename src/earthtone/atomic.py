@@ -11,7 +11,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +22,10 @@ from earthtone.errors import ConfigError, DataError
 LOCK_FILE = ".run.lock"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}(\.[A-Za-z0-9]+)*|\.tmp[A-Za-z0-9]{6}")  # ours, and what safetensors writes first
 _OLD_SECONDS = 24 * 3600.0
+#: Of newer versions of filelock: a file alone, where a file system has no locks, outlives a process that is killed.
+_REAL_LOCK: dict[str, Any] = (
+    {"fallback_to_soft": False} if "fallback_to_soft" in signature(FileLock.__init__).parameters else {}
+)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
@@ -27,20 +33,22 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error.
 
-    Without `sync` it is left to the system when it reaches the disk: for many files that can be made again. What killed
-    calls left of the same file a day ago or more is removed. Raises DataError when the folder cannot be written or its
-    disk is full.
+    What killed calls left of the same file a day ago or more is removed. Without `sync` neither that is done, nor is
+    it awaited that it is on the disk: for many files that can be made again. Raises DataError when the folder cannot
+    be written or its disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         made = _made_folders(path.parent)
-        _sweep(path.parent, lambda name: name.startswith(f".{path.stem}.") and name.endswith(path.suffix), _OLD_SECONDS)
-        mode = _new_mode(temporary)
-        yield temporary
-        if temporary.stat().st_mode != mode:
-            temporary.chmod(mode & 0o7777)  # safetensors: for the owner alone, whatever the umask says
         if sync:
+            ours = f".{path.stem}."
+            _sweep(path.parent, lambda name: name.startswith(ours) and name.endswith(path.suffix), _OLD_SECONDS)
+            mode = _new_mode(temporary)
+        yield temporary
+        if sync:
+            if temporary.stat().st_mode != mode:
+                temporary.chmod(mode & 0o7777)  # safetensors: for the owner alone, whatever the umask says
             _sync(temporary)
         temporary.replace(path)
         if sync:
@@ -71,7 +79,7 @@ def only_writer(folder: Path, doing: str, *inside: str) -> Iterator[None]:
     The lock goes with its process, however that ends. Raises ConfigError while another process holds it, DataError
     when the folder cannot be written. Where a file system has no locks it is left to the caller to be alone.
     """
-    lock, new = FileLock(folder / LOCK_FILE), not folder.exists()
+    lock, new = FileLock(folder / LOCK_FILE, **_REAL_LOCK), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -128,6 +136,15 @@ def _new_mode(path: Path) -> int:
     finally:
         os.close(file)
         path.unlink()  # not every writer takes a file that is there
+
+
+def sync(*paths: Path) -> None:
+    """Wait until files, and the names in folders, are on the disk."""
+    for path in paths:
+        if path.is_dir():
+            _sync_folder(path)
+        else:
+            _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from earthtone.atomic import write_text_atomic
+from earthtone.atomic import sync, write_text_atomic
 from earthtone.errors import DataError
 
 SEAL_FILE = "earthtone.json"
@@ -42,9 +42,15 @@ def write_seal(table: Path, dataset: Any) -> None:
     files = {}
     for name in _data_files(dataset):
         size = (table / name).stat().st_size
-        files[name] = known[name] if name in known and known[name][0] == size else (size, _digest(table / name))
+        if name in known and known[name][0] == size:
+            files[name] = known[name]
+        else:
+            files[name] = size, _digest(table / name)
+            sync(table / name)
     seal = Seal(dataset.count_rows(), dataset.version, files)
     if seal != before:
+        versions = table / "_versions"
+        sync(*versions.glob("*.manifest"), versions, table / "data", table)
         write_text_atomic(table / SEAL_FILE, json.dumps({"format": _FORMAT, **asdict(seal)}, indent=1) + "\n")
 
 

@@ -46,6 +46,7 @@ class History:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(OSError):  # what could be written is written; an error before this one says more
+            os.fsync(self._file)  # before the state says that the training has ended
             self._file.close()
             self._board.close()
 
