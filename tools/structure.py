@@ -23,7 +23,8 @@ from typing import Any
 PACKAGE = "earthtone"
 #: From left to right: a module imports from its own group and from those before it.
 ORDER = (
-    ("errors",), ("files",), ("progress", "device", "pages"), ("signal",), ("data",), ("geo",), ("build",), ("models",),
+    ("errors",), ("files", "geo", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",), ("data",),
+    ("build",), ("models",),
     ("embed",), ("losses",), ("train",), ("evaluate",), ("studies",), ("export", "integrations", "atlas"), ("cli",),
 )  # fmt: skip
 
