@@ -22,7 +22,7 @@ from earthtone.signal.raster import MAX_BYTES, MAX_PIXELS, turned
 from earthtone.signal.remarks import (
     BANDS_LEFT_OUT,
     BLANK,
-    OUT_OF_RANGE,
+    OUTSIDE_VALUE_RANGE,
     PARTLY_EMPTY,
     SMALL_FOOTPRINT,
     STRETCHED,
@@ -196,7 +196,7 @@ def test_a_range_leaves_eight_bits_alone_and_says_where_it_does_not_fit() -> Non
     shallow = RNG.integers(0, 256, (3, 8, 8), np.uint8)
     np.testing.assert_array_equal(read_picture(raster(shallow), config).pixels, np.moveaxis(shallow, 0, -1))
     found = read_picture(raster(RNG.random((3, 8, 8), np.float32)), config)  # reflectances as shares of 1
-    assert kinds(found)[0] == OUT_OF_RANGE and "100 % of the values" in found.remarks[0].detail
+    assert kinds(found)[0] == OUTSIDE_VALUE_RANGE and "100 % of the values" in found.remarks[0].detail
 
 
 # --- which band is which
