@@ -211,9 +211,8 @@ def measure(src: Path) -> None:
     print(f"files: {len(counts)} ({len(full)} with a line in them)")
     print(f"lines: {total:,}; of code, without comments and docstrings: {code:,}")
     print(f"mean lines a file: {sum(full) / len(full):.0f}")
-    print(
-        f"files under 60 lines: {100 * sum(n < 60 for n in full) / len(full):.0f} %; over 650: {sum(n > 650 for n in full)}"
-    )
+    short = 100 * sum(n < 60 for n in full) / len(full)
+    print(f"files under 60 lines: {short:.0f} %; over 650: {sum(n > 650 for n in full)}")
     print(f"lines that are imports: {100 * brought / total:.1f} %")
     told = faults(src)
     print(f"import circles: {sum(fault.startswith('import circle') for fault in told)}")

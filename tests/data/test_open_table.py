@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from earthtone.data.open_table import is_packed, open_table
+from earthtone.data.open_table import open_table
+from earthtone.data.source import is_packed
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import SignalConfig

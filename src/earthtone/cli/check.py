@@ -1,11 +1,14 @@
 """`earthtone check`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser, split_arguments
 from earthtone.errors import ConfigError
 from earthtone.terminal import json_text
 from earthtone.wording import printable
+
+if TYPE_CHECKING:
+    from earthtone.signal.config import SignalConfig
 
 _OF_FILES = ("--columns", "--bands", "--recipe", "--split_by", "--buffer_km")  # without effect on what is packed
 
@@ -31,21 +34,19 @@ def check(words: list[str]) -> int:
     if options.headers_only and options.bands:
         raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
     from earthtone.data.object_store import is_remote
-    from earthtone.data.open_table import is_packed
+    from earthtone.data.source import is_packed
 
     if not is_remote(options.data) and is_packed(options.data):
         return _check_table(options, words)
     from earthtone.data.check import check as run
     from earthtone.data.named_splits import MANIFEST
     from earthtone.progress import progress_calls
-    from earthtone.train.recipe_file import read_recipe, recipe_from_dict
 
-    recipe = options.recipe
     result = run(
         options.data,
         columns=columns_mapping(options.columns),
         decode=not options.headers_only,
-        signal=None if recipe is None else recipe_from_dict(read_recipe(recipe), recipe).signal,
+        signal=None if options.recipe is None else _signal_of(options.recipe),
         bands=options.bands,
         split_by=options.split_by or MANIFEST,
         buffer_km=options.buffer_km,
@@ -54,6 +55,12 @@ def check(words: list[str]) -> int:
     )
     print(json_text(result.to_dict()) if options.json else printable(result.to_text()))
     return 0 if result.ok else 1
+
+
+def _signal_of(recipe: str) -> "SignalConfig":
+    from earthtone.train.recipe_file import read_recipe, recipe_from_dict  # brings torch: only when it is asked for
+
+    return recipe_from_dict(read_recipe(recipe), recipe).signal
 
 
 def _check_table(options: Any, words: list[str]) -> int:

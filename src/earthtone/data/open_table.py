@@ -12,17 +12,12 @@ from earthtone.data.hub import is_hub
 from earthtone.data.named_splits import MANIFEST, check_split_by
 from earthtone.data.object_store import is_remote
 from earthtone.data.pack import PackResult, pack, unfinished_marker
-from earthtone.data.seal import SEAL_FILE
+from earthtone.data.source import is_packed
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import SignalConfig
 
 _log = logging.getLogger(__name__)
-
-
-def is_packed(data: str | Path) -> bool:
-    """Whether `data` is a packed table rather than something to pack; in object stores nothing else is looked for."""
-    return is_remote(data) or (Path(data) / "_versions").is_dir() or (Path(data) / SEAL_FILE).is_file()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from earthtone.data.object_store import is_remote
 from earthtone.data.pair import Pair, Problem
 from earthtone.data.parquet_files import has_parquet
 from earthtone.data.row import MEDIA
+from earthtone.data.seal import SEAL_FILE
 from earthtone.data.soundingearth import METADATA, SoundingEarth, looks_like_release
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import regular_file
@@ -157,3 +158,8 @@ def _undecided(folder: Path, manifests: list[Path], release: bool) -> str:
         f"{folder} holds {listed(found, 12)}; a manifest (manifest.csv, .tsv, .geojson, .parquet, or metadata.csv) or "
         f"a release (metadata.csv and images/, or data/*.parquet) was expected; type the path of a manifest"
     )
+
+
+def is_packed(data: str | Path) -> bool:
+    """Whether `data` is a packed table rather than something to pack; in object stores nothing else is looked for."""
+    return is_remote(data) or (Path(data) / "_versions").is_dir() or (Path(data) / SEAL_FILE).is_file()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from earthtone.data.datasets import open_labelled
 from earthtone.data.object_store import last_part
-from earthtone.data.open_table import is_packed, open_table
+from earthtone.data.open_table import open_table
+from earthtone.data.source import is_packed
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError
 from earthtone.evaluate.features import FeatureOptions, extract_features

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from earthtone.data.datasets import open_labelled
-from earthtone.data.open_table import is_packed
+from earthtone.data.source import is_packed
 from earthtone.data.table import Table
 from earthtone.errors import ConfigError
 from earthtone.evaluate.label_match import LabelMatch
