@@ -579,3 +579,44 @@ def test_rows_that_are_added_go_with_what_is_there(tiny_signal: SignalConfig, tm
     assert {name: after[name] for name in before} == before
     assert torn(table, "image_hash", "audio_hash", "recording_id") == {}
     assert after["bridge"] is None and len(table) == 26
+
+
+def test_a_table_of_an_earlier_version_says_that_its_sound_may_be_made_up(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = pack(tiny_pairs, tmp_path / "t.lance", signal=tiny_signal).path
+    assert not caplog.records
+    (out / "earthtone.json").unlink()
+    lance.dataset(str(out)).drop_columns(["packing_notes"])
+    for _ in range(2):
+        assert len(Table(out)) == 24
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "earlier version" in told and "MP3" in told and "pack it again" in told
+    assert Table(out).notes() == {}
+
+
+def test_what_is_noticed_stays_with_the_row_and_is_named(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+) -> None:
+    folder = tiny_pairs.parent
+    rows = [
+        ("still", "0.png", "still.wav", "8", "50"),
+        ("zero", "1.png", "1.wav", "0", "0"),
+        ("good", "2.png", "2.wav", "8", "50"),
+    ]
+    soundfile.write(tmp_path / "still.wav", np.zeros(32_000), 16_000)
+    manifest = tmp_path / "m.csv"
+    lines = [
+        ",".join((id, str(folder / image), audio if id == "still" else str(folder / audio), *place))
+        for id, image, audio, *place in rows
+    ]
+    manifest.write_text("\n".join(["id,image,audio,longitude,latitude", *lines]) + "\n")
+    result = pack(manifest, tmp_path / "t.lance", signal=tiny_signal)
+    assert (result.added, result.problems) == (3, {})
+    assert result.notes == {"silent recording": 1, "place is (0, 0)": 1} == Table(result.path).notes()
+    assert "added, but note silent recording: 1" in result.to_text()
+    with result.problems_path.open(newline="") as file:
+        named = {row["id"]: (row["problem"], row["row"]) for row in csv.DictReader(file)}
+    assert named == {"still": ("silent recording", "added"), "zero": ("place is (0, 0)", "added")}
+    assert Table(result.path).column("audio_hash")[0] == ""  # no silence is another's twin
+    assert set(Table(result.path).groups("audio_hash").tolist()) == {-1, 0, 1}
