@@ -107,3 +107,8 @@ def test_columns_that_hold_the_id_of_a_recording_are_known_by_name() -> None:
     few, many = np.repeat([3, 4, 5], 4), np.repeat([3, 4], [9, 3])
     assert is_id("recording", few) and not is_id("recording", many) and is_id("recording_id", many)
     assert text_number(" ") == -1 and text_number(" a ") == text_number("a") >= 0
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", " NaN ", "null", "None", "-", "?", "unknown"])
+def test_an_unknown_id_of_a_recording_links_nothing(word: str) -> None:
+    assert text_number(word) == -1

@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from earthtone.data.cell import is_unknown
 from earthtone.data.pair import FileOrBytes
 from earthtone.errors import DataError
 from earthtone.files import content_digest, regular_file
@@ -47,8 +48,8 @@ def is_id(column: str, numbers: Numbers) -> bool:
 
 
 def text_number(text: str) -> int:
-    """Return 63 bits of a text; -1 for an empty one."""
-    return _number(text.strip().encode("utf-8", "surrogatepass")) if text.strip() else -1
+    """Return 63 bits of a text; -1 where it says that there is none: an empty one, `NA`, `null`, `-` ..."""
+    return -1 if is_unknown(text) else _number(text.strip().encode("utf-8", "surrogatepass"))
 
 
 def same_content(media: Media) -> Numbers:

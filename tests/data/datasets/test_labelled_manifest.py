@@ -35,6 +35,11 @@ def test_file_label_and_split(folder: Path) -> None:
     assert second.split == "val" and found.notes == []
 
 
+def test_a_word_for_unknown_is_no_group(folder: Path) -> None:
+    found = read_labelled_manifest(table(folder, "file,label,group\n0.wav,dog,NA\n1.wav,cat,a\n"))
+    assert [item.group for item in found.items] == [None, "a"]
+
+
 def test_the_file_may_be_a_sound_with_fold_and_group(folder: Path) -> None:
     found = read_labelled_manifest(table(folder, "file,label,fold,group\n0.wav,dog,0,a\n1.wav,cat,1,\n"))
     assert [(item.audio, item.image, item.fold, item.group) for item in found.items] == [

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from earthtone.data.cell import is_unknown
 from earthtone.data.datasets.finish import Found
 from earthtone.data.datasets.media import kind
 from earthtone.data.labelled import LabelledItem
@@ -98,10 +99,19 @@ def _add(pair: Pair, own: Mapping[str, str], found: Found) -> Problem | None:
     fold = pair.extra.get(own["fold"], "").strip()
     if fold and not (fold.isascii() and fold.isdigit()):
         return Problem(pair.id, "fold is no whole number", f"{pair.id}: fold {fold!r:.40}")
-    group = pair.extra.get(own["group"], "").strip() or None
+    group = pair.extra.get(own["group"], "").strip()
     number = int(fold) if fold else None
     found.items.append(
-        LabelledItem(pair.id, label, pair.image, pair.audio, pair.split, number, group, pair.image_gsd_m)
+        LabelledItem(
+            pair.id,
+            label,
+            pair.image,
+            pair.audio,
+            pair.split,
+            number,
+            None if is_unknown(group) else group,
+            pair.image_gsd_m,
+        )
     )
     return None
 
