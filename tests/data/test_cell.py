@@ -191,3 +191,8 @@ def test_free_cells_as_text(value: object, text: str) -> None:
 def test_a_giant_is_shown_by_its_start() -> None:
     assert len(clipped("x" * 10**7)) == 120 and clipped("x" * 10**7).startswith("'xxx")
     assert clipped(b"ab") == "b'ab'"
+
+
+def test_a_time_beyond_the_last_year_is_named_as_it_stands() -> None:
+    with pytest.raises(UnreadableCell, match=r"^'9999-12-31T23:59:59-12:00'; ISO 8601"):
+        utc_datetime("9999-12-31T23:59:59-12:00")

@@ -75,6 +75,7 @@ def utc_datetime(value: object) -> datetime | None:
     """
     if is_unknown(value):
         return None
+    cell = value
     with suppress(ValueError, OverflowError):
         if isinstance(value, str):
             text = value.strip()
@@ -86,7 +87,7 @@ def utc_datetime(value: object) -> datetime | None:
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
         if isinstance(value, datetime):
             return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    raise UnreadableCell(f"{clipped(value)}{_why_no_date(value)}; ISO 8601 expected, such as 2020-11-04T17:00Z")
+    raise UnreadableCell(f"{clipped(cell)}{_why_no_date(cell)}; ISO 8601 expected, such as 2020-11-04T17:00Z")
 
 
 def _why_no_date(value: object) -> str:
