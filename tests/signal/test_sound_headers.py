@@ -119,6 +119,9 @@ def test_a_file_from_a_pipe_promises_nothing(length: int) -> None:
         b"guan" + struct.pack("<I", 5_001) + b"GUANO|Version: 1.0\n".ljust(5_001),  # odd and unpadded
         b"guan" + struct.pack("<I", 9) + b"GUANO|Ver\0" + b"iXML" + struct.pack("<I", 6_000) + b"<".ljust(6_000),
         b"LIST" + struct.pack("<I", 90_000) + b"INFO".ljust(7_000, b"x"),  # longer than the file
+        b"ID3\x03\0\0\0\0\x7f\x7f" + b"\1".ljust(20_000, b"\x55"),  # bare tags
+        b"APETAGEX" + struct.pack("<IIII8s", 2_000, 9_032, 1, 0xA000_0000, b"") + b"\xaa" * 9_064,
+        b'<?xml version="1.0"?>'.ljust(9_000),
     ],
 )
 def test_chunks_behind_the_samples_are_no_sound(chunks: bytes) -> None:
@@ -167,3 +170,37 @@ def test_a_huge_file_is_refused_by_its_length(tmp_path: Path) -> None:
 def test_headers_that_are_cut(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(SignalError):
         read_audio(change(written("WAV", "PCM_16")), HZ)
+
+
+@pytest.mark.parametrize("hz", [11_025, 22_050, 44_100])
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "NMS_ADPCM_32", "G721_32"])
+def test_blocks_of_a_codec_are_counted_to_the_sample(subtype: str, hz: int) -> None:
+    out = io.BytesIO()
+    samples = np.tile(np.random.default_rng(0).normal(0, 0.1, hz), 40)
+    soundfile.write(out, samples, hz, format="WAV", subtype=subtype)
+    facts, remarks = survey_recording(out.getvalue())
+    assert remarks == ()
+    assert facts.seconds == pytest.approx(40, abs=0.1) == probe_audio(out.getvalue()).seconds
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("AU", "G721_32"), ("AU", "G723_24"), ("AIFF", "GSM610")])
+def test_codecs_in_which_nobody_can_seek(format: str, subtype: str) -> None:
+    found = read_recording(written(format, subtype, channels=1))
+    assert len(found.samples) == pytest.approx(3 * HZ, abs=400) and found.remarks == ()
+
+
+def test_a_cut_file_of_such_a_codec() -> None:
+    data = written("AU", "G721_32", channels=1)
+    assert kinds(data[: len(data) // 2]) == [SOUND_MISSING]
+
+
+@pytest.mark.parametrize("length", [None, 0, 9_600])
+@pytest.mark.parametrize("bits", [20, 24])
+def test_values_that_stand_in_more_bytes_than_they_have(bits: int, length: int | None) -> None:
+    expected = np.random.default_rng(0).normal(0, 0.1, (HZ, 2))
+    values = (expected * 2**31).astype("<i4").tobytes()
+    form = struct.pack("<HHIIHH", 1, 2, HZ, HZ * 8, 8, bits)
+    size = len(values) if length is None else length
+    data = b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + struct.pack("<I", 16) + form
+    found = read_audio(data + b"data" + struct.pack("<I", size) + values, HZ)
+    np.testing.assert_allclose(found, expected.mean(axis=1), atol=1e-6)

@@ -16,9 +16,13 @@ from earthtone.signal.spliced import Part, Piece, patched
 _UNKNOWN_32 = 0x7FFF_F000  # what programs write that write to a pipe: this or a little more, or 0xFFFFFF00 or more
 _LEAST_TAIL = 4096  # bytes behind the data that are less than this are not looked at
 _PLAIN = (1, 3, 6, 7, 0xFFFE)  # codecs of WAV whose samples all have one size
+_BLOCKS = (2, 0x11, 0x31)  # codecs of WAV that tell how many samples a block has: ADPCM of two kinds, GSM
+_STREAMS = (0x14, 0x40)  # without blocks: G.723 and G.721
+_INTEGERS = (1, 0xFFFE)
+_TAGS = (b"ID3\2", b"ID3\3", b"ID3\4", b"APET", b"LYRI", b"TAG", b"<?xml")  # as they stand behind the samples, bare
 _RIFF_NAMES = (b"LIST", b"guan", b"bext", b"id3 ", b"ID3 ", b"iXML", b"_PMX", b"wamd", b"JUNK", b"cue ", b"PAD ")
 _AIFF_BYTES = {b"fl32": 4, b"FL32": 4, b"fl64": 8, b"FL64": 8, b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1}
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 23: 0.5, 25: 0.375, 26: 0.625, 27: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,20 @@ class Layout:
     sample_bytes: float
     pieces: tuple[Piece, ...] | None
     following: int | None = None
+    block_bytes: int | None = None
+    """Of codecs of blocks, each of which is decoded whole, the last one too."""
 
     @property
     def part(self) -> Part:
-        there = max(0, math.floor((self.end - self.start) / self.sample_bytes))
-        promised = None if self.promised is None else math.floor(self.promised / self.sample_bytes)
-        return Part(self.pieces, promised=promised, there=there)
+        promised = None if self.promised is None else self._samples(self.promised)
+        there = self._samples(max(0, self.end - self.start))
+        return Part(self.pieces, promised=promised, there=there, keep=None if self.block_bytes is None else there)
+
+    def _samples(self, count: int) -> int:
+        if self.block_bytes is None:
+            return math.floor(count / self.sample_bytes)
+        blocks = math.ceil((count - 1) / self.block_bytes)  # one byte may make the chunk even: no block
+        return max(0, round(blocks * self.block_bytes / self.sample_bytes))
 
 
 def read_layouts(file: BinaryIO, size: int) -> list[Layout]:
@@ -81,22 +93,26 @@ def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
     file.seek(start)
     kind = file.read(4)
     order = ">" if kind == b"RIFX" else "<"
-    form = long_at = None
+    form, form_at, long_at = None, 0, None
     for name, at, length in _chunks(file, start + 12, size, order):
         if name == b"ds64":
             long_at = at
         elif name == b"fmt ":
             file.seek(at)
-            form = file.read(min(length, 256))
+            form, form_at = file.read(min(length, 256)), at
         elif name == b"data":
             break
     else:
         return None
     if form is None or len(form) < 16:
         return None
-    codec, channels, hz, a_second, _, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    codec, channels, _, _, block, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     plain = codec in _PLAIN and channels and bits
-    sample_bytes = channels * math.ceil(bits / 8) if plain else a_second / max(1, hz)
+    sample_bytes = channels * math.ceil(bits / 8) if plain else _coded_bytes(form, order)
+    wider: dict[int, bytes] = {}
+    if plain and codec in _INTEGERS and block % channels == 0 and sample_bytes < block <= 4 * channels:
+        # such as 24 bits in 4 bytes, which stand in the upper ones; libsndfile would take them to be packed
+        sample_bytes, wider = block, {form_at + 14: struct.pack(f"{order}H", 8 * block // channels)}
     if not sample_bytes:
         return None
     promised: int | None = length
@@ -110,13 +126,33 @@ def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
     end = at + int((end - at) // sample_bytes * sample_bytes) if plain else end
     pieces: tuple[Piece, ...] | None = None
     if mend and (kind in (b"RF64", b"BW64") or end - start > 0xFFFF_FF00):
+        form = form[:14] + wider.get(form_at + 14, form[14:16]) + form[16:]
         pieces = _rf64(form, at, end, sample_bytes)
     elif mend:
         length_bytes = struct.pack(f"{order}I", end - at)
-        pieces = patched(start, end, {start + 4: struct.pack(f"{order}I", end - start - 8), at - 4: length_bytes})
-    elif start or following is not None:
-        pieces = ((start, following or size),)
-    return Layout(codec, at, end, promised, sample_bytes, pieces, following)
+        lengths = {start + 4: struct.pack(f"{order}I", end - start - 8), at - 4: length_bytes}
+        pieces = patched(start, end, lengths | wider)
+    elif start or following is not None or wider:
+        pieces = patched(start, following or size, wider)
+    return Layout(codec, at, end, promised, sample_bytes, pieces, following, None if plain else _block(form, order))
+
+
+def _coded_bytes(form: bytes, order: str) -> float:
+    """Return the bytes a sample of a codec of blocks; bytes a second are a whole number, too coarse for an hour."""
+    codec, channels, hz, a_second, _, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    if codec in _STREAMS and bits and channels:
+        return float(channels * bits / 8)
+    block = _block(form, order)
+    if block is not None:
+        return float(block / struct.unpack(f"{order}H", form[18:20])[0])
+    return float(a_second / max(1, hz))
+
+
+def _block(form: bytes, order: str) -> int | None:
+    """Return the bytes of a block where the format tells how many samples it has."""
+    codec, block = struct.unpack(f"{order}H10xH", form[:14])
+    samples = struct.unpack(f"{order}H", form[18:20])[0] if codec in _BLOCKS and len(form) >= 20 else 0
+    return block if samples and block else None
 
 
 def _rf64(form: bytes, start: int, end: int, sample_bytes: float) -> tuple[Piece, ...]:
@@ -134,7 +170,7 @@ def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
         file.seek(at)
         name, length = struct.unpack("<16sQ", file.read(24))
         if name[:4] == b"fmt ":
-            form = file.read(16)
+            form = file.read(min(max(0, length - 24), 20))
         if name[:4] == b"data":
             break
         if length < 24:
@@ -144,8 +180,8 @@ def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
         return None
     if form is None or len(form) < 16:
         return None
-    codec, channels, hz, a_second, _, bits = struct.unpack("<HHIIHH", form)
-    sample_bytes = channels * math.ceil(bits / 8) if codec in _PLAIN else a_second / max(1, hz)
+    codec, channels, _, _, _, bits = struct.unpack("<HHIIHH", form[:16])
+    sample_bytes = channels * math.ceil(bits / 8) if codec in _PLAIN else _coded_bytes(form, "<")
     if not sample_bytes:
         return None
     first, promised = at + 24, max(0, length - 24)
@@ -160,7 +196,8 @@ def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
         end = size
     if pieces is None and (start or end < size):  # libsndfile reads on into what stands behind the samples
         pieces = ((start, end),)
-    return Layout(codec, first, end, promised, sample_bytes, pieces, following)
+    block = None if codec in _PLAIN else _block(form, "<")
+    return Layout(codec, first, end, promised, sample_bytes, pieces, following, block)
 
 
 def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
@@ -168,6 +205,8 @@ def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
     at = (end + 7) // 8 * 8
     file.seek(at)
     head = file.read(24)
+    if head.startswith(_TAGS):
+        return True
     chunk = _is_name(head[:4]) and 24 <= int.from_bytes(head[16:24], "little") <= size + 8 - at
     return chunk or (promised > 0 and _only_zeros(file, end, size))
 
@@ -280,6 +319,8 @@ def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str
             head = file.read(12)
             if _reader(head) is not None:
                 return True, at
+            if head.startswith(_TAGS):
+                return True, None
             name, length = struct.unpack(f"{order}4sI", head[:8])
             if not _is_name(name) or at + 8 + length > size + 1:
                 walked = walked or (name in _RIFF_NAMES and size - at < 1 << 20)

@@ -19,7 +19,7 @@ from earthtone.signal.level import Block
 from earthtone.signal.mp3 import id3v2_bytes, mp3_parts, scan_frames
 from earthtone.signal.ogg import ogg_parts
 from earthtone.signal.remarks import SOUND_MISSING, Remark
-from earthtone.signal.sound_headers import read_layouts
+from earthtone.signal.sound_headers import Layout, read_layouts
 from earthtone.signal.spliced import Memory, Part, Piece, Spliced, open_source
 
 _BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
@@ -72,10 +72,7 @@ def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
                 parts, remarks = ogg_parts(file, tag, size)
                 return [partial(_SndfileStream, source, part) for part in parts], remarks
             if layouts := read_layouts(file, size):
-                if layouts[0].codec in _MPEG_IN_WAV:
-                    wav: list[Opener] = [partial(_SndfileStream, source, Part())]
-                    return _mpeg(file, source, layouts[0].start, layouts[0].end, sure=True) or (wav, [])
-                return [partial(_SndfileStream, source, layout.part) for layout in layouts], []
+                return _in_chunks(file, source, layouts)
             plain: list[Opener] = [partial(_SndfileStream, source, Part())]
             named = isinstance(source, Path) and source.suffix.lower() in _MPEG_SUFFIXES
             if named or tag or magic[:1] == b"\xff" or not _opens(plain[0]):
@@ -245,11 +242,11 @@ def _read_all(file: soundfile.SoundFile, breaks: Callable[[str], None]) -> Itera
     size = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_VALUES // file.channels))
     buffer = np.empty((size, file.channels), np.float32)
     while True:
-        before = file.tell()
+        before = _position(file)
         try:
             count = file.buffer_read_into(buffer, "float32")
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            count = max(0, min(file.tell() - before, size))
+            count = max(0, min(_position(file) - before, size))
             breaks(_short(error))
             if count:
                 yield buffer[:count]
@@ -258,6 +255,28 @@ def _read_all(file: soundfile.SoundFile, breaks: Callable[[str], None]) -> Itera
             yield buffer[:count]
         if count < size:
             return
+
+
+def _position(file: soundfile.SoundFile) -> int:
+    """Return how many samples were read; 0 with codecs in which libsndfile cannot seek (GSM, G.721, NMS)."""
+    try:
+        return int(file.tell())
+    except soundfile.LibsndfileError:
+        return 0
+
+
+def _in_chunks(file: BinaryIO, source: Path | bytes, layouts: list[Layout]) -> tuple[list[Opener], list[Remark]]:
+    """Return the streams of a WAV or its like; within each there may be an MP3."""
+    found: list[Opener] = []
+    remarks: list[Remark] = []
+    for layout in layouts:
+        mpeg = None
+        if layout.codec in _MPEG_IN_WAV:
+            mpeg = _mpeg(file, source, layout.start, layout.end, sure=True)
+        openers, noticed = mpeg or ([partial(_SndfileStream, source, layout.part)], [])
+        found += openers
+        remarks += noticed
+    return found, remarks
 
 
 def _mpeg(
