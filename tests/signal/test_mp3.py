@@ -221,6 +221,26 @@ def test_a_hole_is_told(hole: bytes) -> None:
     np.testing.assert_allclose(found.samples[-20 * 1152 :], whole[-20 * 1152 :], atol=1e-5)
 
 
+def test_mp3_in_joined_wav_files() -> None:
+    stream = without_xing(mp3())
+    head = struct.pack("<IHHIIHHHHIHHH", 30, 0x55, 1, 44_100, 16_000, 1, 0, 12, 1, 2, 417, 1, 1_393)
+    chunks = b"WAVEfmt " + head + b"data" + struct.pack("<I", len(stream)) + stream.ljust(len(stream) + len(stream) % 2)
+    wav = b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+    one = read_audio(wav, 44_100)
+    np.testing.assert_array_equal(read_audio(wav + wav, 44_100), np.concatenate([one, one]))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("xing", [True, False])
+def test_a_beginning_that_was_never_written_is_told(share: float, xing: bool) -> None:
+    data = mp3() if xing else without_xing(mp3())
+    lost = int(share * len(data))
+    found = read_recording(bytes(lost) + data[lost:])
+    assert 0 < len(found.samples) < 4 * 44_100
+    assert [remark.kind for remark in found.remarks] == [DAMAGED_SOUND]
+    assert kinds(bytes(lost) + mp3()) == []  # all is there that the Xing frame promises
+
+
 @pytest.mark.parametrize("rates", [(192_000, 48_000), (48_000, 192_000)])
 def test_layer_2(rates: tuple[int, int]) -> None:
     """Two bit rates in one stream: libsndfile alone hears half of one of them."""

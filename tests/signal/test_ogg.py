@@ -95,6 +95,13 @@ def test_damaged_pages_are_told(codec: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_a_second_stream_without_its_first_page_is_told(codec: str) -> None:
+    second = ogg(codec, seed=1)
+    found = read_recording(ogg(codec, seconds=3.0) + second[starts_of_pages(second)[1] :])
+    assert [remark.kind for remark in found.remarks] == [DAMAGED_SOUND] and found.facts.seconds == 3.0
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_what_stands_behind_a_whole_stream_is_no_loss(codec: str) -> None:
     assert kinds(ogg(codec) + bytes(20_000)) == []
 

@@ -29,7 +29,7 @@ _DECODER_DELAY = 529  # samples by which a layer III decoder lags; gapless playe
 _HEAD = 4 + 32 + 2 + 4  # header, side information, CRC and the name of a Xing frame
 _SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")  # without free format and reserved values
 _LONGEST_START = 1 << 16  # bytes of junk before the first frame of what has no tag and no other sign of an MP3
-_LONGEST_TAIL = 4096  # bytes of junk at the end that are not worth a remark
+_LONGEST_TAIL = 4096  # bytes of junk at the start or end that are not worth a remark
 _MOST_JUNK = 1 << 26  # bytes looked through in one file before the rest is given up
 _MOST_TRIES = 1 << 17  # likely headers in one stretch of junk before the rest is given up, a second of work
 _SURE = 3  # frames in a row that make a new format credible
@@ -84,6 +84,8 @@ class Frames:
     tail: int = 0
     """Bytes after the last frame or tag that are neither."""
     free_format: bool = False
+    lead: int = 0
+    """Bytes before the first frame that are no tags, nor zeros behind one."""
 
 
 @lru_cache(maxsize=4096)
@@ -156,6 +158,8 @@ def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> F
             found.junk += stop - last
         elif segment is not None and following is not None and not _is_padding(file, at, stop, fresh):
             found.junk += stop - at
+        elif segment is None and following is not None and not (at > start and _is_padding(file, at, stop, fresh)):
+            found.lead += stop - at
         if following is None:
             found.tail = end - at if segment is not None else 0
             break
@@ -169,6 +173,9 @@ def mp3_parts(frames: Frames, file: BinaryIO) -> tuple[list[Part], list[Remark]]
     remarks = []
     if frames.junk:
         remarks.append(Remark(DAMAGED_SOUND, f"{frames.junk} bytes amid the MP3 frames are no sound and were left out"))
+    whole = bool(frames.segments) and frames.segments[0].promised == frames.segments[0].count
+    if frames.lead > _LONGEST_TAIL and not whole:
+        remarks.append(Remark(DAMAGED_SOUND, f"the first {frames.lead} bytes are no MP3 frames and were left out"))
     kept = bool(frames.segments) and frames.segments[-1].promised == frames.segments[-1].count
     if frames.tail > _LONGEST_TAIL and not kept:
         remarks.append(Remark(DAMAGED_SOUND, f"the last {frames.tail} bytes are no MP3 frames and were left out"))

@@ -91,7 +91,12 @@ def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool
                 link.flac = serial
             if serial == link.flac:
                 link.bodies.append((at + size - len(body), at + size))
-            link.lost += max(0, sequence - link.next_page.get(serial, sequence))
+            if serial not in link.next_page:  # its first page is lost, and nothing of it can be heard
+                link.lost += not flags & _BEGINS
+            elif sequence < link.next_page[serial]:  # out of order, or of another stream without its first page
+                link.lost += 1
+            else:
+                link.lost += sequence - link.next_page[serial]
             link.next_page[serial] = sequence + 1
             if flags & _ENDS:
                 link.ended.add(serial)
