@@ -49,6 +49,8 @@ def checked_hz(hz: object) -> int:
     value = hz.item() if hasattr(hz, "item") and getattr(hz, "ndim", 0) == 0 else hz
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SignalError(f"hz is {_shown(hz)}; the samples a second expected, a number such as 48000")
+    if isinstance(value, int) and value > _MOST_HZ:
+        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
     if not math.isfinite(value) or value <= 0:
         raise SignalError(f"hz is {value}; hz > 0 expected, such as 48000")
     if value < LEAST_HZ:
@@ -82,9 +84,12 @@ def _samples(given: object) -> NDArray[np.floating[Any]]:
     except (TypeError, ValueError, RuntimeError) as error:
         raise SignalError(f"samples are {_shown(given)}; an array of floats with full scale 1 expected") from error
     if samples.dtype.kind in "iu":
-        scale = 2 ** (8 * samples.dtype.itemsize - 1)
         raise SignalError(
-            f"samples {samples.dtype} {samples.shape}; floats with full scale 1 expected: divide by {scale}"
+            f"samples {samples.dtype} {samples.shape}; floats with full scale 1 expected: {_advice(samples)}"
+        )
+    if np.ma.is_masked(given):
+        raise SignalError(
+            "samples are a masked array, whose hidden samples have no value; fill or leave them out"
         )
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
         raise SignalError(
@@ -101,6 +106,17 @@ def _samples(given: object) -> NDArray[np.floating[Any]]:
     elif samples.ndim == 2 and max(samples.shape) <= _MOST_CHANNELS:
         raise SignalError(f"samples of shape {samples.shape}; a recording was expected, which is longer on one side")
     return samples
+
+
+def _advice(samples: NDArray[Any]) -> str:
+    """How whole numbers become floats; wider types than 32 bits mostly hold narrower samples, as lists of int do."""
+    bits = 8 * samples.dtype.itemsize - 1
+    if samples.dtype.kind == "u":
+        return f"subtract {2**bits} and divide by {2**bits}"
+    if bits > 31:
+        peak = max(-int(samples.min()), int(samples.max())) if samples.size else 0
+        bits = next((bits for bits in (15, 23, 31) if peak <= 2**bits), bits)
+    return f"divide by {2**bits}"
 
 
 def _has_axes(value: object) -> bool:
