@@ -98,3 +98,9 @@ def test_a_few_loud_samples_are_no_scale() -> None:
     samples = LEFT.copy()
     samples[::5_000] = 6.0
     assert recording_of(samples, HZ, HZ).remarks == ()
+
+
+def test_what_is_said_of_less_than_half_a_step_is_true() -> None:
+    samples = 1e-6 * np.sin(np.arange(HZ, dtype=np.float32))
+    (remark,) = recording_of(samples, HZ, HZ).remarks
+    assert remark.kind == SILENT and remark.detail == "all samples lie between -1e-06 and 1e-06"

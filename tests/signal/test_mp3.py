@@ -230,6 +230,36 @@ def test_mp3_in_joined_wav_files() -> None:
     np.testing.assert_array_equal(read_audio(wav + wav, 44_100), np.concatenate([one, one]))
 
 
+def test_a_wrong_bit_is_no_other_scale() -> None:
+    """An MP3 has no checksum: a gain that is too high by one bit makes a sound of 10 000 times full scale."""
+    data, number = without_xing(mp3(channels=1, mode="CONSTANT")), 60
+    at = int(np.cumsum(sizes(data))[number])
+    damaged = bytearray(data)
+    for granule in (18, 18 + 59):  # the highest bits of both granules' global gain, by ISO/IEC 11172-3 2.4.1.7
+        bit = 8 * (at + 4) + granule + 12 + 9
+        damaged[bit // 8] |= 0x80 >> bit % 8
+        bit += 1
+        damaged[bit // 8] |= 0x80 >> bit % 8
+    found, whole = read_recording(bytes(damaged)), read_audio(data, 44_100)
+    assert [remark.kind for remark in found.remarks] == [DAMAGED_SOUND]
+    assert "divide" not in found.remarks[0].detail and np.abs(found.samples).max() < 4
+    assert 1152 <= len(whole) - len(found.samples) <= 5 * 1152
+    np.testing.assert_array_equal(found.samples[: (number - 1) * 1152], whole[: (number - 1) * 1152])
+
+
+def test_an_mp3_on_another_scale_is_refused() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=44_100, layout="mono")
+        stream.codec_context.format = "fltp"
+        frame = av.AudioFrame.from_ndarray(3_000 * sound(44_100, 3.0).T.copy(), format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    with pytest.raises(SignalError, match="another scale"):
+        read_audio(out.getvalue(), 44_100)
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("xing", [True, False])
 def test_a_beginning_that_was_never_written_is_told(share: float, xing: bool) -> None:

@@ -88,9 +88,7 @@ def _samples(given: object) -> NDArray[np.floating[Any]]:
             f"samples {samples.dtype} {samples.shape}; floats with full scale 1 expected: {_advice(samples)}"
         )
     if np.ma.is_masked(given):
-        raise SignalError(
-            "samples are a masked array, whose hidden samples have no value; fill or leave them out"
-        )
+        raise SignalError("samples are a masked array, whose hidden samples have no value; fill or leave them out")
     if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
         raise SignalError(
             f"samples {samples.dtype} {samples.shape}; floats with full scale 1, (samples,) or (samples, channels), "

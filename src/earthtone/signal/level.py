@@ -15,7 +15,7 @@ _FULL = 0.9999  # of full scale, 32767 / 32768 and more
 _CLIPPED_SHARE = 5e-3  # of a channel's samples
 _OFFSET = 0.05  # of full scale; recorders with 0.03 are in use
 _LOUDEST = 100.0  # times full scale, 40 dB above: no sound
-_LOUD = 4.0
+LOUD = 4.0
 _LOUD_SHARE = 1e-3
 
 
@@ -40,7 +40,7 @@ class Level:
         if not np.isfinite(peak):
             raise SignalError(f"{self._name}: samples are NaN or infinite; finite sound was expected")
         if peak > _LOUDEST:
-            raise _out_of_scale(self._name, peak)
+            raise out_of_scale(self._name, peak)
         wide = planes.astype(np.float64)
         self._count += planes.shape[1]
         self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
@@ -48,7 +48,7 @@ class Level:
         self._squares += [np.dot(row, row) for row in wide]
         if peak >= _FULL:
             self._full += (np.abs(planes) >= _FULL).sum(axis=1)
-            self._loud += int((np.abs(planes) > _LOUD).sum())
+            self._loud += int((np.abs(planes) > LOUD).sum())
         self._mixed = (min(self._mixed[0], float(mixed.min())), max(self._mixed[1], float(mixed.max())))
         if len(planes) > 1:
             mono = mixed.astype(np.float64)
@@ -58,7 +58,7 @@ class Level:
     def check_scale(self) -> None:
         """Raise SignalError where full scale cannot have been 1."""
         if self._loud > _LOUD_SHARE * self._count * len(self._sum):
-            raise _out_of_scale(self._name, float(max(self._high.max(), -self._low.min())))
+            raise out_of_scale(self._name, float(max(self._high.max(), -self._low.min())))
 
     @property
     def loudest(self) -> int:
@@ -95,6 +95,8 @@ class Level:
         if self.silent:
             value = 0.5 * sum(self._mixed)
             detail = "every sample is zero" if abs(value) <= _STILL else f"every sample is {value:.3g}"
+            if self._mixed[0] < self._mixed[1]:
+                detail = f"all samples lie between {self._mixed[0]:.3g} and {self._mixed[1]:.3g}"
             return [*found, Remark(SILENT, detail)]
         clipped = float((self._full / self._count).max())
         if clipped >= _CLIPPED_SHARE:
@@ -115,6 +117,7 @@ def remarks_of(levels: list[Level], *, averaged: bool) -> list[Remark]:
     return [remark for remark in found if remark.kind != SILENT or not heard]
 
 
-def _out_of_scale(name: str, peak: float) -> SignalError:
+def out_of_scale(name: str, peak: float) -> SignalError:
+    """Return the error of samples up to `peak`, with what they may have to be divided by."""
     scale = next((f"divide by {2**bits}" for bits in (15, 23, 31) if peak <= 1.2 * 2**bits), "scale them to +-1")
     return SignalError(f"{name}: samples on another scale, up to {peak:.4g}; full scale is 1; {scale}")

@@ -205,7 +205,7 @@ def _part(segment: Segment, file: BinaryIO) -> Part:
         promised = max(0, promised - trimmed - (max(0, segment.padding - _DECODER_DELAY)))
         there = max(0, there - trimmed - tail)
     pieces = (_silent_frame(segment.head), *_without_lost_reservoir(segment, file))
-    return Part(pieces, promised=promised, there=there, skip=samples + trimmed, keep=there)
+    return Part(pieces, promised=promised, there=there, skip=samples + trimmed, keep=there, frame=samples)
 
 
 def _silent_frame(head: bytes) -> bytes:

@@ -15,7 +15,7 @@ import soundfile
 from earthtone.errors import MissingExtraError, SignalError
 from earthtone.files import refuse_full_system, regular_file, system_name
 from earthtone.signal.flac import FlacStream, flac_streams, frame_after
-from earthtone.signal.level import Block
+from earthtone.signal.level import LOUD, Block, out_of_scale
 from earthtone.signal.mp3 import id3v2_bytes, mp3_parts, scan_frames
 from earthtone.signal.ogg import ogg_parts
 from earthtone.signal.remarks import SOUND_MISSING, Remark
@@ -94,7 +94,7 @@ class _SndfileStream:
     tolerance_seconds = 0.01
 
     def __init__(self, source: Path | bytes, part: Part) -> None:
-        self._part = part
+        self._part, self._name, self._peak = part, source_name(source), 0.0
         self._file = _sndfile(source, part.pieces)
         self.hz, self.channels = self._file.samplerate, self._file.channels
         counted = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
@@ -103,16 +103,35 @@ class _SndfileStream:
         self.lost, self.broken = 0, ""
 
     def blocks(self) -> Iterator[Block]:
-        skip, left = self._part.skip, self._part.keep
+        skip, left, seen = self._part.skip, self._part.keep, 0
         for block in self._decoded():
             kept = block[skip:] if left is None else block[skip : skip + left]
             skip = max(0, skip - len(block))
             if left is not None:
                 left -= len(kept)
+            seen += len(kept)
+            if self._part.frame is not None:
+                kept = self._without_bursts(kept, self._part.frame)
             if len(kept):
                 yield kept
             if left == 0:
-                return
+                break
+        if 2 * self.lost > seen:  # not damaged: made so
+            raise out_of_scale(self._name, self._peak)
+
+    def _without_bursts(self, block: Block, frame: int) -> Block:
+        """Leave out damaged frames: a wrong bit in an MP3's gain makes a sound a thousand times as loud as can be."""
+        peaks = np.abs(block).max(axis=1, initial=0.0)
+        if not len(peaks) or peaks.max() <= LOUD:
+            return block
+        self._peak = max(self._peak, float(peaks.max()))
+        bad = np.zeros(len(block) // frame + 3, bool)
+        for number in np.unique(np.flatnonzero(~(peaks <= LOUD)) // frame):
+            bad[number : number + 3] = True  # frames overlap with their neighbours
+        whole = ~np.repeat(bad[1:-1], frame)[: len(block)]
+        self.lost += int(np.count_nonzero(~whole))
+        kept: Block = block[whole]
+        return kept
 
     def close(self) -> None:
         self._file.close()

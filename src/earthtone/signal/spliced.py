@@ -21,7 +21,8 @@ class Part:
 
     `pieces` is what the decoder is shown, the file as it is when null. Counts are in samples a channel: `promised` by
     the header (null: it does not say), `there` known to be there without decoding (null: the decoder tells), of what is
-    decoded `skip` are dropped and then at most `keep` kept.
+    decoded `skip` are dropped and then at most `keep` kept. `frame` samples of a code without checksums stand or fall
+    together.
     """
 
     pieces: tuple[Piece, ...] | None = None
@@ -29,6 +30,7 @@ class Part:
     there: int | None = None
     skip: int = 0
     keep: int | None = None
+    frame: int | None = None
 
 
 class Spliced:
