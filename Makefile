@@ -27,6 +27,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/structure.py check
 
 bench: $(VENV)/installed ## ratios against plain baselines, under 15 minutes; BENCH_ARGS=--full for the large sizes
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -257,7 +257,7 @@ def test_memory_does_not_grow_with_the_rows(
         assert pack(manifest, manifest.with_name("t.lance"), signal=tiny_signal, threads=2).rows == rows
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 700 * 400  # what is kept of a row are its id's hashes, not its 5 kB
+    assert peaks[2] < peaks[1] + 700 * 1500  # what is kept of a row are its id's hashes, not its 5 kB
 
 
 def bomb() -> bytes:

@@ -142,7 +142,10 @@ def test_the_log_has_the_terms_and_the_model_no_projection(
         ({"within": {"name": "vicreg", "projection": 0}}, "within.projection is 0; at least 1"),
         ({"within": {"name": "simclr", "options": {"temperatur": 1}}}, "did you mean temperature?"),
         ({"within": {"name": "simclr", "options": {"temperature": 0}}}, "simclr: temperature is 0"),
-        ({"within": {"name": "vicreg", "options": {"variance": "much"}}}, "numbers expected"),
+        (
+            {"within": {"name": "vicreg", "options": {"variance": "much"}}},
+            "variance of vicreg is 'much'; a number expected",
+        ),
         ({"within": {"name": "vicreg", "image_weight": float("inf")}}, "finite"),
     ],
 )

@@ -128,11 +128,13 @@ def _joined(members: Sequence[Member]) -> list[Member]:
     groups = np.array([-1 if member.group is None else names[member.group] for member in members], np.int64)
     joined = linked([groups, np.array([member.same for member in members], np.int64)])
     first: dict[int, str] = {}
+    file_of: dict[int, str] = {}  # by the least id, whatever the order of the items
     for member, number in zip(members, joined.tolist(), strict=True):
+        file_of[number] = min(file_of.get(number, member.id), member.id)
         if number >= 0 and member.group is not None:
             first[number] = min(first.get(number, member.group), member.group)
     return [
-        member._replace(group=first.get(number, member.group if number < 0 else f"file of {members[number].id}"))
+        member._replace(group=first.get(number, member.group if number < 0 else f"file of {file_of[number]}"))
         for member, number in zip(members, joined.tolist(), strict=True)
     ]
 
