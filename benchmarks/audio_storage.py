@@ -17,10 +17,10 @@ import pyarrow as pa
 import soundfile
 import torch
 
-from earthtone.data.table import Table, table_schema
+from earthtone.data.packed import Table, table_schema
 from earthtone.signal.audio import read_audio
 from earthtone.signal.config import AudioConfig, SignalConfig
-from earthtone.signal.mel import LogMel, log_mel
+from earthtone.signal.spectrogram import LogMel, log_mel
 
 CONFIG = AudioConfig()
 SIZE = round(CONFIG.window_seconds * CONFIG.sample_rate_hz)

@@ -15,12 +15,11 @@ from collections.abc import Callable
 
 import torch
 
+from earthtone.device import autocast, choose_precision, cpu_has_bfloat16
 from earthtone.losses import make_loss
-from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.train.compiled import EmbedBy, compiled_embed, embed
-from earthtone.train.precision import autocast, choose_precision, cpu_has_bfloat16
+from earthtone.train.task import EmbedBy, compiled_embed, embed
 
 
 def stepper(embed_by: EmbedBy, options: argparse.Namespace) -> Callable[[], float]:

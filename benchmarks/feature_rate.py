@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from earthtone.data.labelled import LabelledItem
-from earthtone.data.toyworld import write_toyworld
-from earthtone.evaluate.features import FeatureOptions, extract_features
+from earthtone.build.toyworld import write_toyworld
+from earthtone.data.labelled.items import LabelledItem
+from earthtone.embed.engine import FeatureOptions, extract_features
 from earthtone.evaluate.probe import linear_probe
 from earthtone.models.backbone import open_backbone
 from earthtone.signal.image import read_image

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from earthtone.data.fetch import fetch
+from earthtone.build.fetch import fetch
 
 FILES = 2_000
 BYTES = 100_000

@@ -22,12 +22,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from earthtone.device import cpu_has_bfloat16
 from earthtone.losses import make_loss
-from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.gradcache import embed_in_chunks
-from earthtone.train.precision import cpu_has_bfloat16
 
 SMALL = 16  # px
 STEPS = 3  # timed, after one that is not

@@ -22,7 +22,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from earthtone.data.table import Table, table_schema
+from earthtone.data.packed import Table, table_schema
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe, TrainConfig

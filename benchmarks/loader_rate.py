@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from earthtone.data.pack import pack
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.signal.mel import mel_filters
+from earthtone.signal.spectrogram import mel_filters
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earthtone.losses import LOSSES, facts, loss_options, make_loss
+from earthtone.losses import LOSSES, loss_options, make_loss
+from earthtone.losses import twins as facts
 
 PLAIN = "plain"
 WHOLE = "whole"  # after a loss's name: not in tiles

@@ -15,7 +15,7 @@ from PIL import Image
 
 from earthtone.data.pack import pack
 from earthtone.signal.config import SignalConfig
-from earthtone.signal.mel import mel_filters
+from earthtone.signal.spectrogram import mel_filters
 from files import write_files
 
 ROWS = 96

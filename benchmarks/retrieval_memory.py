@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from earthtone.evaluate.embedded import EmbeddedPairs
-from earthtone.evaluate.retrieval import evaluate_retrieval
+from earthtone.evaluate.protocols import honest as evaluate_retrieval
+from earthtone.evaluate.ranking import EmbeddedPairs
 
 
 def pairs_of(count: int, dimensions: int) -> EmbeddedPairs:

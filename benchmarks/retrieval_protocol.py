@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.evaluate.embedded import EmbeddedPairs
-from earthtone.evaluate.protocols.soundingearth import KM_DEPTHS, soundingearth, soundingearth_ranks
+from earthtone.evaluate.protocols import SOUNDINGEARTH_KM_DEPTHS as KM_DEPTHS
+from earthtone.evaluate.protocols import soundingearth, soundingearth_ranks
+from earthtone.evaluate.ranking import EmbeddedPairs
 
 COUNT, DIMENSIONS, SAMPLE = 10_000, 128, 100
 NOISE = 3.1

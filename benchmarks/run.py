@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from earthtone.atomic import write_text_atomic
+from earthtone.files import write_text_atomic
 from machine import described
 
 FOLDER = Path(__file__).parent

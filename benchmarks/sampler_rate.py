@@ -13,9 +13,7 @@ import time
 import numpy as np
 
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.row_facts import TableFacts
-from earthtone.train.sampler import Sampler
-from earthtone.train.similar import Similar
+from earthtone.train.sampler import Sampler, Similar, TableFacts
 
 ROWS = 1_000_000
 BATCH = 128

@@ -9,12 +9,11 @@ import torch
 from lightning.pytorch import Callback
 
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.engine import make_trainer
+from earthtone.train.distributed import World, make_trainer
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_loss import recipe_loss
+from earthtone.train.recipe_file import recipe_loss
 from earthtone.train.task import PretrainTask
-from earthtone.train.world import World
 
 WARM_UP = 2  # steps that are not counted
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earthtone.atomic import atomic_path
+from earthtone.files import atomic_path
 
 
 def repeated(rows: list[dict[str, str]], label: str, share: float, together: int, seed: int) -> int:

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from earthtone.data.pack import pack
-from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 
 WritePairs = Callable[[Path, int], Path]

@@ -12,8 +12,8 @@ import soundfile
 from PIL import Image
 
 from earthtone.cli import main
-from earthtone.data.datasets.class_table import read_class_table
-from earthtone.data.examine import bytes_digest
+from earthtone.data.check import bytes_digest
+from earthtone.data.labelled.masks import read_class_table
 from earthtone.errors import DataError, SignalError
 from earthtone.files import content_digest, refuse_full_system, refuse_undecodable, regular_file
 from earthtone.signal.audio import read_audio

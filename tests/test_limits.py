@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from earthtone.data.ordered import ordered_map
+from earthtone.progress import ordered_map
 
 resource = pytest.importorskip("resource")
 pytestmark = [pytest.mark.timeout(240), pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")]
@@ -94,7 +94,7 @@ def test_threads_that_fail_do_not_hang(error: type[BaseException]) -> None:
 def test_threads_that_cannot_be_started_do_not_hang() -> None:
     code = (
         "import resource, threading\n"
-        "from earthtone.data.ordered import ordered_map\n"
+        "from earthtone.progress import ordered_map\n"
         "threading.stack_size(2**28)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))\n"
         "try: print(sum(ordered_map(lambda item: item, range(1000), 64)))\n"

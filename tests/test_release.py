@@ -11,7 +11,7 @@ from PIL import Image
 
 from earthtone import load_model
 from earthtone.cli import main
-from earthtone.models.release_resnet import ReleaseResNet
+from earthtone.models.encoders import ReleaseResNet
 
 pytestmark = pytest.mark.slow
 

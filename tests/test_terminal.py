@@ -14,10 +14,10 @@ import pytest
 from loopback import catalogue_entry
 
 from earthtone.cli import main
-from earthtone.evaluate.page import render_page
+from earthtone.errors import one_line, printable
+from earthtone.pages import render_page
 from earthtone.progress import progress
 from earthtone.terminal import GuardedStream, guarded_output, json_text, set_up_logging
-from earthtone.wording import one_line, printable
 
 EVIL = "a\x1b]0;owned\x07\u202ecod.\x9b31m\x7f\u2028"
 WritePairs = Callable[[Path, int], Path]

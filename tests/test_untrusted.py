@@ -122,8 +122,8 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_another_manifest_is_not_mixed_into_a_runs_table(
     tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from earthtone.data.open_table import open_table
-    from earthtone.data.table import Table
+    from earthtone.data.pack import open_table
+    from earthtone.data.packed import Table
     from earthtone.errors import DataError
 
     signal = SignalConfig()

@@ -23,8 +23,8 @@ from typing import Any
 PACKAGE = "earthtone"
 #: From left to right: a module imports from its own group and from those before it.
 ORDER = (
-    ("errors",), ("wording",), ("files", "atomic", "plain_yaml", "terminal", "value_types"), ("progress",), ("signal",),
-    ("data",), ("losses",), ("models",), ("train",), ("evaluate",), ("verbs",), ("cli",),
+    ("errors",), ("files", "geo", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",), ("data",),
+    ("build",), ("models",), ("embed",), ("losses",), ("train",), ("evaluate",), ("studies",), ("cli",),
 )  # fmt: skip
 
 

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from earthtone.data.check import check
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
-    from earthtone.evaluate.on_data import evaluate_retrieval
-    from earthtone.evaluate.probe_on_data import evaluate_probe
+    from earthtone.evaluate.probe import evaluate_probe
+    from earthtone.evaluate.retrieval import evaluate_retrieval
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
+    from earthtone.studies.pretrain import pretrain
     from earthtone.train.recipe_file import load_recipe
-    from earthtone.verbs.pretraining import pretrain
 
 __version__ = "0.1.0"
 
@@ -24,13 +24,13 @@ _HOMES = {
     "EarthtoneError": ("earthtone.errors", "EarthtoneError"),
     "check": ("earthtone.data.check", "check"),
     "convert": ("earthtone.models.convert", "convert"),
-    "evaluate_probe": ("earthtone.evaluate.probe_on_data", "evaluate_probe"),
-    "evaluate_retrieval": ("earthtone.evaluate.on_data", "evaluate_retrieval"),
+    "evaluate_probe": ("earthtone.evaluate.probe", "evaluate_probe"),
+    "evaluate_retrieval": ("earthtone.evaluate.retrieval", "evaluate_retrieval"),
     "load_model": ("earthtone.models.storage", "load_model"),
     "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),
     "open_backbone": ("earthtone.models.backbone", "open_backbone"),
     "pack": ("earthtone.data.pack", "pack"),
-    "pretrain": ("earthtone.verbs.pretraining", "pretrain"),
+    "pretrain": ("earthtone.studies.pretrain", "pretrain"),
 }
 
 __all__ = [

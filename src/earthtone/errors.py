@@ -1,4 +1,12 @@
-"""The errors a user can cause. Each message says what was found, what was expected, and what to type."""
+"""The errors a user can cause, and the parts their messages are made of: what was meant, what has changed."""
+
+import difflib
+import shlex
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# The errors a user can cause. Each message says what was found, what was expected, and what to type.
 
 
 class EarthtoneError(Exception):
@@ -32,3 +40,80 @@ class MissingExtraError(SignalError):
 
 class ProcessError(EarthtoneError):
     """Another process of a training has ended, or cannot be reached."""
+
+
+# Parts of error messages: what may have been meant, what has changed.
+
+
+#: Controls, formats such as those that turn the direction of writing, halves of characters, further line ends.
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean X? ` for the known word nearest to a wrong one, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1) if word else []
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """Return text with control characters but line ends written out (`\\x1b`); the middle of a long one is cut.
+
+    Names from files could otherwise move the cursor of a terminal, rename its window, or turn words around.
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return "\n".join(_visible(line) for line in text.split("\n"))
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Return text as `printable` does, with line ends written out too: no name can begin a line of its own."""
+    return _visible(printable(text, longest))
+
+
+def one_line_each(lines: Iterable[str]) -> str:
+    """Return lines as one text; line ends within them were in names and are written out."""
+    return "\n".join(map(one_line, lines))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(c if unicodedata.category(c) not in UNSEEN else ascii(c)[1:-1] for c in line)
+
+
+def shell_line(*words: object) -> str:
+    """Return words as a shell reads them back: quoted where they must be, in printable letters only."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    letters = (f"\\x{byte:02x}" if byte < 32 or byte > 126 or byte in b"'\\" else chr(byte) for byte in _bytes(word))
+    return f"$'{''.join(letters)}'"  # as bash, zsh and ksh read it
+
+
+def _bytes(word: str) -> bytes:
+    """Return a word as the system passes it; undecodable bytes as they were."""
+    try:
+        return word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other halves of characters, which no word of a shell holds
+        return word.encode("utf-8", "replace")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted keys; tuples become lists, as JSON would make them."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return `key: old -> new; ...` for what differs between two flat mappings; nothing when they are equal."""
+    keys = dict.fromkeys([*before, *now])
+    found = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
+    return "; ".join(found)

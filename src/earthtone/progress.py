@@ -1,11 +1,16 @@
-"""One progress bar for everything that takes more than a few seconds: rate and time left, on standard error."""
+"""Progress bars, and work in threads whose results come in order."""
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from earthtone.errors import one_line
 from earthtone.terminal import unguarded
-from earthtone.wording import one_line
+
+# One progress bar for everything that takes more than a few seconds: rate and time left, on standard error.
+
 
 Item = TypeVar("Item")
 
@@ -59,3 +64,25 @@ def duration_text(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# Work in threads with results in the order of the input and a bounded number of items in flight.
+
+
+Result = TypeVar("Result")
+
+
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Yield `work(item)` for each item, in order; at most four items a thread wait at once."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from earthtone.wording import UNSEEN, one_line, printable
+from earthtone.errors import UNSEEN, one_line, printable
 
 
 class GuardedStream:

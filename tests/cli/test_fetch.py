@@ -7,9 +7,9 @@ import pytest
 import yaml
 from loopback import Stage, catalogue_entry, serving
 
+from earthtone.build.fetch import read_catalogue
+from earthtone.build.fetch.fetch import markdown_table
 from earthtone.cli import main
-from earthtone.data.fetch import read_catalogue
-from earthtone.data.fetch.describe import markdown_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-sets.md"
 

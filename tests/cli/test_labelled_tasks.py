@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from earthtone.cli import main
-from earthtone.evaluate.task_result import read_task_result
+from earthtone.evaluate.results import read_task_result
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from loopback import catalogue_entry, serving
 
 from earthtone.cli import main
 from earthtone.cli.parsing import typed_options
-from earthtone.wording import shell_line
+from earthtone.errors import shell_line
 
 WritePairs = Callable[[Path, int], Path]
 ODD = 'it\'s $HOME; `x` "y" & é *'
@@ -118,7 +118,7 @@ def test_errors_quote_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_stopped_demo_says_all_that_was_typed(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "import earthtone.verbs.demonstration as demonstration\n"
+        "import earthtone.studies.demo as demonstration\n"
         "demonstration.demo = lambda *_, **__: None\n"
         "from earthtone.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"

@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from earthtone.data.check import CheckResult, check
-from earthtone.data.row import CELL_REMARKS, ROW_PROBLEMS
+from earthtone.data.pair import CELL_REMARKS, ROW_PROBLEMS
 from earthtone.errors import ConfigError, DataError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"

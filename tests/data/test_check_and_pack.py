@@ -19,12 +19,11 @@ from earthtone.cli import main
 from earthtone.data.check import check
 from earthtone.data.manifest import Manifest
 from earthtone.data.pack import pack
-from earthtone.data.pair import Pair
-from earthtone.data.row import ROW_PROBLEMS
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
+from earthtone.data.pair import ROW_PROBLEMS, Pair
 from earthtone.errors import ConfigError, DataError, SignalError
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.signal.mel import log_mel, refuse_short
+from earthtone.signal.spectrogram import log_mel, refuse_short
 
 SIGNAL = SignalConfig(
     AudioConfig(sample_rate_hz=8000, window_seconds=0.8, mels=16, hop_seconds=0.02),

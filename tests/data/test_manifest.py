@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from earthtone.data import read_csv
-from earthtone.data.cell import is_unknown
+from earthtone.data import tables as read_csv
 from earthtone.data.manifest import Manifest
-from earthtone.data.pair import Pair, Problem
+from earthtone.data.pair import Pair, Problem, is_unknown
 from earthtone.errors import ConfigError, DataError
 
 Rows = list[dict[str, Any]]

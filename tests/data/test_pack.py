@@ -27,12 +27,11 @@ from filelock import FileLock
 from PIL import Image
 
 from earthtone.data.check import check
-from earthtone.data.named_splits import named_split
-from earthtone.data.open_table import open_table
-from earthtone.data.pack import pack, unfinished_marker
+from earthtone.data.pack import open_table, pack, unfinished_marker
+from earthtone.data.packed import Table
 from earthtone.data.pair import Pair
 from earthtone.data.source import open_source
-from earthtone.data.table import Table
+from earthtone.data.splits import named_split
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import AudioConfig, SignalConfig
 

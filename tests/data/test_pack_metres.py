@@ -13,7 +13,7 @@ from tests.data.test_pack import head
 
 from earthtone.data.check import check
 from earthtone.data.pack import pack
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.signal.config import SignalConfig
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from earthtone.data.manifest import Manifest
 from earthtone.data.pair import Pair, Problem
-from earthtone.data.soundingearth import RELEASE_COLUMNS, SoundingEarth
+from earthtone.data.releases import RELEASE_COLUMNS, SoundingEarth
 from earthtone.data.source import open_source
 from earthtone.errors import ConfigError, DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from earthtone.data.labelled import LabelledItem
+from earthtone.data.labelled.items import LabelledItem
 
 WriteClasses = Callable[..., Path]
 COLOURS = {"desert": (220, 190, 120), "forest": (30, 90, 40), "lake": (40, 80, 160), "town": (150, 140, 140)}

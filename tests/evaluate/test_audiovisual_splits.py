@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from earthtone.errors import DataError
-from earthtone.evaluate.audiovisual_splits import given_division, random_division
+from earthtone.evaluate.audiovisual import given_division, random_division
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,16 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 
 from earthtone.cli import main
-from earthtone.data.datasets import open_labelled
+from earthtone.data.labelled import open_labelled
+from earthtone.embed.engine import release_view, tower_features
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.audiovisual_splits import random_division
-from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
-from earthtone.evaluate.fusion import FusionPlan
-from earthtone.evaluate.release_view import release_view
-from earthtone.evaluate.task_result import TaskResult, read_task_result
-from earthtone.evaluate.tower_features import tower_features
-from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower
+from earthtone.evaluate.audiovisual import FusionPlan, evaluate_audiovisual, random_division
+from earthtone.evaluate.results import TaskResult, read_task_result
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.signal.config import SignalConfig
 
 QUICK = {"precision": "32", "resamples": 50}

@@ -8,11 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from earthtone.data.labelled import LabelledItem
+from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import DataError, ModelError
-from earthtone.evaluate import finetune_loop
-from earthtone.evaluate.finetune_loop import Classifier, TrainingData, finetune
-from earthtone.evaluate.finetune_plan import PLANS, FinetunePlan
+from earthtone.evaluate import finetune as finetune_loop
+from earthtone.evaluate.finetune import PLANS, Classifier, FinetunePlan, TrainingData, finetune
 from earthtone.models.backbone import Backbone, open_backbone
 
 PLAN = replace(PLANS["modern"], epochs=3, batch_size=8, learning_rate=5e-3)

@@ -3,8 +3,7 @@
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.evaluate.finetune_loop import learning_rate_share
-from earthtone.evaluate.finetune_plan import PLANS, FinetunePlan, finetune_plan
+from earthtone.evaluate.finetune import PLANS, FinetunePlan, finetune_plan, learning_rate_share
 
 
 def test_the_release_as_published() -> None:

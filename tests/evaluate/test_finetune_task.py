@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate import finetune_task
-from earthtone.evaluate.finetune_task import evaluate_finetune
-from earthtone.evaluate.task_result import TaskResult, read_task_result
+from earthtone.evaluate import finetune as finetune_task
+from earthtone.evaluate.finetune import evaluate_finetune
+from earthtone.evaluate.results import TaskResult, read_task_result
 
 MODEL = "random:test_resnet"
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from earthtone.errors import DataError, ModelError
-from earthtone.evaluate.logistic import FIXED_STRENGTH, STRENGTHS
+from earthtone.evaluate.classifiers import FIXED_STRENGTH, STRENGTHS
 from earthtone.evaluate.probe import ProbeResult, linear_probe
 
 Rows = tuple[np.ndarray[Any, Any], list[str]]

@@ -10,15 +10,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
+from earthtone.embed.engine import FeatureOptions, image_features
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
-from earthtone.evaluate.features import FeatureOptions
-from earthtone.evaluate.probe import linear_probe
-from earthtone.evaluate.probe_on_data import evaluate_probe
-from earthtone.evaluate.probe_task import ProbeOptions
-from earthtone.models.config import ModelConfig
-from earthtone.models.embed_rows import image_features
-from earthtone.models.two_tower import TwoTower
+from earthtone.evaluate.probe import ProbeOptions, evaluate_probe, linear_probe
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.signal.config import SignalConfig
 
 QUICK = ProbeOptions(("centroid",), resamples=20)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.probe import linear_probe
-from earthtone.evaluate.probe_task import METHODS, FeaturePart, ProbeOptions, probe_features
-from earthtone.evaluate.task_result import TaskResult
+from earthtone.evaluate.probe import METHODS, FeaturePart, ProbeOptions, linear_probe, probe_features
+from earthtone.evaluate.results import TaskResult
 
 ALL = ("logistic", "knn", "centroid")
 

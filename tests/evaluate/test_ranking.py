@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.embedded import EmbeddedPairs
-from earthtone.evaluate.ranking import DIRECTIONS, DirectionRanks, largest, rank_pairs
+from earthtone.evaluate.ranking import DIRECTIONS, DirectionRanks, EmbeddedPairs, largest, rank_pairs
 
 
 def pairs_of(image: Any, audio: Any, image_group: Any = None, audio_group: Any = None) -> EmbeddedPairs:

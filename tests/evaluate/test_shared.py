@@ -10,20 +10,20 @@ import pytest
 import soundfile
 from PIL import Image
 
-from earthtone.data.labelled import MaskedItem, MaskedSet, Palette
+from earthtone.data.labelled.items import MaskedItem, MaskedSet, Palette
 from earthtone.data.pack import pack
-from earthtone.evaluate.audio_task import evaluate_audio
-from earthtone.evaluate.audiovisual_task import evaluate_audiovisual
-from earthtone.evaluate.finetune_task import evaluate_finetune
-from earthtone.evaluate.on_data import evaluate_retrieval
-from earthtone.evaluate.probe_on_data import evaluate_probe
-from earthtone.evaluate.segment.task import segment
-from earthtone.evaluate.segment.training import PROTOCOLS
+from earthtone.evaluate.audiovisual import evaluate_audiovisual
+from earthtone.evaluate.finetune import evaluate_finetune
+from earthtone.evaluate.probe import evaluate_probe
+from earthtone.evaluate.retrieval import evaluate_retrieval
+from earthtone.evaluate.segment import segment
+from earthtone.evaluate.segment_network import PROTOCOLS
 from earthtone.evaluate.shared import same_pixels, shared
+from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.models.backbone import open_backbone
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
-from earthtone.verbs.pretraining import tell_of_splits
+from earthtone.studies.pretrain import tell_of_splits
 
 MODEL = "random:test_resnet"
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from earthtone.verbs.sweep.grid import read_grid
-from earthtone.verbs.sweep.plan import plan
+from earthtone.studies.sweep_grid import plan, read_grid
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from earthtone.losses import queue as queue_module
 from earthtone.losses.queue import EmbeddingQueue
-from earthtone.losses.relation import twins_between, whole_groups
+from earthtone.losses.twins import twins_between, whole_groups
 
 
 def numbered(first: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses import facts, make_loss
-from earthtone.losses.relation import TwinRule
+from earthtone.losses import make_loss
+from earthtone.losses import twins as facts
+from earthtone.losses.twins import TwinRule
 
 ROWS, WIDTH = 9, 4
 

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from earthtone.losses import LOSSES as ALL
-from earthtone.losses import Loss, facts, make_loss
-from earthtone.losses.relation import TwinRule
+from earthtone.losses import Loss, make_loss
+from earthtone.losses import twins as facts
+from earthtone.losses.twins import TwinRule
 
 ROWS, WIDTH, RADIUS_M = 23, 4, 2e6
 LOSSES: list[tuple[str, dict[str, Any]]] = [

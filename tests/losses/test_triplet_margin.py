@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from earthtone.losses.triplet_margin import TripletMargin
+from earthtone.losses.triplet import TripletMargin
 
 
 @pytest.mark.parametrize("margin", [0.2, 1.0, 3.0])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from earthtone.losses import LOSSES, PUBLISHED, Loss, loss_class, loss_options, make_loss
-from earthtone.losses.directions import multi_partner
-from earthtone.losses.relation import TwinRule, twins_between
+from earthtone.losses.base import multi_partner
+from earthtone.losses.twins import TwinRule, twins_between
 
 NAMES = [name for name in [*LOSSES, *PUBLISHED] if loss_class(name).uses_twins]
 EVERY_LOSS = pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from earthtone.errors import ConfigError
 from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
-from earthtone.losses.relation import TwinRule
+from earthtone.losses.twins import TwinRule
 
 ROWS, WIDTH = 8, 4
 PAIRS = torch.tensor([4, 4, 7, 7, 9, 9, -1, -1])  # two views of three pairs; two rows of nobody's

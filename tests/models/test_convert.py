@@ -17,7 +17,7 @@ from earthtone.cli import main
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.backbone import open_backbone
 from earthtone.models.convert import convert
-from earthtone.models.release_checkpoint import read_release
+from earthtone.models.storage import read_release
 
 State = dict[str, Tensor]
 TILE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)

@@ -11,12 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.backbone import open_backbone
-from earthtone.models.config import ModelConfig
+from earthtone.models.backbone import model_trunk, open_backbone, write_trunk
+from earthtone.models.encoders import fresh_trunk
 from earthtone.models.storage import save_model
-from earthtone.models.trunk import fresh_trunk
-from earthtone.models.trunk_file import model_trunk, write_trunk
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.models.warm_start import check_start, start_towers
 from earthtone.signal.config import SignalConfig
 

@@ -9,13 +9,13 @@ import soundfile
 import torch
 from PIL import Image
 
-from earthtone.data.soundingearth import RELEASE_COLUMNS
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
+from earthtone.data.releases import RELEASE_COLUMNS
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.history import read_history
+from earthtone.studies.pretrain import pretrain
+from earthtone.train.checkpoint import read_history
 from earthtone.train.recipe_file import load_recipe, shipped_recipes
-from earthtone.verbs.pretraining import pretrain
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,16 @@ from rasterio.enums import ColorInterp
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Picture, kept_remarks, picture_header, read_image, read_picture, stored_tile
+from earthtone.signal.image import (
+    Picture,
+    kept_remarks,
+    picture_header,
+    read_image,
+    read_labels,
+    read_picture,
+    read_stored_values,
+    stored_tile,
+)
 from earthtone.signal.raster import MAX_BYTES, MAX_PIXELS, turned
 from earthtone.signal.remarks import (
     BANDS_LEFT_OUT,
@@ -28,7 +37,6 @@ from earthtone.signal.remarks import (
     STRETCHED,
     TURNED,
 )
-from earthtone.signal.stored_values import read_labels, read_stored_values
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 CONFIG = ImageConfig()

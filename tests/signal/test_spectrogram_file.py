@@ -9,7 +9,7 @@ from PIL import Image
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import AudioConfig
-from earthtone.signal.spectrogram_file import HIGH, LOW, ready_spectrogram, spectrogram_from_array
+from earthtone.signal.spectrogram import HIGH, LOW, ready_spectrogram, spectrogram_from_array
 
 CONFIG = AudioConfig()
 

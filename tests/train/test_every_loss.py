@@ -11,18 +11,17 @@ import pytest
 import torch
 
 from earthtone.data.pack import pack
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.errors import DataError
 from earthtone.losses import LOSSES, PUBLISHED, loss_class
-from earthtone.losses.memory import MemoryLoss
+from earthtone.losses.queue import MemoryLoss
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
-from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
+from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, read_history, save_checkpoint
 from earthtone.train.fit import fit
-from earthtone.train.history import read_history
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.recipe_loss import recipe_loss
+from earthtone.train.recipe_file import recipe_loss
 from earthtone.train.task import PretrainTask
 
 pytestmark = pytest.mark.slow

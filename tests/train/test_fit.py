@@ -15,14 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.storage import WEIGHTS_FILE, load_model, save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors, write_safetensors
-from earthtone.train.checkpoint import CHECKPOINT_FILE
+from earthtone.train.checkpoint import CHECKPOINT_FILE, read_history
 from earthtone.train.fit import fit
-from earthtone.train.history import read_history
 from earthtone.train.recipe import Recipe
 
 

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
-from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.two_tower import ModelConfig, TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.signal.config import SignalConfig
+from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
 from earthtone.train.gradcache import embed_in_chunks
-from earthtone.train.history import read_history
 from earthtone.train.recipe import LossConfig, Recipe
 
 ROWS, DIMENSIONS = 14, 6

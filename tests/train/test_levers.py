@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.models.storage import WEIGHTS_FILE
 from earthtone.models.weights import read_safetensors
-from earthtone.train.checkpoint import CHECKPOINT_FILE
+from earthtone.train.checkpoint import CHECKPOINT_FILE, read_history
 from earthtone.train.fit import FitResult, fit
-from earthtone.train.history import read_history
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, WithinConfig
 
 

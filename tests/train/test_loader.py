@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from earthtone.data.points import unit_points
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.errors import ConfigError
-from earthtone.losses.relation import twins_between
+from earthtone.losses.twins import twins_between
 from earthtone.train.loader import Batch, TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.sampler import unit_points
 
 
 def equal(one: Batch, other: Batch) -> bool:

@@ -14,12 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.checkpoint import CHECKPOINT_FILE
+from earthtone.train.checkpoint import CHECKPOINT_FILE, read_history
 from earthtone.train.fit import fit
-from earthtone.train.history import read_history
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from earthtone.errors import ConfigError
-from earthtone.losses.relation import twins_between
+from earthtone.losses.twins import twins_between
 from earthtone.train import sampler as sampler_module
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.row_facts import TableFacts
-from earthtone.train.sampler import Sampler, shares
-from earthtone.train.similar import Similar
+from earthtone.train.sampler import Sampler, Similar, TableFacts, shares
 
 EARTH_KM = 6371.0088
 CLOSE = SamplerConfig(ring_share=0.25, ring_km=(1, 60))

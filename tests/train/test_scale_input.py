@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from earthtone.data.pack import pack
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
+from earthtone.embed.engine import embed_rows
 from earthtone.errors import ConfigError
-from earthtone.models.embed_rows import embed_rows
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig

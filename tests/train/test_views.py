@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.errors import ConfigError
 from earthtone.losses import LOSSES, loss_class
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.loader import Batch, TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.recipe_loss import check_queue, recipe_loss
+from earthtone.train.recipe_file import check_queue, recipe_loss
 from earthtone.train.task import PretrainTask
 
 

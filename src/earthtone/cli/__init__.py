@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from earthtone import __version__
-from earthtone.errors import ConfigError, EarthtoneError
+from earthtone.errors import ConfigError, EarthtoneError, did_you_mean
 from earthtone.terminal import error_text, guard_output, guarded_output, lose_output, lose_reader, set_up_logging
-from earthtone.wording import did_you_mean
 
 _LONGEST_ERROR = 2000
 #: What libraries say, as errors of any kind, when the system gives them no memory or no thread.

@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser, split_arguments
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, printable
 from earthtone.terminal import json_text
-from earthtone.wording import printable
 
 if TYPE_CHECKING:
     from earthtone.signal.config import SignalConfig
@@ -33,13 +32,13 @@ def check(words: list[str]) -> int:
     options = parser.parse_args(words)
     if options.headers_only and options.bands:
         raise ConfigError("--bands has no effect with --headers_only; leave one of them out")
-    from earthtone.data.object_store import is_remote
+    from earthtone.data.remote import is_remote
     from earthtone.data.source import is_packed
 
     if not is_remote(options.data) and is_packed(options.data):
         return _check_table(options, words)
     from earthtone.data.check import check as run
-    from earthtone.data.named_splits import MANIFEST
+    from earthtone.data.splits import MANIFEST
     from earthtone.progress import progress_calls
 
     result = run(

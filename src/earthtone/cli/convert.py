@@ -1,8 +1,8 @@
 """`earthtone convert`."""
 
 from earthtone.cli.parsing import make_parser
+from earthtone.errors import shell_line
 from earthtone.terminal import json_text
-from earthtone.wording import shell_line
 
 
 def convert(words: list[str]) -> int:

@@ -3,7 +3,7 @@
 import sys
 
 from earthtone.cli.parsing import make_parser
-from earthtone.wording import shell_line
+from earthtone.errors import shell_line
 
 
 def demo(words: list[str]) -> int:
@@ -14,7 +14,7 @@ def demo(words: list[str]) -> int:
     parser.add_argument("--epochs", type=int | None, default=None, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="of world and training")
     options = parser.parse_args(words)
-    from earthtone.verbs.demonstration import demo as run
+    from earthtone.studies.demo import demo as run
 
     result = run(
         options.out,

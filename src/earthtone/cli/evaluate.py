@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-from earthtone.errors import ConfigError
-from earthtone.wording import did_you_mean
+from earthtone.errors import ConfigError, did_you_mean
 
 #: What each task measures; its function lies in the module `evaluate_TASK`.
 TASKS: Mapping[str, str] = {

@@ -12,8 +12,8 @@ def audio(words: list[str]) -> int:
     options = parser.parse_args(words)
     from pathlib import Path
 
-    from earthtone.evaluate.audio_task import evaluate_audio, fold_lines
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.evaluate.sounds import evaluate_audio, fold_lines
 
     result = evaluate_audio(
         options.model, options.data, dataset=options.dataset, label=options.label,

@@ -27,9 +27,8 @@ def audiovisual(words: list[str]) -> int:
         raise ConfigError("--fusion_epochs, --fusion_batch and --fusion_rate have no effect without --fusion")
     from pathlib import Path
 
-    from earthtone.evaluate.audiovisual_task import audiovisual_lines, evaluate_audiovisual
-    from earthtone.evaluate.fusion import FusionPlan
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.evaluate.audiovisual import FusionPlan, audiovisual_lines, evaluate_audiovisual
 
     result = evaluate_audiovisual(
         options.model, options.data, dataset=options.dataset, label=options.label,

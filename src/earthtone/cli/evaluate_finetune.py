@@ -14,8 +14,8 @@ def finetune(words: list[str]) -> int:
     parser.add_argument("--learning_rate", type=float | None, default=None, help="default: the protocol's")
     parser.add_argument("--seeds", type=str, default="0", help="train once for each: 0,1,2")
     options = parser.parse_args(words)
-    from earthtone.evaluate.finetune_task import evaluate_finetune
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.evaluate.finetune import evaluate_finetune
 
     result = evaluate_finetune(
         options.model, options.data, dataset=options.dataset, label=options.label,

@@ -27,11 +27,10 @@ def probe(words: list[str]) -> int:
 def _measured(options: Any, words: list[str]) -> Any:
     from pathlib import Path
 
-    from earthtone.evaluate.features import FeatureOptions
-    from earthtone.evaluate.few_shot_protocol import few_shot_probe
-    from earthtone.evaluate.probe_on_data import evaluate_probe
-    from earthtone.evaluate.probe_task import ProbeOptions
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.embed.engine import FeatureOptions
+    from earthtone.evaluate.classifiers import few_shot_probe
+    from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
 
     if options.protocol not in ("probe", "soundingearth"):
         raise ConfigError(f"--protocol {options.protocol}; probe or soundingearth expected")

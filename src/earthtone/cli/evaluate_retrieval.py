@@ -35,10 +35,10 @@ def retrieval(words: list[str]) -> int:
     options = parser.parse_args(words)
     from pathlib import Path
 
-    from earthtone.evaluate.on_data import evaluate_retrieval
-    from earthtone.evaluate.run_report import Measured, write_run_report
-    from earthtone.models.open_model import open_model
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.evaluate.report import Measured, write_run_report
+    from earthtone.evaluate.retrieval import evaluate_retrieval
+    from earthtone.models.storage import open_model
 
     model = open_model(options.model, device=choose_device(options.device))
     run = Path(options.model)

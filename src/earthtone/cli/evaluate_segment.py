@@ -2,9 +2,8 @@
 
 from earthtone.cli.labelled import value_range_argument, value_range_of
 from earthtone.cli.parsing import make_parser
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, did_you_mean
 from earthtone.terminal import json_text
-from earthtone.wording import did_you_mean
 
 
 def segment(words: list[str]) -> int:
@@ -35,12 +34,11 @@ def segment(words: list[str]) -> int:
 
     import torch
 
-    from earthtone.data.datasets import open_masked
-    from earthtone.evaluate.segment.open import segment_backbone
-    from earthtone.evaluate.segment.task import segment as run
-    from earthtone.evaluate.segment.training import PROTOCOLS
-    from earthtone.evaluate.task_result import write_task_result
-    from earthtone.train.precision import choose_device, choose_precision
+    from earthtone.data.labelled import open_masked
+    from earthtone.device import choose_device, choose_precision
+    from earthtone.evaluate.results import write_task_result
+    from earthtone.evaluate.segment import segment as run
+    from earthtone.evaluate.segment_network import PROTOCOLS, segment_backbone
 
     if options.protocol not in PROTOCOLS:
         hint = did_you_mean(options.protocol, PROTOCOLS)

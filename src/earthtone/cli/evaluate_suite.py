@@ -30,12 +30,9 @@ def suite(words: list[str]) -> int:
     parser.add_argument("--precision", type=str, default="auto", help="auto, bf16 or 32")
     parser.add_argument("--json", action="store_true", help="print the cells as JSON, as they are in suite.csv")
     options = parser.parse_args(words)
-    from earthtone.evaluate.suite.options import SuiteOptions
-    from earthtone.evaluate.suite.run import run_suite
-    from earthtone.evaluate.suite.table import DONE, FAILED
-    from earthtone.evaluate.suite.tasks import TASKS
-    from earthtone.evaluate.suite.write_csv import suite_rows
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.studies.suite import TASKS, SuiteOptions, run_suite
+    from earthtone.studies.suite_page import DONE, FAILED, suite_rows
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -12,9 +12,9 @@ def why(words: list[str]) -> int:
     parser.add_argument("--split", type=str, default="test", help="train, val, test or all")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of pairs")
     options = parser.parse_args(words)
-    from earthtone.evaluate.why.pairs_page import why_pairs
-    from earthtone.models.open_model import open_model
-    from earthtone.train.precision import choose_device
+    from earthtone.device import choose_device
+    from earthtone.evaluate.explain import why_pairs
+    from earthtone.models.storage import open_model
 
     path = why_pairs(
         open_model(options.model, device=choose_device(options.device)), options.data, options.out,

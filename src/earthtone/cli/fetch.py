@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from earthtone.cli.parsing import make_parser
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, one_line_each, shell_line
 from earthtone.terminal import json_text
-from earthtone.wording import one_line_each, shell_line
 
 if TYPE_CHECKING:
-    from earthtone.data.fetch import Fetched, PublicSet, Recheck
+    from earthtone.build.fetch import Fetched, PublicSet, Recheck
 
 
 def fetch(words: list[str]) -> int:
     """List public data sets, bring one to a folder, or look again at what was fetched (1: it is damaged)."""
     options = _parser().parse_args(words)
     _refuse_idle(options)
-    from earthtone.data import fetch as fetching
+    from earthtone.build import fetch as fetching
 
     catalogue = options.catalogue or fetching.CATALOGUE
     if options.name is None or options.list:
@@ -78,13 +77,13 @@ def _plain(sets: "Mapping[str, PublicSet]") -> list[dict[str, Any]]:
 
 
 def _table(sets: "Mapping[str, PublicSet]") -> str:
-    from earthtone.data.fetch import describe
+    from earthtone.build.fetch.fetch import long_text, row
 
     if len(sets) == 1:
-        return describe.long_text(next(iter(sets.values())))
-    rows = [("NAME", "DOWNLOAD", "LICENCE", "ITEMS", "WHAT"), *(describe.row(entry) for entry in sets.values())]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join([*(row[k].ljust(widths[k]) for k in range(4)), row[4]]) for row in rows]
+        return long_text(next(iter(sets.values())))
+    rows = [("NAME", "DOWNLOAD", "LICENCE", "ITEMS", "WHAT"), *(row(entry) for entry in sets.values())]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(4)]
+    lines = ["  ".join([*(cells[k].ljust(widths[k]) for k in range(4)), cells[4]]) for cells in rows]
     return one_line_each(
         [*lines, "", "earthtone fetch NAME --list tells more; earthtone fetch NAME brings it to data/NAME"]
     )
@@ -97,7 +96,7 @@ def _fetched_text(result: "Fetched") -> str:
 
 
 def _recheck_text(found: "Recheck", catalogue: str | None) -> str:
-    from earthtone.data.fetch.disk import size_text
+    from earthtone.build.fetch.download import size_text
 
     lines = [f"{found.out}: {found.files} files, {size_text(found.bytes)}, checked against their SHA-256"]
     for label, paths in (("damaged", found.damaged), ("missing", found.missing), ("unfinished", found.unfinished)):

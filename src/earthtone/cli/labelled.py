@@ -69,7 +69,7 @@ def print_result(result: Any, options: Any, *, written: bool = False) -> None:
     """Print a task's result, without its items; with --out, write it whole unless that was done already."""
     from pathlib import Path
 
-    from earthtone.evaluate.task_result import write_task_result
+    from earthtone.evaluate.results import write_task_result
 
     if options.out is not None and not written:
         write_task_result(Path(options.out), result)

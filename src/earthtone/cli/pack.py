@@ -10,8 +10,7 @@ from earthtone.cli.parsing import (
     split_arguments,
     typed_options,
 )
-from earthtone.errors import ConfigError
-from earthtone.wording import shell_line
+from earthtone.errors import ConfigError, shell_line
 
 
 def pack(words: list[str]) -> int:
@@ -34,13 +33,13 @@ def pack(words: list[str]) -> int:
     options = parser.parse_args(words)
     from dataclasses import replace
 
-    from earthtone.data.named_splits import MANIFEST
     from earthtone.data.pack import pack as run
+    from earthtone.data.splits import MANIFEST
 
     if options.model is not None:
         if any(word.startswith(("--recipe", "--signal")) for word in words):
             raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
-        from earthtone.models.open_model import open_model
+        from earthtone.models.storage import open_model
 
         signal = open_model(options.model).signal
     else:

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, did_you_mean, flat
 from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
-from earthtone.wording import did_you_mean, flat
 
 _NULLS = ("null", "~")  # what YAML takes for nothing
 
@@ -16,7 +15,7 @@ def make_parser(verb: str, description: str) -> Any:
     """A parser whose errors name the nearest option, and which refuses empty values where null has no meaning."""
     import jsonargparse
 
-    from earthtone.plain_yaml import refuse_hostile_options
+    from earthtone.files import refuse_hostile_options
 
     refuse_hostile_options()
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -124,7 +123,7 @@ def _sections(config: type, prefix: str) -> Iterator[str]:
 
 
 def _section(option: str, text: str) -> dict[str, Any]:
-    from earthtone.plain_yaml import read_yaml, read_yaml_file
+    from earthtone.files import read_yaml, read_yaml_file
 
     inline = text.lstrip().startswith("{")
     try:

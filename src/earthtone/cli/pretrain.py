@@ -11,7 +11,7 @@ from earthtone.cli.parsing import (
     option_words,
     split_arguments,
 )
-from earthtone.wording import shell_line
+from earthtone.errors import shell_line
 
 
 def pretrain(words: list[str]) -> int:
@@ -37,8 +37,8 @@ def pretrain(words: list[str]) -> int:
     options = parser.parse_args(words)
     from dataclasses import fields
 
+    from earthtone.studies.pretrain import pretrain as run
     from earthtone.train.recipe_file import check_recipe
-    from earthtone.verbs.pretraining import pretrain as run
 
     sections = parser.instantiate(options)
     recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})

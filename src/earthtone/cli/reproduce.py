@@ -4,9 +4,8 @@ import sys
 from typing import Any
 
 from earthtone.cli.parsing import make_parser
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, one_line_each, shell_line
 from earthtone.terminal import json_text
-from earthtone.wording import one_line_each, shell_line
 
 
 def reproduce(words: list[str]) -> int:
@@ -21,7 +20,8 @@ def reproduce(words: list[str]) -> int:
     options = parser.parse_args(words[1:] if words[0] == "paper" else words)
     from pathlib import Path
 
-    from earthtone.verbs.reproduce import ReproduceOptions, reproduce_paper
+    from earthtone.studies.reproduce import reproduce_paper
+    from earthtone.studies.reproduce_units import ReproduceOptions
 
     asked = ReproduceOptions(
         data=Path(options.data), out=Path(options.out), backbone=options.backbone, recipe=options.recipe,
@@ -38,7 +38,7 @@ def reproduce(words: list[str]) -> int:
 
 
 def _arguments(parser: Any) -> None:
-    from earthtone.verbs.reproduce.options import STEPS
+    from earthtone.studies.reproduce_units import STEPS
 
     told = "; ".join(f"{name}: {text}" for name, text in STEPS.items())
     parser.add_argument(

@@ -28,7 +28,7 @@ def print_sound_result(result: Any, options: Any, more: str) -> None:
     """Print a result, with `more` lines or without its items as JSON; with --out, write it whole."""
     from pathlib import Path
 
-    from earthtone.evaluate.task_result import write_task_result
+    from earthtone.evaluate.results import write_task_result
 
     if options.out is not None:
         write_task_result(Path(options.out), result)

@@ -5,8 +5,7 @@ from typing import Any
 
 from earthtone.cli.labelled import numbers
 from earthtone.cli.parsing import columns_mapping, data_arguments, make_parser, split_arguments
-from earthtone.errors import ConfigError
-from earthtone.wording import shell_line
+from earthtone.errors import ConfigError, shell_line
 
 
 def sweep(words: list[str]) -> int:
@@ -32,8 +31,8 @@ def sweep(words: list[str]) -> int:
     parser.add_argument("--probe_columns", type=str | None, default=None, help="other names of its columns")
     split_arguments(parser)
     options = parser.parse_args(words)
-    from earthtone.verbs.sweep import Measure
-    from earthtone.verbs.sweep import sweep as run
+    from earthtone.studies.sweep import sweep as run
+    from earthtone.studies.sweep_grid import Measure
 
     result = run(
         options.data, options.out, recipe=options.recipe, grid=_grid(options), jobs=options.jobs,
@@ -56,7 +55,7 @@ def _grid(options: Any) -> Any:
     from dataclasses import replace
     from pathlib import Path
 
-    from earthtone.verbs.sweep.grid import Grid, read_axes, read_grid
+    from earthtone.studies.sweep_grid import Grid, read_axes, read_grid
 
     seeds = None if options.seeds is None else numbers(options.seeds, "--seeds")
     if options.grid is None:

@@ -1,7 +1,7 @@
 """`earthtone toyworld`."""
 
 from earthtone.cli.parsing import make_parser
-from earthtone.wording import shell_line
+from earthtone.errors import shell_line
 
 
 def toyworld(words: list[str]) -> int:
@@ -19,7 +19,7 @@ def toyworld(words: list[str]) -> int:
     options = vars(parser.parse_args(words))
     from pathlib import Path
 
-    from earthtone.data.toyworld import write_toyworld
+    from earthtone.build.toyworld import write_toyworld
     from earthtone.progress import progress_calls
 
     out = Path(options.pop("out"))

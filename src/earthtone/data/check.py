@@ -1,29 +1,279 @@
-"""Check a source before it is packed: what is in it, what is missing, broken or there twice."""
+"""Check a source before it is packed: what is in it, what is missing, broken, odd or there twice."""
 
+import hashlib
 import math
 import os
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from earthtone.data.contents import Contents, contents_of, little_lines, place_numbers
 from earthtone.data.dealing import NONE, split_code, split_of_code
-from earthtone.data.examine import Examined, examine
-from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split
-from earthtone.data.ordered import ordered_map
-from earthtone.data.pair import SPLITS, Note, Pair, Problem
-from earthtone.data.row import MEDIA
+from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
-from earthtone.errors import ConfigError
-from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.wording import one_line_each
+from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split
+from earthtone.errors import ConfigError, SignalError, one_line_each
+from earthtone.files import content_digest
+from earthtone.progress import ordered_map
+from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
+from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
+from earthtone.signal.remarks import SILENT, Remark
+from earthtone.signal.spectrogram import check_bands, refuse_short
+
+if TYPE_CHECKING:
+    from earthtone.data.packed import Table  # imports torch and lance, which check can do without
+
+
+# How much there is in a split: rows count for little when they are of one place, or of one recording.
+
+
+LEAST_PLACES = 5
+LEAST_FILES = 10
+MEASURED = ("val", "test")
+_ROUNDED = 1000  # a place is a thousandth of a degree, about 100 m
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What rows hold. `images` and `recordings` are distinct ones (silence is none), None where rows have none."""
+
+    rows: int
+    images: int | None = None
+    recordings: int | None = None
+    places: int | None = None
+    """Distinct to about 100 m; None where a row has no coordinates."""
+
+    def __str__(self) -> str:
+        return f"{_counted(self.rows, 'row')}" + (f" of {self.files_text}" if self.files_text else "")
+
+    @property
+    def files_text(self) -> str:
+        """How many distinct images, recordings and places there are."""
+        named = (("image", self.images), ("recording", self.recordings), ("place", self.places))
+        return ", ".join(_counted(count, name) for name, count in named if count is not None)
+
+    @property
+    def is_little(self) -> bool:
+        """Whether figures on these rows say next to nothing."""
+        files = [count for count in (self.images, self.recordings) if count is not None]
+        places = LEAST_PLACES if self.places is None else self.places
+        return self.rows > 0 and (min(files, default=self.rows) < LEAST_FILES or places < LEAST_PLACES)
+
+
+def little_text(split: str, contents: Contents) -> str:
+    """Return a line on a split on which next to nothing can be measured; empty for any other."""
+    if not contents.is_little:
+        return ""
+    return (
+        f"{split} holds {contents}: a figure measured on so little says next to nothing ({LEAST_FILES} images and "
+        f"recordings of {LEAST_PLACES} places are the least)"
+    )
+
+
+def contents_of(
+    images: NDArray[Any] | None, recordings: NDArray[Any] | None, places: NDArray[np.int64] | None, rows: int
+) -> Contents:
+    """Return what rows hold, given a number each (N,): equal ones are identical, negative ones are nothing."""
+    whole = places is not None and len(places) > 0 and bool((places >= 0).all())
+    return Contents(rows, _distinct(images), _distinct(recordings), _distinct(places) if whole else None)
+
+
+def place_numbers(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return a number for each place (N,), equal within about 100 m; -1 where there is none (NaN)."""
+    there = ~(np.isnan(longitude) | np.isnan(latitude))
+    east = np.where(there, np.round((np.nan_to_num(longitude) + 180) * _ROUNDED), 0).astype(np.int64) % (360 * _ROUNDED)
+    north = np.where(there, np.round((np.nan_to_num(latitude) + 90) * _ROUNDED), 0).astype(np.int64)
+    return np.where(there, north * (360 * _ROUNDED) + east, -1)
+
+
+def table_contents(table: "Table", rows: Mapping[str, NDArray[np.int64]] | None = None) -> dict[str, Contents]:
+    """Return what each of some parts of a table's rows holds; by default of its splits, those without rows left out."""
+    if rows is None:
+        splits = np.array([str(split) for split in table.column("split")], np.str_)
+        rows = {name: np.flatnonzero(splits == name) for name in SPLITS}
+    images, recordings = table.groups("image_hash"), table.groups("audio_hash")
+    places = place_numbers(table.numbers("longitude"), table.numbers("latitude"))
+    return {
+        name: contents_of(images[part], recordings[part], places[part], len(part))
+        for name, part in rows.items()
+        if len(part)
+    }
+
+
+def little_lines(contents: Mapping[str, Contents], splits: Sequence[str] = MEASURED) -> list[str]:
+    """Return a line for each of the measured splits that holds next to nothing."""
+    lines = [little_text(name, contents[name]) for name in splits if name in contents]
+    return [line for line in lines if line]
+
+
+def torn_lines(table: "Table") -> list[str]:
+    """Return a line where images or recordings of a table lie in several splits, which its own or a published one may
+    have brought about.
+    """
+    splits = np.array([split_code(split) for split in table.column("split")], np.int64)
+    counts = []
+    for name, column in (("image", "image_hash"), ("recording", "audio_hash")):
+        group = table.groups(column)
+        known = (group >= 0) & (splits != NONE)
+        pairs = np.unique(np.stack([group[known], splits[known]], axis=1), axis=0)
+        torn = int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+        counts += [_counted(torn, name)] * bool(torn)
+    if not counts:
+        return []
+    return [f"{' and '.join(counts)} in more than one split, as the data's own or a published split has it: see check"]
+
+
+def _distinct(numbers: NDArray[Any] | None) -> int | None:
+    if numbers is None:
+        return None
+    return len(np.unique(numbers[numbers >= 0] if numbers.dtype.kind == "i" else numbers))
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
+# What the files of one pair are: sizes, rates and hashes, or why they cannot be decoded.
+
+
+BROKEN_IMAGE = "broken image"
+BROKEN_AUDIO = "broken audio"
+BROKEN_PAIR = "broken pair"
+#: What decoders raise beside SignalError, from faults of their own.
+DECODER_FAULTS = (ArithmeticError, MemoryError, LookupError, RuntimeError, TypeError, ValueError)
+_DEFAULT = SignalConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """Of a picture: width and height in pixels, its mode ("RGB", "12 bands uint16") and a 16-byte hash."""
+
+    width: int
+    height: int
+    mode: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Of a pair: what its files hold, a problem for each broken one, a note for what was noticed about the others.
+
+    `spectrogram` stands in for `audio`. `audio_digest` is None for silence, which no two recordings share.
+    """
+
+    image: PictureFacts | None
+    audio: AudioFacts | None
+    spectrogram: PictureFacts | None
+    audio_digest: bytes | None
+    problems: tuple[Problem, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def broken_pair(pair: Pair, error: Exception) -> Problem:
+    """Return the problem of a pair whose files brought a decoder down: one odd file must not stop hours of work."""
+    return Problem(pair.id, BROKEN_PAIR, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectrograms: bool = False) -> Examined:
+    """Return the facts of a pair's files as `signal` has them read; with `decode` each is decoded whole, else only its
+    header is read.
+
+    Images are hashed by their pixels, recordings by their samples when decoded, otherwise both by their bytes.
+    """
+    image = audio = spectrogram = digest = None
+    problems: list[Problem] = []
+    remarks = list(pair.remarks)
+    try:
+        if pair.image is not None:
+            image, seen = _picture(pair.image, decode, signal.image, pair.image_gsd_m)
+            remarks += seen
+    except SignalError as error:
+        problems.append(Problem(pair.id, BROKEN_IMAGE, str(error)))
+    except DECODER_FAULTS as error:
+        problems.append(broken_pair(pair, error))
+    try:
+        if pair.audio is not None and spectrograms:
+            spectrogram = _spectrogram(pair.audio, decode, signal.audio)
+        elif pair.audio is not None:
+            audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
+            remarks += noticed
+        if pair.audio is not None and digest is None:
+            digest = bytes_digest(pair.audio)
+        digest = None if tells_silence(remarks) else digest
+    except SignalError as error:
+        problems.append(Problem(pair.id, BROKEN_AUDIO, str(error)))
+    except DECODER_FAULTS as error:
+        problems.append(broken_pair(pair, error))
+    notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
+    return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
+
+
+def tells_silence(remarks: Iterable[Remark]) -> bool:
+    """Return whether a recording is silence once mixed: equal to any other silence, and no sign of the same place."""
+    return any(remark.kind == SILENT for remark in remarks)
+
+
+def bytes_digest(source: FileOrBytes) -> bytes:
+    """Return a 16-byte hash of a file's (`content_digest`) or a cell's bytes. Raises SignalError."""
+    if isinstance(source, bytes):
+        return hashlib.blake2b(source, digest_size=16).digest()
+    try:
+        return content_digest(source)
+    except OSError as error:
+        raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error
+
+
+def _recording(
+    source: FileOrBytes, decode: bool, config: AudioConfig
+) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:
+    """Return facts, what was noticed and, when decoded, a hash of rate and samples: a FLAC of a WAV is the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    if decode:
+        facts, remarks = survey_recording(source, config.channel, each=lambda samples: digest.update(samples.data))
+        digest.update(f"{facts.hz}".encode())
+    else:
+        facts, remarks = probe_audio(source), ()
+    refuse_short(facts.seconds, config)
+    return facts, remarks, digest.digest() if decode else None
+
+
+def _picture(
+    source: FileOrBytes, decode: bool, config: ImageConfig, gsd_m: float | None
+) -> tuple[PictureFacts, list[Remark]]:
+    if not decode:
+        width, height, mode = picture_header(source)
+        unseen = Picture(np.broadcast_to(np.uint8(0), (height, width, 3)))
+        return PictureFacts(width, height, mode, bytes_digest(source)), kept_remarks(unseen, config, gsd_m)
+    picture = read_picture(source, config)
+    remarks = [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
+    _, _, mode = picture_header(source)
+    height, width = picture.pixels.shape[:2]
+    return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), remarks
+
+
+def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> PictureFacts:
+    if not decode:
+        width, height, mode = picture_header(source)
+        if config.input == "spectrogram":
+            check_bands(height, config, source)
+        return PictureFacts(width, height, mode, bytes_digest(source))
+    values = read_grey(source)
+    if config.input == "spectrogram":  # else nobody said how many there should be
+        check_bands(values.shape[0], config, source)
+    _, _, mode = picture_header(source)
+    return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))
+
+
+# Check a source before it is packed: what is in it, what is missing, broken or there twice.
+
 
 Progress = Callable[[int, int], None]
 _SHOWN = 20  # problems of each kind named in the text; the JSON names all

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.data.pack import unfinished_marker
-from earthtone.data.seal import Seal, file_faults, read_seal
-from earthtone.data.table import Table
-from earthtone.errors import ConfigError, DataError, SignalError
+from earthtone.data.packed import Seal, Table, file_faults, read_seal
+from earthtone.errors import ConfigError, DataError, SignalError, one_line_each
 from earthtone.signal.image import decode_tile
-from earthtone.wording import one_line_each
 
 Progress = Callable[[int, int], None]
 _ROWS = 64  # read at once

@@ -8,9 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from earthtone.data.cell import clipped
-from earthtone.data.pair import PACKED_COLUMNS, PAIR_COLUMNS, Pair, Problem
-from earthtone.data.row import MEDIA, Row, RowReader
+from earthtone.data.pair import MEDIA, PACKED_COLUMNS, PAIR_COLUMNS, Pair, Problem, Row, RowReader, clipped
 from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
@@ -257,19 +255,19 @@ def _carried_name(column: str, others: Collection[str]) -> str:
 
 
 def _csv(path: Path) -> Table:
-    from earthtone.data.read_csv import CsvTable
+    from earthtone.data.tables import CsvTable
 
     return CsvTable(path, "\t" if path.suffix.lower() == ".tsv" else ",")
 
 
 def _geojson(path: Path) -> Table:
-    from earthtone.data.read_geojson import GeoJsonTable
+    from earthtone.data.tables import GeoJsonTable
 
     return GeoJsonTable(path)
 
 
 def _parquet(path: Path) -> Table:
-    from earthtone.data.read_parquet import ParquetTable  # pyarrow is slow to import
+    from earthtone.data.parquet import ParquetTable  # pyarrow is slow to import
 
     return ParquetTable(path)
 

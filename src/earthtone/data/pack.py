@@ -1,10 +1,11 @@
-"""Pairs to a packed table: decode once, keep what training needs, append, resume."""
+"""Pairs to a packed table: decode once, append, resume; any data opened as a packed table."""
 
 import csv
 import glob
 import hashlib
 import logging
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,25 +21,41 @@ import pyarrow as pa
 import torch
 from filelock import FileLock, Timeout
 
-from earthtone.atomic import atomic_path
-from earthtone.data.contents import Contents, little_lines, table_contents, torn_lines
-from earthtone.data.examine import BROKEN_AUDIO, BROKEN_IMAGE, DECODER_FAULTS, broken_pair, tells_silence
-from earthtone.data.named_splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
-from earthtone.data.object_store import last_part, refuse_remote
-from earthtone.data.ordered import ordered_map
+from earthtone.data.check import (
+    BROKEN_AUDIO,
+    BROKEN_IMAGE,
+    DECODER_FAULTS,
+    Contents,
+    broken_pair,
+    little_lines,
+    table_contents,
+    tells_silence,
+    torn_lines,
+)
+from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
-from earthtone.data.seal import write_seal
-from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
-from earthtone.data.table import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema
-from earthtone.errors import ConfigError, DataError, SignalError
-from earthtone.files import refuse_full_system, refuse_undecodable
-from earthtone.progress import progress
+from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
+from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
+from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
+from earthtone.errors import ConfigError, DataError, SignalError, changes, flat, one_line, one_line_each, shell_line
+from earthtone.files import atomic_path, refuse_full_system, refuse_undecodable, write_text_atomic
+from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
-from earthtone.signal.mel import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
+from earthtone.signal.image import (
+    Pixels,
+    encode_tile,
+    image_hash,
+    kept_remarks,
+    read_picture,
+    stored_tile,
+    tile_side_m,
+)
 from earthtone.signal.remarks import Remark
-from earthtone.wording import changes, flat, one_line, one_line_each, shell_line
+from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
+
+# Pairs to a packed table: decode once, keep what training needs, append, resume.
+
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -414,3 +431,69 @@ def _reason(error: OSError) -> str:
         if telling in text:
             return telling
     return text.splitlines()[0]
+
+
+# Any data - a packed table, a manifest, a release folder - as a packed table.
+
+
+@contextmanager
+def open_table(
+    data: str | Path,
+    signal: SignalConfig,
+    *,
+    columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
+    keep: Path | None = None,
+) -> Iterator[Table]:
+    """Yield `data` as a packed table; what is not packed yet is packed into `keep`, or for this once only.
+
+    `split_by` and `buffer_km` are those of `pack`, by default the data's own splits. Raises DataError when nothing in
+    it is usable, ConfigError for options without effect.
+    """
+    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km}
+    check_split_by(options["split_by"], buffer_km)
+    if is_packed(data):
+        for name, value in (("columns", columns), ("split_by", split_by), ("buffer_km", buffer_km)):
+            if value:
+                raise ConfigError(f"{data} is packed: --{name} has no effect on it; leave it out")
+        if not is_remote(data) and (marker := unfinished_marker(Path(data))).exists():
+            raise DataError(
+                f"{data}: its packing has not ended; wait for it or repeat the earthtone pack that was stopped "
+                f"(to use what is there, delete {marker.name})"
+            )
+        yield Table(data)
+    elif keep is not None:
+        note, source = _source_note(data, keep)
+        _tell(pack(data, keep, signal=signal, columns=columns, **options))
+        write_text_atomic(note, source)
+        yield Table(keep)
+    else:
+        with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
+            once = Path(folder) / "once.lance"
+            _tell(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0, **options), kept=False)
+            yield Table(once)
+
+
+def _source_note(data: str | Path, keep: Path) -> tuple[Path, str]:
+    """Return the file beside `keep` that says whose pairs it holds, and its text: a run's own table is of one source.
+
+    Raises DataError when it holds the pairs of other data.
+    """
+    note, source = keep.with_name(f"{keep.name}.source"), str(data if is_hub(data) else Path(data).resolve())
+    if note.exists() and (before := note.read_text(encoding="utf-8").strip()) != source:
+        raise DataError(
+            f"{keep} holds the pairs of {before}; choose another --out, or name the table itself as the data"
+        )
+    return note, f"{source}\n"
+
+
+def _tell(result: PackResult, *, kept: bool = True) -> None:
+    """Warn of skipped and of odd rows: what is measured or learned is not all that was given."""
+    where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
+    if result.problems:
+        _log.warning("%s; %s", result.skipped_text, where)
+    if result.notes:
+        _log.warning("%s; %s", result.notes_text, where)
+    if result.splits.get("none"):
+        _log.warning("%s: those are not used", result.split_text)

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from earthtone.data.hub import is_hub
 from earthtone.data.manifest import TABLES, Manifest, listed
-from earthtone.data.object_store import is_remote
-from earthtone.data.pair import Pair, Problem
-from earthtone.data.parquet_files import has_parquet
-from earthtone.data.row import MEDIA
-from earthtone.data.seal import SEAL_FILE
-from earthtone.data.soundingearth import METADATA, SoundingEarth, looks_like_release
+from earthtone.data.packed import SEAL_FILE
+from earthtone.data.pair import MEDIA, Pair, Problem
+from earthtone.data.parquet import has_parquet
+from earthtone.data.releases import METADATA, SoundingEarth, looks_like_release
+from earthtone.data.remote import is_hub, is_remote
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import regular_file
 from earthtone.signal.config import SignalConfig
@@ -99,7 +97,7 @@ def open_source(
         )
     if isinstance(found, Path) and found.is_file() and not _in_release(found):
         return Manifest(found, columns=columns, need=need)
-    from earthtone.data.parquet_release import ParquetRelease  # pyarrow is slow to import
+    from earthtone.data.releases import ParquetRelease  # pyarrow is slow to import
 
     return ParquetRelease(found, columns=columns, need=need)
 
@@ -139,7 +137,7 @@ def _plain(path: Path) -> Path:
 def _in_release(path: Path) -> bool:
     if path.suffix.lower() != ".parquet":
         return False
-    from earthtone.data.parquet_release import is_release_file
+    from earthtone.data.releases import is_release_file
 
     return is_release_file(path)
 

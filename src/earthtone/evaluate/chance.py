@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.evaluate.geodesy import great_circle_km
 from earthtone.evaluate.ranking import NDCG_DISCOUNTS
+from earthtone.geo import great_circle_km
 
 _DRAWS = 4000
 _CLOSE = 1e-9

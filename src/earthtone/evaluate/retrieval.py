@@ -1,292 +1,109 @@
-"""Retrieval: how well images find their recordings and recordings their images, stated so that it can be compared."""
+"""Retrieval of a model on data as a user names it: a packed table, a manifest, a release folder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.evaluate import chance
-from earthtone.evaluate.bootstrap import Estimate, PerQuery, estimates
-from earthtone.evaluate.embedded import EmbeddedPairs
-from earthtone.evaluate.geodesy import great_circle_km
-from earthtone.evaluate.label_match import LabelMatch, MatchedLabels, match_labels
-from earthtone.evaluate.ranking import DIRECTIONS, MAX_BYTES, DirectionRanks, rank_pairs
-from earthtone.wording import one_line_each
+from earthtone.data.pack import open_table
+from earthtone.data.packed import Table
+from earthtone.data.splits import split_in_words
+from earthtone.embed.engine import embed_rows
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.label_match import LabelMatch
+from earthtone.evaluate.protocols import HONEST, RetrievalResult, check_protocol, evaluate_by
+from earthtone.evaluate.ranking import TWINS, EmbeddedPairs, rank_pairs
+from earthtone.evaluate.shared import told_of_table
+from earthtone.models.storage import open_model
+from earthtone.models.two_tower import TwoTower
 
-RECALL_DEPTHS = (1, 5, 10, 100)
-KM_DEPTHS = (1, 10, 100)
-MATCH_DEPTH = 10
-_SHARES = ("R@", "match")
-
-_PROTOCOL = {
-    "name": "honest",
-    "difference": "Unlike the published ones it counts ties against the model and rank k as within the first k, takes "
-    "identical items for right, and does not look at the test set to scale a distance.",
-    "rank": "1 + the number of wrong items that score at least as high as the best right item. R@k counts rank <= k; "
-    "R@10% is R@k for a tenth of the gallery, rounded down, left out where that is none. Only k smaller than the "
-    "gallery are reported.",
-    "ties": "Scores are rounded, see similarity; of equal ones wrong items come first, so a model that gives all items "
-    "the same score finds nothing. Otherwise equal items are in the order of their rows.",
-    "median_rank": "The median over queries.",
-    "km": "km@k: from the query's own place to the nearest of the first k places, the median over queries; km_mean@k: "
-    "the mean. Great circles, radius 6371 km. Pairs without coordinates are passed over.",
-    "intervals": "95 % percentile bootstrap over queries, the gallery fixed, the same resamples for all figures; twins "
-    "are drawn together, since they are not independent.",
-    "chance": "A random ranking, in closed form given each query's number of right items; km: simulated.",
-}
-_SIMILARITY = {
-    "cosine": "The cosine of the embeddings, rounded to multiples of 2^-24.",
-    "l2": "Minus the Euclidean distance of the embeddings; squared distances are rounded to multiples of 2^-26 of the "
-    "largest squared distance from the mean embedding.",
-}
-_TWINS = {
-    "merge": "An item whose image or recording is identical to that of the query's pair is right too.",
-    "ignore": "Only the query's own partner is right; identical items tie with it, which counts against it.",
-}
-_WORDS = {"ties": "wrong items of an equal score first", "km": "the median, and the mean"}
-
-
-@dataclass(frozen=True)
-class RetrievalResult:
-    """Figures of both directions, and what each query found; the arrays are by direction and by query."""
-
-    figures: Mapping[str, Mapping[str, Estimate]]
-    """Direction, then figure such as `R@10`."""
-    ranks: Mapping[str, NDArray[np.int64] | NDArray[np.float64]]
-    """(N,) rank of the first right item, from 1; with halves where the protocol gives ties their average rank."""
-    top: Mapping[str, NDArray[np.int64]]
-    """(N, 10) rows found first, best first; fewer columns in a smaller gallery."""
-    scores_true: Mapping[str, NDArray[np.float64]]
-    """(N,) score of the best right item; more is nearer, see `facts["similarity"]`."""
-    gallery: int
-    """Items searched by each query."""
-    facts: Mapping[str, Any]
-    """Everything else that `to_dict` tells: protocol, similarity, twins, ties, places."""
-    words: Mapping[str, str] = field(default_factory=lambda: _WORDS)
-    """How `to_text` puts `ties` and `km`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures and the protocol, ready for JSON."""
-        directions = {
-            direction: {
-                "metrics": {name: estimate.to_dict() for name, estimate in figures.items()},
-                "tied_queries": self.facts["tied_queries"][direction],
-                "right_items": dict(self.facts.get("right_items", {}).get(direction, {})),
-            }
-            for direction, figures in self.figures.items()
-        }
-        others = {name: fact for name, fact in self.facts.items() if name not in ("tied_queries", "right_items")}
-        return {"gallery": self.gallery, **others, "directions": directions}
-
-    def to_text(self) -> str:
-        """Return a table for the terminal: value, 95 % interval and chance of both directions."""
-        names = list(dict.fromkeys(name for figures in self.figures.values() for name in figures))
-        cells = [
-            ["", *(cell for direction in self.figures for cell in (direction.replace("_", " "), "95 %", "chance"))]
-        ]
-        for name in names:
-            cells.append([name.replace("_", " ")])
-            for figures in self.figures.values():
-                cells[-1] += _cells(name, figures[name])
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
-        return one_line_each([self._headline(), *(line.rstrip() for line in lines), *self._footnotes()])
-
-    def _headline(self) -> str:
-        twins = self.facts["twins"]
-        return (
-            f"{self.gallery:,} images and {self.gallery:,} recordings; twins {twins['handling']}: "
-            f"{twins['pairs_with_identical_image']:,} pairs share an image, "
-            f"{twins['pairs_with_identical_recording']:,} a recording"
-        )
-
-    def _footnotes(self) -> list[str]:
-        tied = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.facts["tied_queries"].items())
-        lines = [f"rank: from 1, {self.words['ties']}; queries with such ties: {tied}"]
-        places = self.facts["places"]["pairs_with_coordinates"]
-        if places:
-            lines.append(f"km: to the nearest of the first k, {self.words['km']}; {places:,} pairs with coordinates")
-        else:
-            lines.append("km: left out, no pair has coordinates")
-        if "match" in self.facts:
-            lines.append(f"match: {self.facts['match']['rule']}")
-        if "split" in self.facts:
-            lines.append(f"split {self.facts['split']['name']} by {self.facts['split']['dealt_out']}")
-        lines += [*self._below_chance(), *(f"caution: {line}" for line in self.facts.get("cautions", ()))]
-        protocol = self.facts["protocol"]
-        return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
-
-    def _below_chance(self) -> list[str]:
-        """A line on the figures of both directions that are worse than a random ranking's."""
-        names = [
-            f"{name.replace('_', ' ')} ({direction.replace('_', ' ')})"
-            for direction, figures in self.figures.items()
-            for name, figure in figures.items()
-            if standing(name, figure).startswith("below")
-        ]
-        return [f"below chance: {', '.join(names)}"] if names else []
-
-
-def standing(name: str, figure: Estimate) -> str:
-    """Return how a figure of retrieval stands to chance, in words; see `chance.against_chance`."""
-    less = "rank" in name or name.startswith("km") or name.endswith("_km")
-    return chance.against_chance(figure.value, figure.chance, figure.low, figure.high, less=less)
+_PLACE_COLUMNS = ("id", "longitude", "latitude")
 
 
 def evaluate_retrieval(
-    pairs: EmbeddedPairs,
+    model: TwoTower | str | Path,
+    data: str | Path,
     *,
-    twins: str = "merge",
-    match: LabelMatch | None = None,
+    split: str = "test",
+    columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
+    match: LabelMatch | str | None = None,
+    twins: str | None = None,
+    protocol: str = HONEST,
     resamples: int = 1000,
     seed: int = 0,
-    max_bytes: int = MAX_BYTES,
+    then: Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None = None,
 ) -> RetrievalResult:
-    """Return R@k, median rank, MRR, nDCG@10, km@k and, with `match`, precision@10 by label, of both directions.
+    """Return how well a split's images find their recordings and the other way round, counted by `protocol`.
 
-    This is the protocol `honest`; for others see `earthtone.evaluate.protocols`.
-
-    Every query searches all N items of the other modality. `to_dict()["protocol"]` says what each figure means; see
-    `rank_pairs` for ranks and `twins`, `bootstrap_intervals` for the intervals. `max_bytes` bounds the scores held at
-    once. Raises DataError when there are no pairs or no labels, ConfigError for options that make no sense.
+    What is not packed yet is packed for this once, `split_by` and `buffer_km` as for `pack`.
+    `twins` and `match` are for the protocol `honest`: identical items are right (`merge`, the default) or wrong
+    (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `then` gets the open table, for a
+    report. Raises ConfigError, DataError, ModelError.
     """
-    labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part
-    ranks = rank_pairs(pairs, twins=twins, depth=max(RECALL_DEPTHS), max_bytes=max_bytes)
-    figures = {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()}
-    chances = {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()}
-    joined = {f"{direction}/{name}": figure for direction in ranks for name, figure in figures[direction].items()}
-    expected = {f"{direction}/{name}": value for direction in ranks for name, value in chances[direction].items()}
-    found = estimates(joined, expected, pairs.twin_clusters(), resamples=resamples, seed=seed)
-    return RetrievalResult(
-        figures={direction: {name: found[f"{direction}/{name}"] for name in figures[direction]} for direction in ranks},
-        ranks={direction: of.rank for direction, of in ranks.items()},
-        top={direction: of.top[:, :10] for direction, of in ranks.items()},
-        scores_true={direction: of.score for direction, of in ranks.items()},
-        gallery=len(pairs),
-        facts=_facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
+    model = model if isinstance(model, TwoTower) else open_model(model)
+    check_protocol(protocol, twins, match)  # before the long part, like the next ones
+    match = LabelMatch.parse(match) if isinstance(match, str) else match
+    if twins not in (None, *TWINS) or resamples < 1 or seed < 0:
+        known = " or ".join(TWINS)
+        raise ConfigError(
+            f"twins {twins!r}, resamples {resamples}, seed {seed}; {known}, at least 1, at least 0 expected"
+        )
+    with open_table(data, model.signal, columns=columns, split_by=split_by, buffer_km=buffer_km) as table:
+        rows = table.rows_of(split)
+        careful = told_of_table(table, split, rows)
+        pairs = embedded_pairs(model, table, rows, match.columns if match else ())
+        result = evaluate_by(protocol, pairs, twins=twins, match=match, resamples=resamples, seed=seed)
+        told = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
+        result = replace(result, facts={**result.facts, "split": told, **careful})
+        if then is not None:
+            then(table, rows, result)
+    return result
+
+
+def check_labels(table: Table, labels: tuple[str, ...]) -> None:
+    """Raise DataError for a label that is no free column of the table."""
+    for label in labels:
+        if label not in table.extra_columns:
+            known = ", ".join(table.extra_columns) or "none"
+            raise DataError(f"{table.path}: no label column {label!r}; its free columns: {known}")
+
+
+def embedded_pairs(
+    model: TwoTower, table: Table, rows: NDArray[np.int64], labels: tuple[str, ...] = ()
+) -> EmbeddedPairs:
+    """Return the embeddings of some rows with their places, twins and labels."""
+    check_labels(table, labels)
+    image, audio = embed_rows(model, table, rows)
+    records = table.records(rows.tolist(), [*_PLACE_COLUMNS, *labels])
+    place = {name: np.array([_degrees(record[name]) for record in records]) for name in _PLACE_COLUMNS[1:]}
+    return EmbeddedPairs(
+        ids=[record["id"] for record in records],
+        image=image,
+        audio=audio,
+        longitude=place["longitude"],
+        latitude=place["latitude"],
+        image_group=_own_groups(table.groups("image_hash"))[rows],
+        audio_group=_own_groups(table.groups("audio_hash"))[rows],
+        columns={label: [record[label] or "" for record in records] for label in labels},
+        similarity="cosine" if model.config.unit else "l2",
     )
 
 
-def _recall_depths(gallery: int) -> dict[str, int]:
-    """The k of each recall; one that the whole gallery fits into says nothing, and less than one item is none."""
-    depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}
-    return {name: k for name, k in depths.items() if 1 <= k < gallery}
+def _own_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same numbers, but rows without a value (-1), such as silent recordings, are each alone."""
+    return np.where(groups < 0, -1 - np.arange(len(groups)), groups)
 
 
-def _km_depths(pairs: EmbeddedPairs) -> list[int]:
-    return [k for k in KM_DEPTHS if k < len(pairs)] if pairs.has_place.any() else []
+def validation_figures(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return what training watches: the mean reciprocal rank of both directions, and their mean as `score`."""
+    ranks = rank_pairs(embedded_pairs(model, table, rows))
+    figures = {f"mrr_{name}": float(np.mean(1.0 / direction.rank)) for name, direction in ranks.items()}
+    return {**figures, "score": sum(figures.values()) / len(figures)}
 
 
-def _figures(
-    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str
-) -> dict[str, PerQuery]:
-    rank = found.rank.astype(np.float64)
-    figures = {name: PerQuery((rank <= k).astype(np.float64)) for name, k in _recall_depths(len(pairs)).items()}
-    figures |= {
-        "median_rank": PerQuery(rank, median=True),
-        "mrr": PerQuery(1 / rank),
-        "ndcg@10": PerQuery(found.ndcg),
-    }
-    for k in _km_depths(pairs):
-        figures |= _km_figures(k, _km_to_nearest(pairs, found.top[:, :k]))
-    if labels is not None and len(pairs) > MATCH_DEPTH:
-        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(labels.precision(direction, found.top[:, :MATCH_DEPTH]))
-    return {name: figure for name, figure in figures.items() if not np.isnan(figure.values).all()}
-
-
-def _km_figures(k: int, km: NDArray[np.float64]) -> dict[str, PerQuery]:
-    return {f"km@{k}": PerQuery(km, median=True), f"km_mean@{k}": PerQuery(km)}
-
-
-def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,) km from each query's place to the nearest of the places found, NaN when it has none."""
-    least = np.full(len(pairs), np.nan)
-    for column in top.T:  # one by one: N x 100 distances at once are large
-        km = great_circle_km(pairs.longitude, pairs.latitude, pairs.longitude[column], pairs.latitude[column])
-        least = np.fmin(least, km)
-    return least
-
-
-def _chances(
-    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str, seed: int
-) -> dict[str, float | None]:
-    beyond = chance.beyond(len(pairs), found.relevant)
-    chances = {name: float(1 - beyond[k]) for name, k in _recall_depths(len(pairs)).items()}
-    chances |= {
-        "median_rank": chance.median_rank(beyond),
-        "mrr": chance.mean_reciprocal_rank(beyond),
-        "ndcg@10": chance.ndcg(len(pairs), found.relevant),
-    }
-    depths = _km_depths(pairs)
-    if depths:
-        for k, km in chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed).items():
-            chances |= {name: figure.value() for name, figure in _km_figures(k, km).items()}
-    if labels is not None:
-        chances[f"match_precision@{MATCH_DEPTH}"] = labels.chance(direction)
-    return {name: None if np.isnan(value) else value for name, value in chances.items()}
-
-
-def _facts(
-    pairs: EmbeddedPairs,
-    ranks: Mapping[str, DirectionRanks],
-    twins: str,
-    match: LabelMatch | None,
-    labels: MatchedLabels | None,
-) -> dict[str, Any]:
-    facts = common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
-    facts["twins"]["queries_with_several_right_items"] = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
-    facts["right_items"] = {direction: _right_items(found) for direction, found in ranks.items()}
-    facts["recall_counts"] = "rank <= k"
-    facts["similarity"] = pairs.similarity
-    facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
-    if match is not None and labels is not None:
-        facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
-        facts["protocol"]["match"] = (
-            f"match_precision@{MATCH_DEPTH}: the share of the first {MATCH_DEPTH} whose label fits the query's; the "
-            "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
-        )
-    return facts
-
-
-def _right_items(found: DirectionRanks) -> dict[int, int]:
-    """How many queries have so many right items: what a random ranking reaches follows from that."""
-    numbers, counts = np.unique(found.relevant, return_counts=True)
-    return {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-
-
-def common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
-    """Return what every protocol tells: how many queries, twins, places and ties there are."""
-    return {
-        "queries": len(pairs),
-        "twins": {
-            "handling": twins,
-            "pairs_with_identical_image": _shared(pairs.image_group),
-            "pairs_with_identical_recording": _shared(pairs.audio_group),
-        },
-        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
-        "tied_queries": {direction: int(found.sum()) for direction, found in tied.items()},
-    }
-
-
-def _shared(group: NDArray[np.int64]) -> int:
-    """How many rows share their group with another."""
-    sizes = np.unique(group, return_counts=True)[1]
-    return int(sizes[sizes > 1].sum())
-
-
-def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    chance = "" if estimate.chance is None else _shown(name, estimate.chance)
-    low, high = _shown(name, estimate.low).removesuffix(" %"), _shown(name, estimate.high).removesuffix(" %")
-    return _shown(name, estimate.value), f"[{low}, {high}]", chance
-
-
-def _shown(name: str, value: float) -> str:
-    if name.startswith(_SHARES):
-        return f"{100 * value:.1f} %"
-    if "rank" in name:
-        return f"{value:,.1f}".removesuffix(".0")
-    if name.startswith("km") or name.endswith("_km"):
-        return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
-    return f"{value:.3f}"
+def _degrees(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.contents import MEASURED, Contents, contents_of, little_text, table_contents
-from earthtone.data.labelled import LabelledItem
-from earthtone.data.links import same_content, text_number, without_silence
-from earthtone.data.ordered import ordered_map
-from earthtone.data.table import Table
+from earthtone.data.check import MEASURED, Contents, contents_of, little_text, table_contents
+from earthtone.data.dealing import same_content, text_number, without_silence
+from earthtone.data.labelled.items import LabelledItem
+from earthtone.data.packed import Table
+from earthtone.embed.engine import Bands, decoding_threads
 from earthtone.errors import SignalError
-from earthtone.evaluate.pictures import Bands, decoding_threads
-from earthtone.progress import progress
+from earthtone.progress import ordered_map, progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import image_hash, read_picture
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, did_you_mean
 from earthtone.losses.barlow_twins import BarlowTwins
 from earthtone.losses.base import Loss
 from earthtone.losses.infonce import InfoNCE
@@ -12,10 +12,8 @@ from earthtone.losses.infonce_memory import InfoNCEMemory
 from earthtone.losses.place_distillation import PlaceDistillation
 from earthtone.losses.siglip import SigLIP
 from earthtone.losses.simclr import SimCLR
-from earthtone.losses.triplet import BatchTriplet
-from earthtone.losses.triplet_margin import TripletMargin
+from earthtone.losses.triplet import BatchTriplet, TripletMargin
 from earthtone.value_types import wrong
-from earthtone.wording import did_you_mean
 
 __all__ = ["LOSSES", "PUBLISHED", "Loss", "check_options", "loss_class", "loss_options", "make_loss"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_positive
-from earthtone.losses.facts import RowFacts
+from earthtone.losses.twins import RowFacts
 
 _LEAST_VARIANCE = 1e-8  # a constant feature stays 0 when standardised, with a finite gradient
 

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, unit
-from earthtone.losses.directions import check_directions, partner_loss
-from earthtone.losses.facts import RowFacts
+from earthtone.losses.base import Loss, check_directions, partner_loss, unit
 from earthtone.losses.robust import check_robust, robust_term
+from earthtone.losses.twins import RowFacts
 
 MAX_SCALE = 100.0
 

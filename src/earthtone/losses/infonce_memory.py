@@ -5,11 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import check_positive
-from earthtone.losses.directions import partner_terms
-from earthtone.losses.facts import Marks, RowFacts
-from earthtone.losses.memory import MemoryLoss
-from earthtone.losses.queue import Queued, over_blocks
+from earthtone.losses.base import check_positive, partner_terms
+from earthtone.losses.queue import MemoryLoss, Queued, over_blocks
+from earthtone.losses.twins import Marks, RowFacts
 
 
 class InfoNCEMemory(MemoryLoss):

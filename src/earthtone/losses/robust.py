@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses.directions import Term, cross_entropy_term
+from earthtone.losses.base import Term, cross_entropy_term
 
 DEFAULT_LAMBDA = 0.01
 _LARGEST_POWER = 40.0  # the square of exp(40), as in a gradient's length, is still a float32

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_positive, unit
-from earthtone.losses.facts import RowFacts
 from earthtone.losses.tiles import over_tiles
+from earthtone.losses.twins import RowFacts
 
 
 class SigLIP(Loss):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from earthtone.losses.facts import RowFacts, blocks
+from earthtone.losses.twins import RowFacts, blocks
 
 Tile = tuple[int, int]
 """Which block of rows and which block of columns."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss
-from earthtone.losses.facts import RowFacts
+from earthtone.losses.twins import RowFacts
 
 _EPSILON = 1e-4  # the paper's, under the root of the variance
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError
-from earthtone.models.release_checkpoint import ReleaseModel, read_release
-from earthtone.models.storage import load_model, save_model
-from earthtone.models.trunk_file import BACKBONE_FILE, model_trunk, write_trunk
+from earthtone.models.backbone import BACKBONE_FILE, model_trunk, write_trunk
+from earthtone.models.storage import ReleaseModel, load_model, read_release, save_model
 from earthtone.models.weights import write_safetensors
 
 LOSS_FILE = "loss.safetensors"

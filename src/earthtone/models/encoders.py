@@ -1,17 +1,201 @@
-"""Encoders for pictures and for spectrograms - timm's and the release's ResNets - with their projection heads."""
+"""Encoders of pictures and spectrograms with their projection heads: timm's, the release's, small ones, Tile2Vec's."""
 
+import copy
 import difflib
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import timm
 import torch
+from timm.models import build_model_with_cfg, generate_default_cfgs, group_parameters, register_model
+from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from earthtone.data.hub_endpoint import refuse_token_over_http
+from earthtone.data.remote import refuse_token_over_http
 from earthtone.errors import ConfigError
-from earthtone.models import multiscale_resnet  # noqa: F401  (timm knows them from here on)
-from earthtone.models.release_resnet import RELEASE_RESNETS, ReleaseResNet
+from earthtone.models.weights import fill, read_checkpoint
+from earthtone.signal.image import SCALE_CENTRE, SCALE_WIDTH, scale_byte
+
+# The ResNets of the published SoundingEarth system, which are not torchvision's: a narrow stem and other widths.
+
+
+#: Name of an encoder -> blocks a stage; 50 has bottlenecks.
+RELEASE_RESNETS: dict[str, tuple[int, int, int, int]] = {
+    "release_resnet18": (2, 2, 2, 2),
+    "release_resnet34": (3, 4, 6, 3),
+    "release_resnet50": (3, 4, 6, 3),
+}
+RELEASE_PIXELS = 192
+_STEM = 32
+_PLANES = (64, 182, 256, 512)
+
+
+class ReleaseResNet(nn.Module):
+    """ResNet-18, 34 or 50 (arXiv 1512.03385) with a stem of 32 channels and stages of 64, 182, 256, 512 planes.
+
+    It answers as timm's models do (`forward_intermediates`, `feature_info`, `group_matcher`); parameters are named
+    like those of the release (Heidler et al., arXiv 2108.00688). With `output_stride` 16 or 8 the last stages keep
+    their resolution and are dilated instead (arXiv 1606.00915).
+    """
+
+    def __init__(self, name: str, channels: int = 3, output_stride: int = 32) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ConfigError(f"output_stride {output_stride}; 8, 16 or 32 expected")
+        self.conv1 = nn.Conv2d(channels, _STEM, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(_STEM)
+        block = _Bottleneck if name == "release_resnet50" else _BasicBlock
+        width, reached, dilation = _STEM, 4, 1
+        self.feature_info: list[dict[str, Any]] = [{"num_chs": _STEM, "reduction": 2, "module": "bn1"}]
+        for stage, (planes, blocks) in enumerate(zip(_PLANES, RELEASE_RESNETS[name], strict=True), 1):
+            stride, first = (1 if stage == 1 else 2), dilation
+            if reached * stride > output_stride:
+                stride, dilation = 1, dilation * stride
+            reached *= stride
+            made = [block(width, planes, stride, first)]
+            width = planes * block.expansion
+            made += [block(width, planes, 1, dilation) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(*made))
+            self.feature_info.append({"num_chs": width, "reduction": reached, "module": f"layer{stage}"})
+        self.num_features = width
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_intermediates(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map (N, C, h, w) and all maps: after the stem and after each of the four stages."""
+        maps = [F.relu(self.bn1(self.conv1(inputs)))]
+        carried = F.max_pool2d(maps[0], 3, stride=2, padding=1)
+        for stage in range(1, 5):
+            carried = self.get_submodule(f"layer{stage}")(carried)
+            maps.append(carried)
+        return carried, maps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return features (N, num_features): the last map's mean over space.
+
+        The release projects the map with a 1x1 convolution and averages then; the mean commutes with it.
+        """
+        return self.forward_intermediates(inputs)[0].mean(dim=(2, 3))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return which parameters lie at which depth, as timm's models do."""
+        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+
+class _BasicBlock(nn.Module):
+    expansion = 1
+
+    def __init__(self, width: int, planes: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(width, planes, stride, dilation)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = _conv3x3(planes, planes, 1, dilation)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = _shortcut(width, planes, stride)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(inputs)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.downsample(inputs))
+
+
+class _Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, width: int, planes: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = _conv3x3(planes, planes, stride, dilation)  # the stride lies here, as in torchvision's
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.downsample = _shortcut(width, planes * self.expansion, stride)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(inputs)))
+        hidden = F.relu(self.bn2(self.conv2(hidden)))
+        return F.relu(self.bn3(self.conv3(hidden)) + self.downsample(inputs))
+
+
+def _conv3x3(width: int, planes: int, stride: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(width, planes, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
+
+
+def _shortcut(width: int, planes: int, stride: int) -> nn.Module:
+    if stride == 1 and width == planes:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(width, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
+
+
+# ResNets whose features are the means of all their stages, for small sets and no weights from elsewhere.
+
+
+class MultiscaleResNet(ResNet):  # type: ignore[misc]  # timm has no types
+    """A ResNet (He et al., arXiv 1512.03385) that pools each of its four stages, not only the last one.
+
+    Texture and colour reach the features, and the loss reaches early layers, without a way through all the others: a
+    network that starts from random weights learns sooner. Pooled stages as features are usual where few labels or few
+    steps are at hand (such as SSD, arXiv 1512.02325, for maps, and Hypercolumns, arXiv 1411.5752). The last map is all
+    stages side by side at the last one's resolution, and the features are its mean over places.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.num_features = self.head_hidden_size = sum(stage["num_chs"] for stage in self.feature_info[1:])
+        self.reset_classifier(self.num_classes, options.get("global_pool", "avg"))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last map (N, sum of the stages' channels, h, w)."""
+        return _joined(super().forward_intermediates(x)[1][1:])
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Return the last map, as `forward_features`, and the maps of the stem and of the stages, each its own."""
+        maps = super().forward_intermediates(x, norm=norm, output_fmt=output_fmt, intermediates_only=True)
+        if indices is None:
+            chosen = maps
+        else:
+            chosen = maps[-indices:] if isinstance(indices, int) else [maps[index] for index in indices]
+        return chosen if intermediates_only else (_joined(maps[1:]), chosen)
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    """Return the maps side by side, averaged to the size of the last one."""
+    height, width = maps[-1].shape[2:]
+    return torch.cat([F.adaptive_avg_pool2d(each, (height, width)) for each in maps[:-1]] + [maps[-1]], dim=1)
+
+
+_PICTURES = {"input_size": (3, 96, 96), "pool_size": (3, 3), "first_conv": "conv1.0", "classifier": "fc"}
+default_cfgs = generate_default_cfgs({"multiscale_resnet10.untrained": _PICTURES})
+
+
+@register_model  # type: ignore[untyped-decorator]
+def multiscale_resnet10(pretrained: bool = False, **options: Any) -> MultiscaleResNet:
+    """Ten layers, 32 to 256 channels, three small convolutions as a stem: 1.2 million weights, 480 features."""
+    arguments = {"block": BasicBlock, "layers": (1, 1, 1, 1), "channels": (32, 64, 128, 256)}
+    stem = {"stem_type": "deep", "stem_width": 16, "zero_init_last": False}
+    made: MultiscaleResNet = build_model_with_cfg(
+        MultiscaleResNet, "multiscale_resnet10", pretrained, **(arguments | stem | options)
+    )
+    return made
+
+
+# Encoders for pictures and for spectrograms - timm's and the release's ResNets - with their projection heads.
 
 
 class Tower(nn.Module):
@@ -151,3 +335,276 @@ def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
         hidden = [nn.Linear(features, features, bias=False), nn.BatchNorm1d(features), nn.ReLU(inplace=True)]
         return nn.Sequential(*hidden, nn.Linear(features, dimensions))
     raise ConfigError(f"projection {kind!r}; linear, mlp or mlp_norm expected (model.projection)")
+
+
+# What a backbone is made from: an encoder with its weights, and the pictures that it was trained to see.
+
+
+Colour = tuple[float, float, float]
+
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """An image encoder that answers as timm's models do, pooled by its call."""
+
+    encoder: nn.Module
+    """Takes (N, 3, H, W), or four channels with `usual_gsd_m`; has `forward_intermediates`."""
+    architecture: str
+    """What it is, without saying where its weights came from."""
+    pixels: int
+    """Side of the pictures that it was trained to see."""
+    mean: Colour = IMAGENET_MEAN
+    """Taken off red, green and blue in 0-1."""
+    std: Colour = IMAGENET_STD
+    """What the difference is divided by."""
+    usual_gsd_m: float | None = None
+    """Metres a pixel that stand for unknown ones, of an encoder that is told them as a fourth channel; else None."""
+
+
+def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0, channels: int = 3) -> Trunk:
+    """Return an untrained encoder and the pictures its family is trained with. Raises ConfigError."""
+    if name in RELEASE_RESNETS:
+        side, mean, std = pixels or RELEASE_PIXELS, IMAGENET_MEAN, IMAGENET_STD
+    else:
+        side, mean, std = timm_pictures(name)
+        side = pixels or side
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder, _ = make_encoder(name, (channels, side, side), output_stride=output_stride)
+    return Trunk(encoder, name, side, mean, std)
+
+
+def timm_pictures(name: str) -> tuple[int, Colour, Colour]:
+    """Return side, mean and std of the pictures that a timm model's own weights were trained with."""
+    from timm.models import get_pretrained_cfg
+
+    try:
+        config: Any = get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ConfigError(f"encoder {name!r} cannot be made: {error}") from error
+    if config is None:  # also for unknown names, which the maker of encoders explains
+        return 224, IMAGENET_MEAN, IMAGENET_STD
+    red, green, blue = config.mean
+    return int(config.input_size[-1]), (red, green, blue), tuple(config.std)
+
+
+# The fourth channel of image encoders that are told metres a pixel: how it is normalised, what stands for unknown.
+
+
+_log = logging.getLogger(__name__)
+
+
+def byte_statistics(mean: Colour, std: Colour, *, scale: bool) -> tuple[Tensor, Tensor]:
+    """Return centre and width (C, 1, 1) of bytes, of colours' mean and std in 0-1; with `scale` also the channel's."""
+    centre, width = torch.tensor(mean).view(3, 1, 1) * 255, torch.tensor(std).view(3, 1, 1) * 255
+    if not scale:
+        return centre, width
+    plane = (1, 1, 1)
+    return torch.cat([centre, torch.full(plane, SCALE_CENTRE)]), torch.cat([width, torch.full(plane, SCALE_WIDTH)])
+
+
+def with_usual_scale(pixels: Tensor, gsd_m: float) -> Tensor:
+    """Return uint8 pixels (N, H, W, 4) of such (N, H, W, 3): they are taken to be `gsd_m` metres, with a warning."""
+    tell_of_usual(gsd_m)
+    return torch.cat([pixels, torch.full_like(pixels[..., :1], scale_byte(gsd_m))], dim=3)
+
+
+@cache
+def tell_of_usual(gsd_m: float) -> None:
+    """Warn, once, that pictures of unknown scale are taken for what was usual in training."""
+    _log.warning(
+        "model.scale_input: metres a pixel of pictures are unknown; what was usual in training is taken: %.3g m a "
+        "pixel of what the encoder sees", gsd_m,
+    )  # fmt: skip
+
+
+# Tile2Vec's encoder, a ResNet-18 with five stages for small tiles (Jean et al. 2019, arXiv 1805.02855).
+
+
+_TILE_PLANES = (64, 128, 256, 512, 512)
+_BLOCKS = 2
+_PIXELS = 50  # side of the NAIP tiles that it was trained on
+
+
+class TileNet(nn.Module):
+    """A stem of 3x3 convolutions at full resolution and five stages, all but the first at stride 2.
+
+    The published weights see red, green, blue and near infrared; here the first three are used. It answers as
+    timm's models do.
+    """
+
+    def __init__(self, output_stride: int = 16) -> None:
+        super().__init__()
+        if output_stride not in (16, 32):  # 16 is what it has
+            raise ConfigError(f"tile2vec has an output stride of 16; {output_stride} asked for, choose 16")
+        self.conv1 = nn.Conv2d(3, _TILE_PLANES[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_TILE_PLANES[0])
+        self.feature_info: list[dict[str, Any]] = []
+        width = _TILE_PLANES[0]
+        for stage, planes in enumerate(_TILE_PLANES, 1):
+            blocks = [
+                _Block(width if block == 0 else planes, planes, 2 if stage > 1 and block == 0 else 1)
+                for block in range(_BLOCKS)
+            ]
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+            self.feature_info.append({"num_chs": planes, "reduction": 2 ** (stage - 1), "module": f"layer{stage}"})
+            width = planes
+
+    def forward_intermediates(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map (N, 512, h, w) and the maps of all five stages."""
+        carried, maps = F.relu(self.bn1(self.conv1(inputs))), []
+        for stage in range(1, len(_TILE_PLANES) + 1):
+            carried = self.get_submodule(f"layer{stage}")(carried)
+            maps.append(carried)
+        return carried, maps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return features (N, 512): the last map's mean over space."""
+        return self.forward_intermediates(inputs)[0].mean(dim=(2, 3))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return which parameters lie at which depth, as timm's models do."""
+        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or width != planes:
+            self.shortcut.extend([nn.Conv2d(width, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes)])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(inputs)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(inputs))
+
+
+#: In the published checkpoint, but without a part in its features: a third convolution in every block, a classifier.
+_UNUSED = re.compile(r"layer\d\.\d\.(conv3|bn3)\.\w+|linear\.(weight|bias)")
+
+
+def tile2vec_trunk(file: Path, pixels: int | None, output_stride: int) -> Trunk:
+    """Return the encoder of a Tile2Vec checkpoint for pictures of three channels in 0-1. Raises ModelError."""
+    encoder = TileNet(output_stride)
+    weights = read_checkpoint(file)
+    unused = sorted(name for name in weights if _UNUSED.fullmatch(name))
+    weights = {name: value for name, value in weights.items() if name not in unused}
+    stem = weights.get("conv1.weight")
+    if stem is not None and stem.ndim == 4 and stem.shape[1] > 3:
+        _log.warning("%s: of %d input channels the first three are used", file, stem.shape[1])
+        weights["conv1.weight"] = stem[:, :3]
+    fill(encoder, weights, file)
+    if unused:
+        _log.info("%s: %d tensors without a part in the encoder were left out", file, len(unused))
+    return Trunk(encoder, "tile2vec", pixels or _PIXELS, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+# A copy of a network for inference: batch norms become part of the convolutions before them.
+
+
+_AGREES = 1e-3  # of the largest feature: a network that is folded wrongly is off by far more, in float32
+
+
+@torch.no_grad()
+def folded(encoder: nn.Module, inputs: Tensor) -> nn.Module:
+    """Return a copy, in evaluation mode, without the batch norms that follow a convolution; other layers stay.
+
+    A norm with fixed statistics is a scale and a shift of each channel, which the convolution's weights can bear
+    (Jacob et al., arXiv 1712.05877, section 3.2). `inputs` (N, C, H, W) are tried out: which norm follows which
+    convolution is seen, not guessed, and where the copy would not say the same of them, such as where a convolution is
+    used twice, it keeps its norms.
+    """
+    copied = copy.deepcopy(encoder).eval()
+    names = {module: name for name, module in copied.named_modules()}
+    for convolution, norm in _followed(copied, inputs):
+        _replace(copied, names[convolution], fuse_conv_bn_eval(convolution, norm))
+        _replace(copied, names[norm], cast(nn.Module, getattr(norm, "act", nn.Identity())))  # timm's norms activate too
+    plain = copy.deepcopy(encoder).eval()
+    both = zip(_said(copied, inputs), _said(plain, inputs), strict=True)
+    same = all((found - expected).abs().max() <= _AGREES * expected.abs().max() for found, expected in both)
+    return copied if same else plain
+
+
+def _said(encoder: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """Return the features and, of an encoder that gives them, the maps of all stages."""
+    stages = getattr(encoder, "forward_intermediates", None)
+    return [encoder(inputs), *(stages(inputs)[1] if stages else ())]
+
+
+def _followed(network: nn.Module, inputs: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return the convolutions whose output goes into a batch norm, with that norm."""
+    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # holds the tensors, so that no id is given twice
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def made(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs[id(output)] = (cast(nn.Conv2d, module), output)
+
+    def taken(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if id(arguments[0]) in outputs:
+            pairs.append((outputs[id(arguments[0])][0], cast(nn.BatchNorm2d, module)))
+
+    hooks = [module.register_forward_hook(made) for module in network.modules() if isinstance(module, nn.Conv2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks += [module.register_forward_pre_hook(taken) for module in norms if module.track_running_stats]
+    network(inputs)
+    for hook in hooks:
+        hook.remove()
+    return pairs
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, module)
+
+
+# An encoder's weights by depth, for learning rates that decay with it.
+
+
+def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:
+    """Return all parameters in groups, shallow to deep: stem, blocks, what follows. Raises ConfigError."""
+    matcher = getattr(encoder, "group_matcher", None)
+    groups = group_parameters(encoder, cast(Any, matcher)(coarse=False), return_values=True) if matcher else {}
+    if len(groups) < 2:
+        raise ConfigError(
+            f"{type(encoder).__name__} does not tell its blocks, so no rate can decay with their depth; "
+            "leave layer_decay at 1, or choose another encoder"
+        )
+    return [list(groups[depth]) for depth in sorted(groups)]
+
+
+def shares_by_depth(
+    groups: Sequence[list[nn.Parameter]], layer_decay: float
+) -> list[tuple[Iterable[nn.Parameter], float]]:
+    """Return groups, shallow to deep, with their share of the learning rate: layer_decay^(groups above), 1 at the top.
+
+    Source: Clark et al., "ELECTRA", arXiv 2003.10555, appendix A.
+    """
+    return [(group, layer_decay ** (len(groups) - 1 - depth)) for depth, group in enumerate(groups)]
+
+
+def parameter_groups(
+    layers: Iterable[tuple[Iterable[nn.Parameter], float]], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Return an optimizer's groups of the parameters that learn, each with its `share` of the learning rate.
+
+    Matrices and kernels decay, biases and norms do not; parameters of one kind and share are in one group, also where
+    nothing decays: how many groups there are is part of a checkpoint.
+    """
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for layer, share in layers:
+        learning = [value for value in layer if value.requires_grad]
+        for decays in (True, False):
+            values = [value for value in learning if (value.ndim >= 2) == decays]
+            if values:
+                found.setdefault((share, decays), []).extend(values)
+    return [
+        {"params": values, "weight_decay": weight_decay if decays else 0.0, "share": share}
+        for (share, decays), values in found.items()
+    ]

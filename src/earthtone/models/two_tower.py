@@ -1,7 +1,11 @@
-"""The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold."""
+"""The model: an image tower and a sound tower into one space, fed with what tables, files and users hold."""
 
 import math
+import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +16,359 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthtone.errors import ConfigError, SignalError
-from earthtone.models.config import SOUND_SCALES, ModelConfig
-from earthtone.models.encoders import make_tower
-from earthtone.models.inputs import ImageInput, measured_tile, recording_windows
-from earthtone.models.reducer import make_reducer, weighted_mean
-from earthtone.models.scale_channel import byte_statistics, tell_of_usual, with_usual_scale
-from earthtone.models.sound_input import SoundInput
-from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD
-from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import seen
+from earthtone.errors import ConfigError, SignalError, did_you_mean
+from earthtone.models.encoders import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    byte_statistics,
+    make_tower,
+    tell_of_usual,
+    with_usual_scale,
+)
+from earthtone.signal.audio import LEAST_HZ, read_audio, recording_of
+from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
+from earthtone.signal.image import (
+    Picture,
+    Pixels,
+    decode_tile,
+    encode_tile,
+    kept_remarks,
+    read_picture,
+    seen,
+    stored_tile,
+    tile_side_m,
+)
+from earthtone.signal.spectrogram import Spectrogram, log_mel, ready_spectrogram, windows
+
+# What a two-tower model is made of.
+
+
+REDUCERS = ("mean", "attention")
+SOUND_SCALES = ("standard", "soundingearth")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Two encoders and the space they share."""
+
+    image_encoder: str = "resnet18"
+    """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth."""
+    audio_encoder: str = "resnet18"
+    """As `image_encoder`; it sees spectrograms as pictures of one channel."""
+    dimensions: int = 128
+    """Size of the shared embedding."""
+    projection: str = "linear"
+    """Head on each encoder: `linear`, `mlp` (one hidden layer as wide as the encoder's features), or `mlp_norm` (with a
+    batch norm in it, as SimCLR's)."""
+    image_weights: str | None = None
+    """What the image encoder begins with: null for random weights, `pretrained` (timm's own, downloaded), a run's
+    folder (its image tower), a file, `timm:NAME`, ... (docs/models.md); it must be `image_encoder`'s architecture."""
+    audio_weights: str | None = None
+    """As `image_weights`, for the audio encoder; weights for colours are summed for its one channel."""
+    drop_path: float = 0.0
+    """Stochastic depth rate of both encoders."""
+    windows: str = "mean"
+    """How the windows of a recording become one vector: `mean`, or `attention` (learned weights; needs training on
+    several windows, `train.windows`)."""
+    unit: bool = True
+    """Embeddings have length 1 and are compared by cosine; false: raw ones, compared by Euclidean distance."""
+    sound_scale: str = "standard"
+    """How spectrogram bytes become numbers: `standard` (about zero mean and unit variance), or `soundingearth` (from
+    exp(-1.5) to exp(0.5), as the release does)."""
+    scale_input: bool = False
+    """Tell the image encoder each view's metres a pixel, as a fourth channel; needs `image_gsd_m` of the training
+    images (docs/training.md)."""
+
+    @property
+    def image_channels(self) -> int:
+        """How many channels the image encoder sees."""
+        return 4 if self.scale_input else 3
+
+
+def model_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Return plain values for headers and hashes; `scale_input` is left out where it is off, as before it was there."""
+    values = asdict(config)
+    if not config.scale_input:
+        del values["scale_input"]
+    return values
+
+
+# What a user may hand over as a sound: a file, its bytes, samples with their rate, or a dict of Hugging Face.
+
+
+SoundInput = str | PathLike[str] | bytes | tuple[Any, int] | Mapping[str, Any]
+"""A path, the bytes of a file, (samples, hz), or {"array": samples, "sampling_rate": hz} or {"bytes": .., "path": ..}.
+
+Samples are floats with full scale 1: NumPy, torch or lists, (samples,), (samples, channels) or (channels, samples).
+"""
+
+_EXPECTED = 'a path, bytes, (samples, hz) or {"array": samples, "sampling_rate": hz} expected'
+_MOST_CHANNELS = 64  # the longer side is time where the other is no longer than this
+_MOST_HZ = 10_000_000
+
+
+def given_sound(sound: object) -> Path | bytes | tuple[NDArray[np.floating[Any]], int]:
+    """Return a file, its bytes, or samples (samples,) or (samples, channels) with their rate. Raises SignalError."""
+    if isinstance(sound, (str, PathLike)):
+        return Path(sound)
+    if isinstance(sound, (bytes, bytearray, memoryview)):
+        return bytes(sound)
+    if isinstance(sound, Mapping):
+        return _from_dict(sound)
+    if isinstance(sound, tuple) and len(sound) == 2:
+        samples, hz = sound
+        if isinstance(samples, numbers.Real) and _has_axes(hz):
+            raise SignalError(f"(hz, samples) given: {samples!r:.20} comes first; (samples, hz) expected")
+        if hz is None or isinstance(hz, str):
+            raise SignalError(f"hz is {hz!r:.40}; the samples a second expected, a number such as 48000")
+        return _samples(samples), checked_hz(hz)
+    if _has_axes(sound):
+        raise SignalError(f"{type(sound).__name__} without its rate; {_EXPECTED}")
+    raise SignalError(f"a sound is {_shown(sound)}; {_EXPECTED}")
+
+
+def checked_hz(hz: object) -> int:
+    """Return the samples a second as a whole number. Raises SignalError for what cannot be a rate."""
+    value = hz.item() if hasattr(hz, "item") and getattr(hz, "ndim", 0) == 0 else hz
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SignalError(f"hz is {_shown(hz)}; the samples a second expected, a number such as 48000")
+    if isinstance(value, int) and value > _MOST_HZ:
+        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
+    if not math.isfinite(value) or value <= 0:
+        raise SignalError(f"hz is {value}; hz > 0 expected, such as 48000")
+    if value < LEAST_HZ:
+        kilo = f", such as {round(1000 * value)} if {value:g} kHz were meant" if 4 <= value <= 400 else ""
+        raise SignalError(f"{value:g} samples a second; hertz expected, {LEAST_HZ} or more{kilo}")
+    if value != round(value) or value > _MOST_HZ:
+        raise SignalError(f"hz is {value}; a whole number of samples a second expected, {_MOST_HZ} at most")
+    return round(value)
+
+
+def _from_dict(sound: Mapping[str, Any]) -> Path | bytes | tuple[NDArray[np.floating[Any]], int]:
+    """The two forms that Hugging Face's datasets has: decoded, and not."""
+    if sound.get("array") is not None:
+        if "sampling_rate" not in sound:
+            raise SignalError('a dict with "array" but without "sampling_rate"; both expected')
+        return given_sound((sound["array"], sound["sampling_rate"]))
+    for key in ("bytes", "path"):
+        if isinstance(sound.get(key), (str, PathLike, bytes)):
+            return given_sound(sound[key])
+    raise SignalError(f"a dict with the keys {sorted(map(str, sound))!r:.80}; {_EXPECTED}")
+
+
+def _samples(given: object) -> NDArray[np.floating[Any]]:
+    """Return an array of floats, time first. Raises SignalError."""
+    tensor: Any = given
+    if hasattr(tensor, "detach"):  # torch, perhaps on a GPU or in bfloat16, which NumPy does not know
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+    try:
+        samples = np.asarray(tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SignalError(f"samples are {_shown(given)}; an array of floats with full scale 1 expected") from error
+    if samples.dtype.kind in "iu":
+        raise SignalError(
+            f"samples {samples.dtype} {samples.shape}; floats with full scale 1 expected: {_advice(samples)}"
+        )
+    if np.ma.is_masked(given):
+        raise SignalError("samples are a masked array, whose hidden samples have no value; fill or leave them out")
+    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
+        raise SignalError(
+            f"samples {samples.dtype} {samples.shape}; floats with full scale 1, (samples,) or (samples, channels), "
+            "expected"
+        )
+    if samples.ndim == 2 and min(samples.shape) > _MOST_CHANNELS:
+        raise SignalError(
+            f"samples of shape {samples.shape}; (samples, channels) or (channels, samples) expected, with at most "
+            f"{_MOST_CHANNELS} channels"
+        )
+    if samples.ndim == 2 and samples.shape[0] <= _MOST_CHANNELS < samples.shape[1]:
+        samples = samples.T
+    elif samples.ndim == 2 and max(samples.shape) <= _MOST_CHANNELS:
+        raise SignalError(f"samples of shape {samples.shape}; a recording was expected, which is longer on one side")
+    return samples
+
+
+def _advice(samples: NDArray[Any]) -> str:
+    """How whole numbers become floats; wider types than 32 bits mostly hold narrower samples, as lists of int do."""
+    bits = 8 * samples.dtype.itemsize - 1
+    if samples.dtype.kind == "u":
+        return f"subtract {2**bits} and divide by {2**bits}"
+    if bits > 31:
+        peak = max(-int(samples.min()), int(samples.max())) if samples.size else 0
+        bits = next((bits for bits in (15, 23, 31) if peak <= 2**bits), bits)
+    return f"divide by {2**bits}"
+
+
+def _has_axes(value: object) -> bool:
+    return getattr(value, "ndim", 0) > 0 or isinstance(value, list)
+
+
+def _shown(value: object) -> str:
+    """A value in an error: no more than a line of it."""
+    return " ".join(f"{value!r:.60}".split()) if not _has_axes(value) else type(value).__name__
+
+
+# What a user may hand to a model - files, bytes, arrays - to the uint8 that packed tables hold, by the same steps.
+
+
+#: A file, its bytes, (height, width, 3) uint8, a picture of Pillow's, a tensor (3, height, width) or (height, width, 3)
+#: uint8, or Hugging Face's {"bytes": ..., "path": ...}.
+ImageInput = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Tensor | Mapping[str, Any]
+
+
+def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> tuple[Pixels, float | None]:
+    """Return the tile that packing would store, after its JPEG, and the metres along its side, None without `gsd_m`.
+
+    So a file and its packed row embed alike. Raises SignalError.
+    """
+    picture = _picture(image, config)
+    kept_remarks(picture, config, gsd_m)
+    tile = decode_tile(encode_tile(stored_tile(picture.pixels, config, gsd_m), config))
+    return tile, tile_side_m(picture.pixels, config, None if gsd_m is None else gsd_m * picture.shrunk)
+
+
+def _picture(image: Any, config: ImageConfig) -> Picture:
+    """Return what a user handed over as a picture. Raises SignalError."""
+    if isinstance(image, Mapping):
+        data, path = image.get("bytes"), image.get("path")
+        if data is None and path is None:
+            raise SignalError(f"image dict with the keys {sorted(map(str, image))}; 'bytes' or 'path' expected")
+        return _picture(path if data is None else data, config)
+    if isinstance(image, Tensor):
+        return Picture(_of_tensor(image))
+    if isinstance(image, np.ndarray):
+        return Picture(_checked("array", image))
+    min_side = None if config.footprint_m is not None else config.stored_pixels
+    if isinstance(image, (str, PathLike)):
+        return read_picture(Path(image), config, min_side)
+    if isinstance(image, Image.Image):
+        return read_picture(image, config)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return read_picture(bytes(image), config, min_side)
+    raise SignalError(
+        f"image of type {type(image).__name__}; a path, bytes, an array (height, width, 3) of uint8, a tensor, a "
+        "picture of Pillow's or a dict with 'bytes' or 'path' expected"
+    )
+
+
+def _of_tensor(image: Tensor) -> Pixels:
+    """Return (height, width, 3) of a tensor; channels may come first, as is usual there."""
+    shape = tuple(image.shape)
+    if image.dtype != torch.uint8:
+        hint = "; type (image * 255).round().to(torch.uint8) if it is 0 to 1" if image.is_floating_point() else ""
+        raise SignalError(f"image tensor {image.dtype} {shape}; uint8 (3, height, width) expected{hint}")
+    values = image.detach().cpu().numpy()
+    first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
+    return _checked("tensor", values.transpose(1, 2, 0) if first else values)
+
+
+def _checked(kind: str, values: NDArray[Any]) -> Pixels:
+    if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != 3 or not values.size:
+        hint = ""
+        if values.dtype == np.uint8 and values.ndim == 3 and values.shape[0] == 3:
+            hint = "; type image.transpose(1, 2, 0)"
+        elif values.dtype == np.uint8 and values.ndim == 2:
+            hint = "; type np.stack([image] * 3, axis=-1)"
+        raise SignalError(f"image {kind} {values.dtype} {values.shape}; uint8 (height, width, 3) expected{hint}")
+    return np.ascontiguousarray(values)
+
+
+def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
+    """Return all windows (windows, frames, mels) of a recording; samples by the same steps as a file.
+
+    Raises SignalError for what is no sound.
+    """
+    given = given_sound(sound)
+    if isinstance(given, tuple) and config.input == "spectrogram":
+        raise SignalError("samples given; this model was trained on ready spectrogram pictures and knows only those")
+    if isinstance(given, tuple):
+        samples, hz = given
+        return windows(
+            log_mel(recording_of(samples, hz, config.sample_rate_hz, config.channel).samples, config), config
+        )
+    if config.input == "spectrogram":
+        return windows(ready_spectrogram(given, config), config)
+    return windows(log_mel(read_audio(given, config.sample_rate_hz, config.channel), config), config)
+
+
+# Many windows of a recording to one vector: a weighted mean, whose weights are equal or learned.
+
+
+class Reducer(nn.Module, ABC):
+    """A weighted mean over windows: the weights are the softmax of one score a window.
+
+    The order of the windows plays no part, any number of them will do, and a single one comes out as it went in.
+    """
+
+    @abstractmethod
+    def score(self, vectors: Tensor) -> Tensor:
+        """Return one score a window (...) of its vector (..., dimensions); each depends on that window alone."""
+
+    def forward(self, vectors: Tensor, heard: Tensor | None = None) -> Tensor:
+        """Return (N, dimensions) of windows (N, W, dimensions).
+
+        `heard` bool (N, W) is False where a recording has fewer than W windows and the rest is filling; each row
+        needs one True.
+        """
+        if vectors.shape[1] == 1:
+            return vectors[:, 0]
+        if heard is not None:
+            vectors = vectors.masked_fill(~heard[..., None], 0.0)  # filling may be no number
+        scores = self.score(vectors)  # (N, W)
+        if heard is not None:
+            scores = scores.masked_fill(~heard, -torch.inf)
+        return (scores.softmax(dim=1)[..., None] * vectors).sum(dim=1)
+
+
+class MeanWindows(Reducer):
+    """All windows count alike."""
+
+    def score(self, vectors: Tensor) -> Tensor:
+        """Return zeros."""
+        return torch.zeros_like(vectors[..., 0])
+
+
+class AttentionWindows(Reducer):
+    """Windows count by a learned score, w . tanh(V x), of their vector x at unit variance.
+
+    So a model can learn to pass over wind, silence and handling noise. It starts as the plain mean: w is zero.
+    Source: Ilse et al., "Attention-based Deep Multiple Instance Learning", arXiv 1802.04712, equations 7 and 8.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        self.hidden = nn.Linear(dimensions, dimensions)
+        self.weight = nn.Linear(dimensions, 1, bias=False)  # a bias would add the same to all scores
+        nn.init.zeros_(self.weight.weight)
+
+    def score(self, vectors: Tensor) -> Tensor:
+        """Return w . tanh(V x) of each vector; its length plays no part."""
+        scores: Tensor = self.weight(self.hidden(F.layer_norm(vectors, (self.dimensions,))).tanh())
+        return scores.squeeze(-1)
+
+
+def make_reducer(name: str, dimensions: int) -> Reducer:
+    """Return the reducer called `name`. Raises ConfigError for an unknown name."""
+    if name == "mean":
+        return MeanWindows()
+    if name == "attention":
+        return AttentionWindows(dimensions)
+    raise ConfigError(f"model.windows is {name!r}; {did_you_mean(name, REDUCERS)}one of {', '.join(REDUCERS)} expected")
+
+
+def weighted_mean(vectors: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return what a reducer gives for one recording of any length: vectors (W, dimensions), scores (W,).
+
+    In double precision and one recording at a time, so that it is the same alone or in a batch.
+    """
+    weights = np.exp(scores - scores.max(), dtype=np.float64)  # 1 exactly for equal scores: so a plain mean
+    return np.asarray((vectors * weights[:, None]).sum(axis=0) / weights.sum())
+
+
+# The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold.
+
 
 _BYTE_STEP = (math.exp(0.5) - math.exp(-1.5)) / 255.0  # the release's bytes stand for exp(-1.5) to exp(0.5)
 #: Spectrogram bytes to numbers: (byte - centre) / width.

@@ -11,20 +11,29 @@ import torch
 from timm.models import adapt_input_conv, is_model
 from torch import Tensor, nn
 
-from earthtone.errors import ConfigError, ModelError
-from earthtone.models.backbone import SOURCES
-from earthtone.models.checkpoint_file import read_checkpoint
-from earthtone.models.config import ModelConfig
-from earthtone.models.encoders import Tower, is_encoder, make_encoder
-from earthtone.models.fingerprint import weights_fingerprint
-from earthtone.models.release_checkpoint import is_release
-from earthtone.models.storage import CHECKPOINT_SUFFIXES, WEIGHTS_FILE, load_model
-from earthtone.models.trunk import IMAGENET_MEAN, IMAGENET_STD, Colour, Trunk, timm_pictures
-from earthtone.models.trunk_file import BACKBONE_FILE, BACKBONE_HEADER, file_trunk
-from earthtone.models.trunk_timm import classifiers, load_trunk, timm_encoder
-from earthtone.models.two_tower import TwoTower
-from earthtone.models.weights import fill, read_header
-from earthtone.wording import changes, did_you_mean, flat
+from earthtone.errors import ConfigError, ModelError, changes, did_you_mean, flat
+from earthtone.models.backbone import (
+    BACKBONE_FILE,
+    BACKBONE_HEADER,
+    SOURCES,
+    classifiers,
+    file_trunk,
+    load_trunk,
+    timm_encoder,
+)
+from earthtone.models.encoders import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Colour,
+    Tower,
+    Trunk,
+    is_encoder,
+    make_encoder,
+    timm_pictures,
+)
+from earthtone.models.storage import CHECKPOINT_SUFFIXES, WEIGHTS_FILE, is_release, load_model, weights_fingerprint
+from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.weights import fill, read_checkpoint, read_header
 
 START_SPECS = (
     "a run's folder, a .safetensors file, a checkpoint of PyTorch or of the SoundingEarth release (.pt, .pth), "

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import CHANNELS
-from earthtone.signal.level import Block, Level, remarks_of
 from earthtone.signal.remarks import DAMAGED_SOUND, SILENT, SOUND_MISSING, WRONG_HEADER, Remark
-from earthtone.signal.sound_streams import Opener, Stream, source_name, streams
+from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks_of, source_name, streams
 
 Samples = NDArray[np.float32]
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from earthtone.errors import ConfigError, DataError
-from earthtone.wording import did_you_mean
+from earthtone.errors import ConfigError, DataError, did_you_mean
 
 Range = tuple[float, float]
 ValueRange = Range | tuple[Range, Range, Range] | str

@@ -1,13 +1,14 @@
-"""Image files to square 8-bit RGB tiles: decode, crop, warp. Nothing here is a float until the batch."""
+"""Image files to square 8-bit RGB tiles, and masks to the values stored in them. Floats begin in the batch."""
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from earthtone.signal.raster import (
     exif_orientation,
     gdal_driver,
     opaque,
+    opened_raster,
     raster_header,
     read_raster,
     refuse_bytes,
@@ -39,9 +41,45 @@ from earthtone.signal.remarks import (
     TURNED,
     Remark,
 )
-from earthtone.signal.scale import check_gsd_m, with_scale
+
+# Metres a pixel as one more channel of a picture: a constant plane of bytes, which goes wherever pixels go.
+#
+# A byte is a sixteenth of an octave: byte = round(16 (log2(metres a pixel) + 6)), from 1.6 cm to 980 m. The model takes
+# (byte - 96) / 64 = log2(metres a pixel) / 4, about the range of its normalised colours; 0 is one metre.
+# A convolution can read from such a plane what pixels do not tell (CoordConv, Liu et al., arXiv 1807.03247); that the
+# ground sample distance is worth telling: Scale-MAE (Reed et al., arXiv 2212.14532), there in position encodings.
+
+
+SCALE_CENTRE, SCALE_WIDTH = 96.0, 64.0
+_STEPS = 16  # bytes an octave
+#: Metres a pixel of an image that are believed: a millimetre to 100 km.
+LEAST_GSD_M, MOST_GSD_M = 1e-3, 1e5
 
 Pixels = NDArray[np.uint8]
+
+
+def check_gsd_m(gsd_m: float | None) -> None:
+    """Raise SignalError for metres a pixel that no image has; None is unknown."""
+    if gsd_m is not None and not LEAST_GSD_M <= gsd_m <= MOST_GSD_M:  # also NaN
+        raise SignalError(f"image_gsd_m is {gsd_m:g}; {LEAST_GSD_M:g} to {MOST_GSD_M:,g} metres a pixel expected")
+
+
+def scale_byte(gsd_m: float) -> int:
+    """Return the byte of so many metres a pixel, the nearest end's beyond the range. Raises SignalError."""
+    if not (math.isfinite(gsd_m) and gsd_m > 0):
+        raise SignalError(f"{gsd_m:g} metres a pixel; more than 0 expected")
+    return min(max(round(_STEPS * math.log2(gsd_m) + SCALE_CENTRE), 0), 255)
+
+
+def with_scale(pixels: Pixels, gsd_m: float) -> Pixels:
+    """Return pictures (..., side, side, 4) of such (..., side, side, 3), their metres a pixel as fourth channel."""
+    plane = np.full((*pixels.shape[:-1], 1), scale_byte(gsd_m), np.uint8)
+    return np.concatenate([pixels, plane], axis=-1)
+
+
+# Image files to square 8-bit RGB tiles: decode, crop, warp. Nothing here is a float until the batch.
+
+
 Positions = NDArray[np.float64]
 
 _MOST_FILE_BYTES = 2**30
@@ -474,3 +512,83 @@ def _out_of_range(pixels: Pixels, there: NDArray[np.bool_], ranges: Any) -> list
 
 def _grey_to_rgb(values: Pixels) -> Pixels:
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+
+
+# The values that stand in a picture file, untouched: for masks, whose numbers name classes.
+
+
+class StoredValues(NamedTuple):
+    """What `read_stored_values` returns, where it counts (None: everywhere), and the value declared to be no data."""
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+    nodata: float | None = None
+
+
+def read_stored_values(source: Path | bytes, colour: bool = False) -> NDArray[Any]:
+    """Return (height, width) values of one channel, or (height, width, 3) 8-bit colours; transparency is dropped.
+
+    They are turned as EXIF says, and never scaled: grey of 1, 2, 4 or 16 bits keeps its numbers.
+    Pictures with a colour table give their table's numbers, or with `colour` the colours. Raises SignalError.
+    """
+    return read_labels(source, colour).values
+
+
+def read_labels(source: Path | bytes, colour: bool = False) -> StoredValues:
+    """Return what `read_stored_values` does, and where a TIFF says that there is no data. Raises SignalError."""
+    data, name = bytes_of(source)
+    driver = gdal_driver(data)
+    if driver is not None:
+        return _of_raster(data, name, driver, colour)
+    with opened_picture(data, name) as picture:
+        refuse_cut_bits(picture, name, data)
+        most = _largest(picture, data)
+        values = _of_picture(picture, colour)
+        if most not in (0, 255) and values.ndim == 2 and picture.mode == "L":  # Pillow made it 255
+            values = np.asarray(np.rint(values * (most / 255)), np.uint8)
+        return StoredValues(turned(values, exif_orientation(picture.getexif)))
+
+
+def _largest(picture: Image.Image, data: bytes) -> int:
+    """Return the largest number that a grey picture of few bits can hold, 0 where its format has none such."""
+    if picture.format == "PNG":
+        return int(2 ** data[24]) - 1  # bits a channel, in the header
+    if picture.format == "PPM":
+        numbers = [word for codec, words in decoders(picture) if codec.startswith("ppm") for word in words]
+        return next((number for number in numbers if isinstance(number, int)), 0)
+    return 0
+
+
+def _of_picture(picture: Image.Image, colour: bool) -> NDArray[Any]:
+    if picture.mode == "P":
+        return np.asarray(picture.convert("RGB") if colour else picture)
+    if picture.mode == "1":
+        return np.asarray(picture).astype(np.uint8)
+    if picture.mode in ("LA", "La"):
+        return np.asarray(picture.getchannel(0))
+    if picture.mode in ("L", "F") or picture.mode.startswith("I"):
+        return np.asarray(picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _of_raster(data: bytes, name: str, driver: str, colour: bool) -> StoredValues:
+    with opened_raster(data, name, driver) as file:
+        alphas = sum(meaning.name == "alpha" for meaning in file.colorinterp)
+        if file.count - alphas not in (1, 3):
+            raise SignalError(f"{name}: {file.count} bands; a mask of one band, or of three in colour, was expected")
+    raster = read_raster(data, name, driver)
+    values, valid = raster.values, raster.valid
+    if values.shape[2] == 1:
+        values = values[..., 0]
+    elif values.dtype != np.uint8:
+        raise SignalError(f"{name}: colours of {values.dtype}; a mask in colour has 8 bits a channel")
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        valid = finite if valid is None else valid & finite
+    if raster.table is not None and colour:
+        values = raster.table[:, :3][values]
+    turn = raster.orientation
+    return StoredValues(turned(values, turn), None if valid is None else turned(valid, turn), _shown(raster))
+
+
+def _shown(raster: Raster) -> float | None:
+    return None if raster.valid is None else raster.nodata

@@ -1,20 +1,168 @@
-"""Everything a training needs to go on exactly where it was, in one safetensors file; no pickle.
-
-Tensors: weights of model and loss, the optimizer's moments, the state of torch's generator. The header: where the
-training is; run_state.py says which training.
-"""
+"""What a run keeps on disk: its state, its log, and all it needs to go on exactly where it was."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
-from earthtone.errors import ModelError
+from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
+from earthtone.files import regular_file, write_text_atomic
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
+from earthtone.train.recipe import Recipe
 from earthtone.train.task import PretrainTask
+from earthtone.value_types import fits
+
+# The log of a run: one JSON object a line, the same figures for TensorBoard.
+
+
+LOG_FILE = "log.jsonl"
+_TAIL_BYTES = 4096
+
+
+class History:
+    """Writes `log.jsonl` and `tensorboard/`; lines after the step that a resume starts from are dropped."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._path = folder / LOG_FILE
+        kept = [line for line in read_history(folder) if line["step"] <= first_step]
+        write_text_atomic(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if kept else None)
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """Append the figures of a step. Raises DataError when the disk is full."""
+        try:
+            self._file.write(json.dumps({"step": step, **figures}) + "\n")
+            self._file.flush()
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror}; free the disk, then --resume") from error
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):  # what could be written is written; an error before this one says more
+            os.fsync(self._file)  # before the state says that the training has ended
+            self._file.close()
+            self._board.close()
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of a run's log; a last line that a kill cut off is left out, as are values that are no numbers.
+
+    Raises DataError for a log that cannot be read.
+    """
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    try:
+        text = regular_file(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; copy the run again") from error
+    lines = []
+    for line in text.splitlines():
+        try:
+            figures = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if isinstance(figures, dict) and type(figures.get("step")) is int:
+            lines.append({name: value for name, value in figures.items() if fits(value, float)})
+    return [line for line in lines if line.get("step", -1) >= 0]
+
+
+def last_step(folder: Path) -> int:
+    """Return the last step in a run's log, 0 where there is none; reads the end of the file alone."""
+    path = folder / LOG_FILE
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        found = re.findall(rb'^\{"step": (\d+),.*\}$', file.read(), re.MULTILINE)
+    return int(found[-1]) if found else 0
+
+
+# What a run is: of which recipe and data, and whether its training has ended; decides what a resume may do.
+
+
+STATE_FILE = "run.json"
+
+
+def open_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> bool:
+    """Return whether the run in `folder` has ended already; nothing is written.
+
+    `identity` is flat: the recipe's values and the data's fingerprint. Raises ConfigError where a run would be written
+    over, or resumed with something else than it was begun with.
+    """
+    state = _read(folder)
+    refuse_other_run(folder, resume=resume)
+    if state is None:
+        if (folder / "model.safetensors").exists():
+            raise ConfigError(f"{folder} holds a model but no {STATE_FILE}: no run to go on with; choose another --out")
+        return False
+    began = {**{key: value for key, value in flat(asdict(Recipe())).items() if key in identity}, **state["identity"]}
+    if changed := changes(began, identity):  # a key that the run does not know came later: it had the default
+        raise ConfigError(
+            f"{folder}: --resume with something else than it was begun with ({changed}); undo it, such as by "
+            f"--recipe {folder / 'recipe.yaml'}, which has all it was begun with, or start anew with another --out"
+        )
+    return bool(state["finished"])
+
+
+def refuse_other_run(folder: Path, *, resume: bool) -> None:
+    """Raise ConfigError where a run would be written over; cheap, before anything is packed."""
+    if not resume and ((folder / STATE_FILE).exists() or (folder / "model.safetensors").exists()):
+        raise ConfigError(f"{folder} holds a run already; go on with --resume, or choose another --out")
+
+
+def write_state(
+    folder: Path, identity: Mapping[str, Any], *, finished: bool, start: Mapping[str, Any] | None = None
+) -> None:
+    """Write the state, whole or not at all; `start` tells which weights the towers began with."""
+    state = {"finished": finished, "identity": dict(identity), **({"start": dict(start)} if start else {})}
+    write_text_atomic(folder / STATE_FILE, json.dumps(state, indent=1) + "\n")
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """Return which weights the towers of the run in `folder` began with; nothing where they were random."""
+    state = _read(folder)
+    return {} if state is None else dict(state["start"])
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(state, dict):
+            raise ValueError(f"{type(state).__name__}, a mapping expected")
+        finished, identity, start = state["finished"], state["identity"], state.get("start", {})
+        if type(finished) is not bool or not isinstance(identity, dict) or not isinstance(start, dict):
+            raise ValueError("finished, identity or start of another type")
+    except KeyError as error:
+        raise DataError(f"{path} cannot be read (it has no {error}); choose another --out") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}); choose another --out") from error
+    return {"identity": identity, "finished": finished, "start": start}
+
+
+# Everything a training needs to go on exactly where it was, in one safetensors file; no pickle.
+#
+# Tensors: weights of model and loss, the optimizer's moments, the state of torch's generator. The header: where the
+# training is; run_state.py says which training.
+
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 

@@ -14,31 +14,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from earthtone.atomic import write_text_atomic
-from earthtone.data.table import Table
-from earthtone.errors import ConfigError, DataError
+from earthtone.data.packed import Table
+from earthtone.device import choose_device, choose_precision
+from earthtone.errors import ConfigError, DataError, changes, flat
+from earthtone.files import write_text_atomic
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import start_towers
-from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, save_checkpoint
-from earthtone.train.compiled import check_compiler
-from earthtone.train.engine import make_trainer
-from earthtone.train.follower import Follower
-from earthtone.train.freeze import check_freeze, check_unfreeze
-from earthtone.train.history import LOG_FILE, History, read_history
-from earthtone.train.keeper import Keeper
+from earthtone.train.callbacks import Follower, Keeper, Stopping
+from earthtone.train.checkpoint import (
+    CHECKPOINT_FILE,
+    LOG_FILE,
+    STATE_FILE,
+    History,
+    Progress,
+    load_checkpoint,
+    open_run,
+    read_history,
+    read_start,
+    save_checkpoint,
+    write_state,
+)
+from earthtone.train.distributed import World, find_world, make_trainer
 from earthtone.train.loader import TrainLoader, training_side_m
-from earthtone.train.not_finite import NotFiniteError, named
-from earthtone.train.precision import choose_device, choose_precision
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_loss import check_queue, recipe_loss
-from earthtone.train.recipe_strategy import check_strategy, check_strategy_device
-from earthtone.train.refresh import Refresher, drop_embeddings
-from earthtone.train.run_state import STATE_FILE, open_run, read_start, write_state
-from earthtone.train.stopping import Stopping
-from earthtone.train.task import PretrainTask
-from earthtone.train.within import recipe_within
-from earthtone.train.world import World, find_world
-from earthtone.wording import changes, flat
+from earthtone.train.recipe_file import check_queue, check_strategy, check_strategy_device, recipe_loss
+from earthtone.train.sampler import Refresher, drop_embeddings
+from earthtone.train.task import (
+    NotFiniteError,
+    PretrainTask,
+    check_compiler,
+    check_freeze,
+    check_unfreeze,
+    named,
+    recipe_within,
+)
 
 #: Returns figures of a model on some rows of a table, `score` among them.
 ValidateRows = Callable[[TwoTower, Table, NDArray[np.int64]], Mapping[str, float]]

@@ -12,16 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
+from earthtone.device import choose_device
 from earthtone.errors import ConfigError, DataError
 from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
-from earthtone.train.augment import random_sound, random_starts, random_view
-from earthtone.train.background import Background, random_place
-from earthtone.train.precision import choose_device
+from earthtone.train.augment import Background, random_place, random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
-from earthtone.train.row_facts import looks_at_twins, table_facts
-from earthtone.train.sampler import Sampler
+from earthtone.train.sampler import Sampler, looks_at_twins, table_facts
 
 _log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import ModelConfig
 from earthtone.signal.config import SignalConfig
 
 

@@ -1,4 +1,4 @@
-"""Recipes by name, from YAML files, with overrides; every mistake is named."""
+"""Recipes by name, from YAML files, with overrides; every mistake is named before training starts."""
 
 import dataclasses
 import math
@@ -9,21 +9,205 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import jsonargparse
+import torch
 
-from earthtone.errors import ConfigError
-from earthtone.losses import check_options, loss_class
-from earthtone.models.config import REDUCERS, SOUND_SCALES
-from earthtone.plain_yaml import read_yaml, read_yaml_file, refuse_hostile_options
+from earthtone.errors import ConfigError, did_you_mean, flat
+from earthtone.files import read_yaml, read_yaml_file, refuse_hostile_options
+from earthtone.geo import SMALLEST_KM
+from earthtone.losses import Loss, check_options, loss_class, loss_options, make_loss
+from earthtone.losses.twins import TwinRule
+from earthtone.models.encoders import layer_groups
+from earthtone.models.two_tower import REDUCERS, SOUND_SCALES, TwoTower
 from earthtone.signal.config import check_signal_config
-from earthtone.train.compiled import check_compile
-from earthtone.train.freeze import check_freeze
-from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_augment import check_augment
-from earthtone.train.recipe_sampler import check_sampler
-from earthtone.train.recipe_strategy import check_strategy
-from earthtone.train.recipe_within import check_within
+from earthtone.train.recipe import AugmentConfig, Recipe
+from earthtone.train.sampler import shares
+from earthtone.train.task import check_compile, check_freeze, check_within, frozen_names
 from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
-from earthtone.wording import did_you_mean, flat
+
+# Whether a recipe's augmentation can do what it says; options without an effect are refused.
+
+
+def check_augment(augment: AugmentConfig, source: str) -> None:
+    """Raise ConfigError for ranges of the section `augment` that cannot be drawn from, or that would change nothing."""
+    low, high = augment.crop_ratio
+    if not 0 < low <= high < math.inf:
+        raise ConfigError(f"{source}: augment.crop_ratio is {augment.crop_ratio}; 0 < low <= high expected")
+    low, high = augment.crop_area
+    if not 0 < low <= high <= 1:
+        raise ConfigError(f"{source}: augment.crop_area is {augment.crop_area}; 0 < low <= high <= 1 expected")
+    for kind, loudest in (("mix", 0), ("noise", 60)):
+        levels = getattr(augment, f"{kind}_db")
+        if levels is None:
+            continue
+        if not getattr(augment, f"{kind}_share"):
+            raise ConfigError(
+                f"{source}: augment.{kind}_db does nothing without an augment.{kind}_share; give both or neither"
+            )
+        if not -200 <= levels[0] <= levels[1] <= loudest:
+            raise ConfigError(f"{source}: augment.{kind}_db is {levels}; -200 <= low <= high <= {loudest} expected")
+
+
+# The loss that a recipe asks for.
+
+
+def recipe_loss(recipe: Recipe) -> Loss:
+    """Return the recipe's loss; a queue and a projection get the recipe's batch size and dimensions.
+
+    Raises ConfigError for an unknown name or option, and for one that contradicts the rest of the recipe.
+    """
+    name, options = recipe.loss.name, dict(recipe.loss.options)
+    twins = recipe.loss.twins
+    if twins != "ignore" and not loss_class(name).uses_twins:
+        raise ConfigError(
+            f"loss.twins is {twins}, but the loss {name!r} has no negatives to keep twins out of; "
+            "type --loss.twins ignore"
+        )
+    for option in ("place_column", "twin_radius_m"):
+        if twins == "ignore" and recipe.within.name != "simclr" and getattr(recipe.loss, option):
+            raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
+    if recipe.train.momentum is not None and not loss_class(name).has_queue:
+        raise ConfigError(
+            f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
+        )
+    if recipe.train.views > 1 and not loss_class(name).takes_views:
+        raise ConfigError(
+            f"train.views is {recipe.train.views}, but the loss {name!r} takes one view of a pair; set train.views to 1"
+        )
+    shape = {"batch_size": recipe.train.batch_size * recipe.train.views, "dimensions": recipe.model.dimensions}
+    rows = "train.batch_size" if recipe.train.views == 1 else "train.batch_size x train.views"
+    named = {"batch_size": rows, "dimensions": "model.dimensions"}
+    for key, value in shape.items():
+        if key in loss_options(name) and options.setdefault(key, value) != value:
+            raise ConfigError(
+                f"loss.options.{key} is {options[key]}, but {named[key]} is {value}; leave the option out"
+            )
+    loss = make_loss(name, **options)
+    if twins != "ignore":
+        loss.twin_rule = TwinRule(twins, recipe.loss.twin_radius_m)
+    return loss
+
+
+def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
+    """Raise ConfigError when a loss keeps more rows of earlier batches than there are training pairs."""
+    if loss.queue_rows > rows * recipe.train.views:
+        size = recipe.train.batch_size
+        batches = loss.queue_rows // (size * recipe.train.views)
+        raise ConfigError(
+            f"the loss {recipe.loss.name!r} keeps a queue of {batches} batches of {size}, more than "
+            f"the {rows} training pairs: rows would meet themselves; type --loss.options.batches "
+            f"{max(1, rows // size)} or less"
+        )
+
+
+# The model that a recipe asks for, tried without its weights.
+
+
+def check_model(recipe: Recipe) -> None:
+    """Raise ConfigError for encoders that cannot be made, and where the rate is to decay with blocks they do not tell.
+
+    Takes neither memory for weights nor random numbers.
+    """
+    with torch.device("meta"):
+        model = TwoTower(recipe.model, recipe.signal)
+    if recipe.train.layer_decay == 1:
+        return
+    still = frozen_names(recipe.train) if recipe.train.unfreeze_step is None else ()
+    for name in ("image", "audio"):
+        if name not in still:
+            layer_groups(getattr(model, f"{name}_tower").encoder)
+
+
+# Whether a recipe's sampler can do what it says; options without an effect are refused.
+
+
+BATCHES = ("random", "spread", "clustered")
+_MOST = 0.75  # of a batch: hard negatives need rows to be hard for
+
+
+def check_sampler(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError for values of the section `sampler` that no training can have, or that would change nothing."""
+    sampler = recipe.sampler
+    if sampler.batches not in BATCHES:
+        raise ConfigError(f"{source}: sampler.batches is {sampler.batches!r}; one of {', '.join(BATCHES)} expected")
+    for option in ("ring_share", "similar_share"):
+        if not 0 <= getattr(sampler, option) <= _MOST:
+            value = getattr(sampler, option)
+            raise ConfigError(f"{source}: sampler.{option} is {value}; a share from 0 to {_MOST} expected")
+    needs = {
+        "cell_km": (sampler.batches != "random", "sampler.batches spread or clustered"),
+        "ring_km": (sampler.ring_share > 0, "a sampler.ring_share"),
+        "refresh_epochs": (sampler.similar_share > 0, "a sampler.similar_share"),
+    }
+    for option, (has, need) in needs.items():
+        if getattr(sampler, option) is not None and not has:
+            raise ConfigError(f"{source}: sampler.{option} does nothing without {need}; give both or neither")
+    if sampler.cell_km is not None and not sampler.cell_km >= SMALLEST_KM:
+        raise ConfigError(f"{source}: sampler.cell_km is {sampler.cell_km}; at least {SMALLEST_KM} expected")
+    if sampler.refresh_epochs is not None and sampler.refresh_epochs < 1:
+        raise ConfigError(f"{source}: sampler.refresh_epochs is {sampler.refresh_epochs}; at least 1 expected")
+    _check_shares(recipe, source)
+    if sampler.ring_share > 0:
+        _check_ring(recipe, source)
+
+
+def _check_shares(recipe: Recipe, source: str) -> None:
+    sampler, size = recipe.sampler, recipe.train.batch_size
+    for option, rows in (("ring_share", shares(size, sampler).ring), ("similar_share", shares(size, sampler).similar)):
+        share = getattr(sampler, option)
+        if share and not rows:
+            raise ConfigError(
+                f"{source}: sampler.{option} {share} of a batch of {size} is no row; {1 / size:.2g} is one"
+            )
+    if sampler.ring_share + sampler.similar_share > _MOST:
+        raise ConfigError(
+            f"{source}: sampler.ring_share {sampler.ring_share} and similar_share {sampler.similar_share} are "
+            f"more than {_MOST} of a batch together; lower one"
+        )
+
+
+def _check_ring(recipe: Recipe, source: str) -> None:
+    if recipe.sampler.ring_km is None:
+        raise ConfigError(f"{source}: sampler.ring_share needs sampler.ring_km, such as [1, 50]")
+    low, high = recipe.sampler.ring_km
+    if not (0 <= low < high and high >= SMALLEST_KM):
+        raise ConfigError(
+            f"{source}: sampler.ring_km is {[low, high]}; 0 <= low < high, at least {SMALLEST_KM}, expected"
+        )
+    if low * 1000 < recipe.loss.twin_radius_m:
+        raise ConfigError(
+            f"{source}: sampler.ring_km begins at {low} km, inside loss.twin_radius_m {recipe.loss.twin_radius_m:g}: "
+            "twins are no negatives; begin the ring outside"
+        )
+
+
+# What several processes may hold of a model, as a recipe asks for it.
+
+
+def check_strategy_device(recipe: Recipe, device: str) -> None:
+    """Raise ConfigError where weights in parts cannot lie on the chosen device."""
+    if recipe.train.strategy == "fsdp" and device == "mps":
+        raise ConfigError("train.strategy fsdp is for cpu and cuda, and the device is mps; leave it out")
+
+
+def check_strategy(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError where weights in parts have no effect, or meet what takes them whole."""
+    train = recipe.train
+    if train.strategy != "fsdp":
+        return
+    if train.devices * train.nodes == 1:
+        raise ConfigError(
+            f"{source}: train.strategy fsdp with one process has no effect; type --train.devices with 2 or more, "
+            "or leave it out"
+        )
+    if train.chunk_size is not None:
+        raise ConfigError(
+            f"{source}: train.strategy fsdp with train.chunk_size {train.chunk_size}: chunks take whole weights; "
+            "leave one of them out"
+        )
+
+
+# Recipes by name, from YAML files, with overrides; every mistake is named.
+
 
 _CHOICES = {
     "loss.twins": ("mask", "positive", "ignore"),

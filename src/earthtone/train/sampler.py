@@ -1,22 +1,177 @@
-"""Which rows a batch holds: chance, place, neighbours, look-alikes; each batch is a function of seed and step.
-
-State: none but the embeddings that look-alikes are sought by (similar.py), which belong to a step.
-"""
+"""Which rows a batch holds: chance, place, neighbours, look-alikes; each batch is a function of seed and step."""
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from earthtone.errors import ConfigError
-from earthtone.losses.relation import twins_between
-from earthtone.train.cells import Ring, cell_keys
-from earthtone.train.recipe import SamplerConfig
-from earthtone.train.row_facts import TableFacts
-from earthtone.train.similar import POOL, Similar
+from earthtone.data.packed import Table
+from earthtone.embed.engine import embed_rows
+from earthtone.errors import ConfigError, DataError, ModelError
+from earthtone.geo import Ring, cell_keys
+from earthtone.losses import loss_class
+from earthtone.losses.twins import twins_between
+from earthtone.models.two_tower import Embeddings, unit_rows
+from earthtone.models.weights import read_safetensors, write_safetensors
+from earthtone.train.distributed import Whole, World
+from earthtone.train.recipe import Recipe, SamplerConfig
+
+# Places as points on the unit sphere.
+
+
+def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the unit position vectors (len(table), 3) of the rows' longitude and latitude; NaN where there are none.
+
+    x points to 0 E on the equator, y to 90 E, z to the North pole; float64, since float32 tells only metres apart.
+    Raises DataError, naming ids, when one of `rows` has no coordinates.
+    """
+    longitude, latitude = (np.radians(table.numbers(name)) for name in ("longitude", "latitude"))
+    level = np.cos(latitude)
+    points = np.stack([level * np.cos(longitude), level * np.sin(longitude), np.sin(latitude)], axis=1)
+    lost = rows[~np.isfinite(points[rows]).all(axis=1)]
+    if len(lost):
+        ids = ", ".join(record["id"] for record in table.records(lost[:5].tolist(), ["id"]))
+        raise DataError(
+            f"{table.path}: {len(lost)} of {len(rows)} training pairs have no coordinates ({ids}"
+            f"{' ...' if len(lost) > 5 else ''}), and the loss compares places; give them longitude and latitude, "
+            "leave them out, or choose another --loss.name"
+        )
+    return points
+
+
+# What is known of every row of a table beside its picture and sound: what tells twins and neighbours.
+
+
+class TableFacts(NamedTuple):
+    """By row number of a table: `groups` int64 (rows, 3), `points` float64 (rows, 3); None where nothing needs them.
+
+    Groups are numbers of image, recording and place, equal for equal ones, -1 for nobody's (a missing place). They
+    are numbered over the whole table, so that all processes that open it have the same numbers. Points are unit
+    vectors, NaN where a row has no coordinates.
+    """
+
+    groups: NDArray[np.int64] | None
+    points: NDArray[np.float64] | None
+
+
+def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableFacts:
+    """Return the facts that the recipe needs; `rows` are those of the training.
+
+    Raises DataError when the loss compares places and one of `rows` has none, ConfigError when none of them has what
+    an option of the recipe looks at.
+    """
+    sampler = recipe.sampler
+    needs_groups = looks_at_twins(recipe) or sampler.ring_share > 0 or sampler.similar_share > 0
+    groups = _groups(table, rows, recipe.loss.place_column) if needs_groups else None
+    compares = loss_class(recipe.loss.name).needs_points
+    by_place = recipe.loss.twin_radius_m > 0 or sampler.ring_share > 0 or sampler.batches != "random"
+    if not compares and not by_place:
+        return TableFacts(groups, None)
+    points = unit_points(table, rows if compares else rows[:0])
+    if recipe.loss.twin_radius_m and not np.isfinite(points[rows]).all(axis=1).any():
+        raise ConfigError(
+            f"{table.path}: none of {len(rows)} training pairs has coordinates, so loss.twin_radius_m "
+            f"{recipe.loss.twin_radius_m:g} would find nobody; leave it out, or give them longitude and latitude"
+        )
+    return TableFacts(groups, points)
+
+
+def looks_at_twins(recipe: Recipe) -> bool:
+    """Return whether the step needs to know twins: the loss unless it ignores them, SimCLR within always."""
+    return recipe.loss.twins != "ignore" or recipe.within.name == "simclr"
+
+
+def _groups(table: Table, rows: NDArray[np.int64], place_column: str | None) -> NDArray[np.int64]:
+    columns = [table.groups("image_hash"), table.groups("audio_hash")]
+    if place_column is None:
+        columns.append(np.full(len(table), -1))
+    else:
+        columns.append(table.groups(place_column))
+        if (columns[-1][rows] < 0).all():
+            raise ConfigError(
+                f"{table.path}: column {place_column!r} (loss.place_column) is empty for all {len(rows)} training pairs"
+            )
+    return np.stack(columns, axis=1)
+
+
+# Rows that the model finds alike: the nearest of the other modality, by embeddings of a while ago.
+
+
+POOL = 16_384  # rows that are searched for a batch; bounds its time whatever the data's size
+_NEAREST = 32  # candidates of a row, nearest first
+
+
+class Similar:
+    """The embeddings of the training rows as they were at a step, and an exact search among some of them.
+
+    Unit vectors are kept as whole numbers of 8 bits (a component of 4 / sqrt(D) is 127; beyond it is cut off), whose
+    products add up exactly in float32: the order of the sums, and so the number of threads, changes nothing.
+    Memory: 2 x D bytes a row.
+    """
+
+    def __init__(self, image: NDArray[np.int8], audio: NDArray[np.int8], step: int) -> None:
+        """`image` and `audio` (N, D), in the order of the training rows, as they were before step `step`."""
+        self.image, self.audio, self.step = image, audio, step
+
+    @classmethod
+    def of(cls, image: Embeddings, audio: Embeddings, step: int) -> "Similar":
+        """Of float embeddings (N, D) of any length."""
+        return cls(_small(image), _small(audio), step)
+
+    def nearest(
+        self, positions: NDArray[np.int64], pool: NDArray[np.int64], *, sound_to_image: bool
+    ) -> NDArray[np.int64]:
+        """Return, for each of `positions` (A), the up to 32 of `pool` (P) nearest to it in the other modality.
+
+        Positions count the training rows; the result (A, up to 32) holds such positions, nearest first.
+        """
+        own, other = (self.audio, self.image) if sound_to_image else (self.image, self.audio)
+        scores = own[positions].astype(np.float32) @ other[pool].astype(np.float32).T  # (A, P), whole numbers
+        count = min(_NEAREST, len(pool))
+        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        order = np.lexsort((best, -np.take_along_axis(scores, best, axis=1)), axis=1)
+        return pool[np.take_along_axis(best, order, axis=1)]
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        write_safetensors(
+            path,
+            {"image": torch.from_numpy(self.image), "audio": torch.from_numpy(self.audio)},
+            {"earthtone_similar": str(self.step)},
+        )
+
+
+def load_similar(path: Path, step: int, rows: int) -> Similar:
+    """Return what `save` wrote. Raises ModelError when it is of another step or of other rows, or broken."""
+    tensors, metadata = read_safetensors(path)
+    try:
+        image, audio = tensors["image"].numpy(), tensors["audio"].numpy()
+        fits = image.shape == audio.shape and len(image) == rows and image.dtype == audio.dtype == np.int8
+    except KeyError:
+        fits = False
+    if not fits or metadata.get("earthtone_similar") != str(step):
+        raise ModelError(f"{path}: not the embeddings of step {step} of this run; train anew into another --out")
+    return Similar(image, audio, step)
+
+
+def _small(embeddings: Embeddings) -> NDArray[np.int8]:
+    out = np.empty(embeddings.shape, np.int8)
+    scale = 127 * np.sqrt(embeddings.shape[1]) / 4
+    for start in range(0, len(out), POOL):
+        part = unit_rows(embeddings[start : start + POOL])
+        out[start : start + POOL] = np.clip(np.rint(part * scale), -127, 127)
+    return out
+
+
+# Which rows a batch holds: chance, place, neighbours, look-alikes; each batch is a function of seed and step.
+#
+# State: none but the embeddings that look-alikes are sought by (similar.py), which belong to a step.
+
 
 Rows = NDArray[np.int64]
 CELL_KM = 50.0
@@ -216,3 +371,66 @@ def _even_times(cell: Rows, counts: Rows, draw: np.random.Generator) -> NDArray[
     rank = np.empty(len(cell), np.int64)
     rank[by_cell] = np.arange(len(cell)) - np.repeat(counts.cumsum() - counts, counts)
     return np.asarray((rank + draw.random(len(counts))[cell]) / counts[cell], np.float64)
+
+
+# Between two epochs: the model embeds all training rows, and the sampler seeks look-alikes among them from then on.
+
+
+class Refresher:
+    """Gives the sampler the embeddings of a step; they are a file in the run's folder until the next ones.
+
+    A checkpoint of a later step has other weights, so a resume reads them from that file. What goes before: the new
+    file is written, `checkpoint` is called, and only then are the older files deleted, so that there always are a
+    checkpoint and the embeddings it needs, whenever the run is killed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        whole: Whole,
+        table: Table,
+        rows: NDArray[np.int64],
+        sampler: Sampler,
+        *,
+        resumed: int,
+        world: World,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        """`resumed` is the step that the run goes on from; `checkpoint` saves one of the step that was just done.
+
+        Of several processes, which call it at the same steps, the first embeds and writes; the others read.
+        """
+        self._folder, self._whole, self._table, self._rows = folder, whole, table, rows
+        self._sampler, self._resumed, self._checkpoint = sampler, resumed, checkpoint
+        self._world = world
+
+    def __call__(self, step: int) -> None:
+        """Give the sampler the embeddings of the model before `step`. Raises ModelError when they are lost."""
+        path = self._folder / f"similar-{step}.safetensors"
+        if step < self._resumed:
+            if not path.exists():
+                raise ModelError(
+                    f"{path} is missing, without which the run cannot go on; train anew into another --out"
+                )
+            self._sampler.similar = load_similar(path, step, len(self._rows))
+            return
+        if not self._world.first:
+            self._whole.serve()
+            self._world.wait()
+            self._sampler.similar = load_similar(path, step, len(self._rows))
+            return
+        similar = Similar.of(*embed_rows(self._whole.model(), self._table, self._rows), step)
+        similar.save(path)
+        if step > self._resumed:
+            self._checkpoint()
+        self._whole.release()
+        self._world.wait()
+        self._sampler.similar = similar
+        drop_embeddings(self._folder, but=path)
+
+
+def drop_embeddings(folder: Path, but: Path | None = None) -> None:
+    """Delete the files of embeddings in a run's folder, all but one."""
+    for path in folder.glob("similar-*.safetensors"):
+        if path != but:
+            path.unlink()

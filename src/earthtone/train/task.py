@@ -1,8 +1,17 @@
-"""One training step as Lightning wants it: two projections, one loss, one optimizer with its schedule."""
+"""One training step as Lightning wants it: views, losses, momentum, frozen parts, optimizer and schedule."""
 
+import copy
+import inspect
+import json
 import math
-from collections.abc import Iterable
-from typing import Any, cast
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -10,21 +19,347 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
+from earthtone.data.packed import Table
+from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.files import write_text_atomic
 from earthtone.losses.base import Loss
-from earthtone.models.layers import layer_groups, parameter_groups, shares_by_depth
+from earthtone.losses.simclr import NTXent
+from earthtone.losses.twins import TwinRule
+from earthtone.losses.vicreg import VICReg
+from earthtone.models.encoders import Tower, layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
-from earthtone.train.compiled import compiled_embed, embed
-from earthtone.train.freeze import freeze_towers, frozen_names, frozen_weights, nothing_of
-from earthtone.train.gather import gathered
+from earthtone.train.distributed import (
+    Gathered,
+    Whole,
+    World,
+    by_part,
+    clip_in_parts,
+    gathered,
+    own_part,
+    part_of_state,
+    shard_model,
+)
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
-from earthtone.train.momentum import follow, follower_of
-from earthtone.train.not_finite import NotFiniteError, rows_without_embedding
-from earthtone.train.recipe import TrainConfig
-from earthtone.train.sharded import by_part, clip_in_parts, part_of_state, shard_model
-from earthtone.train.whole import Gathered, Whole
-from earthtone.train.within import Within
-from earthtone.train.world import World
+from earthtone.train.recipe import Recipe, TrainConfig, WithinConfig
+from earthtone.value_types import wrong
+
+# Encoders that follow the trained ones slowly, so that the rows of a queue come from nearly the same encoder.
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def follower_of(model: _Module) -> _Module:
+    """Return a copy of `model` without gradients, to be moved by `follow`."""
+    follower = copy.deepcopy(model)
+    return follower.requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(follower: nn.Module, model: nn.Module, momentum: float) -> None:
+    """Move each weight of `follower` to momentum * itself + (1 - momentum) * the one of `model`.
+
+    Buffers are its own: its batch norms see its own activations. Source: He et al., "Momentum Contrast",
+    arXiv 1911.05722, equation 2.
+    """
+    own: list[Tensor] = [own_part(value) for value in follower.parameters()]
+    others: list[Tensor] = [own_part(value) for value in model.parameters()]
+    torch._foreach_lerp_(own, others, 1 - momentum)
+
+
+# Which encoders stay as they are, until when, and how several processes agree on gradients that nobody has.
+
+
+FREEZES = ("image", "audio", "both")
+
+
+def frozen_names(config: TrainConfig) -> tuple[str, ...]:
+    """Return the names of the towers whose encoders are frozen for a while or for good."""
+    if config.freeze is None:
+        return ()
+    return ("image", "audio") if config.freeze == "both" else (config.freeze,)
+
+
+def is_frozen(config: TrainConfig, step: int) -> bool:
+    """Return whether the encoders of `frozen_names` stand still in step `step`, counted from 0."""
+    return config.freeze is not None and (config.unfreeze_step is None or step < config.unfreeze_step)
+
+
+def freeze_towers(model: TwoTower, config: TrainConfig, step: int) -> None:
+    """Freeze or unfreeze a model's encoders for a step: a function of the step, so a resume needs no state."""
+    for name in frozen_names(config):
+        cast(Tower, getattr(model, f"{name}_tower")).freeze(is_frozen(config, step))
+
+
+def frozen_weights(model: TwoTower, config: TrainConfig, step: int) -> list[nn.Parameter]:
+    """Return the weights that stand still in a step but will learn later."""
+    if config.unfreeze_step is None or not is_frozen(config, step):
+        return []
+    return [value for name in frozen_names(config) for value in getattr(model, f"{name}_tower").encoder.parameters()]
+
+
+def nothing_of(weights: list[nn.Parameter]) -> Tensor:
+    """Return zero with a gradient of zeros: DDP waits for each weight's gradient, also while the weight is frozen."""
+    return torch.stack([value.sum() for value in weights]).sum() * 0.0
+
+
+def check_freeze(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError for freezing without an effect, or of weights that are random."""
+    train, model = recipe.train, recipe.model
+    if train.freeze is not None and train.freeze not in FREEZES:
+        raise ConfigError(f"{source}: train.freeze is {train.freeze!r}; one of {', '.join(FREEZES)} expected, or null")
+    for name in frozen_names(train):
+        if getattr(model, f"{name}_weights") is None:
+            raise ConfigError(
+                f"{source}: train.freeze {train.freeze} would keep the {name} encoder's random weights; "
+                f"set model.{name}_weights (docs/models.md)"
+            )
+    if train.unfreeze_step is not None:
+        if train.freeze is None:
+            raise ConfigError(f"{source}: train.unfreeze_step without train.freeze has no effect; leave it out")
+        if train.unfreeze_step < 1:
+            raise ConfigError(
+                f"{source}: train.unfreeze_step is {train.unfreeze_step}; 1 or more expected, or null for never"
+            )
+    if not 0 < train.layer_decay <= 1:
+        raise ConfigError(f"{source}: train.layer_decay is {train.layer_decay}; above 0, at most 1 expected")
+    if train.freeze == "both" and train.unfreeze_step is None:
+        for option, value, off in (
+            ("train.layer_decay", train.layer_decay, 1.0), ("model.drop_path", model.drop_path, 0.0),
+        ):  # fmt: skip
+            if value != off:
+                raise ConfigError(
+                    f"{source}: {option} {value} has no effect on encoders that are frozen for good; "
+                    "leave it out, or set train.unfreeze_step"
+                )
+
+
+def check_unfreeze(config: TrainConfig, steps: int) -> None:
+    """Raise ConfigError when a training of `steps` steps ends before its encoders join."""
+    if config.unfreeze_step is not None and config.unfreeze_step >= steps:
+        raise ConfigError(
+            f"train.unfreeze_step is {config.unfreeze_step}, but the training has {steps} steps; a smaller one "
+            "expected, or null for never"
+        )
+
+
+# Both towers' forward and backward pass as kernels that torch.compile writes for them.
+
+
+#: Returns image and audio embeddings (n, D) that a model gives for the rows of both inputs.
+EmbedBy = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def embed(model: nn.Module, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both embeddings (n, D) of a model, computed as they are written."""
+    images, sounds = model(image, audio)
+    return images, sounds
+
+
+def compiled_embed(backend: str = "inductor") -> EmbedBy:
+    """Return `embed`, compiled at its first call for each model, mode and shape; random draws are those of `embed`.
+
+    A function is compiled, not the model: its weights keep their names, validation and files run as ever.
+    """
+    torch.compiler.reset()  # what earlier trainings compiled counts too, and after eight torch silently stops compiling
+    options: dict[str, Any] | None = {"fallback_random": True} if backend == "inductor" else None
+    return torch.compile(embed, dynamic=False, backend=backend, options=options)
+
+
+def check_compile(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError where a training has passes that are not compiled, or that nobody has tried compiled."""
+    train = recipe.train
+    if train.compile and train.chunk_size is not None:
+        raise ConfigError(
+            f"{source}: train.compile with train.chunk_size {train.chunk_size}: chunks are not compiled; "
+            "leave one of them out"
+        )
+    if train.compile and train.devices * train.nodes > 1:
+        raise ConfigError(
+            f"{source}: train.compile with {train.devices * train.nodes} processes (train.devices x train.nodes): "
+            "it is for one process; leave it out"
+        )
+
+
+def check_compiler(device: str) -> None:
+    """Raise ConfigError where torch.compile has nothing to write kernels with."""
+    if device == "mps":
+        raise ConfigError("train.compile is for cpu and cuda; leave it out on mps")
+    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", usual).split()[0]
+    if device == "cpu" and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"train.compile needs a C++ compiler on a CPU, {compiler} is not there; install {usual}, "
+            "set CXX to another, or leave train.compile out"
+        )
+
+
+# Whether a recipe's section `within` can do what it says; options without an effect are refused.
+
+
+NONE = "none"
+WITHIN: dict[str, type[Loss]] = {"simclr": NTXent, "vicreg": VICReg}
+
+
+def check_within(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError for values of the section `within` that no training can have, or that would change nothing."""
+    within = recipe.within
+    known = (NONE, *WITHIN)
+    if within.name not in known:
+        raise ConfigError(f"{source}: within.name is {within.name!r}; one of {', '.join(known)} expected")
+    if within.name == NONE:
+        default = asdict(WithinConfig())
+        if idle := [key for key, value in asdict(within).items() if value != default[key]]:
+            raise ConfigError(f"{source}: within.{idle[0]} does nothing while within.name is none; leave it out")
+        return
+    if recipe.train.views < 2:
+        raise ConfigError(
+            f"{source}: within.name {within.name} compares views of a pair, and train.views is {recipe.train.views}; "
+            "set train.views to 2 or more"
+        )
+    for key in ("image_weight", "audio_weight"):
+        if not getattr(within, key) >= 0:
+            raise ConfigError(f"{source}: within.{key} is {getattr(within, key)}; at least 0 expected")
+    if not within.image_weight + within.audio_weight > 0:
+        raise ConfigError(f"{source}: within.image_weight and audio_weight are both 0; set within.name to none")
+    if within.projection is not None and within.projection < 1:
+        raise ConfigError(f"{source}: within.projection is {within.projection}; at least 1 expected, or null")
+    try:
+        within_loss(within)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def within_loss(config: WithinConfig) -> Loss:
+    """Return the loss between two views. Raises ConfigError for an option that it lacks, or a wrong value."""
+    kind = WITHIN[config.name]
+    known, hints = tuple(inspect.signature(kind).parameters), get_type_hints(kind.__init__)
+    for option, value in config.options.items():
+        if option not in known:
+            hint = did_you_mean(option, known)
+            raise ConfigError(f"within.options of {config.name}: unknown {option}; {hint}known: {', '.join(known)}")
+        if told := wrong(value, hints[option]):
+            raise ConfigError(f"within.options.{option} of {config.name} is {told}")
+    try:
+        return kind(**config.options)
+    except TypeError as error:
+        raise ConfigError(f"within.options of {config.name}: {error}; numbers expected") from error
+
+
+# The terms within a modality: all views of an image, and all views of a recording, against each other.
+
+
+class Within(nn.Module):
+    """The recipe's loss between two views, for each modality that has a weight, behind a projection of its own.
+
+    The projection (dimensions -> hidden -> ReLU -> hidden) lies in checkpoints, and is no part of the model. Twins are
+    told as for the loss between the modalities, also where that ignores them.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        config = recipe.within
+        weights = {"image": config.image_weight, "audio": config.audio_weight}
+        self.weights = {modality: weight for modality, weight in weights.items() if weight > 0}
+        self.loss = within_loss(config)
+        self.loss.twin_rule = TwinRule("mask", recipe.loss.twin_radius_m)
+        self.projections = nn.ModuleDict()
+        if config.projection is not None:
+            for modality in self.weights:
+                self.projections[modality] = _projection(recipe.model.dimensions, config.projection)
+
+    def forward(
+        self, image: Tensor, audio: Tensor, views: int, points: Tensor | None, groups: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return the terms by modality, scalars without their weights: the mean over all two of the `views`.
+
+        `image` and `audio` are (views N, D), the first views of all pairs first; `points` and `groups` as in `Batch`.
+        """
+        count = len(image) // views
+        facts: dict[str, Tensor | None] = {}
+        if self.loss.uses_twins:
+            facts = {
+                "points": None if points is None else points[:count],
+                "groups": None if groups is None else groups[:count],
+            }
+        terms = {}
+        for modality, rows in (("image", image), ("audio", audio)):
+            if modality in self.weights:
+                each = self._projected(modality, rows).chunk(views)  # (N, D) a view
+                both = [self.loss(one, other, **facts) for one, other in combinations(each, 2)]
+                terms[modality] = torch.stack(both).mean()
+        return terms
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        return torch.stack([self.weights[modality] * term for modality, term in terms.items()]).sum()
+
+    def _projected(self, modality: str, rows: Tensor) -> Tensor:
+        """Return rows behind the modality's projection, if there are projections, in full precision."""
+        if modality not in self.projections:
+            return rows
+        projection = self.projections[modality]
+        with torch.autocast(device_type=rows.device.type, enabled=False):
+            projected: Tensor = projection(rows.to(next(projection.parameters()).dtype))
+        return projected
+
+
+def recipe_within(recipe: Recipe) -> Within | None:
+    """Return what compares views within a modality; None where the recipe has nothing of it. Raises ConfigError."""
+    check_within(recipe, "recipe")
+    return None if recipe.within.name == NONE else Within(recipe)
+
+
+def _projection(dimensions: int, hidden: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+
+
+# A loss or a gradient that is no number any more: which pairs, which of them are to blame, and a list on disk.
+
+
+NOT_FINITE_FILE = "not_finite.json"
+_NAMED = 8  # ids in the message; all are in the file
+
+
+class NotFiniteError(DataError):
+    """`what` ("loss is nan") of `step`; `rows` of the table are its batch, `guilty` those without finite embeddings."""
+
+    def __init__(self, what: str, step: int, rows: Sequence[int], guilty: Sequence[int] = ()) -> None:
+        super().__init__(f"{what} at step {step}, table rows {_some(rows)}; {_ADVICE}")
+        self.what = what
+        self.step = step
+        self.rows = list(rows)
+        self.guilty = list(guilty)
+
+
+_ADVICE = "nothing of it is in the last checkpoint; lower --train.learning_rate, or leave these pairs out"
+
+
+def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
+    """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do.
+
+    A row that is there with several views is named once.
+    """
+    bad = ~(torch.isfinite(image).all(dim=1) & torch.isfinite(audio).all(dim=1))
+    return [] if bool(bad.all()) else list(dict.fromkeys(rows[bad.to(rows.device)].tolist()))
+
+
+def named(error: NotFiniteError, table: Table, out: Path) -> DataError:
+    """Return the error with the ids of its pairs; all of them are written to `out`."""
+    ids, guilty = ([record["id"] for record in table.records(rows, ["id"])] for rows in (error.rows, error.guilty))
+    found = {"what": error.what, "step": error.step, "ids": ids, "ids_without_finite_embedding": guilty}
+    write_text_atomic(out / NOT_FINITE_FILE, json.dumps(found, indent=1) + "\n")
+    whose = f"embeddings of {_some(guilty)} of its {len(ids)} pairs" if guilty else f"pairs {_some(ids)}"
+    return DataError(f"{error.what} at step {error.step}: {whose} (all: {out / NOT_FINITE_FILE}); {_ADVICE}")
+
+
+def _some(names: Sequence[object]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(str, names[:_NAMED])) + more
+
+
+# One training step as Lightning wants it: two projections, one loss, one optimizer with its schedule.
 
 
 class PretrainTask(LightningModule):

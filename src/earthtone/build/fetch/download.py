@@ -1,0 +1,536 @@
+"""Files from hosts: listings, one request for one file, resumed by ranges, checked, never half of one."""
+
+import fnmatch
+import json
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from earthtone import __version__
+from earthtone.build.fetch.catalogue import (
+    HuggingFace,
+    PublicSet,
+    RemoteFile,
+    Zenodo,
+    allowed_url,
+    safe_relative,
+    shown_url,
+)
+from earthtone.data.remote import hub_endpoint
+from earthtone.errors import DataError
+from earthtone.files import write_text_atomic
+from earthtone.progress import progress_bar
+
+# Room on the disk, asked before it is used.
+
+
+#: Never filled: other programs need some room.
+RESERVE_BYTES = 128_000_000
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that may be written below `folder` (which need not exist yet); never negative."""
+    while not folder.exists():
+        folder = folder.parent
+    return max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+
+
+def need_room(folder: Path, needed: int, what: str) -> None:
+    """Raise DataError unless `needed` bytes fit on the disk of `folder`."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise DataError(
+            f"{what} needs {size_text(needed)}, and {folder} has room for {size_text(free)}; "
+            "free the disk, choose another --out, or take less with --subset"
+        )
+
+
+def size_text(count: int | None) -> str:
+    """Return bytes as people say them: `4.0 GB`, `17 kB`; `unknown` for null."""
+    if count is None:
+        return "unknown"
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} bytes"
+
+
+# One request for one file: redirects followed by our own rules, never a step down from https.
+
+
+_REDIRECTS = 10
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+
+
+class TryAgainError(Exception):
+    """A fault that may pass; `wait` is how long the server asks to wait, in seconds."""
+
+    def __init__(self, what: str, wait: float = 0.0) -> None:
+        super().__init__(what)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long to wait for a server. `retries` counts faults in a row without a new byte."""
+
+    retries: int = 8
+    backoff_seconds: float = 1.0
+    longest_wait_seconds: float = 300.0
+    connect_seconds: float = 20.0
+    read_seconds: float = 60.0
+
+
+def make_client(patience: Patience) -> httpx.Client:
+    """Return a client without automatic redirects or decompression; this machine is asked without a proxy."""
+    hosts = ("127.0.0.1", "localhost", "[::1]")
+    return httpx.Client(
+        follow_redirects=False,
+        timeout=httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds),
+        headers={"Accept-Encoding": "identity", "User-Agent": f"earthtone/{__version__}"},
+        mounts={f"all://{host}": httpx.HTTPTransport() for host in hosts},
+    )
+
+
+@contextmanager
+def opened(
+    client: httpx.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, patience: Patience
+) -> Iterator[httpx.Response]:
+    """Yield the response at the end of the redirects, its body unread; the status is 200, 206 or 416.
+
+    Raises TryAgainError for what may pass, DataError for what will not.
+    """
+    asked = url
+    for _ in range(_REDIRECTS + 1):
+        try:
+            with client.stream("GET", asked, headers=dict(headers)) as response:
+                if response.is_redirect:
+                    asked = _next_url(url, asked, response, sha256_known)
+                    continue
+                _check_status(url, response, patience)
+                yield response
+                return
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter for hosts that are no names
+            raise DataError(f"{url} leads to an address that is none: {error}") from error
+        except httpx.HTTPError as error:
+            raise TryAgainError(str(error) or type(error).__name__) from error
+    raise DataError(f"{url} leads from one address to the next, more than {_REDIRECTS} times; try another mirror")
+
+
+def _next_url(url: str, asked: str, response: httpx.Response, sha256_known: bool) -> str:
+    location = response.headers.get("location", "")
+    try:
+        target = urljoin(asked, location)
+    except ValueError as error:
+        raise DataError(f"{url} leads to {shown_url(location)}, an address that is none; try another mirror") from error
+    downgrade = asked.startswith("https:") and not target.startswith("https:")
+    if downgrade or not allowed_url(target, sha256_known):
+        fault = "has a name or a password in it" if "@" in urlsplit(target).netloc else "is not https://"
+        raise DataError(f"{url} leads to {shown_url(target)}, which {fault}; refused, try another mirror")
+    return str(target)
+
+
+def _check_status(url: str, response: httpx.Response, patience: Patience) -> None:
+    status = response.status_code
+    if status in (200, 206, 416):
+        return
+    if status in _LATER:
+        wait = _retry_after(response.headers.get("retry-after"))
+        if wait > patience.longest_wait_seconds:
+            raise DataError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s; type the same again then")
+        raise TryAgainError(f"the server answers {status}", wait)
+    if status in (401, 403):
+        raise DataError(f"{url} is refused (status {status}): it needs a login or a consent, or has moved")
+    raise DataError(f"{url} answers {status}; the file has moved or gone, look at the set's homepage")
+
+
+def _retry_after(value: str | None) -> float:
+    """Return the seconds of a Retry-After header in either of its forms; 0 when there is none to be read."""
+    if not value:
+        return 0.0
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+# One file from one address: resumed by ranges, retried with patience, bounded, never longer or shorter than it is.
+#
+# What has arrived lies in a `.part` file; beside it a note says from which address and version of the file it came. A
+# part is continued only when the server confirms that version (If-Range) and sends exactly the range that was asked
+# for; otherwise the download starts over. RFC 9110, sections 13 and 14.
+
+
+_LOG = logging.getLogger(__name__)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,20}")
+_LONGEST_BACKOFF_SECONDS = 60.0
+_SAID_SECONDS = 2.0  # shorter waits pass without a word
+_SLOWEST_BYTES = 1024  # less than this within the read timeout is a stall, however it is dripped
+_ROOM_EVERY_BYTES = 64_000_000
+_PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Where a part comes from: enough to ask the server for the rest of the same file."""
+
+    url: str
+    etag: str | None
+    modified: str | None
+    total: int | None
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range may carry: a strong ETag, or a date; nothing that cannot be sent back."""
+        found = self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+        return found if found and found.isascii() else None
+
+
+def download(client: httpx.Client, url: str, file: RemoteFile, part: Path, patience: Patience) -> bool:
+    """Fill `part` with the file at `url` and return whether its bytes came in one go.
+
+    The length is right when this returns; checksums are the caller's. Raises DataError; the part is kept where a
+    repeated call can use it.
+    """
+    return _Download(client, url, file, part, patience).run()
+
+
+def discard(part: Path) -> None:
+    """Remove a part and its note."""
+    for path in (part, _note_path(part)):
+        path.unlink(missing_ok=True)
+
+
+class _Download:
+    def __init__(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, patience: Patience) -> None:
+        self._client, self._url, self._file, self._part, self._patience = client, url, file, part, patience
+        self._version = _read_note(part)
+        self._hashed = bool(file.sha256 or file.md5)
+        self._one_go = True
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        if self._version is None or self._version.url != url:
+            self._start_over()
+        self._bar: Any = progress_bar(file.bytes, file.name, "B", done=self._have)
+
+    @property
+    def _have(self) -> int:
+        return self._part.stat().st_size
+
+    def run(self) -> bool:
+        failures, farthest = 0, self._have
+        try:
+            while True:
+                try:
+                    self._attempt()
+                    return self._one_go
+                except TryAgainError as fault:
+                    failures = 1 if self._have > farthest else failures + 1
+                    farthest = max(farthest, self._have)
+                    if failures > self._patience.retries:
+                        raise self._gave_up(fault, failures) from fault
+                    backoff = self._patience.backoff_seconds * 2 ** (failures - 1)
+                    wait = max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS))
+                    if wait >= _SAID_SECONDS:
+                        _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
+                    time.sleep(wait)
+        except OSError as error:
+            raise DataError(
+                f"cannot write {self._part}: {error.strerror or error}; free the disk or choose another --out, and "
+                "type the same again: it goes on from here"
+            ) from error
+        finally:
+            self._bar.close()
+
+    def _attempt(self) -> None:
+        """Ask for what is missing and write it; return when the file is whole."""
+        have, version = self._have, self._version
+        if version and version.total is not None and have == version.total:
+            return
+        headers: dict[str, str] = {}
+        if have and version and (version.validator or self._hashed):
+            headers["Range"] = f"bytes={have}-"
+            if version.validator:
+                headers["If-Range"] = version.validator
+        elif have:
+            self._start_over()
+        sha256_known = self._file.sha256 is not None
+        with opened(self._client, self._url, headers, sha256_known=sha256_known, patience=self._patience) as response:
+            _refuse_disguise(self._url, response)
+            if response.status_code == 206 and headers and version:
+                self._check_continues(response, have, version)
+                self._one_go = False
+            elif response.status_code == 200:
+                version = self._begin(response)
+            else:
+                self._start_over()
+                raise TryAgainError(f"the server answers {response.status_code} to a request for bytes {have}-")
+            self._write_body(response, version.total)
+
+    def _begin(self, response: httpx.Response) -> _Version:
+        """Take a whole file: what was there of it is dropped, its version noted, its size held against the known."""
+        self._start_over()
+        length = response.headers.get("content-length")
+        total = int(length) if length is not None and _LENGTH.fullmatch(length) else None
+        known = self._file.bytes
+        if known is not None and total is not None and total != known:
+            raise DataError(
+                f"{self._url} is {total} bytes long by its server, {known} were expected; "
+                "it is another file, or another version of it"
+            )
+        chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
+        if total is None and known is None and not chunked and not self._hashed:
+            raise DataError(
+                f"{self._url}: neither its server nor the catalogue tells its length or checksum, so that half of it "
+                "could not be told from the whole; refused, give bytes or sha256 in a --catalogue of your own"
+            )
+        total = known if known is not None else total
+        if total is not None:
+            need_room(self._part.parent, total, self._file.name)
+        etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
+        self._version = version = _Version(self._url, etag, modified, total)
+        write_text_atomic(_note_path(self._part), json.dumps(asdict(version)))
+        bar = self._bar  # its own reset() would print a line at once, also where nobody watches
+        bar.total, bar.n, bar.initial, bar.last_print_n = total, 0, 0, 0
+        return version
+
+    def _check_continues(self, response: httpx.Response, have: int, version: _Version) -> None:
+        """Start over unless a 206 is the rest of the very file whose beginning is here."""
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        first, last, total = match.groups() if match else ("", "", "*")
+        etag = response.headers.get("etag")
+        length = response.headers.get("content-length", "")
+        right = match is not None and int(first) == have and int(last) >= have
+        right = right and (total == "*" or version.total in (None, int(total)))
+        right = right and (etag is None or version.etag in (None, etag))
+        right = right and (not _LENGTH.fullmatch(length) or int(length) == int(last) - int(first) + 1)
+        if not right:
+            self._start_over()
+            raise TryAgainError(
+                f"asked for bytes {have}- of {version.total}, the server sent "
+                f"{response.headers.get('content-range', 'no Content-Range')!r} (etag {etag}); starting over"
+            )
+
+    def _write_body(self, response: httpx.Response, total: int | None) -> None:
+        have = start = self._have
+        ceiling = total if total is not None else have + free_bytes(self._part.parent)
+        room_at = have + _ROOM_EVERY_BYTES
+        stalled = stall_watch(self._patience.read_seconds)
+        with self._part.open("ab") as out:
+            for chunk in response.iter_raw():
+                if have == 0:
+                    _refuse_page(self._url, chunk, self._file.name)
+                if have + len(chunk) > ceiling:
+                    discard(self._part)
+                    raise DataError(
+                        f"{self._url} sends more than {size_text(ceiling)}, which is "
+                        f"{'its size' if total is not None else 'the room on the disk'}; stopped and discarded"
+                    )
+                out.write(chunk)
+                have += len(chunk)
+                self._bar.update(len(chunk))
+                stalled(len(chunk))
+                if have > room_at:
+                    need_room(self._part.parent, min(_ROOM_EVERY_BYTES, (total or have) - have), self._file.name)
+                    room_at = have + _ROOM_EVERY_BYTES
+        if total is not None and have < total:
+            raise TryAgainError(f"the connection ended after {have - start} bytes, at {have} of {total}")
+
+    def _start_over(self) -> None:
+        with self._part.open("wb"):
+            pass
+        self._version = None
+        _note_path(self._part).unlink(missing_ok=True)
+
+    def _gave_up(self, fault: TryAgainError, failures: int) -> DataError:
+        kept = f"{self._have} bytes are kept, " if self._have else ""
+        return DataError(
+            f"{self._url}: {fault}; tried {failures} times without a new byte; {kept}type the same again to go on"
+        )
+
+
+def _refuse_disguise(url: str, response: httpx.Response) -> None:
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise DataError(f"{url} comes as {encoding!r} though it was asked for as it is; refused, try another mirror")
+
+
+def _refuse_page(url: str, beginning: bytes, name: str) -> None:
+    if _PAGE.match(beginning[:512]) and not name.lower().endswith((".html", ".htm")):
+        raise DataError(
+            f"{url} sends a web page in place of {name}: it wants a login or a consent, or has moved; "
+            "look at the set's homepage, or download it by hand and give its folder with --downloaded"
+        )
+
+
+def stall_watch(seconds: float) -> Callable[[int], None]:
+    """Return a function that is told of arriving bytes and raises TryAgainError when they only drip."""
+    since, arrived = time.monotonic(), 0
+
+    def watch(count: int) -> None:
+        nonlocal since, arrived
+        arrived += count
+        if time.monotonic() - since > seconds:
+            if arrived < _SLOWEST_BYTES:
+                raise TryAgainError(f"only {arrived} bytes came in {seconds:g} s")
+            since, arrived = time.monotonic(), 0
+
+    return watch
+
+
+def _note_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _read_note(part: Path) -> _Version | None:
+    with suppress(OSError, ValueError, TypeError):
+        return _Version(**json.loads(_note_path(part).read_text(encoding="utf-8")))
+    return None
+
+
+# Lists of files that a host tells: Zenodo's records and Hugging Face's repositories.
+
+
+_LONGEST_LIST = 20_000_000
+_SPLIT = re.compile(r"(?:^|/)(train|validation|val|test)\b", re.IGNORECASE)
+
+
+def listed_files(entry: PublicSet, saved: Path, patience: Patience) -> tuple[RemoteFile, ...]:
+    """Return the files of a set; a host is asked once, then its answer in `saved` counts. Raises DataError.
+
+    A saved list keeps a folder at one version of the data, and lets a finished set be recognised without network.
+    """
+    if entry.files:
+        return entry.files
+    if saved.exists():
+        try:
+            rows = json.loads(saved.read_text(encoding="utf-8"))
+            return tuple(RemoteFile(**{**row, "urls": tuple(row["urls"])}) for row in rows)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{saved} cannot be read ({error}); delete it to ask the host again") from error
+    files: tuple[RemoteFile, ...] = ()
+    if entry.zenodo:
+        files = _zenodo(entry, entry.zenodo, patience)
+    elif entry.huggingface:
+        files = _hugging_face(entry.huggingface)
+    if not files:
+        raise DataError(f"{entry.homepage} lists no files for {entry.name}; look there whether they have moved")
+    for file in files:
+        _check(file, entry)
+    write_text_atomic(saved, json.dumps([asdict(file) for file in files], indent=1))
+    return files
+
+
+def _check(file: RemoteFile, entry: PublicSet) -> None:
+    safe_relative(file.name, f"the list of {entry.name}")
+    for url in file.urls:
+        if not allowed_url(url, file.sha256 is not None):
+            raise DataError(f"the list of {entry.name} names {shown_url(url)}, which is not https://; refused")
+
+
+def _zenodo(entry: PublicSet, source: Zenodo, patience: Patience) -> tuple[RemoteFile, ...]:
+    """Ask Zenodo for a record: https://developers.zenodo.org/#records."""
+    url = f"{source.endpoint}/api/records/{source.record}"
+    try:
+        rows = _json(url, patience)["files"]
+        return tuple(_zenodo_file(entry, row) for row in rows)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{url} does not answer with a record ({error}); look at {entry.homepage}") from error
+
+
+def _zenodo_file(entry: PublicSet, row: dict[str, Any]) -> RemoteFile:
+    name = str(row["key"])
+    algorithm, _, digest = str(row.get("checksum", "")).partition(":")
+    matching = [key for key, part in entry.parts.items() if any(fnmatch.fnmatch(name, one) for one in part.files)]
+    part = matching[0] if matching else "other"
+    is_zip = name.lower().endswith(".zip")
+    is_tar = name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+    unpack = "zip" if is_zip else "tar" if is_tar else None
+    return RemoteFile(
+        name=name,
+        urls=(str(row["links"]["self"]),),
+        bytes=int(row["size"]),
+        part=part,
+        md5=digest if algorithm == "md5" else None,
+        sha256=digest if algorithm == "sha256" else None,
+        unpack=unpack,
+        into=entry.parts[part].into if unpack and matching else None,
+    )
+
+
+def _json(url: str, patience: Patience) -> Any:
+    """Return a small JSON answer. Raises DataError, ValueError."""
+    failures = 0
+    with make_client(patience) as client:
+        while True:
+            try:
+                with opened(client, url, {}, sha256_known=False, patience=patience) as response:
+                    text, stalled = b"", stall_watch(patience.read_seconds)
+                    for chunk in response.iter_raw():
+                        text += chunk
+                        stalled(len(chunk))
+                        if len(text) > _LONGEST_LIST:
+                            raise DataError(f"{url} answers with more than {_LONGEST_LIST} bytes; it is no list")
+                return json.loads(text)
+            except TryAgainError as fault:
+                failures += 1
+                if failures > patience.retries:
+                    raise DataError(f"{url}: {fault}; tried {failures} times; check the network") from fault
+                wait = max(fault.wait, patience.backoff_seconds * failures)
+                _LOG.warning("%s: %s; trying again in %.0f s", url, fault, wait)
+                time.sleep(wait)
+
+
+def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
+    """Ask the hub (HF_ENDPOINT where it is set) for a repository's Parquet files, at the commit it is at now."""
+    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    endpoint = hub_endpoint()
+    api = HfApi(endpoint=endpoint, token=False)
+    try:
+        commit = api.dataset_info(source.repository, revision=source.revision).sha
+        tree: Iterable[Any] = list(
+            api.list_repo_tree(source.repository, repo_type="dataset", revision=commit, recursive=True)
+        )
+    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+        what = " ".join(str(error).split())[:200]
+        raise DataError(f"{endpoint} does not list {source.repository}: {what}; check the network") from error
+    except Exception as error:  # the hub's client changes its HTTP library, and with it these errors' base
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+            raise
+        raise DataError(f"{endpoint} cannot be asked for {source.repository}: {error}; check the network") from error
+    found = [one for one in tree if str(one.path).endswith(".parquet")]
+    return tuple(
+        RemoteFile(
+            name=one.path,
+            urls=(hf_hub_url(source.repository, one.path, repo_type="dataset", revision=commit, endpoint=endpoint),),
+            bytes=one.lfs.size if one.lfs else one.size,
+            part=_split_name(one.path),
+            sha256=one.lfs.sha256 if one.lfs else None,
+        )
+        for one in sorted(found, key=lambda one: str(one.path))
+    )
+
+
+def _split_name(path: str) -> str:
+    """Return the split that a Parquet file's path names."""
+    match = _SPLIT.search(path)
+    if match is None:
+        return "other"
+    return "validation" if match.group(1).lower() == "val" else match.group(1).lower()

@@ -1,0 +1,493 @@
+"""The pictures of the toy planet: materials painted, lit and photographed from above."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from earthtone.build.toyworld.land import (
+    AIRFIELD,
+    BARE,
+    BEACH,
+    CITY,
+    FARMLAND,
+    FOREST,
+    GRASSLAND,
+    LOCAL_ROAD_HALF_M,
+    MAIN_ROAD_HALF_M,
+    RAIL,
+    ROAD,
+    VILLAGE,
+    WATER,
+    WETLAND,
+    Bools,
+    Ground,
+)
+from earthtone.build.toyworld.noise import (
+    CIRCUMFERENCE_M,
+    SINE,
+    SINE_STEPS,
+    Float32s,
+    Floats,
+    Stream,
+    UInts,
+    cell_bits,
+    key_of,
+    layered,
+    mix_array,
+    unit,
+    value_noise,
+)
+
+# What the ground is made of, seen from above: two colours to mix, how rough it looks, and what a season does to it.
+
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Colours are sRGB, 0 to 255; a position shows a mix of both."""
+
+    name: str
+    first: Colour
+    second: Colour
+    rough: float
+    """How much fine noise darkens and brightens it."""
+    leaf: float = 0.0
+    """How much it changes with the season: 1 for leaves and crops."""
+    snow: float = 1.0
+    """How much snow it holds."""
+
+
+MATERIALS = (
+    Material("deep water", (24, 48, 70), (34, 66, 84), 0.08, snow=0.0),
+    Material("shallow water", (52, 94, 100), (74, 116, 112), 0.10, snow=0.0),
+    Material("fresh water", (40, 58, 54), (58, 74, 62), 0.06, snow=0.0),
+    Material("foam", (206, 214, 212), (176, 192, 192), 0.25, snow=0.0),
+    Material("sand", (206, 190, 152), (188, 170, 132), 0.07, snow=0.6),
+    Material("wet sand", (150, 134, 106), (134, 122, 100), 0.06, snow=0.0),
+    Material("reeds", (104, 106, 62), (84, 96, 54), 0.22, 0.6),
+    Material("mud", (78, 72, 56), (66, 66, 52), 0.10, snow=0.4),
+    Material("grass", (98, 118, 66), (132, 132, 82), 0.12, 0.7),
+    Material("broadleaf", (52, 76, 38), (74, 92, 46), 0.22, 1.0, 0.4),
+    Material("conifer", (34, 54, 38), (46, 66, 42), 0.22, 0.1, 0.4),
+    Material("rock", (134, 124, 112), (112, 102, 92), 0.20, snow=0.8),
+    Material("dry earth", (172, 150, 116), (154, 126, 94), 0.12),
+    Material("crop 0", (84, 116, 52), (94, 124, 58), 0.06, 0.8),
+    Material("crop 1", (124, 140, 70), (134, 146, 76), 0.06, 0.8),
+    Material("crop 2", (186, 170, 104), (178, 160, 98), 0.06, 0.5),
+    Material("crop 3", (200, 190, 70), (188, 180, 72), 0.06, 0.9),
+    Material("crop 4", (134, 108, 80), (120, 96, 72), 0.07),
+    Material("crop 5", (156, 132, 100), (148, 124, 94), 0.07),
+    Material("crop 6", (64, 98, 50), (74, 106, 54), 0.08, 0.8),
+    Material("crop 7", (112, 126, 84), (126, 132, 88), 0.08, 0.7),
+    Material("garden", (90, 112, 62), (112, 120, 74), 0.14, 0.7),
+    Material("roof red", (160, 88, 66), (140, 76, 60), 0.06),
+    Material("roof brown", (114, 88, 74), (100, 80, 70), 0.06),
+    Material("roof grey", (128, 128, 130), (110, 112, 116), 0.05),
+    Material("roof light", (196, 194, 188), (180, 180, 178), 0.05),
+    Material("roof dark", (76, 78, 84), (66, 68, 74), 0.05),
+    Material("asphalt", (92, 92, 94), (106, 104, 102), 0.06, snow=0.3),
+    Material("track", (156, 140, 114), (142, 126, 102), 0.08, snow=0.7),
+    Material("pavement", (150, 146, 140), (136, 132, 128), 0.08, snow=0.5),
+    Material("paint", (222, 222, 216), (210, 210, 206), 0.04, snow=0.2),
+    Material("ballast", (116, 106, 98), (102, 94, 88), 0.12, snow=0.6),
+    Material("sleepers", (84, 74, 68), (94, 86, 80), 0.10, snow=0.3),
+    Material("steel", (172, 168, 164), (150, 148, 148), 0.04, snow=0.0),
+    Material("mown grass", (112, 130, 74), (124, 138, 84), 0.06, 0.6),
+    Material("concrete", (172, 170, 164), (160, 158, 154), 0.04, snow=0.3),
+    Material("white", (236, 236, 236), (228, 230, 232), 0.02, snow=0.0),
+    Material("vehicle", (60, 62, 74), (196, 60, 52), 0.02, snow=0.2),
+)
+ID = {material.name: number for number, material in enumerate(MATERIALS)}
+CROPS = 8
+
+_SNOW = np.array([226, 230, 236], dtype=np.float32)
+_AUTUMN = np.array([1.35, 1.0, 0.72], dtype=np.float32)
+_DRY = np.array([1.32, 1.14, 0.98], dtype=np.float32)
+_LUSH = np.array([0.86, 1.06, 0.88], dtype=np.float32)
+
+
+def palette(look: Stream, cold: float) -> tuple[Float32s, Float32s]:
+    """Return both colours of each material, (materials, 3), in the season that the look draws.
+
+    `cold` in 0 to 1 is how likely snow is.
+    """
+    first = np.array([material.first for material in MATERIALS], dtype=np.float32)
+    second = np.array([material.second for material in MATERIALS], dtype=np.float32)
+    leaf = np.array([material.leaf for material in MATERIALS], dtype=np.float32)[:, None]
+    holds_snow = np.array([material.snow for material in MATERIALS], dtype=np.float32)[:, None]
+    season = (_AUTUMN, _DRY, _LUSH, np.ones(3, dtype=np.float32))[look.below(4)]
+    factor = 1 + leaf * np.float32(look.uniform(0.2, 1.0)) * (season - 1)
+    snow = holds_snow * np.float32(look.uniform(0.3, 0.85) if look.chance(cold) else 0.0)
+    # No two places have quite the same soil, paint and leaves.
+    own = 1 + (look.units(first.size).reshape(first.shape) - np.float32(0.5)) * np.float32(0.16)
+    own = own * (1 + (look.units(len(first))[:, None] - np.float32(0.5)) * np.float32(0.22))
+    factor = factor * own * (1 - snow)
+    return first * factor + _SNOW * snow, second * factor + _SNOW * snow
+
+
+# Painting water, shores, plants, rocks and fields.
+
+
+@dataclass
+class Canvas:
+    """What is painted so far, all of the ground's shape (n, n)."""
+
+    seed: int
+    ground: Ground
+    season: int
+    material: npt.NDArray[np.uint8]
+    mixture: Float32s
+    """Share of a material's second colour."""
+    height: Float32s
+    """Metres above the ground, for shadows."""
+    relief: Float32s
+    """Added brightness."""
+    fine: Float32s
+    crown: Float32s
+    """Noise as wide as a tree."""
+
+    def put(self, name: str, where: Bools, height_m: float = 0.0) -> None:
+        """Cover positions with a material, at a height."""
+        np.copyto(self.material, np.uint8(ID[name]), where=where)
+        np.copyto(self.height, np.float32(height_m), where=where)
+
+    def put_trees(self, name: str, where: Bools, height_m: float) -> None:
+        """Cover positions with trees, higher in the middle of a crown."""
+        np.copyto(self.material, np.uint8(ID[name]), where=where)
+        np.copyto(self.height, np.float32(height_m) * (1 + self.crown), where=where)
+
+    def noise(self, name: str, wavelength_m: float) -> Float32s:
+        """Return value noise of the place, the same in every picture of it."""
+        return value_noise(key_of(self.seed, "paint", name), self.ground.x, self.ground.y, wavelength_m)
+
+
+def new_canvas(seed: int, ground: Ground, season: int) -> Canvas:
+    """Return a canvas of grass."""
+    shape = ground.cover.shape
+    key = key_of(seed, "texture")
+    fine = layered(key, ground.x, ground.y, ((5.0, 0.8), (2.6, 0.5)))
+    broad = layered(key_of(key, "broad"), ground.x, ground.y, ((130.0, 0.45), (33.0, 0.35), (11.0, 0.25)))
+    crown = layered(key_of(key, "crown"), ground.x, ground.y, ((13.0, 0.7), (6.5, 0.5)))
+    return Canvas(
+        seed, ground, season, np.full(shape, ID["grass"], dtype=np.uint8), broad * np.float32(0.8) + np.float32(0.5),
+        np.zeros(shape, dtype=np.float32), broad * np.float32(0.06), fine, crown,
+    )  # fmt: skip
+
+
+def paint_nature(canvas: Canvas) -> None:
+    """Paint everything that grows or lies there by itself, under all else."""
+    cover, land = canvas.ground.cover, canvas.ground.terrain
+    present = set(np.unique(cover).tolist())
+    broad, crown = canvas.mixture, canvas.crown
+    grass = cover == GRASSLAND
+    if GRASSLAND in present:
+        canvas.put("dry earth", grass & (broad + land.moisture < 0.05))
+        bushes = grass & (crown > np.float32(0.62) - 0.5 * np.maximum(land.moisture, 0))
+        canvas.put_trees("broadleaf", bushes, 4.0)
+    if FOREST in present:
+        _paint_forest(canvas, cover == FOREST)
+    if WETLAND in present:
+        wet = cover == WETLAND
+        canvas.put("reeds", wet)
+        pools = layered(key_of(canvas.seed, "pools"), canvas.ground.x, canvas.ground.y, ((48.0, 0.7), (15.0, 0.4)))
+        canvas.put("mud", wet & (pools > 0.16))
+        canvas.put("fresh water", wet & (pools > 0.24))
+        canvas.put_trees("broadleaf", wet & (crown > 0.62), 4.0)
+    if BARE in present:
+        _paint_bare(canvas, cover == BARE)
+    if BEACH in present:
+        beach = cover == BEACH
+        canvas.put("sand", beach)
+        canvas.put("wet sand", beach & (land.height < 0.0004))
+    if WATER in present:
+        _paint_water(canvas, cover == WATER)
+
+
+def _paint_forest(canvas: Canvas, forest: Bools) -> None:
+    stand = canvas.noise("stand", 240.0) + canvas.fine * np.float32(0.3)
+    canvas.put_trees("broadleaf", forest, 11.0)
+    canvas.put_trees("conifer", forest & (stand > canvas.ground.terrain.moisture * np.float32(-0.5)), 14.0)
+    clearing = forest & (canvas.noise("clearing", 60.0) + canvas.crown * np.float32(0.3) < -0.72)
+    canvas.put("grass", clearing)
+    np.copyto(canvas.relief, canvas.relief + canvas.crown * np.float32(0.16), where=forest & ~clearing)
+
+
+def _paint_bare(canvas: Canvas, bare: Bools) -> None:
+    ridges = layered(
+        key_of(canvas.seed, "ridges"), canvas.ground.x, canvas.ground.y, ((170.0, 1.0), (60.0, 0.5), (22.0, 0.3))
+    )
+    canvas.put("dry earth", bare)
+    rocky = bare & (ridges + canvas.ground.terrain.height > 0.25)
+    canvas.put("rock", rocky)
+    np.copyto(canvas.height, np.abs(ridges) * np.float32(26), where=bare)
+    canvas.put_trees("broadleaf", bare & (canvas.crown > 0.85), 2.0)
+
+
+def _paint_water(canvas: Canvas, water: Bools) -> None:
+    land = canvas.ground.terrain
+    canvas.put("fresh water", water)
+    depth = -land.height
+    canvas.put("deep water", land.sea)
+    canvas.put("shallow water", land.sea & (depth + canvas.mixture * np.float32(0.001) < 0.0025))
+    swell = canvas.noise("swell", 19.0)
+    surf = depth + np.float32(0.0003) * swell
+    breaking = land.sea & (canvas.fine > -0.1)
+    canvas.put("foam", breaking & ((surf < 0.0002) | ((surf > 0.0005) & (surf < 0.0007))))
+    np.copyto(canvas.relief, swell * np.float32(0.07), where=land.sea)
+
+
+def paint_farmland(canvas: Canvas) -> None:
+    """Paint fields: a crop each, rows, field paths and hedges between."""
+    fields = canvas.ground.parcels
+    farmed = canvas.ground.cover == FARMLAND
+    if fields is None or not farmed.any():
+        return
+    # The same field bears another crop in another season.
+    drawn = mix_array(fields.bits + np.uint64(canvas.season))
+    crop = (drawn % np.uint64(CROPS)).astype(np.uint8) + np.uint8(ID["crop 0"])
+    np.copyto(canvas.material, crop, where=farmed)
+    np.copyto(canvas.height, np.float32(0), where=farmed)
+    width = np.float32(3.5) + unit(mix_array(drawn)) * np.float32(9)
+    across = np.where((drawn >> np.uint64(20)) & np.uint64(1) == 0, fields.along, fields.across).astype(np.float32)
+    rows = across / width
+    rows = np.abs(rows - np.floor(rows) - np.float32(0.5)) * 4 - 1
+    strength = unit(drawn) * np.float32(0.13)
+    np.copyto(canvas.relief, canvas.relief * np.float32(0.8) + rows * strength, where=farmed)
+    border = farmed & (fields.edge_m < 4.5)
+    canvas.put("garden", border)
+    canvas.put("track", border & (fields.bits & np.uint64(3) == 0))
+    hedge = border & (fields.bits & np.uint64(3) == 1) & (canvas.crown > -0.35)
+    canvas.put_trees("broadleaf", hedge, 5.0)
+
+
+# Painting houses, streets, roads, railways and airfields.
+
+
+_NO_WRAP = 1 << 40
+_ROOFS = np.array([ID[f"roof {name}"] for name in ("red", "brown", "grey", "light", "dark")], dtype=np.uint8)
+# Villages have red and brown roofs, cities grey ones; both have some of all, so colour alone does not tell them apart.
+_VILLAGE_ROOFS = _ROOFS[[0, 0, 0, 1, 1, 2, 3, 4]]
+_CITY_ROOFS = _ROOFS[[0, 1, 2, 2, 3, 3, 4, 4]]
+
+
+def paint_village(canvas: Canvas) -> None:
+    """Paint gardens, trees, and one house a plot along parallel lanes."""
+    place, inside = canvas.ground.village, canvas.ground.cover == VILLAGE
+    if place is None or not inside.any():
+        return
+    canvas.put("garden", inside)
+    canvas.put_trees("broadleaf", inside & (canvas.crown > 0.42), 6.0)
+    lane, from_lane = _cut(place.v + canvas.noise("lane", 160.0) * np.float32(14), 62.0)
+    plot, from_plot = _cut(place.u, 25.0)
+    bits = _bits("plot", plot, lane * 2 + (from_lane > 0), place.bits)
+    # Houses stand on both sides of a lane, each at its own distance and of its own size.
+    off_lane = np.abs(from_lane) - (12.5 + _draw(bits, 1, 0, 5))
+    half_long, half_deep = _draw(bits, 2, 4.5, 9.0), _draw(bits, 3, 3.5, 6.0)
+    house = inside & (np.abs(from_plot) < half_long) & (np.abs(off_lane) < half_deep) & (_draw(bits, 4, 0, 1) < 0.78)
+    _put_roofs(canvas, house, bits, _VILLAGE_ROOFS, _draw(bits, 5, 4, 8))
+    # Gabled: one side of the ridge is brighter.
+    np.copyto(canvas.relief, np.where(off_lane > 0, np.float32(0.1), np.float32(-0.1)), where=house)
+    canvas.put("asphalt", inside & (np.abs(from_lane) < 2.6))
+
+
+def paint_city(canvas: Canvas) -> None:
+    """Paint blocks of buildings between streets, with yards and parks."""
+    place, inside = canvas.ground.city, canvas.ground.cover == CITY
+    if place is None or not inside.any():
+        return
+    column, from_column = _cut(place.u, 118.0)
+    row, from_row = _cut(place.v, 84.0)
+    block = _bits("block", column, row, place.bits)
+    street = (np.abs(from_column) > 59.0 - 6.5) | (np.abs(from_row) > 42.0 - 5.5)
+    canvas.put("pavement", inside)
+    park = inside & (_draw(block, 1, 0, 1) < 0.09)
+    canvas.put("garden", park)
+    canvas.put_trees("broadleaf", park & (canvas.crown > 0.1), 8.0)
+    lot_column, from_lot_column = _cut(place.u, 118.0 / 4)
+    lot_row, from_lot_row = _cut(place.v, 84.0 / 3)
+    # Every third block is one big hall or slab instead of lots.
+    slab = _draw(block, 2, 0, 1) < 0.3
+    lot = np.where(slab, block, _bits("lot", lot_column, lot_row, block))
+    margin = _draw(lot, 3, 0.5, 3.5)
+    in_lot = (np.abs(from_lot_column) < 118.0 / 8 - margin) & (np.abs(from_lot_row) < 84.0 / 6 - margin)
+    in_slab = (np.abs(from_column) < 46.0 - 4 * margin) & (np.abs(from_row) < 33.0 - 4 * margin)
+    building = inside & ~park & np.where(slab, in_slab, in_lot) & (_draw(lot, 4, 0, 1) < 0.86)
+    canvas.put_trees("broadleaf", inside & ~park & (canvas.crown > 0.7), 6.0)
+    tall = _draw(block, 5, 0, 1)
+    _put_roofs(canvas, building, lot, _CITY_ROOFS, _draw(lot, 6, 7, 18) * (1 + 2 * tall * tall))
+    np.copyto(canvas.relief, canvas.fine * np.float32(0.06), where=building)
+    canvas.put("asphalt", inside & street)
+    _put_vehicles(canvas, inside & street, 0.10)
+
+
+def _put_roofs(canvas: Canvas, where: Bools, bits: UInts, roofs: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
+               height_m: Float32s | float) -> None:  # fmt: skip
+    chosen = roofs[(mix_array(bits) >> np.uint64(61)).astype(np.int64)]
+    np.copyto(canvas.material, chosen, where=where)
+    np.copyto(canvas.height, np.float32(1) * height_m, where=where)
+
+
+def _put_vehicles(canvas: Canvas, where: Bools, share: float) -> None:
+    spots = canvas.noise("vehicles", 7.5)
+    canvas.put("vehicle", where & (spots > 0.80 - share), 1.5)
+
+
+def paint_lines(canvas: Canvas) -> None:
+    """Paint roads and railways, also over rivers."""
+    cover = canvas.ground.cover
+    road = cover == ROAD
+    if road.any():
+        across, along = canvas.ground.main_road
+        local = canvas.ground.local_road[0]
+        is_main = np.abs(across) < MAIN_ROAD_HALF_M
+        canvas.put("track", road & ~is_main)
+        paved = _bits("paved", *_whole(canvas.ground.local_road[1] / 760.0, local * 0), None) & np.uint64(1) == 0
+        canvas.put("asphalt", road & (is_main | ((np.abs(local) < LOCAL_ROAD_HALF_M) & paved)))
+        dashes = along / 9.0
+        dashed = dashes - np.floor(dashes) < 0.5
+        canvas.put("paint", road & is_main & (np.abs(across) < 0.9) & dashed)
+        canvas.put("paint", road & is_main & (np.abs(np.abs(across) - (MAIN_ROAD_HALF_M - 1.2)) < 0.7))
+        _put_vehicles(canvas, road & is_main & (np.abs(np.abs(across) - 4.0) < 1.8), 0.16)
+    rail = cover == RAIL
+    if rail.any():
+        across, along = canvas.ground.railway
+        canvas.put("ballast", rail)
+        # Two tracks of two rails each.
+        in_track = np.abs(np.abs(across) - 3.4)
+        ties = along / 3.0
+        canvas.put("sleepers", rail & (in_track < 1.9) & (ties - np.floor(ties) < 0.6))
+        canvas.put("steel", rail & (np.abs(in_track - 1.1) < 0.5))
+
+
+def paint_airfield(canvas: Canvas) -> None:
+    """Paint runway with markings, taxiway, apron, hangars and parked aeroplanes."""
+    place, inside = canvas.ground.airfield, canvas.ground.cover == AIRFIELD
+    if place is None or not inside.any():
+        return
+    u, v = place.u, place.v
+    canvas.put("mown grass", inside)
+    np.copyto(canvas.height, np.float32(0), where=inside)
+    surface = ("asphalt", "concrete")[int(place.bits.ravel()[0]) & 1]
+    runway = inside & (np.abs(v + 60) < 24) & (np.abs(u) < 860)
+    canvas.put(surface, runway)
+    stripes = u / 60.0
+    canvas.put("paint", runway & (np.abs(v + 60) < 1.2) & (stripes - np.floor(stripes) < 0.55))
+    keys = (v + 60) / 6.0
+    canvas.put("paint", runway & (np.abs(np.abs(u) - 820) < 20) & (keys - np.floor(keys) < 0.5))
+    links = u / 430.0
+    linked = (np.abs(links - np.floor(links) - 0.5) * 430 < 9) & (v > -60) & (v < 90)
+    canvas.put(surface, inside & (((np.abs(v - 90) < 9) & (np.abs(u) < 850)) | linked) & ~runway)
+    apron = inside & (np.abs(v - 150) < 55) & (np.abs(u) < 330)
+    canvas.put("concrete", apron)
+    stand, from_stand = _cut(u, 46.0)
+    bits = _bits("stand", stand, np.zeros_like(stand), place.bits)
+    parked = apron & (_draw(bits, 1, 0, 1) < 0.5) & (np.abs(v - 150) < 18)
+    canvas.put("white", parked & (np.abs(from_stand) < 2.2), 3.0)
+    canvas.put("white", parked & (np.abs(v - 152) < 2.8) & (np.abs(from_stand) < 16), 3.0)
+    hall, from_hall = _cut(u, 82.0)
+    halls = _bits("hall", hall, np.zeros_like(hall), place.bits)
+    built = inside & (np.abs(v - 235) < 21) & (np.abs(from_hall) < 33) & (np.abs(u) < 330)
+    _put_roofs(canvas, built & (_draw(halls, 1, 0, 1) < 0.75), halls, _CITY_ROOFS, 11.0)
+
+
+def _cut(position: Floats, size_m: float) -> tuple[Floats, Floats]:
+    """Return the number of each position's piece and metres from the piece's middle."""
+    piece = np.floor(position / size_m)
+    return piece, position - (piece + 0.5) * size_m
+
+
+def _whole(u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    return np.floor(u), v
+
+
+def _bits(name: str, column: Floats, row: Floats, place: UInts | None) -> UInts:
+    bits = cell_bits(key_of(name), column.astype(np.int64), row.astype(np.int64), _NO_WRAP)
+    return bits if place is None else mix_array(bits ^ place)
+
+
+def _draw(bits: UInts, number: int, low: float, high: float) -> Float32s:
+    return unit(mix_array(bits + np.uint64(number))) * np.float32(high - low) + np.float32(low)
+
+
+# The picture of a piece of ground: materials and heights are painted, then lit, coloured and photographed.
+
+
+#: Pixels painted around the tile, whose shadows may fall into it.
+PAD = 8
+
+Image = npt.NDArray[np.uint8]
+
+
+def render(seed: int, ground: Ground, step_m: float, look: Stream) -> Image:
+    """Return the RGB picture, (n - 2 PAD, n - 2 PAD, 3), of (n, n) positions that are `step_m` apart."""
+    canvas = new_canvas(seed, ground, season=look.below(8))
+    paint_nature(canvas)
+    paint_farmland(canvas)
+    paint_village(canvas)
+    paint_city(canvas)
+    paint_lines(canvas)
+    paint_airfield(canvas)
+    inner = slice(PAD, -PAD)
+    light = _light(canvas, step_m, look)[inner, inner]
+    # From the equator (0) to the poles (1), with some noise of the place.
+    far_north = abs(float(ground.y.ravel()[0])) / (CIRCUMFERENCE_M / 4)
+    first, second = palette(look, cold=min(0.5, max(0.0, far_north - 0.35)))
+    material = canvas.material[inner, inner]
+    mixture = np.clip(canvas.mixture[inner, inner], 0, 1)
+    rgb = np.empty((*material.shape, 3), dtype=np.float32)
+    for band in range(3):
+        start = first[:, band][material]
+        rgb[..., band] = (start + (second[:, band] - first[:, band])[material] * mixture) * light
+    return _photograph(rgb, look)
+
+
+def _light(canvas: Canvas, step_m: float, look: Stream) -> Float32s:
+    """Return the brightness of each position: roughness, slopes towards the sun, and shadows."""
+    rough = np.array([material.rough for material in MATERIALS], dtype=np.float32)[canvas.material]
+    light = 1 + rough * canvas.fine + canvas.relief
+    turn = look.below(SINE_STEPS)
+    east, north = float(SINE[turn]), float(SINE[(turn + SINE_STEPS // 4) % SINE_STEPS])
+    drop = np.float32(look.uniform(0.7, 1.8) * step_m)
+    height = canvas.height
+    towards = _moved(height, east, north, 1)
+    light += np.clip((height - towards) * np.float32(0.035), -0.25, 0.25)
+    shadow = np.zeros(height.shape, dtype=np.bool_)
+    highest = float(height.max())
+    for steps in range(1, PAD + 1):
+        if steps * drop >= highest:
+            break
+        shadow |= _moved(height, east, north, steps) - drop * np.float32(steps) > height
+    light[shadow] *= np.float32(look.uniform(0.42, 0.62))
+    return light
+
+
+def _moved(height: Float32s, east: float, north: float, steps: int) -> Float32s:
+    """Return the heights `steps` pixels towards the sun, repeated at the borders (within the pad)."""
+    right, up = round(east * steps), round(north * steps)
+    rows = np.clip(np.arange(height.shape[0]) - up, 0, height.shape[0] - 1)
+    columns = np.clip(np.arange(height.shape[1]) + right, 0, height.shape[1] - 1)
+    return height[rows][:, columns]
+
+
+def _photograph(rgb: Float32s, look: Stream) -> Image:
+    """Apply the air and the camera: haze, white balance, exposure, contrast, blur and sensor noise; in place."""
+    haze = np.float32(look.uniform(0, 1) * look.uniform(0, 0.45))
+    haze_colour = np.array([look.uniform(165, 205), look.uniform(175, 210), look.uniform(185, 225)], dtype=np.float32)
+    balance = np.array([look.uniform(0.92, 1.1), look.uniform(0.95, 1.05), look.uniform(0.88, 1.1)], dtype=np.float32)
+    exposure, contrast = np.float32(look.uniform(0.72, 1.32)), np.float32(look.uniform(0.75, 1.25))
+    # (rgb (1 - haze) + haze colour haze - 110) contrast + 110, times exposure and balance, as one gain and offset
+    gain = (1 - haze) * contrast * exposure * balance
+    offset = ((haze_colour * haze - 110) * contrast + 110) * exposure * balance
+    rgb *= gain
+    rgb += offset
+    if look.chance(0.5):
+        rgb[1:-1] = rgb[1:-1] * np.float32(0.5) + (rgb[:-2] + rgb[2:]) * np.float32(0.25)
+        rgb[:, 1:-1] = rgb[:, 1:-1] * np.float32(0.5) + (rgb[:, :-2] + rgb[:, 2:]) * np.float32(0.25)
+    grain = look.white(rgb.size).reshape(rgb.shape)
+    grain *= np.float32(look.uniform(2, 14))
+    rgb += grain
+    np.clip(rgb, 0, 255, out=rgb)
+    return rgb.astype(np.uint8)

@@ -1,0 +1,311 @@
+"""A toy world as files: manifest, pictures, recordings and truth, any number of rows."""
+
+import csv
+import json
+import multiprocessing
+import os
+import struct
+import wave
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from earthtone.build.toyworld.land import LAND_COVER, degrees_per_metre
+from earthtone.build.toyworld.noise import Stream, key_of
+from earthtone.build.toyworld.planet import Planet, check_sound, check_square, split_of, spot
+from earthtone.errors import ConfigError, DataError
+from earthtone.files import atomic_path, write_text_atomic
+
+# PNG, WAV and GeoTIFF files; PNG and WAV have the same bytes whatever libraries are installed.
+
+
+_STORED_BYTES = 65_535
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write 8-bit grey (rows, columns) or RGB (rows, columns, 3), not compressed: bytes depend on the pixels only."""
+    height, width = pixels.shape[:2]
+    colour_type = 2 if pixels.ndim == 3 else 0
+    rows = np.zeros((height, 1 + pixels[0].size), dtype=np.uint8)  # each row begins with filter 0
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", _stored(rows.tobytes())), _chunk(b"IEND", b""))
+    with atomic_path(path, sync=False) as temporary:
+        temporary.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _stored(data: bytes) -> bytes:
+    """Return a zlib stream of stored blocks (RFC 1950, RFC 1951 section 3.2.4)."""
+    parts = [b"\x78\x01"]
+    for start in range(0, len(data), _STORED_BYTES):
+        block = data[start : start + _STORED_BYTES]
+        last = start + _STORED_BYTES >= len(data)
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    return b"".join(parts) + struct.pack(">I", zlib.adler32(data))
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.int16], hz: int) -> None:
+    """Write mono 16-bit PCM."""
+    with atomic_path(path, sync=False) as temporary, wave.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(hz)
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+def write_geotiff(path: Path, pixels: npt.NDArray[np.uint8], longitude: float, latitude: float, size_m: float) -> None:
+    """Write grey or RGB as a GeoTIFF in EPSG:4326, centred on the place, north up."""
+    import rasterio
+    from rasterio.transform import from_bounds
+
+    bands = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    count, height, width = bands.shape
+    east, north = (size_m / 2 * degrees for degrees in degrees_per_metre(latitude))
+    transform = from_bounds(longitude - east, latitude - north, longitude + east, latitude + north, width, height)
+    profile: dict[str, Any] = {
+        "driver": "GTiff", "width": width, "height": height, "count": count, "dtype": "uint8", "crs": "EPSG:4326",
+        "transform": transform, "photometric": "RGB" if count == 3 else "MINISBLACK",
+    }  # fmt: skip
+    with atomic_path(path, sync=False) as temporary, rasterio.open(temporary, "w", **profile) as file:
+        file.write(bands)
+
+
+# A toy world as files: manifest, pictures, recordings and truth, any number of rows.
+
+
+COLUMNS = (
+    "id", "image", "audio", "longitude", "latitude", "datetime", "image_gsd_m", "source", "license", "attribution",
+    "split", "land_cover", "hour", "mask",
+)  # fmt: skip
+
+README = """\
+This folder is SYNTHETIC. It was computed by `earthtone toyworld`: a procedural planet with painted pictures and
+synthesised sounds. Nothing in it was photographed or recorded; no place in it exists. Use it to test and to learn
+the tools, and never present it, or a result on it, as real data.
+
+manifest.csv  one row a pair; `land_cover` is the scene's true class, `split` is by blocks of one degree
+images/       RGB pictures, north up
+audio/        mono recordings, 16-bit PCM
+masks/        (when asked for) the true class of each pixel, grey values:
+"""
+
+#: Below this many rows, starting worker processes takes longer than it saves.
+_FEW_ROWS = 200
+
+
+@dataclass(frozen=True)
+class _World:
+    """Everything but the number of rows; written beside them, so that a folder holds rows of one world only."""
+
+    seed: int
+    pixels: int
+    size_m: float
+    seconds: float
+    hz: int
+    masks: bool
+    geotiff: bool
+
+
+def write_toyworld(
+    out: Path,
+    *,
+    rows: int,
+    seed: int = 0,
+    pixels: int = 128,
+    size_m: float = 256.0,
+    seconds: float = 10.0,
+    hz: int = 32_000,
+    masks: bool = False,
+    geotiff: bool = False,
+    start: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write rows `start` ... `start + rows - 1` of a toy world to a folder and return the path of its manifest.
+
+    Row i depends on the seed, i and the sizes only. Files of an interrupted run are kept, and the run goes on. The
+    manifest comes last: where it exists, everything it names does. `masks` adds the true class of each pixel,
+    `geotiff` writes pictures and masks as GeoTIFF (EPSG:4326) instead of PNG. `workers` is the number of processes
+    (null: all processors; one for few rows); the output does not depend on it. Several processes need a main module
+    that can be imported (`if __name__ == "__main__":` in scripts). `progress(done, rows)` is called after each row.
+
+    Raises ConfigError for options that make no sense, DataError when the folder holds another toy world, is in use
+    or cannot be written.
+    """
+    world = _World(seed, pixels, float(size_m), float(seconds), hz, masks, geotiff)
+    _check(world, rows, start, workers)
+    out = Path(out)
+    manifest = out / "manifest.csv"
+    numbers = range(start, start + rows)
+    with _claimed(out, world):
+        write_text_atomic(out / "README.txt", README + "".join(f"  {k:2d} {v}\n" for k, v in enumerate(LAND_COVER)))
+        with atomic_path(manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            columns = [name for name in COLUMNS if masks or name != "mask"]
+            table = csv.DictWriter(file, columns, lineterminator="\n")
+            table.writeheader()
+            for done, row in enumerate(_rows(out, world, numbers, workers), 1):
+                table.writerow(row)
+                if progress is not None:
+                    progress(done, rows)
+    return manifest
+
+
+def _check(world: _World, rows: int, start: int, workers: int | None) -> None:
+    if rows < 1:
+        raise ConfigError(f"rows is {rows}; a toy world needs at least 1, for example rows=1000")
+    if start < 0:
+        raise ConfigError(f"start is {start}; rows are counted from 0")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}; give at least 1, or null for all processors")
+    if world.size_m > 2_000.0:
+        raise ConfigError(f"size_m is {world.size_m:g}; tiles of a written toy world are at most 2000 m wide")
+    if world.pixels < 16:
+        raise ConfigError(f"pixels is {world.pixels}; a tile needs at least 16")
+    check_square(0.0, 0.0, world.size_m, world.pixels)
+    check_sound(0.0, world.seconds, world.hz)
+
+
+class _claimed:  # noqa: N801 - reads as a statement: with _claimed(folder)
+    """Hold a folder for one toy world: refuse another world's folder or another writer, drop half-written files."""
+
+    def __init__(self, out: Path, world: _World) -> None:
+        self._out, self._world = out, world
+        self._lock = FileLock(out / ".toyworld.lock")
+
+    def __enter__(self) -> None:
+        settings = self._out / "toyworld.json"
+        mine = json.dumps({"synthetic": True, **asdict(self._world)}, indent=1) + "\n"
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            theirs = settings.read_text(encoding="utf-8") if settings.exists() else mine
+        except Timeout as error:
+            raise DataError(
+                f"another process writes a toy world to {self._out}; wait or choose another --out"
+            ) from error
+        except OSError as error:
+            raise DataError(f"cannot write to {self._out}: {error.strerror}; choose another --out") from error
+        try:
+            own = [name for name in ("manifest.csv", "README.txt", "images", "audio") if (self._out / name).exists()]
+            if own and not settings.exists():
+                raise DataError(f"{self._out} holds {own[0]!r}, which is no toy world's; choose another --out")
+            if theirs != mine:
+                raise DataError(
+                    f"{self._out} holds another toy world: {' '.join(theirs.split())} instead of "
+                    f"{' '.join(mine.split())}; choose another --out or give the same options"
+                )
+            write_text_atomic(settings, mine)
+            for leftover in [*self._out.glob(".manifest.*.csv"), *self._out.glob("*/.toy-*")]:
+                leftover.unlink()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_exception: object) -> None:
+        self._lock.release()
+
+
+def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iterator[dict[str, str]]:
+    """Yield the manifest's rows in order; at most a few rows a worker are under way."""
+    if workers is None:
+        workers = 1 if len(numbers) < _FEW_ROWS else _processors()
+    if workers == 1:
+        for number in numbers:
+            yield _write_row(out, world, number)
+        return
+    # Spawned, not forked: the caller may hold threads (torch, lance).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(numbers)), mp_context=context)
+    try:
+        under_way: deque[Future[list[dict[str, str]]]] = deque()
+        for first in range(numbers.start, numbers.stop, 8):
+            under_way.append(pool.submit(_write_rows, out, world, range(first, min(first + 8, numbers.stop))))
+            if len(under_way) > 3 * workers:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process of the toy world ended early (out of memory, or a script whose main module cannot be "
+            'imported: put the call under `if __name__ == "__main__":`); or give workers=1. '
+            "The files written so far are kept and reused"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; the count below ignores limits
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _write_rows(out: Path, world: _World, numbers: range) -> list[dict[str, str]]:
+    return [_write_row(out, world, number) for number in numbers]
+
+
+@lru_cache(maxsize=1)
+def _planet(seed: int) -> Planet:
+    return Planet(seed)
+
+
+def _write_row(out: Path, world: _World, number: int) -> dict[str, str]:
+    """Write the files of one row that are missing and return its line of the manifest."""
+    planet = _planet(world.seed)
+    place = spot(planet, number, world.size_m)
+    when = Stream(world.seed, "when", number)
+    minute = when.below(24 * 60)
+    local = datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=when.below(731), minutes=minute)
+    name = f"toy-{world.seed}-{number:08d}"
+    kind = "tif" if world.geotiff else "png"
+    row = {
+        "id": name,
+        "image": f"images/{name}.{kind}",
+        "audio": f"audio/{name}.wav",
+        "longitude": f"{place.longitude:.6f}",
+        "latitude": f"{place.latitude:.6f}",
+        "datetime": (local - timedelta(minutes=round(place.longitude * 4))).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "image_gsd_m": repr(world.size_m / world.pixels),
+        "source": "toyworld",
+        "license": "CC0-1.0",
+        "attribution": "synthetic, computed by earthtone toyworld",
+        "split": split_of(world.seed, place.longitude, place.latitude),
+        "land_cover": place.label,
+        "hour": f"{minute / 60:.2f}",
+    }
+    if world.masks:
+        row["mask"] = f"masks/{name}.{kind}"
+    _write_files(out, world, planet, row, key_of(world.seed, "row", number), minute / 60)
+    return row
+
+
+def _write_files(out: Path, world: _World, planet: Planet, row: dict[str, str], key: int, hour: float) -> None:
+    longitude, latitude = float(row["longitude"]), float(row["latitude"])
+    pictures = [out / row[name] for name in ("image", "mask") if name in row]
+    if not all(path.exists() for path in pictures):
+        tile, cover = planet.tile_and_cover(longitude, latitude, world.size_m, world.pixels, key)
+        for path, picture in zip(pictures, (tile, cover), strict=False):
+            if world.geotiff:
+                write_geotiff(path, picture, longitude, latitude, world.size_m)
+            else:
+                write_png(path, picture)
+    audio = out / row["audio"]
+    if not audio.exists():
+        samples = planet.soundscape(longitude, latitude, hour=hour, seconds=world.seconds, hz=world.hz, seed=key)
+        write_wav(audio, samples, world.hz)

@@ -1,6 +1,0 @@
-"""Labelled data sets and sets with masks, opened from a folder or a manifest, known by name or not."""
-
-from earthtone.data.datasets.open_labelled import open_labelled
-from earthtone.data.datasets.open_masked import open_masked
-
-__all__ = ["open_labelled", "open_masked"]

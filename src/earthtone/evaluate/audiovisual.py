@@ -1,0 +1,573 @@
+"""Scenes told from images, from sounds and from both: frozen features, or both towers trained end to end."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthtone.data.labelled import open_labelled
+from earthtone.data.labelled.items import LabelledItem
+from earthtone.device import autocast, choose_precision
+from earthtone.embed.engine import (
+    TowerFeatures,
+    decoding_threads,
+    measured_square,
+    read_spectrogram,
+    release_view,
+    shown_square,
+    tower_features,
+)
+from earthtone.errors import ConfigError, DataError, ModelError, did_you_mean, one_line_each
+from earthtone.evaluate.classifiers import (
+    Readout,
+    Rows,
+    check_classes,
+    checked_rows,
+    fit_logistic,
+    fit_strength,
+    standardised,
+)
+from earthtone.evaluate.probe import warn_of_unknown
+from earthtone.evaluate.results import (
+    Estimate,
+    TaskResult,
+    accuracy_by_class,
+    classification_figures,
+    compare_results,
+    group_numbers,
+)
+from earthtone.evaluate.shared import told_of_items
+from earthtone.models.storage import open_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.progress import ordered_map, progress_bar
+from earthtone.signal.image import Pixels
+from earthtone.signal.spectrogram import Spectrogram, windows
+from earthtone.train.augment import random_sound, random_starts, random_view
+from earthtone.train.recipe import AugmentConfig
+
+# How audiovisual pairs are divided: with whole recordings on one side, or at random as the published release does.
+
+
+_TEST_SEED = 42
+_RESPLITS = 5
+_TEST_SHARE = 0.2
+_VAL_SHARE = 0.1 / 0.8  # of the rest
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Division:
+    """Positions of the pairs to fit on, to choose on, and of the test; several trainings share one test."""
+
+    fits: tuple[tuple[Positions, Positions], ...]
+    """(train, val) of each training."""
+    test: Positions
+
+
+def given_division(splits: Sequence[str | None]) -> Division:
+    """Return the set's own splits, which keep a recording on one side. Raises DataError without train or test."""
+    train, val, test = (np.array([i for i, s in enumerate(splits) if s == name], np.int64) for name in _SPLITS)
+    if not len(train) or not len(test):
+        raise DataError(f"{len(train)} pairs of split train and {len(test)} of test can be read; both are needed")
+    return Division(((train, val),), test)
+
+
+def random_division(labels: Sequence[str]) -> Division:
+    """Return the release's division: a stratified fifth for the test (seed 42), then five divisions into train and val.
+
+    Val is an eighth of the rest, the seeds are 0, 42, 84, 126, 168: for pairs in the order of their sorted files these
+    are the release's own splits. Copies of one recording fall on both sides. Raises DataError when a class has too few
+    pairs to be divided.
+    """
+    from sklearn.model_selection import train_test_split
+
+    names = np.asarray(labels, np.str_)
+    places = np.arange(len(names))
+    try:
+        rest, test = train_test_split(places, test_size=_TEST_SHARE, random_state=_TEST_SEED, stratify=names)
+        fits = []
+        for number in range(_RESPLITS):
+            seed = _TEST_SEED * number
+            train, val = train_test_split(rest, test_size=_VAL_SHARE, random_state=seed, stratify=names[rest])
+            fits.append((np.sort(train), np.sort(val)))
+    except ValueError as error:
+        raise DataError(
+            f"{len(names)} pairs of {len(np.unique(names))} classes cannot be divided at random with every class in "
+            f"each part ({' '.join(str(error).split())}); add pairs, or leave --protocol soundingearth out"
+        ) from error
+    return Division(tuple(fits), np.sort(test))
+
+
+_SPLITS = ("train", "val", "test")
+
+
+# Both towers and a small head on them, trained end to end to name the scene of a pair.
+
+
+_ROOM = 1.25  # side of a tile before random crops, in sides of the view
+_HIDDEN = 256
+_DROPOUT = 0.5
+_WARMUP = 0.1
+_WINDOWS_AT_ONCE = 32  # of a recording, which may be long
+
+
+@dataclass(frozen=True)
+class FusionPlan:
+    """How the head and the towers are trained."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Of the head; the towers learn at a tenth of it."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < 10:
+            raise ConfigError(
+                f"fusion of {self.epochs} epochs, batches of {self.batch_size}, rate {self.learning_rate}; "
+                "at least 1, at least 2 and above 0 expected"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+class FusionNet(nn.Module):
+    """Class scores (N, classes) of pixels (N, side, side, C) and windows (N, frames, mels)."""
+
+    def __init__(self, towers: TwoTower, classes: int) -> None:
+        super().__init__()
+        self.towers = towers
+        width = towers.image_tower.features + towers.audio_tower.features
+        self.head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, _HIDDEN), nn.GELU(), nn.Dropout(_DROPOUT), nn.Linear(_HIDDEN, classes)
+        )
+
+    def forward(self, pixels: Tensor, spectrograms: Tensor) -> Tensor:
+        """Return the scores."""
+        return self.joined(self.seen(pixels), self.heard(spectrograms))
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Return image features (N, F) of pixels (N, side, side, C)."""
+        features: Tensor = self.towers.image_tower.encoder(self.towers.image_input(pixels))
+        return features
+
+    def heard(self, spectrograms: Tensor) -> Tensor:
+        """Return sound features (N, F) of windows (N, frames, mels)."""
+        features: Tensor = self.towers.audio_tower.encoder(self.towers.sound_input(spectrograms))
+        return features
+
+    def joined(self, image: Tensor, sound: Tensor) -> Tensor:
+        """Return scores (N, classes) of both features."""
+        scores: Tensor = self.head(torch.cat([image.float(), sound.float()], dim=1))
+        return scores
+
+
+def fusion_answers(
+    model: TwoTower,
+    items: Sequence[LabelledItem],
+    division: Division,
+    plan: FusionPlan,
+    *,
+    seed: int = 0,
+    precision: str = "auto",
+) -> list[str]:
+    """Return what a trained fusion of both towers says of the test pairs; `model` itself is not changed.
+
+    Random views and windows in training; the epoch that is best on val is kept (the last one without val pairs), and
+    the test is looked at once, on whole tiles and the mean of the scores over all windows. Raises ModelError when the
+    loss is not finite, DataError when there are fewer than two training pairs.
+    """
+    train, val = division.fits[0]
+    if len(train) < 2:
+        raise DataError(f"{len(train)} training pairs; two or more expected")
+    labels = sorted({items[row].label for row in train})
+    device = model.device
+    numbers = choose_precision(precision, device.type)
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        progress_bar(plan.epochs * len(train), "fusion", "pair") as bar,
+    ):
+        torch.manual_seed(seed)
+        network = FusionNet(copy.deepcopy(model), len(labels)).to(device)
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": list(network.head.parameters()), "share": 1.0},
+                {"params": list(network.towers.parameters()), "share": 0.1},
+            ],
+            lr=plan.learning_rate,
+            weight_decay=0.05,
+        )
+        best, kept = -1.0, None
+        for epoch in range(plan.epochs):
+            _train_epoch(network, optimizer, items, train, labels, plan, (seed, epoch), numbers, bar)
+            if len(val):
+                said = _named(network, items, val, labels, numbers)
+                right = float(np.mean([items[row].label == name for row, name in zip(val, said, strict=True)]))
+                if right > best:
+                    best, kept = right, copy.deepcopy(network.state_dict())
+        if kept is not None:
+            network.load_state_dict(kept)
+        return _named(network, items, division.test, labels, numbers)
+
+
+def _train_epoch(
+    network: FusionNet, optimizer: torch.optim.Optimizer, items: Sequence[LabelledItem], train: NDArray[np.int64],
+    labels: Sequence[str], plan: FusionPlan, seed: tuple[int, int], numbers: str, bar: Any,
+) -> None:  # fmt: skip
+    network.train()
+    number = {name: at for at, name in enumerate(labels)}
+    epoch = seed[1]
+    seen = 0
+    for rows, pixels, heard in _batches(network.towers, items, train, plan.batch_size, seed):
+        done = (epoch + seen / len(train)) / plan.epochs
+        rate = done / _WARMUP if done < _WARMUP else 0.5 * (1 + math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP)))
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * group["share"] * max(rate, 1e-3)
+        device = network.towers.device
+        truth = torch.tensor([number[items[row].label] for row in rows], device=device)
+        with autocast(numbers, device.type):
+            scores = network(torch.from_numpy(pixels).to(device), torch.from_numpy(heard).to(device))
+        loss = F.cross_entropy(scores.float(), truth, label_smoothing=0.1)
+        if not torch.isfinite(loss):
+            raise ModelError(f"the loss is {loss.item()} in epoch {epoch + 1}; lower --fusion_rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        seen += len(rows)
+        bar.update(len(rows))
+
+
+def _batches(
+    model: TwoTower, items: Sequence[LabelledItem], train: NDArray[np.int64], size: int, seed: tuple[int, int]
+) -> Iterator[tuple[list[int], Pixels, Spectrogram]]:
+    """Yield rows, views (N, side, side, C) and windows (N, frames, mels); a last batch of one pair is left out."""
+    audio, config = model.signal.audio, AugmentConfig()
+    side = model.signal.image.pixels
+
+    def read(row: int) -> tuple[int, Pixels, Spectrogram]:
+        item, draw = items[row], np.random.default_rng([*seed, row])
+        assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
+        room = math.ceil(_ROOM * side)
+        square, side_m = measured_square(item.image, room, None, item.image_gsd_m, model.usual_gsd_m)
+        view = random_view(square, side, config, draw, side_m)
+        whole, _ = read_spectrogram(item.audio, audio)
+        (start,) = random_starts(len(whole) - audio.window_frames, 1, draw)
+        return row, view, random_sound(whole[start : start + audio.window_frames], audio, config, draw)
+
+    order = np.random.default_rng(seed).permutation(train).tolist()
+    waiting: list[tuple[int, Pixels, Spectrogram]] = []
+    for place, found in enumerate(ordered_map(read, order, decoding_threads())):
+        waiting.append(found)
+        if len(waiting) == size or (place + 1 == len(order) and len(waiting) > 1):
+            rows, views, heard = zip(*waiting, strict=True)
+            yield list(rows), np.stack(views), np.stack(heard)
+            waiting = []
+
+
+@torch.inference_mode()
+def _named(
+    network: FusionNet, items: Sequence[LabelledItem], rows: NDArray[np.int64], labels: Sequence[str], numbers: str
+) -> list[str]:
+    """The likeliest class of each pair: its whole tile with each of its windows, the mean of their scores."""
+    network.eval()
+    model = network.towers
+    side, device = model.signal.image.pixels, model.device
+
+    def read(row: int) -> tuple[Pixels, Spectrogram]:
+        item = items[row]
+        assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
+        whole, _ = read_spectrogram(item.audio, model.signal.audio)
+        square = measured_square(item.image, side, None, item.image_gsd_m, model.usual_gsd_m)
+        return shown_square(square, side), windows(whole, model.signal.audio)
+
+    said = []
+    for pixels, heard in ordered_map(read, rows.tolist(), decoding_threads()):
+        with autocast(numbers, device.type):
+            image = network.seen(torch.from_numpy(pixels[None]).to(device))
+            starts = range(0, len(heard), _WINDOWS_AT_ONCE)
+            parts = [network.heard(torch.from_numpy(heard[at : at + _WINDOWS_AT_ONCE]).to(device)) for at in starts]
+            scores = network.joined(image.expand(len(heard), -1), torch.cat(parts))
+        said.append(labels[int(scores.float().mean(0).argmax())])
+    return said
+
+
+# Does sound help to tell a scene: image, sound, their mean and both together, on frozen features of the two towers.
+
+
+FEATURES = ("encoder", "embedding")
+PROTOCOLS = ("grouped", "soundingearth")
+VIEWS = ("image", "sound", "mean", "concat")
+_SHOWN = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1")
+_RELEASE_STRENGTH = 1.0
+_RELEASE_STEPS = 5000
+_DIVISIBLE = 10
+
+#: Predictions of a test, one list a training.
+Answers = list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What is known of the pairs that can be read: features by view, labels, groups, splits."""
+
+    items: list[LabelledItem]
+    values: Mapping[str, NDArray[np.float32]]
+    facts: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        return [item.label for item in self.items]
+
+
+def evaluate_audiovisual(
+    model: TwoTower | str | Path,
+    data: str | Path,
+    *,
+    dataset: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    protocol: str = "grouped",
+    features: str | None = None,
+    fusion: FusionPlan | None = None,
+    cache: Path | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
+    seed: int = 0,
+    resamples: int = 1000,
+) -> TaskResult:
+    """Return how well scenes are told from images, sounds, the mean of both embeddings, and both side by side.
+
+    `grouped` (default): the set's splits, which keep all pairs of one recording together; logistic regression, its
+    strength chosen on val; the same on the release's random split stands beside it as `random ...`, so that what leaks
+    is seen. `soundingearth`: the release's protocol alone (Heidler et al., arXiv 2108.00688): frozen embeddings, not
+    standardised, C 1, 80/20 random split, five trainings. `features`: `encoder` (before the projection; the default of
+    `grouped`) or `embedding`; the mean is always one of embeddings. With `fusion` both towers and a small head are
+    trained end to end too. Raises DataError, ConfigError, ModelError.
+    """
+    features = _checked_options(protocol, features, fusion)
+    start = time.perf_counter()
+    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
+    whole = _whole_pairs(labelled.name, labelled.items)
+    pairs = _read(labelled.name, whole, tower, features, cache, precision, as_released=protocol == "soundingearth")
+    name = "two-tower model" if isinstance(model, TwoTower) else str(model)
+    figures: dict[str, Estimate] = {}
+    notes = list(labelled.warnings)
+    if protocol == "soundingearth":
+        division = _read_division(whole, pairs)
+        answers, strengths = _answered(pairs, division, lambda train, val: _release_fit(train))
+    else:
+        division = given_division([item.split for item in pairs.items])
+        answers, strengths = _answered(pairs, division, lambda train, val: fit_logistic(train, val, seed), scaled=True)
+        if fusion is not None:
+            answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
+    tested = [pairs.items[row] for row in division.test]
+    figures |= _figures(tested, answers, "", resamples)
+    if protocol == "grouped" and _divisible(pairs.labels):
+        random = _read_division(whole, pairs)
+        random = Division(random.fits[:1], random.test)  # one training, as of the grouped split
+        leaky, _ = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed), scaled=True)
+        figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
+    elif protocol == "grouped":
+        notes.append(f"a class has fewer than {_DIVISIBLE} pairs: no random split stands beside the grouped one")
+    seconds = round(time.perf_counter() - start, 2)
+    result = _result(labelled.name, name, protocol, features, tested, answers, figures)
+    facts = {
+        **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
+        "seconds": seconds, "seed": seed,
+        "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
+        "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": _leaks(pairs.items, division),
+        "concat_against_image": _sound_helps(result, tested, answers, resamples),
+        "fusion": None if fusion is None else fusion.to_dict(), **_told(pairs, division, tower),
+    }  # fmt: skip
+    return replace(result, facts=facts)
+
+
+def audiovisual_lines(result: TaskResult) -> str:
+    """Return the lines that follow a result on the terminal."""
+    gap = result.facts["concat_against_image"]
+    lines = [
+        f"  sound adds {gap['difference']['value']:+.3f} [{gap['difference']['low']:+.3f}, "
+        f"{gap['difference']['high']:+.3f}] to the image's accuracy, p {gap['p_value']:.2g} ({gap['test']})"
+    ]
+    if count := result.facts["recordings_on_both_sides"]:
+        lines.append(f"  {count} recordings are both trained on and tested")
+    return one_line_each(lines)
+
+
+def _checked_options(protocol: str, features: str | None, fusion: FusionPlan | None) -> str:
+    if protocol not in PROTOCOLS:
+        hint = did_you_mean(protocol, PROTOCOLS)
+        raise ConfigError(f"--protocol {protocol}; {hint}{' or '.join(PROTOCOLS)} expected")
+    if protocol == "soundingearth" and (features == "encoder" or fusion is not None):
+        raise ConfigError("--protocol soundingearth is about frozen embeddings; leave --features and --fusion out")
+    chosen = features or ("embedding" if protocol == "soundingearth" else "encoder")
+    if chosen not in FEATURES:
+        raise ConfigError(f"--features {chosen}; {did_you_mean(chosen, FEATURES)}{' or '.join(FEATURES)} expected")
+    return chosen
+
+
+def _whole_pairs(name: str, items: Sequence[LabelledItem]) -> list[LabelledItem]:
+    whole = [item for item in items if item.image is not None and item.audio is not None]
+    if not whole:
+        raise DataError(f"{name}: no item has both an image and a sound; pairs with a label each were expected")
+    return whole
+
+
+def _read(
+    name: str, whole: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
+    *, as_released: bool,
+) -> _Pairs:  # fmt: skip
+    view = release_view if as_released else tower_features
+    image = view(tower, whole, "image", cache=cache, precision=precision)
+    sound = view(tower, whole, "audio", cache=cache, precision=precision)
+    good = [i for i, item in enumerate(whole) if item.id not in image.broken and item.id not in sound.broken]
+    if not good:
+        raise DataError(f"{name}: no pair of which both image and sound can be read")
+    chosen = {view: _of(found, features)[good] for view, found in (("image", image), ("sound", sound))}
+    values = chosen | {
+        "mean": (image.embedding[good] + sound.embedding[good]) / 2,
+        "concat": np.concatenate([chosen["image"], chosen["sound"]], axis=1),
+    }
+    facts = {
+        "features": features,
+        "broken_images": dict(image.broken),
+        "broken_sounds": dict(sound.broken),
+        "short_sounds": list(sound.short),
+        "features_from_cache": image.cached and sound.cached,
+    }
+    return _Pairs([whole[i] for i in good], values, facts)
+
+
+def _of(found: TowerFeatures, features: str) -> NDArray[np.float32]:
+    return found.encoder if features == "encoder" else found.embedding
+
+
+def _answered(
+    pairs: _Pairs,
+    division: Division,
+    fit: Callable[[Rows, Rows | None], Readout],
+    *,
+    scaled: bool = False,
+) -> tuple[dict[str, Answers], dict[str, list[float]]]:
+    """What is said of the test pairs, by view, one list a training, and each C; `scaled` by the training rows alone."""
+    answers: dict[str, Answers] = {view: [] for view in VIEWS}
+    strengths: dict[str, list[float]] = {view: [] for view in VIEWS}
+    for view in VIEWS:
+        rows = checked_rows(view, pairs.values[view], pairs.labels)
+        for train_at, val_at in division.fits:
+            train, val, test = (rows.take(at) for at in (train_at, val_at, division.test))
+            check_classes(train)
+            if scaled:
+                train, val, test = standardised(train, val, test)
+            fitted = fit(train, val if len(val) else None)
+            answers[view].append(fitted.predict(test.values).tolist())
+            strengths[view].append(float(fitted.chosen["C"]))
+    warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])
+    return answers, strengths
+
+
+def _release_fit(train: Rows) -> Readout:
+    return fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS)
+
+
+def _figures(
+    tested: Sequence[LabelledItem], answers: Mapping[str, Answers], prefix: str, resamples: int
+) -> dict[str, Estimate]:
+    truth, clusters = [item.label for item in tested], group_numbers(tested)
+    figures: dict[str, Estimate] = {}
+    for view, said in answers.items():
+        found = classification_figures(truth, *said, clusters=clusters, resamples=resamples)
+        figures |= {f"{prefix}{view} {name}": found[name] for name in _SHOWN}
+    return figures
+
+
+def _result(
+    dataset: str, model: str, protocol: str, features: str, tested: Sequence[LabelledItem],
+    answers: Mapping[str, Answers], figures: Mapping[str, Estimate],
+) -> TaskResult:  # fmt: skip
+    truth = [item.label for item in tested]
+    first = answers["concat"][0]
+    return TaskResult(
+        task="audiovisual",
+        dataset=dataset,
+        model=model,
+        protocol=_SENTENCES[protocol].format(features=features),
+        headline="concat accuracy",
+        figures=figures,
+        ids=tuple(item.id for item in tested),
+        scores=_scores(truth, answers["concat"]),
+        truth=tuple(truth),
+        predicted=tuple(first),
+        facts={"classes": sorted(set(truth)), "accuracy_by_class": accuracy_by_class(truth, first)},
+    )
+
+
+_SENTENCES = {
+    "grouped": "logistic regression on frozen {features} features, standardised on train, C chosen on val; all pairs "
+    "of one recording are in one split; `random split`: the same, but divided at random as the release does",
+    "soundingearth": "the release's: logistic regression (C 1) on frozen {features} features of images halved by "
+    "averaging and of whole sounds, stratified random 80/20 split, mean of five trainings; copies of a recording are "
+    "on both sides",
+}
+
+
+def _scores(truth: Sequence[str], said: Answers) -> tuple[float, ...]:
+    """The share of the trainings that were right, an item each."""
+    right = np.mean([[a == b for a, b in zip(truth, one, strict=True)] for one in said], axis=0)
+    return tuple(right.tolist())
+
+
+def _sound_helps(
+    result: TaskResult, tested: Sequence[LabelledItem], answers: Mapping[str, Answers], resamples: int
+) -> dict[str, Any]:
+    """The paired comparison of image and sound side by side with the image alone."""
+    image = replace(result, model="image", scores=_scores(result.truth, answers["image"]))
+    both = replace(result, model="concat")
+    return compare_results(both, image, clusters=group_numbers(tested), resamples=resamples).to_dict()
+
+
+def _leaks(items: Sequence[LabelledItem], division: Division) -> int:
+    """How many recordings are both trained on and tested."""
+    group = group_numbers(items)
+    return len(np.intersect1d(group[division.fits[0][0]], group[division.test]))
+
+
+def _told(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
+    """What is to be told of pairs that are identical in train and test, and of how little there is."""
+    part: list[str | None] = [None] * len(pairs.items)
+    for rows, name in ((division.fits[0][0], "train"), (division.test, "test")):
+        for row in rows:
+            part[row] = name
+    images = pairs.values["image"]
+    return told_of_items(
+        pairs.items, part, "test", ["image", "recording"], bands=tower.signal.image.bands, alike=images
+    )  # fmt: skip
+
+
+def _read_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
+    """The release's division of all pairs, without those that cannot be read: these do not change the others' parts."""
+    place = {item.id: row for row, item in enumerate(pairs.items)}
+    divided = random_division([item.label for item in whole])
+
+    def kept(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([place[whole[row].id] for row in rows if whole[row].id in place], np.int64)
+
+    return Division(tuple((kept(train), kept(val)) for train, val in divided.fits), kept(divided.test))
+
+
+def _divisible(labels: Sequence[str]) -> bool:
+    """Whether every class has pairs enough for the random split that stands beside the grouped one."""
+    return int(np.unique(np.asarray(labels), return_counts=True)[1].min()) >= _DIVISIBLE

@@ -1,0 +1,574 @@
+"""Why a model says what it says: evidence drawn over tile and spectrogram, confusions, maps of features."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from markupsafe import Markup
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthtone.data.labelled.masks import default_colours
+from earthtone.data.pack import open_table
+from earthtone.data.packed import Table
+from earthtone.embed.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
+from earthtone.errors import ConfigError, DataError, ModelError, SignalError
+from earthtone.files import write_text_atomic
+from earthtone.models.two_tower import TwoTower
+from earthtone.pages import render_page
+from earthtone.progress import progress
+from earthtone.signal.image import Pixels, seen
+from earthtone.signal.spectrogram import Spectrogram
+
+# A confusion matrix as a drawing: which class was called what.
+
+
+MAX_CLASSES = 80
+_NUMBERS = 16  # classes up to which cells bear their number
+_LETTER = 5.6  # pixels of a letter
+_LONGEST = 22  # letters of a name
+
+
+def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
+    """Return an SVG of counts (classes, classes), truth by prediction: the darker, the larger the share of its row.
+
+    Right answers lie on the diagonal in another colour. Each cell tells its count where a pointer rests. Of more than
+    `MAX_CLASSES` classes those with the most items are drawn.
+    """
+    shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CLASSES])
+    labels = [plain(names[at]) for at in shown]
+    side = 30 if len(shown) <= _NUMBERS else 14
+    left = round(14 + _LETTER * max(len(_short(label)) for label in labels))
+    square = side * len(shown)
+    parts = [f'<rect x="{left}" y="{left}" width="{square}" height="{square}" class="ground"/>']
+    for row, label in enumerate(labels):
+        parts.append(_names(left, left + side * row + 0.7 * side, _short(label)))
+    own = counts[np.ix_(shown, shown)]
+    share = own / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
+    for row, column in np.argwhere(own).tolist():
+        at = (left + side * column, left + side * row)
+        said = (labels[row], labels[column])
+        parts.append(_cell(at, side, float(share[row, column]), int(own[row, column]), said))
+    what = f"Confusion matrix of {len(shown)} of {len(names)} classes: rows are the truth, columns what was said"
+    size = left + square + 4
+    return Markup(  # noqa: S704 - every text in the drawing is escaped
+        f'<svg class="confusion" role="img" aria-label="{what}" viewBox="0 0 {size} {size}" '
+        f'style="max-width: {round(1.35 * size)}px">{"".join(parts)}</svg>'
+    )
+
+
+def counted(truth: Sequence[str], predicted: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the sorted names of all classes, and counts (classes, classes), truth by prediction."""
+    names = sorted({*truth, *predicted})
+    at = {name: number for number, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, ([at[name] for name in truth], [at[name] for name in predicted]), 1)
+    return names, counts
+
+
+def plain(text: str) -> str:
+    """Return text on one line that can be written as UTF-8 and stands in XML."""
+    one_line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return "".join(letter if letter.isprintable() else "?" for letter in one_line)
+
+
+def _names(left: int, middle: float, label: str) -> str:
+    """A class's name beside its row and, upright, above its column."""
+    text = escape(label)
+    return (
+        f'<text x="{left - 5}" y="{middle:.0f}" text-anchor="end">{text}</text>'
+        f'<text transform="translate({middle - 1:.0f} {left - 5}) rotate(-90)">{text}</text>'
+    )
+
+
+def _cell(at: tuple[int, int], side: int, share: float, count: int, said: tuple[str, str]) -> str:
+    """One square; `said` is the truth and what was said."""
+    colour = "var(--moss)" if said[0] == said[1] else "var(--clay)"
+    title = escape(f"{said[0]} called {said[1]}: {count} ({100 * share:.0f} %)")
+    number = ""
+    if side > 20:
+        ink = "var(--card)" if share > 0.5 else "var(--ink)"
+        x, y = at[0] + side / 2, at[1] + side * 0.64
+        number = f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle" style="fill: {ink}">{count}</text>'
+    return (
+        f'<g><title>{title}</title><rect x="{at[0]}" y="{at[1]}" width="{side}" height="{side}" '
+        f'style="fill: {colour}" fill-opacity="{0.12 + 0.88 * share:.2f}"/>{number}</g>'
+    )
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+# The nearest training items of some test items, by the cosine of their features.
+
+
+Rows = NDArray[np.floating[Any]]
+
+
+def nearest(queries: Rows, gallery: Rows, count: int) -> NDArray[np.int64]:
+    """Return positions (Q, count) in the gallery (N, F), the nearest first; of equals the earlier first."""
+    similarity = _unit(queries) @ _unit(gallery).T
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :count].astype(np.int64)
+
+
+def _unit(rows: Rows) -> NDArray[np.float64]:
+    values = np.asarray(rows, np.float64)
+    unit: NDArray[np.float64] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+# A plane on which items lie near those that a model takes for alike.
+
+
+MAX_POINTS = 1000
+_WIDTH, _HEIGHT, _EDGE = 640, 420, 14
+_NAMED = 30  # classes up to which names stand in the drawing
+_NEIGHBOURS = 15
+
+Points = NDArray[np.float64]
+
+
+def plane(features: NDArray[np.floating[Any]], *, seed: int = 0) -> tuple[Points, str]:
+    """Return positions (N, 2) of features (N, F), and the name of the method.
+
+    UMAP (McInnes et al., arXiv 1802.03426; the extra `umap`) where it is installed and there are items enough, else
+    the first two principal components, whose signs are fixed: the farthest item lies on the positive side. Features
+    are taken at length 1.
+    """
+    rows = np.asarray(features, np.float64)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    if len(rows) > 2 * _NEIGHBOURS:
+        try:
+            from umap import UMAP
+        except ImportError:
+            pass
+        else:
+            made = UMAP(n_neighbors=_NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(rows)
+            return np.asarray(made, np.float64), "UMAP"
+    return principal_components(rows), "PCA"
+
+
+def principal_components(rows: Points) -> Points:
+    """Return the first two principal components (N, 2) of rows (N, F); zeros where there are fewer."""
+    left, scale, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    scores = np.zeros((len(rows), 2))
+    there = min(2, len(scale))
+    scores[:, :there] = left[:, :there] * scale[:there]
+    farthest = scores[np.abs(scores).argmax(axis=0), [0, 1]]
+    return scores * np.where(farthest < 0, -1.0, 1.0)
+
+
+def map_svg(positions: Points, labels: Sequence[str], ids: Sequence[str], method: str) -> Markup:
+    """Return an SVG with a dot an item in its class's colour; each tells class and id where a pointer rests.
+
+    Up to 30 classes are named where the middle of their items lies.
+    """
+    names = sorted(set(labels))
+    colours = dict(zip(names, default_colours(len(names)), strict=True))
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    room = np.array([_WIDTH, _HEIGHT]) - 2 * _EDGE
+    at = _EDGE + (positions - low) / np.where(high > low, high - low, 1) * room
+    at[:, 1] = _HEIGHT - at[:, 1]
+    parts = [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="rgb{colours[label]}" fill-opacity=".75">'
+        f"<title>{escape(plain(label))}: {escape(plain(name))}</title></circle>"
+        for (x, y), label, name in zip(at, labels, ids, strict=True)
+    ]
+    if len(names) <= _NAMED:
+        own = np.asarray(labels, np.str_)
+        for label in names:
+            x, y = np.median(at[own == label], axis=0)
+            parts.append(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle">{escape(plain(label)[:30])}</text>')
+    what = f"{method} map of {len(labels)} items of {len(names)} classes"
+    return Markup(  # noqa: S704 - every text in the drawing is escaped
+        f'<svg class="map" role="img" aria-label="{what}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(parts)}</svg>'
+    )
+
+
+# The last map of an encoder: what it holds at each place, and how its features come from that.
+
+
+@dataclass(frozen=True)
+class Places:
+    """The last map of a batch."""
+
+    maps: Tensor
+    """(N, C, h, w)."""
+    pool: Callable[[Tensor], Tensor]
+    """Such maps to the encoder's features (N, F)."""
+    is_mean: bool
+    """Whether `pool` is the plain mean over places, so that each place's share in the features is known exactly."""
+
+
+@torch.no_grad()
+def last_places(encoder: nn.Module, inputs: Tensor) -> Places:
+    """Return the last map of an encoder in evaluation mode for inputs (N, channels, height, width).
+
+    Convolutional networks: what their pooling sees. Vision transformers: the tokens before the last block, since behind
+    it a class token no longer looks at the others. That the features follow from the map is checked on the inputs
+    themselves. Raises ModelError for an encoder of another build.
+    """
+    features: Tensor = encoder(inputs)
+    try:
+        final: Tensor = cast(Any, encoder).forward_intermediates(inputs)[0]
+        found = _of_map(encoder, final, features) if final.ndim == 4 else _of_tokens(encoder, inputs)
+        fits = _same(found.pool(found.maps), features)
+    except (AttributeError, TypeError, RuntimeError, ValueError, IndexError, AssertionError) as error:
+        raise ModelError(
+            f"{type(encoder).__name__} has no map of places that its features follow from ({error})"
+        ) from error
+    if not fits:
+        raise ModelError(
+            f"the features of {type(encoder).__name__} do not follow from its last map; no map can be drawn"
+        )
+    return found
+
+
+def _of_map(encoder: nn.Module, final: Tensor, features: Tensor) -> Places:
+    width = features.shape[1]
+    channels_last = final.shape[1] != width and final.shape[-1] == width
+    maps = final.permute(0, 3, 1, 2) if channels_last else final
+    if maps.shape[1] == width and _same(_mean(maps), features):
+        return Places(maps, _mean, is_mean=True)
+    head = cast(Any, encoder).forward_head
+    return Places(maps, lambda m: head(m.permute(0, 2, 3, 1) if channels_last else m), is_mean=False)
+
+
+def _of_tokens(encoder: Any, inputs: Tensor) -> Places:
+    seen: list[Tensor] = []
+    last = encoder.blocks[-1]
+    hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        encoder(inputs)
+    finally:
+        hook.remove()
+    count = _grid(encoder, inputs)
+    prefix = seen[0].shape[1] - count[0] * count[1]
+    if prefix < 0:
+        raise ValueError(f"{seen[0].shape[1]} tokens for {count[0]} x {count[1]} patches")
+    before, patches = seen[0][:, :prefix], seen[0][:, prefix:]
+    maps = patches.transpose(1, 2).reshape(len(patches), -1, *count)  # (N, C, h, w)
+
+    def pool(given: Tensor) -> Tensor:
+        tokens = torch.cat([before, given.flatten(2).transpose(1, 2)], dim=1)
+        pooled: Tensor = encoder.forward_head(encoder.norm(last(tokens)))
+        return pooled
+
+    return Places(maps, pool, is_mean=False)
+
+
+def _grid(encoder: Any, inputs: Tensor) -> tuple[int, int]:
+    height, width = encoder.patch_embed.patch_size
+    return ceil(inputs.shape[2] / height), ceil(inputs.shape[3] / width)
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3))
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= 1e-3 * expected.abs().max().clamp_min(1e-6))
+
+
+# Which places of a tile and of a recording speak for their match.
+
+
+_WINDOWS = 16  # whose maps are made at once
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One side of a pair."""
+
+    values: NDArray[np.float64]
+    """An image: (rows, columns). A recording: (windows, mel bands, frames), coarser than its spectrogram."""
+    exact: bool
+    """True: shares of the similarity, which they add up to; some speak against the match and are negative.
+    False: Grad-CAM, which has neither a unit nor a sign."""
+
+
+@dataclass(frozen=True)
+class PairEvidence:
+    """What speaks for the match of one image with one recording."""
+
+    similarity: float
+    """Cosine; for a model of raw embeddings their dot product, the part of the distance that depends on both."""
+    image: Evidence
+    sound: Evidence
+
+
+def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: float | None = None) -> PairEvidence:
+    """Return which places of a stored tile (side, side, 3) and of a recording's windows (W, frames, mels) count.
+
+    Where an encoder's features are the mean of its last map and the projection is linear (ResNets and most other
+    convolutional networks), the similarity is a sum over places and each place's share is known exactly: at place p,
+    (W m_p + b) . u / (P |z|), with u the other side's vector, z this side's projection and P the number of places; for
+    windows also their weight. Elsewhere it is Grad-CAM on the last map, relu(sum_k a_k A_k) with a_k the mean gradient
+    of the similarity by channel k (Selvaraju et al., arXiv 1610.02391, equations 1 and 2). Both sides are taken with
+    the other held fixed. `side_m` are the metres along the tile's side, for a model that is told them. Raises
+    SignalError for a recording without windows, ModelError for encoders without maps.
+    """
+    if not len(windows):
+        raise SignalError("a recording without a window; one or more expected")
+    was_training = model.training
+    model.eval()
+    try:
+        [view] = model.views([tile], [side_m])
+        shown = torch.from_numpy(np.ascontiguousarray(view)[None]).to(model.device)
+        image = last_places(model.image_tower.encoder, model.image_input(shown))
+        sound = _sound_places(model, windows)
+        with torch.no_grad():
+            image_vector = _image_vector(model, image, image.maps)
+            sound_vector = _sound_vector(model, sound, [each.maps for each in sound])
+        return PairEvidence(
+            float(image_vector @ sound_vector),
+            _image_evidence(model, image, sound_vector),
+            _sound_evidence(model, sound, image_vector),
+        )
+    finally:
+        model.train(was_training)
+
+
+def _sound_places(model: TwoTower, windows: Spectrogram) -> list[Places]:
+    found = []
+    for start in range(0, len(windows), _WINDOWS):
+        chunk = torch.from_numpy(np.ascontiguousarray(windows[start : start + _WINDOWS])).to(model.device)
+        found.append(last_places(model.audio_tower.encoder, model.sound_input(chunk)))
+    return found
+
+
+def _image_vector(model: TwoTower, places: Places, maps: Tensor) -> Tensor:
+    """(dimensions,) of maps (1, C, h, w)."""
+    projected: Tensor = model.image_tower.projection(places.pool(maps))[0]
+    return F.normalize(projected, dim=0) if model.config.unit else projected
+
+
+def _sound_vector(model: TwoTower, places: list[Places], maps: list[Tensor]) -> Tensor:
+    """(dimensions,) of maps (windows, C, h, w) in parts."""
+    reduced: Tensor = model.reducer(_window_vectors(model, _projected(model, places, maps))[None])[0]
+    return F.normalize(reduced, dim=0) if model.config.unit else reduced
+
+
+def _projected(model: TwoTower, places: list[Places], maps: list[Tensor]) -> Tensor:
+    pooled = [each.pool(part) for each, part in zip(places, maps, strict=True)]
+    projected: Tensor = model.audio_tower.projection(torch.cat(pooled))
+    return projected
+
+
+def _window_vectors(model: TwoTower, projected: Tensor) -> Tensor:
+    return F.normalize(projected, dim=1) if model.config.unit else projected
+
+
+def _image_evidence(model: TwoTower, places: Places, other: Tensor) -> Evidence:
+    if places.is_mean and isinstance(model.image_tower.projection, nn.Linear):
+        with torch.no_grad():
+            shares = _shares(model.image_tower.projection, places.maps, other)
+            if model.config.unit:
+                shares = shares / model.image_tower.projection(places.pool(places.maps)).norm(dim=1)
+        return Evidence(_numbers(shares[0]), exact=True)
+    maps = places.maps.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        score = _image_vector(model, places, maps) @ other
+    return Evidence(_grad_cam([maps], score)[0][0], exact=False)
+
+
+def _sound_evidence(model: TwoTower, places: list[Places], other: Tensor) -> Evidence:
+    if all(each.is_mean for each in places) and isinstance(model.audio_tower.projection, nn.Linear):
+        with torch.no_grad():
+            maps = torch.cat([each.maps for each in places])
+            projected = _projected(model, places, [each.maps for each in places])
+            vectors = _window_vectors(model, projected)
+            weights = model.reducer.score(vectors[None])[0].softmax(dim=0)
+            if model.config.unit:
+                weights = weights / projected.norm(dim=1) / (weights @ vectors).norm()
+            shares = _shares(model.audio_tower.projection, maps, other) * weights[:, None, None]
+        return Evidence(_numbers(shares), exact=True)
+    parts = [each.maps.detach().clone().requires_grad_() for each in places]
+    with torch.enable_grad():
+        score = _sound_vector(model, places, parts) @ other
+    return Evidence(np.concatenate(_grad_cam(parts, score)), exact=False)
+
+
+def _shares(projection: nn.Linear, maps: Tensor, other: Tensor) -> Tensor:
+    """(N, h, w): each place's share in the dot product of the projection of the maps' mean with another vector."""
+    weight = other @ projection.weight  # (C,)
+    bias = other @ projection.bias
+    return (torch.einsum("nchw,c->nhw", maps, weight) + bias) / (maps.shape[2] * maps.shape[3])
+
+
+def _grad_cam(parts: list[Tensor], score: Tensor) -> list[NDArray[np.float64]]:
+    """Maps (n, h, w), one a part."""
+    gradients = torch.autograd.grad(score, parts)
+    found = []
+    for maps, gradient in zip(parts, gradients, strict=True):
+        weight = gradient.mean(dim=(2, 3), keepdim=True)
+        found.append(_numbers((weight * maps.detach()).sum(dim=1).relu()))
+    return found
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
+
+
+# Evidence drawn over what it is about: a tile, or a spectrogram with low tones below.
+
+
+FOR, AGAINST = (214, 84, 30), (40, 110, 190)
+"""RGB of places that speak for a match and against it."""
+_STRONGEST = 0.8  # share of the colour where the evidence is largest
+_OVERLAY_HEIGHT = 160  # of a spectrogram
+
+
+def with_evidence(picture: Pixels, values: NDArray[np.float64], largest: float) -> Pixels:
+    """Return a picture (H, W, 3), greyed, with evidence (h, w) over it, as strong as its share of `largest`.
+
+    The evidence's places divide the picture evenly and are joined smoothly.
+    """
+    height, width = picture.shape[:2]
+    smooth = cv2.resize(values.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    strength = (_STRONGEST * np.clip(np.abs(smooth) / max(largest, 1e-12), 0, 1))[..., None]
+    grey = 0.25 * picture + 0.75 * picture.mean(axis=2, keepdims=True)
+    colour = np.where(smooth[..., None] >= 0, FOR, AGAINST)
+    drawn: Pixels = np.clip(grey * (1 - strength) + colour * strength, 0, 255).astype(np.uint8)
+    return drawn
+
+
+def spectrogram_picture(window: NDArray[np.uint8]) -> Pixels:
+    """Return a window (frames, mels) as a grey picture: time to the right, low tones below."""
+    upright = np.ascontiguousarray(window.T[::-1])
+    wide = (max(_OVERLAY_HEIGHT, round(window.shape[0] * _OVERLAY_HEIGHT / window.shape[1] / 2)), _OVERLAY_HEIGHT)
+    return np.repeat(cv2.resize(upright, wide, interpolation=cv2.INTER_NEAREST)[..., None], 3, axis=2)
+
+
+def jpeg_uri(picture: Pixels, side: int | None = None) -> str:
+    """Return a picture as the data URI of a JPEG, shrunk to at most `side` pixels a side."""
+    longest = max(picture.shape[:2])
+    if side is not None and longest > side:
+        size = tuple(max(1, round(edge * side / longest)) for edge in picture.shape[1::-1])
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert done, "a JPEG of pixels in memory"  # noqa: S101
+    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode('ascii')}"
+
+
+# A page that shows, pair by pair, which part of the tile and of the recording speaks for their match.
+
+
+MAX_PAIRS = 50
+"""On one page: each is some 100 kB."""
+_SHOWN_WINDOWS = 4
+_SIDE = 320  # of a drawn tile
+
+
+def why_pairs(
+    model: TwoTower,
+    data: str | Path,
+    out: str | Path,
+    *,
+    name: str = "model",
+    rows: int = 8,
+    split: str = "test",
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write the page of some pairs of a split to `out` and return its path.
+
+    The pairs are drawn with `seed`, not picked: what is seen is not the best. `data` is a packed table of the model's
+    signal, or what one can be packed from. Raises ConfigError, DataError, ModelError.
+    """
+    if not 1 <= rows <= MAX_PAIRS or seed < 0:
+        raise ConfigError(f"--rows {rows}, --seed {seed}; 1 to {MAX_PAIRS} pairs and a seed from 0 on expected")
+    out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
+        raise ConfigError(f"--out {out}; the name of a page expected, such as why.html")
+    with open_table(data, model.signal, columns=columns) as table:
+        check_signal(model, table)
+        known = table.rows_of(split)
+        if not len(known):
+            raise DataError(f"{data}: no pairs in split {split!r}; --split train, val, test or all")
+        drawn = np.sort(np.random.default_rng(seed).permutation(known)[:rows])
+        pairs = [_pair(model, table, row) for row in progress(drawn, total=len(drawn), label="why", unit="pair")]
+        facts = {
+            "Model": name,
+            "Pairs": f"{len(drawn)} of {len(known):,} ({split}), drawn with seed {seed}",
+            "Data": table.name,
+            "Encoders": f"{model.config.image_encoder}, {model.config.audio_encoder}",
+        }
+    page = render_page(
+        "pairs.html.j2", title="Which part of the tile matches this recording", notes=[], facts=facts, pairs=pairs,
+        measure="cosine similarity" if model.config.unit else "dot product of the raw embeddings",
+        exact=_kinds(pairs, "exact"),
+        cam=_kinds(pairs, "cam"),
+    )  # fmt: skip
+    write_text_atomic(out, page)
+    return out
+
+
+def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
+    at: NDArray[np.int64] = np.array([row])
+    [tile], [windows] = stored_tiles(table, at), stored_windows(table, at)
+    sides_m = tile_sides_m(model, table, at)
+    found = pair_evidence(model, tile, windows, None if sides_m is None else sides_m[0])
+    [record] = table.records([int(row)], ["id", "audio_preview", *table.extra_columns])
+    sides = {"tile": found.image, "recording": found.sound}
+    return {
+        "id": record["id"],
+        "caption": ", ".join(f"{key}: {record[key]}" for key in table.extra_columns if record[key])[:160],
+        "similarity": f"{found.similarity:.3f}",
+        "exact": [kind for kind, evidence in sides.items() if evidence.exact],
+        "cam": [kind for kind, evidence in sides.items() if not evidence.exact],
+        "sound": _sound_uri(record["audio_preview"]),
+        "tile": _tile(seen(tile, model.signal.image), found),
+        "shares": _shares_text(found.image),
+        "windows": _windows(windows, found.sound),
+        "left_out": max(0, len(windows) - _SHOWN_WINDOWS),
+    }
+
+
+def _tile(view: Pixels, found: PairEvidence) -> dict[str, str]:
+    import cv2
+
+    large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
+    values = found.image.values
+    return {"plain": jpeg_uri(large), "drawn": jpeg_uri(with_evidence(large, values, float(np.abs(values).max())))}
+
+
+def _windows(windows: Spectrogram, evidence: Evidence) -> list[dict[str, str]]:
+    """The windows that weigh most, in their order; colours are on one scale over all of them."""
+    weight = np.abs(evidence.values).sum(axis=(1, 2))
+    shown: Sequence[int] = sorted(np.argsort(-weight, kind="stable")[:_SHOWN_WINDOWS].tolist())
+    largest = float(np.abs(evidence.values).max())
+    told = []
+    for number in shown:
+        plain = spectrogram_picture(windows[number])
+        drawn = with_evidence(plain, evidence.values[number][::-1], largest)  # low mel bands come first, and lie below
+        share = f"share {evidence.values[number].sum():+.3f}" if evidence.exact else ""
+        told.append({"number": str(number + 1), "plain": jpeg_uri(plain), "drawn": jpeg_uri(drawn), "share": share})
+    return told
+
+
+def _shares_text(evidence: Evidence) -> str:
+    """How much speaks for and against, where that is known."""
+    if not evidence.exact:
+        return ""
+    return f"{evidence.values.clip(min=0).sum():+.3f} for, {evidence.values.clip(max=0).sum():+.3f} against"
+
+
+def _sound_uri(content: bytes | None) -> str:
+    return f"data:audio/ogg;base64,{base64.b64encode(content).decode('ascii')}" if content else ""
+
+
+def _kinds(pairs: Sequence[Mapping[str, Any]], how: str) -> list[str]:
+    """Which sides are drawn in that way in any pair, the tile first."""
+    return [side for side in ("tile", "recording") if any(side in pair[how] for pair in pairs)]

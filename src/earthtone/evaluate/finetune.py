@@ -1,0 +1,500 @@
+"""Fine-tuning: a whole network with a linear head on labelled images, over several seeds."""
+
+import copy
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earthtone.data.labelled import open_labelled
+from earthtone.data.labelled.items import LabelledItem
+from earthtone.device import autocast, choose_precision
+from earthtone.embed.engine import (
+    Bands,
+    decoding_threads,
+    picture_batches,
+    read_square_of,
+    shown_square,
+    tell_of_broken,
+)
+from earthtone.embed.store import data_fingerprint
+from earthtone.errors import ConfigError, DataError, ModelError, changes, did_you_mean
+from earthtone.evaluate.classifiers import even_odd, split_items
+from earthtone.evaluate.probe import warn_of_unknown
+from earthtone.evaluate.results import TaskResult, accuracy_by_class, classification_figures, write_task_result
+from earthtone.evaluate.shared import told_of_items
+from earthtone.files import write_text_atomic
+from earthtone.models.backbone import Backbone, open_backbone
+from earthtone.models.encoders import parameter_groups, shares_by_depth
+from earthtone.progress import ordered_map, progress_bar
+from earthtone.signal.config import ValueRange, plain_range
+from earthtone.signal.image import Pixels
+from earthtone.train.augment import random_view
+from earthtone.train.recipe import AugmentConfig
+
+# How a whole network is fine-tuned: two protocols, and what may be changed of them.
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """One way of training a backbone with a linear head."""
+
+    protocol: str = "modern"
+    """`modern`, or `soundingearth` for that of the release."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    """Of the head and the deepest layers, at its highest."""
+    weight_decay: float = 0.05
+    """Decoupled (AdamW), of matrices and kernels alone; 0: plain Adam."""
+    layer_decay: float = 0.9
+    """Each group of layers learns at this share of the rate of the next deeper one."""
+    warmup_share: float = 0.1
+    """Share of the training with a rising rate; a cosine to zero follows. 0: a constant rate."""
+    label_smoothing: float = 0.1
+    augment: bool = True
+    """Random crops, rotations, mirrors and colours (`AugmentConfig`)."""
+    choose_epoch: bool = True
+    """Keep the weights of the epoch that was best on val; otherwise the last."""
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name} {getattr(self, name)}; {least} or more expected")
+        if not 0 < self.learning_rate < 10:
+            raise ConfigError(f"--learning_rate {self.learning_rate}; above 0 expected, such as 5e-4")
+
+
+#: Adam, layer-wise decay (Clark et al., arXiv 2003.10555), warm-up and cosine (arXiv 1608.03983), label smoothing
+#: (arXiv 1512.00567); and the release's (Heidler et al., arXiv 2108.00688), on sorted files, even train, odd test.
+PLANS: Mapping[str, FinetunePlan] = {
+    "modern": FinetunePlan(),
+    "soundingearth": FinetunePlan(
+        protocol="soundingearth", epochs=5, batch_size=48, learning_rate=1e-3, weight_decay=0.0, layer_decay=1.0,
+        warmup_share=0.0, label_smoothing=0.0, augment=False, choose_epoch=False, clip_norm=None,
+    ),
+}  # fmt: skip
+RELEASE_BATCH_SIZES: Mapping[str, int] = {"aid": 8}
+"""Where the release's batch size is not 48 (UC Merced, RESISC45): its 600 px images."""
+
+
+def finetune_plan(
+    protocol: str,
+    dataset: str,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+) -> FinetunePlan:
+    """Return a protocol's plan with what is not None changed. Raises ConfigError."""
+    if protocol not in PLANS:
+        raise ConfigError(f"--protocol {protocol}; {did_you_mean(protocol, PLANS)}{' or '.join(PLANS)} expected")
+    plan = PLANS[protocol]
+    if protocol == "soundingearth":
+        plan = replace(plan, batch_size=RELEASE_BATCH_SIZES.get(dataset, plan.batch_size))
+    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    return replace(plan, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+# Train a backbone with a linear head, choose an epoch on val, name the test images once.
+
+
+_ROOM = 1.25  # side of a tile before random crops, in sides of the view
+Tick = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The items of one fine-tuning and how they are read."""
+
+    train: Sequence[LabelledItem]
+    val: Sequence[LabelledItem]
+    test: Sequence[LabelledItem]
+    classes: Sequence[str]
+    """Of train, sorted."""
+    bands: Bands | None = None
+    broken: MutableMapping[str, str] = field(default_factory=dict)
+    """Gets, by id, why an image cannot be read."""
+    value_range: ValueRange | None = None
+    """Values of more than 8 bits that become black and white."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What one seed gave."""
+
+    ids: tuple[str, ...]
+    """The test items that could be read."""
+    predicted: tuple[str, ...]
+    epoch: int
+    """Whose weights were tested, from 1."""
+    val_accuracy: tuple[float, ...]
+    """After each epoch; empty where no epoch was chosen."""
+
+
+class Classifier(nn.Module):
+    """A backbone and a linear head on its pooled features."""
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.features, classes).to(backbone.device)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (N, classes) of prepared inputs (N, 3, side, side)."""
+        logits: Tensor = self.head(self.backbone.pooled(inputs))
+        return logits
+
+
+def finetune(
+    backbone: Backbone,
+    data: TrainingData,
+    plan: FinetunePlan,
+    *,
+    seed: int = 0,
+    precision: str = "auto",
+    tick: Tick = lambda _: None,
+) -> Finetuned:
+    """Train `backbone` itself by the plan and return what it says of the test items.
+
+    The seed decides the head, the order and the views. `tick` is told of images done. Raises ModelError when the loss
+    is not finite, DataError when no training image can be read.
+    """
+    device = backbone.device
+    numbers = choose_precision(precision, device.type)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = Classifier(backbone, len(data.classes)).to(memory_format=torch.channels_last)
+        optimizer = _optimizer(model, plan)
+        best: tuple[float, float] = (-1.0, 0.0)
+        kept, epoch_kept, accuracies = None, plan.epochs, []
+        choose = plan.choose_epoch and len(data.val) > 0
+        for epoch in range(plan.epochs):
+            _train_epoch(model, optimizer, data, plan, seed, epoch, numbers, tick)
+            if choose:
+                accuracy, loss = _validated(model, data, plan, numbers, tick)
+                accuracies.append(accuracy)
+                if (accuracy, -loss) > best:
+                    best, kept, epoch_kept = (accuracy, -loss), copy.deepcopy(model.state_dict()), epoch + 1
+        if kept is not None:
+            model.load_state_dict(kept)
+        ids, logits = _logits(model, data.test, data, plan.batch_size, numbers, tick)
+    names = np.asarray(data.classes, np.str_)
+    return Finetuned(ids, tuple(names[logits.argmax(axis=1)].tolist()), epoch_kept, tuple(accuracies))
+
+
+def learning_rate_share(done: float, plan: FinetunePlan) -> float:
+    """Return the factor of the learning rate after a share `done` of the training."""
+    if plan.warmup_share == 0:
+        return 1.0
+    if done < plan.warmup_share:
+        return done / plan.warmup_share
+    return 0.5 * (1 + math.cos(math.pi * (done - plan.warmup_share) / (1 - plan.warmup_share)))
+
+
+def _optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
+    """Groups of parameters with their own `share` of the learning rate: less, the shallower."""
+    layers = shares_by_depth(model.backbone.layer_groups(), plan.layer_decay)
+    head = (model.head.parameters(), 1.0)  # it learns as fast as the deepest layers
+    groups = parameter_groups([*layers, head], plan.weight_decay)
+    kind = torch.optim.AdamW if plan.weight_decay else torch.optim.Adam
+    return kind(groups, lr=plan.learning_rate)
+
+
+def _train_epoch(
+    model: Classifier, optimizer: torch.optim.Optimizer, data: TrainingData, plan: FinetunePlan, seed: int, epoch: int,
+    numbers: str, tick: Tick,
+) -> None:  # fmt: skip
+    model.train()
+    device, total = model.backbone.device, plan.epochs * len(data.train)
+    seen = epoch * len(data.train)
+    steps = 0
+    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch, model.backbone.usual_gsd_m):
+        seen += count
+        rate = plan.learning_rate * learning_rate_share(min(1.0, (seen - count / 2) / total), plan)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        with autocast(numbers, device.type):
+            logits = model(model.backbone.prepare(torch.from_numpy(views)))
+        loss = F.cross_entropy(logits.float(), torch.from_numpy(truth).to(device), label_smoothing=plan.label_smoothing)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(f"the loss is {value} in epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if plan.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
+        optimizer.step()
+        steps += 1
+        tick(count)
+    if not steps:
+        raise DataError(f"fewer than two of {len(data.train)} training images can be read; {_first(data.broken)}")
+
+
+def _views(
+    data: TrainingData, plan: FinetunePlan, side: int, seed: int, epoch: int, usual_gsd_m: float | None = None
+) -> Iterator[tuple[Pixels, NDArray[np.int64], int]]:
+    """Yield batches of views (N, side, side, C), their classes, and of how many items they are; in a seeded order.
+
+    A last batch of one image is left out: batch normalisation has no variance there.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(data.train)).tolist()
+    number = {name: at for at, name in enumerate(data.classes)}
+    config = AugmentConfig()
+    room = math.ceil(_ROOM * side) if plan.augment else side
+
+    def view(row: int) -> Pixels | str:
+        square = read_square_of(data.train[row], room, data.bands, usual_gsd_m, data.value_range)
+        if isinstance(square, str):
+            return square
+        if not plan.augment:
+            return shown_square(square, side)
+        return random_view(square[0], side, config, np.random.default_rng([seed, epoch, row]), square[1])
+
+    views: list[Pixels] = []
+    truth: list[int] = []
+    count = 0
+    for place, (row, found) in enumerate(zip(order, ordered_map(view, order, decoding_threads()), strict=True)):
+        item = data.train[row]
+        count += 1
+        if isinstance(found, str):
+            data.broken[item.id] = found
+        else:
+            views.append(found)
+            truth.append(number[item.label])
+        if len(views) == plan.batch_size or (place + 1 == len(order) and len(views) > 1):
+            yield np.stack(views), np.array(truth, np.int64), count
+            views, truth, count = [], [], 0
+
+
+def _validated(
+    model: Classifier, data: TrainingData, plan: FinetunePlan, numbers: str, tick: Tick
+) -> tuple[float, float]:
+    """Accuracy and loss on val; a label that train lacks is wrong and has no loss."""
+    ids, logits = _logits(model, data.val, data, plan.batch_size, numbers, tick)
+    label = {item.id: item.label for item in data.val}
+    number = {name: at for at, name in enumerate(data.classes)}
+    truth = np.array([number.get(label[name], -1) for name in ids], np.int64)
+    if not len(truth):
+        raise DataError(f"none of {len(data.val)} val images can be read; {_first(data.broken)}")
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth), ignore_index=-1)
+    return float((logits.argmax(axis=1) == truth).mean()), float(loss)
+
+
+@torch.inference_mode()
+def _logits(
+    model: Classifier, items: Sequence[LabelledItem], data: TrainingData, batch: int, numbers: str, tick: Tick
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Ids of the items that can be read, and their logits."""
+    model.eval()
+    backbone = model.backbone
+    ids: list[str] = []
+    parts = [np.zeros((0, len(data.classes)), np.float32)]
+    for found in picture_batches(
+        items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.usual_gsd_m,
+        value_range=data.value_range,
+    ):  # fmt: skip
+        if len(found.good):
+            with autocast(numbers, backbone.device.type):
+                logits = model(backbone.prepare(torch.from_numpy(found.pixels)))
+            parts.append(logits[: len(found.good)].float().cpu().numpy())
+            ids += [items[found.start + int(at)].id for at in found.good]
+        tick(found.count)
+    return tuple(ids), np.concatenate(parts)
+
+
+def _first(broken: Mapping[str, str]) -> str:
+    return next((f"{name}: {reason}" for name, reason in broken.items()), "add training images")
+
+
+# Fine-tuning as a task: a whole network with a linear head on labelled images, over several seeds.
+
+
+RESULT_FILE = "result.json"
+_log = logging.getLogger(__name__)
+
+
+def evaluate_finetune(
+    model: str | Path,
+    data: str | Path,
+    *,
+    dataset: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    protocol: str = "modern",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    pixels: int | None = None,
+    bands: Bands | None = None,
+    value_range: ValueRange | None = None,
+    seeds: Sequence[int] = (0,),
+    precision: str = "auto",
+    device: str = "cpu",
+    out: str | Path | None = None,
+    resamples: int = 1000,
+) -> TaskResult:
+    """Return how well the whole network with a linear head, trained on `train`, names the images of `test`.
+
+    `protocol` is `modern` (chosen on `val`) or `soundingearth` (the release's); what is not None changes it. Each seed
+    trains from the model's own weights, `random:NAME` from weights of that seed. The test images are named once, at
+    the end. With `out`, every finished seed is kept there and a stopped call goes on with the others; `result.json` is
+    the result. Raises DataError, ConfigError, ModelError.
+    """
+    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    plan = finetune_plan(protocol, labelled.name, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"--seeds {','.join(map(str, seeds))}; different numbers from 0 on expected, such as 0,1,2")
+    parts = even_odd(labelled) if protocol == "soundingearth" else split_items(labelled)
+    task = _Task(parts, plan, bands, value_range, precision, device, None if out is None else Path(out))
+    start = time.perf_counter()
+    items = [(item, name) for name in ("train", "test") for item in parts[name]]
+    told = told_of_items([item for item, _ in items], [name for _, name in items], "test", ["image"], bands=bands)
+    found = task.run(lambda seed: open_backbone(model, pixels=pixels, seed=seed, device=device), seeds)
+    if not parts["val"] and plan.choose_epoch:
+        _log.warning("%s has no images of split val; the last epoch of each seed was tested", labelled.name)
+    by_seed = dict(zip(seeds, found, strict=True))
+    result = _result(labelled.name, str(model), task, by_seed, resamples, round(time.perf_counter() - start, 1))
+    result = replace(result, facts={**result.facts, **told})
+    if out is not None:
+        write_task_result(Path(out) / RESULT_FILE, result)
+    return result
+
+
+class _Task:
+    """Seed after seed, those that `out` holds already read from there."""
+
+    def __init__(
+        self, parts: Mapping[str, list[LabelledItem]], plan: FinetunePlan, bands: Bands | None,
+        value_range: ValueRange | None, precision: str, device: str, out: Path | None,
+    ) -> None:  # fmt: skip
+        self.parts = parts
+        self.plan = plan
+        self.precision = choose_precision(precision, device)
+        self.asked = precision
+        self.out = out
+        classes = sorted({item.label for item in parts["train"]})
+        if len(classes) < 2:
+            raise DataError(f"all training images have the class {classes[0]!r}; two classes or more expected")
+        known, truth = (np.array([item.label for item in parts[name]], np.str_) for name in ("train", "test"))
+        self.unknown = warn_of_unknown(known, truth)
+        self.data = TrainingData(parts["train"], parts["val"], parts["test"], classes, bands, value_range=value_range)
+
+    def run(self, fresh: Callable[[int], Backbone], seeds: Sequence[int]) -> list[Finetuned]:
+        val = len(self.data.val) if self.plan.choose_epoch else 0
+        each = self.plan.epochs * (len(self.data.train) + val) + len(self.data.test)
+        found = []
+        with progress_bar(each * len(seeds), "finetune", "image") as bar:
+            for at, seed in enumerate(seeds):
+                bar.set_postfix({"seed": seed})
+                found.append(self._seed(fresh(seed), seed, bar.update))
+                bar.update(each * (at + 1) - bar.n)
+        told = tell_of_broken(self.data.broken, sum(map(len, self.parts.values())))
+        if told:
+            _log.warning("%s", told)
+        if any(one.ids != found[0].ids for one in found) or not found[0].ids:
+            raise DataError("the test images that can be read changed between seeds; run again with another --out")
+        return found
+
+    def _seed(self, backbone: Backbone, seed: int, tick: Callable[[int], object]) -> Finetuned:
+        identity = self._identity(backbone, seed)
+        path = None if self.out is None else self.out / f"seed-{seed}.json"
+        if path is not None and path.exists():
+            return _read_seed(path, identity, self.data)
+        done = finetune(backbone, self.data, self.plan, seed=seed, precision=self.asked, tick=tick)
+        if path is not None:
+            told = {"identity": identity, "result": asdict(done), "broken": dict(self.data.broken)}
+            write_text_atomic(path, json.dumps(told, ensure_ascii=False) + "\n")
+        return done
+
+    def _identity(self, backbone: Backbone, seed: int) -> dict[str, Any]:
+        prints = {name: data_fingerprint(items) for name, items in self.parts.items()}
+        labels = data_fingerprint(
+            [LabelledItem(f"{i.id}={i.label}", "") for items in self.parts.values() for i in items]
+        )
+        ranges = {} if self.data.value_range is None else {"value_range": plain_range(self.data.value_range)}
+        return {
+            "seed": seed, "model": backbone.fingerprint, "pixels": backbone.pixels, "precision": self.precision,
+            "bands": self.data.bands and list(self.data.bands), "labels": labels, **prints, **asdict(self.plan),
+            **ranges,
+        }  # fmt: skip
+
+
+def _read_seed(path: Path, identity: Mapping[str, Any], data: TrainingData) -> Finetuned:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        before, values = dict(told["identity"]), told["result"]
+        found = Finetuned(
+            tuple(values["ids"]), tuple(values["predicted"]), int(values["epoch"]), tuple(values["val_accuracy"])
+        )
+        broken = dict(told["broken"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no result of a seed ({error}); delete it and run again") from error
+    if before != identity:
+        raise ConfigError(f"{path} is of another fine-tuning ({changes(before, identity)}); choose another --out")
+    data.broken.update(broken)
+    return found
+
+
+def _result(
+    dataset: str, model: str, task: _Task, found: Mapping[int, Finetuned], resamples: int, seconds: float
+) -> TaskResult:
+    first = next(iter(found.values()))
+    label = {item.id: item.label for item in task.data.test}
+    truth = [label[name] for name in first.ids]
+    said = [list(one.predicted) for one in found.values()]
+    right = np.array([[a == b for a, b in zip(one, truth, strict=True)] for one in said], np.float64)
+    figures = classification_figures(truth, *said, resamples=resamples)
+    each = right.mean(axis=1).tolist()
+    return TaskResult(
+        task="finetune",
+        dataset=dataset,
+        model=model,
+        protocol=_protocol(task, len(found)),
+        headline="accuracy",
+        figures={name: figures[name] for name in ("accuracy", "macro_f1")},
+        ids=first.ids,
+        scores=tuple(right.mean(axis=0).tolist()),
+        truth=tuple(truth),
+        predicted=first.predicted,
+        facts={
+            "classes": len(task.data.classes),
+            **{f"{name}_images": len(items) for name, items in task.parts.items()},
+            "plan": asdict(task.plan),
+            "precision": task.precision,
+            "seeds": list(found),
+            "accuracy_by_seed": each,
+            "deviation_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
+            "epoch_by_seed": [one.epoch for one in found.values()],
+            "val_accuracy_by_epoch": [list(one.val_accuracy) for one in found.values()],
+            "accuracy_by_class": accuracy_by_class(truth, list(first.predicted)),
+            "predicted_is_of_seed": next(iter(found)),
+            "labels_that_train_lacks": list(task.unknown),
+            "broken_images": dict(task.data.broken),
+            "seconds": seconds,
+        },
+    )
+
+
+def _protocol(task: _Task, seeds: int) -> str:
+    plan, over = task.plan, "" if seeds == 1 else f", mean of {seeds} seeds"
+    if plan.protocol == "soundingearth":
+        how = f"Adam {plan.learning_rate:g}, {plan.epochs} epochs, batch {plan.batch_size}, no augmentation"
+        return f"soundingearth: sorted files, even ones train, odd ones test; {how}; tested once at the end{over}"
+    chosen = "best of val" if len(task.data.val) else "last"
+    return (
+        f"modern: whole network on train, AdamW {plan.learning_rate:g}, layer-wise decay {plan.layer_decay:g}, "
+        f"augmentation, {chosen} of {plan.epochs} epochs, tested once{over}"
+    )

@@ -1,0 +1,435 @@
+"""Results of every task: figures with intervals from resampled clusters, and paired comparisons."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.labelled.items import LabelledItem
+from earthtone.errors import ConfigError, DataError, one_line_each
+from earthtone.evaluate.chance import against_chance
+from earthtone.files import write_text_atomic
+
+# Which test items belong together, for the bootstrap.
+
+
+def group_numbers(items: Sequence[LabelledItem]) -> NDArray[np.int64]:
+    """Return a number an item (N,): equal for items of one group; an item without a group is alone."""
+    names = [f"item {item.id}" if item.group is None else f"group {item.group}" for item in items]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
+
+
+# Figures with 95 % intervals, from resampling the queries.
+
+
+_PERCENTILES = (2.5, 97.5)
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One measured figure, its 95 % interval, what chance gives (None when unknown), and from how many queries."""
+
+    value: float
+    low: float
+    high: float
+    chance: float | None
+    queries: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PerQuery:
+    """A figure that is the mean, or with `median` the median, of one value a query; NaN leaves a query out."""
+
+    values: NDArray[np.float64]
+    median: bool = False
+
+    def value(self) -> float:
+        """Return the figure; NaN when no query has a value."""
+        known = self.values[~np.isnan(self.values)]
+        if not len(known):
+            return float("nan")
+        return float(np.median(known) if self.median else np.mean(known))
+
+
+def bootstrap_intervals(
+    figures: Mapping[str, PerQuery],
+    clusters: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    max_bytes: int = _MAX_BYTES,
+) -> dict[str, tuple[float, float]]:
+    """Return the percentile 95 % interval of each figure.
+
+    Each resample draws as many clusters as there are, with replacement, and counts all queries of a drawn cluster;
+    all figures see the same resamples. `clusters` is (N,), equal numbers together; None: each query is its own. The
+    draws depend on `seed` alone, not on `max_bytes`, which bounds what is held at once.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13; for clusters Cameron, Gelbach
+    and Miller, "Bootstrap-based improvements for inference with clustered errors" (2008), pairs cluster bootstrap.
+    Raises ConfigError for less than one resample.
+    """
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; at least 1 expected, 1000 is usual")
+    if not figures:
+        return {}
+    count = len(next(iter(figures.values())).values)
+    number = np.arange(count) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    block = max(1, min(resamples, max_bytes // (24 * count)))
+    parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
+    for weights in resample_weights(number, resamples, block, seed):
+        for name, figure in figures.items():
+            parts[name].append(
+                _weighted_medians(figure, weights) if figure.median else _weighted_means(figure, weights)
+            )
+    return {name: interval(np.concatenate(found)) for name, found in parts.items()}
+
+
+def estimates(
+    figures: Mapping[str, PerQuery],
+    chances: Mapping[str, float | None],
+    clusters: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return each figure with its interval and what chance gives; see `bootstrap_intervals`."""
+    intervals = bootstrap_intervals(figures, clusters, resamples=resamples, seed=seed)
+    return {
+        name: Estimate(figure.value(), *intervals[name], chances.get(name), int((~np.isnan(figure.values)).sum()))
+        for name, figure in figures.items()
+    }
+
+
+def resample_weights(number: NDArray[np.intp], resamples: int, block: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each query is drawn, (resamples, N) in blocks of rows; `number` is the cluster of each query."""
+    rng = np.random.default_rng(seed)
+    count = int(number.max()) + 1
+    for start in range(0, resamples, block):
+        drawn = [
+            np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(min(block, resamples - start))
+        ]
+        yield np.stack(drawn).astype(np.float64)[:, number]
+
+
+def _weighted_means(figure: PerQuery, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(figure.values)
+    total = weights @ known.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a resample without any known query has no mean
+        means: NDArray[np.float64] = (weights @ np.where(known, figure.values, 0.0)) / total
+    return means
+
+
+def _weighted_medians(figure: PerQuery, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of each resample as if every query were repeated as often as it was drawn."""
+    known = np.flatnonzero(~np.isnan(figure.values))
+    order = known[np.argsort(figure.values[known], kind="stable")]
+    values = figure.values[order]
+    medians = np.full(len(weights), np.nan)
+    for row, weight in enumerate(weights):
+        drawn = np.cumsum(weight[order])
+        if len(drawn) and drawn[-1]:
+            middle = np.array([(drawn[-1] - 1) // 2, drawn[-1] // 2])  # one place, or the two around the middle
+            medians[row] = values[np.searchsorted(drawn, middle, side="right")].mean()
+    return medians
+
+
+def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentile of a figure's resampled values; NaN without any known value."""
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, _PERCENTILES)
+    return float(low), float(high)
+
+
+# What every task on labelled data gives: figures with intervals, and what was said of each test item.
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One model in one task on one data set."""
+
+    task: str
+    """Such as `probe`, `finetune`, `segment`, `audiovisual`, `audio`."""
+    dataset: str
+    model: str
+    """The model as the user named it, such as `random:resnet18`."""
+    protocol: str
+    """One sentence: what was fitted on what, chosen by what, measured on what."""
+    headline: str
+    """The name of the figure that the suite's table shows."""
+    figures: Mapping[str, Estimate]
+    ids: Sequence[str] = ()
+    """The test items, in a fixed order; the same order for every model on the same data."""
+    scores: Sequence[float] = ()
+    """What the headline is the mean of, an item each: 1 or 0 for right or wrong, mIoU of a tile. Pairs models."""
+    truth: Sequence[str] = ()
+    predicted: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else: classes, rows, what was chosen, seconds, seeds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields, ready for JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Return the lines that the command line prints."""
+        width = max(map(len, self.figures)) + 2
+        lines = [f"{self.task} on {self.dataset}: {self.model}", f"  {self.protocol}"]
+        lines += [f"  caution: {line}" for line in self.facts.get("cautions", ())]
+        for name, figure in self.figures.items():
+            chance = "" if figure.chance is None else f"   chance {figure.chance:.3f}"
+            standing = against_chance(figure.value, figure.chance, figure.low, figure.high)
+            standing = f": {standing}" if standing.startswith(("below", "chance")) else ""
+            value = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
+            lines.append(f"  {name.ljust(width)}{value}{chance}{standing}")
+        return one_line_each(lines)
+
+
+def write_task_result(path: Path, result: TaskResult) -> None:
+    """Write a result as JSON, whole or not at all."""
+    write_text_atomic(path, json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_task_result(path: Path) -> TaskResult:
+    """Return a result written by `write_task_result`. Raises DataError for anything else."""
+    try:
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
+        values["figures"] = {name: Estimate(**figure) for name, figure in values["figures"].items()}
+        result = TaskResult(**values)
+        if result.headline not in result.figures:
+            raise ValueError(f"no figure {result.headline!r}")
+        return result
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: no result of a task ({error}); delete it and run the task again") from error
+
+
+# Accuracy, F1, precision and recall of predicted classes, each with an interval.
+
+
+Labels = NDArray[np.str_]
+FIGURES = ("accuracy", "macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")
+
+
+def classification_figures(
+    truth: Sequence[str],
+    *predictions: Sequence[str],
+    clusters: NDArray[np.int64] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return the figures of `FIGURES` by name, with 95 % percentile bootstrap intervals.
+
+    Several `predictions` of the same N items come from several seeds or draws: each figure is then the mean over them,
+    and its interval comes from resampling items and seeds independently (the pigeonhole bootstrap of Owen, "The
+    pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007), so that it says both how few items and how few
+    seeds there were. `clusters` is (N,): items of equal number are drawn together.
+
+    F1 of a class is 2 TP / (2 TP + FP + FN), its precision 0 where it was never predicted; `macro` is the mean over the
+    classes of the truth, `weighted` the mean by their items. The chance of accuracy is the share of the commonest class
+    of the truth. Raises DataError for answers that do not fit, ConfigError for less than one resample.
+    """
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; at least 1 expected, 1000 is usual")
+    answers = np.asarray(truth, np.str_)
+    said = [np.asarray(predicted, np.str_) for predicted in predictions]
+    if not len(answers) or not said or any(len(predicted) != len(answers) for predicted in said):
+        found = ", ".join(str(len(predicted)) for predicted in said) or "no"
+        raise DataError(f"{found} predictions for {len(answers)} items; one an item expected, of one item or more")
+    majority = float(np.unique(answers, return_counts=True)[1].max() / len(answers))
+    chances = {"accuracy": majority}
+    value = np.mean([_figures(np.ones((1, len(answers))), answers, predicted)[:, 0] for predicted in said], axis=0)
+    resampled = _resampled(answers, said, clusters, resamples, seed)
+    return {
+        name: Estimate(float(value[row]), *interval(resampled[row]), chances.get(name), len(answers))
+        for row, name in enumerate(FIGURES)
+    }
+
+
+def accuracy_by_class(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+    """Return the share of right answers among the items of each class of the truth."""
+    answers, said = np.asarray(truth, np.str_), np.asarray(predicted, np.str_)
+    return {str(name): float((said[answers == name] == name).mean()) for name in np.unique(answers)}
+
+
+def _resampled(
+    truth: Labels, said: list[Labels], clusters: NDArray[np.int64] | None, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """(figures, resamples): the weighted mean over the predictions, figures on the same drawn items."""
+    number = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    rng = np.random.default_rng([seed, 1])  # other draws than those of the items
+    seeds = rng.multinomial(len(said), np.full(len(said), 1 / len(said)), resamples) / len(said)
+    parts, start = [], 0
+    for weights in resample_weights(number, resamples, max(1, min(resamples, _MAX_BYTES // (24 * len(truth)))), seed):
+        share = seeds[start : start + len(weights)]
+        parts.append(sum(share[:, at] * _figures(weights, truth, predicted) for at, predicted in enumerate(said)))
+        start += len(weights)
+    return np.concatenate(parts, axis=1)
+
+
+def _figures(weights: NDArray[np.float64], truth: Labels, predicted: Labels) -> NDArray[np.float64]:
+    """(figures, resamples) of items that count `weights` (resamples, N) times."""
+    names = np.unique(truth)
+    is_truth = (truth[:, None] == names).astype(np.float64)
+    is_said = (predicted[:, None] == names).astype(np.float64)
+    there, named, right = weights @ is_truth, weights @ is_said, weights @ (is_truth * is_said)
+    total, present = there.sum(axis=1), there > 0
+    f1 = 2 * right / np.maximum(there + named, 1)
+    precision = right / np.maximum(named, 1)
+    accuracy = right.sum(axis=1) / total
+    weighted = [(score * there).sum(axis=1) / total for score in (precision, f1)]
+    macro = np.where(present, f1, 0).sum(axis=1) / present.sum(axis=1)
+    return np.stack([accuracy, macro, weighted[0], accuracy, weighted[1]])  # weighted recall is accuracy
+
+
+# Is one model better than another on the same test items, or was it luck?
+
+
+_FLIPS = 9999
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first model against the second, item by item."""
+
+    first: str
+    second: str
+    headline: str
+    difference: Estimate
+    """First minus second, with its paired bootstrap interval."""
+    p_value: float
+    """Two-sided: how often chance alone makes a difference this large when both models are equally good."""
+    test: str
+    """`mcnemar` for right and wrong, `sign_flip` for scores between."""
+    first_better: int
+    """Items on which the first scores higher."""
+    second_better: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields, ready for JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Return one line for the terminal."""
+        gap = self.difference
+        return (
+            f"{self.first} - {self.second}: {self.headline} {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
+            f"p {self.p_value:.2g} ({self.test}; better on {self.first_better}, worse on {self.second_better} of "
+            f"{gap.queries} items)"
+        )
+
+
+def compare_results(
+    first: TaskResult,
+    second: TaskResult,
+    *,
+    clusters: NDArray[np.int64] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Return the paired comparison of two results on the same test items, joined by id.
+
+    Where both scored every item 0 or 1: McNemar's test, in its exact form (the discordant items are a binomial with
+    one half; McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika
+    12(2), 1947). Otherwise a sign-flip permutation test of the mean difference with 9,999 seeded flips. The interval
+    is a paired bootstrap: items are resampled, each with both scores; `clusters` as in `bootstrap_intervals`, in the
+    order of `first.ids`. Raises DataError for results of other tasks, headlines or items.
+    """
+    one, other = paired_scores(first, second)
+    gap = one - other
+    binary = np.isin(np.concatenate([one, other]), (0.0, 1.0)).all()
+    better, worse = int((gap > 0).sum()), int((gap < 0).sum())
+    found = estimates({"gap": PerQuery(gap)}, {"gap": 0.0}, clusters, resamples=resamples, seed=seed)["gap"]
+    return Comparison(
+        first=first.model,
+        second=second.model,
+        headline=first.headline,
+        difference=found,
+        p_value=mcnemar_p(better, worse) if binary else sign_flip_p(gap, seed),
+        test="mcnemar" if binary else "sign_flip",
+        first_better=better,
+        second_better=worse,
+    )
+
+
+def paired_scores(first: TaskResult, second: TaskResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both models' scores of the same items, in the order of `first.ids`. Raises DataError."""
+    for name in ("task", "dataset", "headline"):
+        if getattr(first, name) != getattr(second, name):
+            raise DataError(
+                f"{first.model} and {second.model} cannot be compared: {name} {getattr(first, name)!r} and "
+                f"{getattr(second, name)!r}; results of one task on one data set expected"
+            )
+    by_id = [_scores_by_id(result) for result in (first, second)]
+    if by_id[0].keys() != by_id[1].keys():
+        only = [sorted(by_id[i].keys() - by_id[1 - i].keys()) for i in (0, 1)]
+        example = (only[0] + only[1])[0]
+        raise DataError(
+            f"{first.model} and {second.model} were tested on other items: {len(only[0])} only in the first, "
+            f"{len(only[1])} only in the second, such as {example!r}; run both on the same data and split"
+        )
+    ids = list(first.ids)
+    return np.array([by_id[0][i] for i in ids], np.float64), np.array([by_id[1][i] for i in ids], np.float64)
+
+
+def mcnemar_p(first_only: int, second_only: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test from how many items only one of the two had right."""
+    total, fewer = first_only + second_only, min(first_only, second_only)
+    tail, term = 0, 1  # whole numbers: exact for any count
+    for successes in range(fewer + 1):
+        tail += term
+        term = term * (total - successes) // (successes + 1)
+    return float(min(1.0, 2 * tail / 2**total))
+
+
+def sign_flip_p(gaps: NDArray[np.float64], seed: int = 0) -> float:
+    """Return the two-sided p-value of a mean difference: the share of random sign flips with one as large.
+
+    The flips include the observed signs, so that p is never 0 (Phipson and Smyth, "Permutation p-values should never be
+    zero", 2010).
+    """
+    seen = gaps[np.nonzero(gaps)]  # an item without a difference has no sign
+    if not len(seen):
+        return 1.0
+    rng = np.random.default_rng(seed)
+    least = abs(seen.sum()) - 1e-9 * max(1.0, float(np.abs(seen).sum()))
+    block = max(1, 2**24 // len(seen))
+    extreme = 0
+    for start in range(0, _FLIPS, block):
+        signs = rng.integers(0, 2, (min(block, _FLIPS - start), len(seen)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ seen) >= least).sum())
+    return float((1 + extreme) / (1 + _FLIPS))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values corrected for having made several comparisons, by name.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979.
+    """
+    corrected, least = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
+        corrected[name] = least
+    return {name: corrected[name] for name in p_values}
+
+
+def _scores_by_id(result: TaskResult) -> dict[str, float]:
+    if not len(result.ids) or len(result.ids) != len(result.scores):
+        raise DataError(
+            f"{result.task} of {result.model}: {len(result.ids)} ids and {len(result.scores)} scores; "
+            "one score an item expected, such as evaluate ... --out writes"
+        )
+    found = dict(zip(result.ids, result.scores, strict=True))
+    if len(found) != len(result.ids):
+        raise DataError(f"{result.task} of {result.model}: {len(result.ids) - len(found)} ids occur twice")
+    return found

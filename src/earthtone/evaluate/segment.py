@@ -1,0 +1,384 @@
+"""Land-cover segmentation as a task: a backbone and a set of masks in, figures, pictures and class maps out."""
+
+import re
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from earthtone.data.check import contents_of
+from earthtone.data.labelled.items import MaskedSet, Palette
+from earthtone.data.labelled.masks import IGNORED
+from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.results import Estimate, TaskResult, resample_weights
+from earthtone.evaluate.segment_network import Segmenter, SegmentProtocol, Tiles, class_map, train_segmenter
+from earthtone.evaluate.shared import shared, told
+from earthtone.files import atomic_path, regular_file
+from earthtone.models.backbone import Backbone
+from earthtone.progress import progress
+from earthtone.signal.config import ImageConfig, ValueRange
+from earthtone.signal.image import Pixels
+from earthtone.signal.raster import TIFF_MAGIC
+
+# Figures of class maps: intersection over union, overall accuracy, with intervals over tiles.
+
+
+Confusion = NDArray[np.int64]
+
+
+def confusion_matrix(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> Confusion:
+    """Return (classes, classes) pixel counts, truth by prediction; pixels of an ignored truth are left out."""
+    known = truth != IGNORED
+    pairs = truth[known].astype(np.int64) * classes + predicted[known]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def intersection_over_union(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+    """Return (..., classes); NaN for a class that neither truth nor prediction has."""
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(-1) + confusion.sum(-2) - right
+    with np.errstate(invalid="ignore"):
+        iou: NDArray[np.float64] = np.where(union > 0, right / union, np.nan)
+    return iou
+
+
+def mean_iou(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+    """Return (...): the mean over the classes that occur; NaN where none does."""
+    iou = intersection_over_union(confusion)
+    known = ~np.isnan(iou)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(known, iou, 0).sum(-1) / known.sum(-1)
+    return mean
+
+
+def overall_accuracy(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+    """Return (...): the share of right pixels."""
+    with np.errstate(invalid="ignore"):
+        share: NDArray[np.float64] = np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
+    return share
+
+
+def segmentation_figures(
+    tiles: Confusion, names: tuple[str, ...], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return mIoU, overall accuracy and the IoU of each class, from (trainings, tiles, classes, classes).
+
+    Counts are summed over all tiles first, as published protocols do, and figures are means over the trainings.
+    Intervals are 95 % percentile bootstraps over tiles; chance is what naming the commonest class everywhere reaches.
+    """
+    runs, count = tiles.shape[:2]
+    total = tiles.sum(1)  # (trainings, classes, classes)
+    weights = next(resample_weights(np.arange(count), resamples, resamples, seed))
+    drawn = (weights @ tiles.reshape(runs, count, -1)).reshape(runs, resamples, *total.shape[1:])
+    commonest = np.zeros_like(total[0])
+    commonest[:, total[0].sum(1).argmax()] = total[0].sum(1)
+    figures = {
+        "mIoU": _estimate(mean_iou(total), mean_iou(drawn), float(mean_iou(commonest)), count),
+        "accuracy": _estimate(
+            overall_accuracy(total), overall_accuracy(drawn), float(overall_accuracy(commonest)), count
+        ),
+    }
+    each, resampled = intersection_over_union(total), intersection_over_union(drawn)
+    for number, name in enumerate(names):
+        if not np.isnan(each[:, number]).all():
+            figures[f"IoU {name}"] = _estimate(each[:, number], resampled[..., number], None, count)
+    return figures
+
+
+def _estimate(values: NDArray[np.float64], drawn: NDArray[np.float64], chance: float | None, count: int) -> Estimate:
+    """From a value a training and (trainings, resamples)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a resample in which no training has the class
+        means = np.nanmean(drawn, axis=0)
+    known = means[~np.isnan(means)]
+    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (np.nan, np.nan)
+    return Estimate(float(np.nanmean(values)), float(low), float(high), chance, count)
+
+
+# Class maps as pictures: beside the image and the truth for people, georeferenced for maps.
+
+
+_SIDE = 256  # of each picture in a row
+_GAP = 6
+
+
+def coloured(classes: NDArray[np.uint8], palette: Palette) -> Pixels:
+    """Return (H, W, 3): the palette's colour of each class, black where the truth is ignored."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette.names)] = class_colours(palette)
+    return colours[classes]
+
+
+def class_colours(palette: Palette) -> list[tuple[int, int, int]]:
+    """Return one colour a class: the palette's own, or well-spaced hues."""
+    if palette.shown:
+        return list(palette.shown)
+    count = len(palette.names)
+    hues = np.array([[[round(180 * i / count), 170, 230] for i in range(count)]], np.uint8)
+    return [tuple(map(int, colour)) for colour in cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]]  # type: ignore[misc]
+
+
+def write_comparison(
+    path: Path, image: Pixels, truth: NDArray[np.uint8] | None, predicted: NDArray[np.uint8], palette: Palette
+) -> None:
+    """Write image, truth (where known) and prediction side by side as PNG."""
+    panels = [image, *([] if truth is None else [coloured(truth, palette)]), coloured(predicted, palette)]
+    height, width = image.shape[:2]
+    size = (max(1, round(width * _SIDE / max(height, width))), max(1, round(height * _SIDE / max(height, width))))
+    smooth = [cv2.INTER_AREA, *[cv2.INTER_NEAREST] * (len(panels) - 1)]
+    shown = [cv2.resize(panel, size, interpolation=how) for panel, how in zip(panels, smooth, strict=True)]
+    gap = np.full((size[1], _GAP, 3), 255, np.uint8)
+    row = np.concatenate([part for panel in shown for part in (panel, gap)][:-1], axis=1)
+    _write_png(path, row)
+
+
+def write_class_map(path: Path, source: Path, predicted: NDArray[np.uint8], palette: Palette) -> Path:
+    """Write a class map as wide as its image: a GeoTIFF at the image's place, or a PNG in the palette's colours.
+
+    The GeoTIFF's values are class numbers from 0 (names in its tags, colours in its colour table), 255 is no data.
+    """
+    with regular_file(source).open("rb") as file:
+        is_tiff = file.read(4) in TIFF_MAGIC
+    if not is_tiff:
+        path = path.with_suffix(".png")
+        _write_png(path, coloured(predicted, palette))
+        return path
+    path = path.with_suffix(".tif")
+    _write_geotiff(path, source, predicted, palette)
+    return path
+
+
+def legend(palette: Palette) -> Sequence[tuple[str, str]]:
+    """Return (name, CSS colour) of each class."""
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*colour))
+        for name, colour in zip(palette.names, class_colours(palette), strict=True)
+    ]
+
+
+def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palette: Palette) -> None:
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    from earthtone.signal.raster import warnings_as
+
+    colours = {number: (*colour, 255) for number, colour in enumerate(class_colours(palette))}
+    with warnings_as("ignore", NotGeoreferencedWarning):
+        with rasterio.open(source, driver="GTiff") as opened:
+            crs, transform = opened.crs, opened.transform
+        with atomic_path(path, sync=False) as temporary, rasterio.open(
+            temporary, "w", driver="GTiff", height=predicted.shape[0], width=predicted.shape[1], count=1,
+            dtype="uint8", crs=crs, transform=transform, nodata=IGNORED, compress="deflate", tiled=True,
+        ) as out:  # fmt: skip
+            out.write(predicted, 1)
+            out.write_colormap(1, colours)
+            out.update_tags(**{f"class_{number}": name for number, name in enumerate(palette.names)})
+
+
+def _write_png(path: Path, pixels: Pixels) -> None:
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DataError(f"{path}: a picture of {pixels.shape} cannot be encoded")
+    with atomic_path(path, sync=False) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+# What a segmentation leaves for people: pictures of the best, middling and worst tiles, and class maps of all.
+
+
+_PICTURES = 12
+
+
+def write_outputs(
+    folder: Path,
+    tiles: Tiles,
+    test: Sequence[int],
+    mapped: Callable[[Pixels], NDArray[np.uint8]],
+    reached: NDArray[np.float64],
+) -> None:
+    """Write `pictures/` of some test tiles, by `reached` (test tiles,), and `maps/` of all and of those without a mask.
+
+    Names begin with the tile's number in the set, so that no two ids can share a file.
+    """
+    order = np.argsort(-np.nan_to_num(reached, nan=-1.0), kind="stable")
+    chosen = {test[i] for i in order[np.linspace(0, len(order) - 1, min(_PICTURES, len(order))).round().astype(int)]}
+    for number in progress([*test, *tiles.without_mask()], total=None, label="class maps", unit="tile"):
+        item = tiles.items[number]
+        pixels, truth = tiles.read(number)
+        predicted = mapped(pixels)
+        name = f"{number:05d}-{re.sub(r'[^A-Za-z0-9_-]', '_', Path(item.id).stem)[:60]}"
+        write_class_map(folder / "maps" / name, item.image, predicted, tiles.palette)
+        if number in chosen:
+            write_comparison(folder / "pictures" / f"{name}.png", pixels, truth, predicted, tiles.palette)
+
+
+# Segmentation as a task: a backbone and a set of masks in, figures, pictures and class maps out.
+
+
+#: Classes (H, W) of pixels (H, W, 3).
+Mapped = Callable[[Pixels], NDArray[np.uint8]]
+
+_WHOLE = 4096  # pixels a side that a protocol without tiles still sees at once
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A segmenter after its training: what it says of a picture, and how it came to be."""
+
+    name: str
+    class_map: Mapped
+    epoch: int
+    seconds: float
+
+
+def segment(
+    open_backbone: Callable[[int], Backbone],
+    data: MaskedSet,
+    *,
+    protocol: SegmentProtocol,
+    head: str = "deeplabv3plus",
+    frozen: bool = False,
+    bands: tuple[int, int, int] | None = None,
+    value_range: ValueRange | None = None,
+    seeds: Sequence[int] = (0,),
+    tile: int | None = None,
+    overlap: float = 0.25,
+    precision: torch.dtype = torch.float32,
+    out: Path | None = None,
+    resamples: int = 1000,
+) -> TaskResult:
+    """Return mIoU, overall accuracy and IoU a class on the test tiles; one training a seed, figures are their means.
+
+    `open_backbone` gives a fresh backbone for a seed. `out` gets `pictures/` (image, truth, prediction) and `maps/`
+    (GeoTIFFs where the images are; also of tiles without a mask) of the first seed. Raises DataError, ConfigError.
+    """
+    if not seeds:
+        raise ConfigError("no seeds; at least one expected, such as --seeds [0]")
+    tiles = Tiles(data, ImageConfig(bands=bands, value_range=value_range))
+    train, val, test = _splits(tiles, data.name, protocol)
+    careful = _told(tiles, train, test)
+    classes = len(data.palette.names)
+    seen = tile or (_WHOLE if protocol.stride_pixels else 2 * protocol.patch_pixels)
+    trained: list[_Trained] = []
+    confusions: list[Confusion] = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        model = Segmenter(open_backbone(seed), classes, head, frozen=frozen).to(memory_format=torch.channels_last)
+        model.to(model.backbone.device)
+        mapped = _mapper(model, classes, seen, overlap, precision)
+        started = time.monotonic()
+        epoch = train_segmenter(
+            model, train, tiles.read, protocol, seed=seed, precision=precision,
+            score=lambda mapped=mapped: float(mean_iou(_confusions(tiles, val, mapped, classes).sum(0))),  # type: ignore[misc]
+        )  # fmt: skip
+        trained.append(_Trained(model.backbone.name, mapped, epoch, time.monotonic() - started))
+        confusions.append(_confusions(tiles, test, mapped, classes, label="test"))
+    if out is not None:
+        write_outputs(out, tiles, test, trained[0].class_map, mean_iou(confusions[0]))
+    counted = np.stack(confusions)
+    each = mean_iou(counted).mean(0)  # (tiles,): a tile of ignored pixels alone has none
+    known = np.flatnonzero(~np.isnan(each))
+    return TaskResult(
+        task="segment",
+        dataset=data.name,
+        model=trained[0].name,
+        protocol=f"{head}{', backbone frozen' if frozen else ''}; {protocol.sentence()}",
+        headline="mIoU",
+        figures=segmentation_figures(counted, data.palette.names, resamples=resamples),
+        ids=[tiles.items[test[i]].id for i in known],
+        scores=[float(each[i]) for i in known],
+        facts={
+            "classes": list(data.palette.names),
+            "tiles": {"train": len(train), "val": len(val), "test": len(test)},
+            "seeds": list(seeds),
+            "mIoU_by_seed": [float(mean_iou(run.sum(0))) for run in counted],
+            "epoch_kept": [run.epoch for run in trained],
+            "training_seconds": [round(run.seconds, 1) for run in trained],
+            "confusion": counted.sum((0, 1)).tolist(),
+            "tile_pixels": seen,
+            "overlap": overlap,
+            "labelled_test_pixels": dict(zip(data.palette.names, tiles.labelled(test).tolist(), strict=True)),
+            "remarks": dict(tiles.remarks),
+            "skipped": tiles.skipped,
+            "unknown_mask_values": tiles.unknown,
+            **careful,
+            "cautions": [*_cautions(data.palette.names, tiles.labelled(test)), *careful["cautions"]],
+        },
+    )
+
+
+def _splits(tiles: Tiles, name: str, protocol: SegmentProtocol) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of the training, validation and test tiles. Raises DataError when one lacks."""
+    train, val, test = (tiles.of_split(split) for split in ("train", "val", "test"))
+    if not train or not test:
+        raise DataError(f"{name}: {len(train)} training and {len(test)} test tiles with a mask; both are needed")
+    if protocol.choose and not val:
+        raise DataError(f"{name}: no tiles of split val to choose the epoch by; add some, or --protocol soundingearth")
+    for split, numbers in {"train": train, "test": test, **({"val": val} if protocol.choose else {})}.items():
+        if not tiles.labelled(numbers).any():
+            raise DataError(
+                f"{name}: no pixel of the {len(numbers)} {split} tiles has a class, all are ignored; masks with "
+                "labelled pixels were expected (see ignored values in classes.csv, and no data declared in the masks)"
+            )
+    known = np.flatnonzero(tiles.labelled(train))
+    if len(known) < 2:
+        only = tiles.palette.names[known[0]]
+        raise DataError(f"{name}: all labelled pixels of train have the class {only!r}; two classes or more expected")
+    return train, val, test
+
+
+def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
+    """What has to be known beside an mIoU whose test does not hold all classes."""
+    held = [name for name, count in zip(names, labelled.tolist(), strict=True) if count]
+    if len(held) == len(names):
+        return []
+    if len(held) == 1:
+        return [
+            f"all labelled test pixels have the class {held[0]!r}: mIoU is of this class alone, and whoever names it "
+            "everywhere reaches 1"
+        ]
+    lacking = [name for name in names if name not in held]
+    return [f"the test pixels hold {len(held)} of {len(names)} classes; not in them: {', '.join(lacking)}"]
+
+
+def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
+    """What is to be told of images that are identical in train and test; one may hold enough to measure on."""
+    rows = np.array([*train, *test], np.int64)
+    images = np.unique(np.array(tiles.digests, np.str_)[rows], return_inverse=True)[1].astype(np.int64)
+    tested = np.arange(len(rows)) >= len(train)
+    found = shared([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
+    contents = {
+        name: contents_of(images[at], None, None, int(at.sum())) for name, at in (("train", ~tested), ("test", tested))
+    }
+    return told(found, contents, None, "test images")
+
+
+def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:
+    """A function from pixels (H, W, 3) to classes (H, W)."""
+    device = model.backbone.device
+
+    @torch.inference_mode()
+    def predict(pixels: Tensor) -> Tensor:
+        model.eval()
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            scores: Tensor = model(pixels.to(device))
+        return scores.float().softmax(1).cpu()
+
+    return lambda pixels: class_map(pixels, predict, classes, tile=tile, overlap=overlap)
+
+
+def _confusions(
+    tiles: Tiles, numbers: Sequence[int], mapped: Mapped, classes: int, label: str | None = None
+) -> Confusion:
+    """(tiles, classes, classes) of what `mapped` says of some tiles; with a bar when it has a label."""
+    pairs = tiles.read_ahead(numbers)
+    shown = pairs if label is None else progress(pairs, total=len(numbers), label=label, unit="tile")
+    return np.stack([confusion_matrix(mask, mapped(image), classes) for image, mask in shown])

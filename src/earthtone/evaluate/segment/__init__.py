@@ -1,1 +1,0 @@
-"""Land-cover segmentation on any backbone: train a head, predict whole tiles, measure, draw."""

@@ -1,0 +1,246 @@
+"""What the sound tower learned: a linear probe on labelled sounds, through their folds or on their test split."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.labelled import open_labelled
+from earthtone.data.labelled.items import LabelledItem, LabelledSet
+from earthtone.embed.engine import TowerFeatures, tower_features
+from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
+from earthtone.evaluate.classifiers import (
+    SPLITS,
+    Rows,
+    best_strength,
+    check_classes,
+    checked_rows,
+    fit_logistic,
+    fit_strength,
+    split_items,
+    standardised,
+)
+from earthtone.evaluate.probe import warn_of_unknown
+from earthtone.evaluate.results import (
+    PerQuery,
+    TaskResult,
+    accuracy_by_class,
+    classification_figures,
+    estimates,
+    group_numbers,
+)
+from earthtone.evaluate.shared import told_of_items
+from earthtone.models.storage import open_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.progress import progress
+
+FEATURES = ("encoder", "embedding")
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What was said of the test items."""
+
+    rows: NDArray[np.int64]
+    """Which items, in the set's order."""
+    predicted: list[str]
+    chosen: dict[str, Any]
+    """By fold, or `test`."""
+    unknown: tuple[str, ...]
+    """Labels of test items that their training items lack."""
+
+
+def evaluate_audio(
+    model: TwoTower | str | Path,
+    data: str | Path,
+    *,
+    dataset: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    features: str = "encoder",
+    cache: Path | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
+    seed: int = 0,
+    resamples: int = 1000,
+) -> TaskResult:
+    """Return how well a linear classifier reads the label off the frozen sound tower's features.
+
+    Where the set has folds each of them is the test once, the others train; the strength of the L2 penalty is chosen
+    on one of the training folds (the next one), then all of them are fitted. Otherwise `train`, `val` and `test` are
+    what they say. Features are standardised on the rows that are fitted, alone. Accuracy is the mean over folds; its
+    interval draws the items of one group (a recording) together. Raises DataError, ConfigError, ModelError.
+    """
+    check_features(features)
+    start = time.perf_counter()
+    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    if all(item.audio is None for item in labelled.items):
+        raise DataError(f"{labelled.name} has no sounds; recordings with a label each were expected")
+    tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
+    folds = fold_numbers(labelled)
+    items = labelled.items if folds is not None else [i for part in split_items(labelled).values() for i in part]
+    found = tower_features(tower, items, "audio", cache=cache, precision=precision)
+    seconds = round(time.perf_counter() - start, 2)
+    good = np.array([at for at, item in enumerate(items) if item.id not in found.broken], np.int64)
+    items = [items[at] for at in good]
+    values = (found.encoder if features == "encoder" else found.embedding)[good]
+    rows = checked_rows("sounds", values, [item.label for item in items])
+    answers = _by_folds(rows, items, seed) if folds is not None else _by_split(rows, items, seed)
+    facts = {
+        "features": features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
+        **_file_facts(found), "notes": list(labelled.warnings), "seed": seed,
+        **told_of_items(
+            items, [item.split if folds is None else item.fold for item in items], "test" if folds is None else None,
+            ["recording"],
+        ),
+    }  # fmt: skip
+    name = "two-tower model" if isinstance(model, TwoTower) else str(model)
+    return _result(labelled.name, name, items, answers, folds, facts, resamples)
+
+
+def check_features(name: str) -> None:
+    """Raise ConfigError for features that no tower has."""
+    if name not in FEATURES:
+        raise ConfigError(f"features {name!r}; {did_you_mean(name, FEATURES)}encoder or embedding expected")
+
+
+def fold_numbers(labelled: LabelledSet) -> list[int] | None:
+    """Return the folds of a set, None where it has none. Raises DataError for fewer than two."""
+    folds = sorted({item.fold for item in labelled.items if item.fold is not None})
+    if not folds:
+        return None
+    if len(folds) < 2:
+        raise DataError(
+            f"{labelled.name}: all {len(labelled.items)} sounds are of fold {folds[0]}; two or more expected"
+        )
+    return folds
+
+
+def fold_lines(result: TaskResult) -> str:
+    """Return the lines on folds and classes that follow a result on the terminal."""
+    by_fold, by_class = result.facts["accuracy_by_fold"], result.facts["accuracy_by_class"]
+    worst = sorted(by_class, key=lambda name: (by_class[name], name))[:5]
+    lines = [f"  hardest classes: {', '.join(f'{name} {by_class[name]:.2f}' for name in worst)}"]
+    if by_fold:
+        told = "  ".join(f"{fold}: {value:.3f}" for fold, value in by_fold.items())
+        lines.insert(0, f"  by fold  {told}   deviation {result.facts['deviation_over_folds']:.3f}")
+    return one_line_each(lines)
+
+
+def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
+    fold = np.array([item.fold for item in items], np.int64)
+    numbers = np.unique(fold)
+    predicted = np.full(len(items), "", dtype=rows.labels.dtype)
+    chosen: dict[str, Any] = {}
+    unknown: set[str] = set()
+    if len(numbers) < 2:
+        raise DataError(f"only the sounds of fold {numbers[0]} can be read; two folds or more expected")
+    for at, number in enumerate(progress(numbers, total=len(numbers), label="folds", unit="fold")):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        following = numbers[(at + 1) % len(numbers)]
+        fit, check = (rows.take(train[mask]) for mask in (fold[train] != following, fold[train] == following))
+        check_classes(rows.take(train))
+        unknown |= set(warn_of_unknown(rows.labels[train], rows.labels[test]))
+        scaled_train, scaled_test = standardised(rows.take(train), rows.take(test))
+        if len(numbers) == 2:  # nothing is left to fit on beside the fold to choose on
+            fitted = fit_logistic(scaled_train, None, seed)
+            chosen[str(number)] = dict(fitted.chosen)
+        else:
+            check_classes(fit)
+            fitted = fit_strength(scaled_train, best_strength([_pair(fit, check)]))
+            chosen[str(number)] = {**fitted.chosen, "by": f"best on fold {following}"}
+        predicted[test] = fitted.predict(scaled_test.values)
+    return _Answers(np.arange(len(items)), predicted.tolist(), chosen, tuple(sorted(unknown)))
+
+
+def _pair(fit: Rows, check: Rows) -> tuple[Rows, Rows]:
+    scaled, other = standardised(fit, check)
+    return scaled, other
+
+
+def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
+    at = {name: np.array([n for n, i in enumerate(items) if i.split == name], np.int64) for name in SPLITS}
+    for name in ("train", "test"):
+        if not len(at[name]):
+            raise DataError(f"no sound of split {name!r} can be read; a probe needs train and test")
+    train, val, test = (rows.take(at[name]) for name in SPLITS)
+    check_classes(train)
+    unknown = warn_of_unknown(train.labels, test.labels)
+    scaled, scaled_val, scaled_test = standardised(train, val, test)
+    fitted = fit_logistic(scaled, scaled_val, seed)
+    said = fitted.predict(scaled_test.values).tolist()
+    return _Answers(at["test"], said, {"test": dict(fitted.chosen)}, tuple(unknown))
+
+
+def _file_facts(found: TowerFeatures) -> dict[str, Any]:
+    return {
+        "broken_sounds": dict(found.broken),
+        "short_sounds": list(found.short),
+        "features_from_cache": found.cached,
+        "width": found.width,
+    }
+
+
+def _result(
+    dataset: str, model: str, items: Sequence[LabelledItem], answers: _Answers, folds: list[int] | None,
+    facts: Mapping[str, Any], resamples: int,
+) -> TaskResult:  # fmt: skip
+    tested = [items[row] for row in answers.rows]
+    truth = [item.label for item in tested]
+    right = np.array([a == b for a, b in zip(truth, answers.predicted, strict=True)], np.float64)
+    clusters = group_numbers(tested)
+    figures = classification_figures(truth, answers.predicted, clusters=clusters, resamples=resamples)
+    by_fold: dict[str, float] = {}
+    scores = right
+    if folds is not None:
+        fold = np.array([item.fold for item in tested], np.int64)
+        numbers, counts = np.unique(fold, return_counts=True)
+        by_fold = {str(number): float(right[fold == number].mean()) for number in numbers}
+        scores = right * (len(right) / (len(numbers) * counts[np.searchsorted(numbers, fold)]))  # folds count alike
+    chances = {"accuracy": figures["accuracy"].chance}
+    mean = estimates({"accuracy": PerQuery(scores)}, chances, clusters, resamples=resamples)
+    names = sorted(set(truth) | set(answers.predicted))
+    return TaskResult(
+        task="audio",
+        dataset=dataset,
+        model=model,
+        protocol=_protocol(folds, str(facts["features"]), answers),
+        headline="accuracy",
+        figures={**mean, "macro_f1": figures["macro_f1"]},
+        ids=tuple(item.id for item in tested),
+        scores=tuple(scores.tolist()),
+        truth=tuple(truth),
+        predicted=tuple(answers.predicted),
+        facts={
+            "classes": names,
+            "sounds": len(items),
+            "tested": len(tested),
+            "groups": len(np.unique(clusters)),
+            "chosen": answers.chosen,
+            "accuracy_by_fold": by_fold,
+            "deviation_over_folds": float(np.std(list(by_fold.values()), ddof=1)) if by_fold else None,
+            "accuracy_by_class": accuracy_by_class(truth, answers.predicted),
+            "confusion": confusion(truth, answers.predicted, names),
+            "labels_that_train_lacks": list(answers.unknown),
+            **facts,
+        },
+    )
+
+
+def confusion(truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]) -> list[list[int]]:
+    """Return how many items of each class (rows) were called what (columns); `names` are sorted."""
+    table = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(table, (np.searchsorted(names, truth), np.searchsorted(names, predicted)), 1)
+    return [[int(count) for count in row] for row in table]
+
+
+def _protocol(folds: list[int] | None, features: str, answers: _Answers) -> str:
+    read = f"logistic regression on frozen {features} features of the sound tower, standardised on what is fitted"
+    if folds is None:
+        return f"{read}; C {answers.chosen['test']['by']}; measured on test"
+    by = "chosen on the next of the training folds" if len(folds) > 2 else "chosen by cross-validation on train"
+    return f"{read}; each of {len(folds)} folds tested once, C {by}; accuracy is the mean over folds"

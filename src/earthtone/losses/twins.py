@@ -1,0 +1,203 @@
+"""Which rows of a batch are twins, and what that makes of two rows: positives, or nothing."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from earthtone.geo import EARTH_RADIUS_M
+
+# Which rows are twins of which: one rule for a batch, a queue, the sampler and the rows of other processes.
+
+
+GROUPS = 3  # numbers of a row: of its image, its recording and its place
+
+#: What twins are to each other: no negatives, or positives.
+USES = ("mask", "positive")
+_ENTRIES = 2**20  # distances held at once
+_NOBODY = -1  # a group number that equals none
+
+
+class TwinRule(NamedTuple):
+    """How twins are told and what becomes of them; rows with an equal number in a group always are twins."""
+
+    use: str = "mask"
+    """`mask` keeps twins out of the negatives, `positive` pulls them together as a pair's own two sides."""
+    radius_m: float = 0.0
+    """Rows closer than this are twins too; 0 does not look at places."""
+
+
+def twins_between(
+    groups: Tensor, points: Tensor | None, other_groups: Tensor, other_points: Tensor | None, radius_m: float = 0.0
+) -> Tensor:
+    """True (N, M) where a row and one of the others are twins: an equal group number, or closer than `radius_m`.
+
+    `groups` int64 (N, k) and (M, k): columns are kinds (image, recording, place), negative numbers are nobody's.
+    `points` (N, 3) and (M, 3) are unit vectors of the places, NaN where there is none (never a twin by distance);
+    float64 tells nanometres, float32 half a metre. They are not looked at when `radius_m` is 0. The distance is that
+    on the sphere of the Earth's mean radius. A function of the two rows alone, and the same both ways round: whoever
+    knows the facts of rows, in whatever process, finds the same twins.
+
+    >>> numbers = torch.tensor([[4, 1, -1], [4, 2, -1]])
+    >>> twins_between(numbers, None, numbers, None).tolist()
+    [[True, True], [True, True]]
+    """
+    same = torch.zeros(len(groups), len(other_groups), dtype=torch.bool, device=groups.device)
+    for column in range(groups.shape[1]):
+        known = other_groups[:, column] >= 0
+        same |= (groups[:, column, None] == other_groups[None, :, column]) & known
+    if radius_m > 0 and points is not None and other_points is not None:
+        squared_chord = (2 * math.sin(min(radius_m / EARTH_RADIUS_M, math.pi) / 2)) ** 2
+        rows = max(1, _ENTRIES // max(1, len(other_groups)))
+        for start in range(0, len(groups), rows):
+            strip = slice(start, start + rows)
+            same[strip] |= squared_chords(points[strip], other_points) < squared_chord
+    return same
+
+
+def squared_chords(points: Tensor, others: Tensor) -> Tensor:
+    """The squared straight distances (N, M) of unit vectors (N, 3) and (M, 3), in Earth radii; float64.
+
+    By differences, which are exact for near points; 1 - cosine would lose the last centimetres in float64 and the last
+    kilometres in float32. On mps, which has no float64, in float32.
+    """
+    if points.device.type != "mps":
+        points, others = points.double(), others.double()
+    total = (points[:, 0, None] - others[None, :, 0]).square()
+    for axis in (1, 2):
+        total += (points[:, axis, None] - others[None, :, axis]).square()
+    return total
+
+
+def whole_groups(groups: Tensor) -> Tensor:
+    """Group numbers (N, up to 3) as (N, 3); kinds that are not given are nobody's."""
+    return torch.nn.functional.pad(groups, (0, GROUPS - groups.shape[1]), value=_NOBODY)
+
+
+# What is known of a batch's rows beside their embeddings, and what it makes of two rows: positives, or nothing.
+
+
+#: Rows and columns of the tiles that a larger batch's matrices are cut into: 4 MiB each in float32.
+TILE = 1024
+
+
+class Known(NamedTuple):
+    """Of N rows: `groups` int64 (N, 3), numbers of image, recording and place, equal for equal ones; `points` (N, 3),
+    unit vectors of the places, as precise as given; `pairs` int64 (N), equal for views of one pair. Negative numbers
+    are nobody's."""
+
+    groups: Tensor | None = None
+    points: Tensor | None = None
+    pairs: Tensor | None = None
+
+    def part(self, rows: slice) -> "Known":
+        """Of some of the rows."""
+        return Known(*(None if value is None else value[rows] for value in self))
+
+
+class Marks(NamedTuple):
+    """Of rows against columns, bool (N, M), None where there is nobody: who else is a positive, who counts as nothing.
+
+    No entry is both. Whoever is neither, and not the row's own partner, is a negative.
+    """
+
+    positive: Tensor | None = None
+    ignored: Tensor | None = None
+
+    @property
+    def either(self) -> Tensor | None:
+        """True where there is no negative."""
+        if self.positive is None or self.ignored is None:
+            return self.ignored if self.positive is None else self.positive
+        return self.positive | self.ignored
+
+
+def marks_between(rows: Known, columns: Known, rule: TwinRule, twins: Tensor | None = None) -> Marks:
+    """The marks of rows against columns: views of one pair are positives whatever the rule, twins follow it.
+
+    `twins` bool (N, M), when given, is taken for what the groups and points tell.
+    """
+    views = None
+    if rows.pairs is not None and columns.pairs is not None:
+        views = (rows.pairs[:, None] == columns.pairs) & (columns.pairs >= 0)
+    if twins is None and rows.groups is not None and columns.groups is not None:
+        twins = twins_between(rows.groups, rows.points, columns.groups, columns.points, rule.radius_m)
+    if twins is None:
+        return Marks(positive=views)
+    if rule.use == "positive":
+        return Marks(positive=twins if views is None else twins | views)
+    return Marks(views, twins if views is None else twins & ~views)
+
+
+class RowFacts(NamedTuple):
+    """What is known of a batch's `rows` rows, and of all of them against each other without the diagonal."""
+
+    rows: int
+    device: torch.device
+    known: Known
+    rule: TwinRule
+    twins: Tensor | None = None
+    """bool (N, N) where they were given; else they are told from `known`."""
+    keys: tuple[Tensor, Tensor] | None = None
+    """(N, D) image and audio embeddings from momentum encoders, without gradients."""
+    whole: Marks | None = None
+    """The marks of all rows, where a loss needs all at once."""
+
+    def marks(self, rows: slice = slice(None), columns: slice = slice(None)) -> Marks:
+        """The marks of some rows against some columns, the same or none of them; by default of all."""
+        if self.whole is not None:
+            return Marks(*(None if mark is None else mark[rows, columns] for mark in self.whole))
+        twins = None if self.twins is None else self.twins[rows, columns]
+        found = marks_between(self.known.part(rows), self.known.part(columns), self.rule, twins)
+        if rows != columns:
+            return found
+        partners = self.partners(rows)
+        return Marks(*(None if mark is None else mark & ~partners for mark in found))
+
+    def partners(self, rows: slice = slice(None)) -> Tensor:
+        """True where a row's own partner is: on the diagonal of some rows against the same."""
+        return torch.eye(len(range(self.rows)[rows]), dtype=torch.bool, device=self.device)
+
+    def positives_in(self, rows: slice, columns: slice) -> Tensor | None:
+        """True where a positive is, the own partner or another; None where there is none."""
+        positive = self.marks(rows, columns).positive
+        if rows != columns:
+            return positive
+        return self.partners(rows) if positive is None else positive | self.partners(rows)
+
+    def no_negatives_in(self, rows: slice, columns: slice) -> Tensor | None:
+        """True where no negative is; None where all are."""
+        either = self.marks(rows, columns).either
+        if rows != columns:
+            return either
+        return self.partners(rows) if either is None else either | self.partners(rows)
+
+    def has_positives(self) -> bool:
+        """Whether rows may have positives beside their own partner."""
+        told = self.twins is not None or self.known.groups is not None
+        return self.known.pairs is not None or (told and self.rule.use == "positive")
+
+    def no_negatives(self) -> Tensor | None:
+        """A bool, whether no row has a negative; None where nothing is known. Never holds more than a tile."""
+        if self.twins is None and self.known.groups is None and self.known.pairs is None:
+            return None
+        parts = blocks(self.rows) if self.whole is None else [slice(None)]
+        covered = torch.ones((), dtype=torch.bool, device=self.device)
+        for rows in parts:
+            for columns in parts:
+                others = self.no_negatives_in(rows, columns)
+                covered = torch.zeros_like(covered) if others is None else covered & others.all()
+                if len(parts) > 1 and not bool(covered):  # as nearly always in the first tile
+                    return covered
+        return covered
+
+
+def fits(rows: int) -> bool:
+    """Whether a batch's matrices are one tile."""
+    return rows <= TILE
+
+
+def blocks(rows: int) -> list[slice]:
+    """The rows in parts of at most `TILE`."""
+    return [slice(start, min(start + TILE, rows)) for start in range(0, rows, TILE)]

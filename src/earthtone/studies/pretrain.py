@@ -1,0 +1,94 @@
+"""From data to a run: pack if need be, train, measure on the validation pairs, report."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.data.pack import open_table
+from earthtone.data.packed import Table
+from earthtone.data.remote import refuse_remote
+from earthtone.device import choose_device
+from earthtone.evaluate.protocols import RetrievalResult
+from earthtone.evaluate.report import Measured, write_run_report
+from earthtone.evaluate.retrieval import evaluate_retrieval, validation_figures
+from earthtone.evaluate.shared import tell_of_splits
+from earthtone.files import only_writer
+from earthtone.models.storage import load_model
+from earthtone.models.warm_start import check_start
+from earthtone.train.checkpoint import refuse_other_run
+from earthtone.train.distributed import find_world
+from earthtone.train.fit import FitResult, fit
+from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_file import check_model, check_recipe, load_recipe, recipe_loss
+from earthtone.train.task import check_compiler
+
+
+def pretrain(
+    data: str | Path,
+    out: str | Path,
+    *,
+    recipe: Recipe | str = "default",
+    resume: bool = False,
+    columns: Mapping[str, str] | None = None,
+    split_by: str | None = None,
+    buffer_km: float | None = None,
+    report: bool = True,
+) -> FitResult:
+    """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`.
+
+    What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
+    run goes on exactly where it was.
+    Raises EarthtoneError for wrong input, and while another process writes into `out`; what was written before stays
+    whole.
+    """
+    refuse_remote(out, "choose a folder on a disk, and copy the run when it has ended")
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
+    recipe_loss(recipe)
+    check_model(recipe)
+    if recipe.train.compile:
+        check_compiler(choose_device(recipe.train.device))
+    keep = out / "table.lance"
+    world = find_world(recipe.train)
+    if not resume:
+        check_start(recipe.model)
+    if world.first:
+        refuse_other_run(out, resume=resume)
+    with ExitStack() as stack:
+        if world.first:
+            stack.enter_context(only_writer(out, "training"))
+            refuse_other_run(out, resume=resume)  # one may have been begun in between
+        with world.watched():
+            world.join(choose_device(recipe.train.device))
+            if not world.first:
+                world.wait()  # until the first process has packed
+        table = stack.enter_context(
+            open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
+        )
+        if world.first:
+            world.wait()
+            tell_of_splits(table)
+        result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
+        if result.finished and report and world.first:
+            report_on_validation(out, table)
+    return result
+
+
+def report_on_validation(run: Path, table: Table, match: str | None = None) -> RetrievalResult | None:
+    """Return how a run does on its validation pairs, None without any, after writing the run's report.
+
+    `match` also counts hits by label, as for `evaluate_retrieval`. The test pairs are for `earthtone evaluate`.
+    """
+    model = load_model(run)
+    if "val" not in table.column("split"):
+        write_run_report(run, model, table, note=f"{table.name} has no pairs of split val: nothing was measured yet.")
+        return None
+
+    def write(opened: Table, rows: NDArray[np.int64], result: RetrievalResult) -> None:
+        write_run_report(run, model, opened, measured=Measured("val", rows, result))
+
+    return evaluate_retrieval(model, table.path, split="val", match=match, then=write)

@@ -1,0 +1,346 @@
+"""What a sweep trains: axes and variants multiplied, every recipe checked before the first run starts."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from earthtone.data.labelled import open_labelled
+from earthtone.data.packed import Table
+from earthtone.data.source import is_packed
+from earthtone.device import choose_device
+from earthtone.errors import ConfigError, DataError, EarthtoneError, changes, did_you_mean, flat
+from earthtone.evaluate.classifiers import split_items
+from earthtone.evaluate.label_match import LabelMatch
+from earthtone.evaluate.retrieval import check_labels
+from earthtone.files import read_yaml, read_yaml_file, write_text_atomic
+from earthtone.signal.config import SignalConfig
+from earthtone.train.loader import TrainLoader
+from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_file import check_model, check_queue, overridden, read_recipe, recipe_from_dict, recipe_loss
+from earthtone.train.task import check_unfreeze
+
+# What is varied: axes of values and named variants, multiplied.
+
+
+_SECTIONS = ("grid", "variants", "seeds")
+_LONGEST_NAME = 120  # of a folder; file systems take 255 bytes
+_SEED = "train.seed"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination: what it changes in the recipe."""
+
+    label: str
+    """As the table shows it: what differs between the variants."""
+    folder: str
+    """All that it changes, as a name that every file system takes; more values of an axis leave it as it is."""
+    changes: Mapping[str, Any]
+    """Dotted key -> value."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every value of every axis with every named variant, and each of those with every seed."""
+
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Dotted key of the recipe -> its values."""
+    named: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> what it changes: one more axis, whose values change several keys."""
+    seeds: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        for key, values in self.axes.items():
+            if not values:
+                raise ConfigError(f"grid: {key} has no values; a list of one or more expected")
+            _refuse_twice(key, [value_text(value) for value in values])
+            if holder := next((name for name, changed in self.named.items() if key in changed), None):
+                raise ConfigError(f"grid: {key} is in the grid and in the variant {holder!r}; leave it out of one")
+        if any(_SEED in changed for changed in (self.axes, *self.named.values())):
+            raise ConfigError(f"grid: {_SEED} is not an axis; give the seeds: --seeds 0,1,2")
+        if not self.seeds or any(type(seed) is not int or seed < 0 for seed in self.seeds):
+            raise ConfigError(f"seeds {list(self.seeds)}; whole numbers from 0 on expected, such as 0,1,2")
+        _refuse_twice("seeds", [str(seed) for seed in self.seeds])
+
+    def variants(self, recipe: str) -> list[Variant]:
+        """Return all combinations, the last axis changing fastest; `recipe` is the label where nothing varies."""
+        return list(self._variants(recipe))
+
+    def _variants(self, recipe: str) -> Iterator[Variant]:
+        for name in self.named or {"": {}}:
+            for values in product(*self.axes.values()):
+                changed = dict(zip(self.axes, values, strict=True))
+                told = [f"{key}={value_text(value)}" for key, value in changed.items() if len(self.axes[key]) > 1]
+                all_told = [f"{key}={value_text(value)}" for key, value in changed.items()]
+                first = [name] if name else []
+                yield Variant(
+                    ", ".join(first + told) or recipe,
+                    _folder_name(",".join(first + all_told) or "recipe"),
+                    {**self.named.get(name, {}), **changed},
+                )
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a YAML file with `grid`, `variants` and `seeds`, all of which may be left out.
+
+    Raises ConfigError for anything else.
+    """
+    try:
+        values = read_yaml_file(path)
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no YAML
+        raise ConfigError(f"grid {path} cannot be read: {error}") from error
+    values = _mapping({} if values is None else values, f"{path}", f"a mapping of {', '.join(_SECTIONS)}")
+    for key in values:
+        if key not in _SECTIONS:
+            raise ConfigError(
+                f"{path}: unknown key {key}; {did_you_mean(str(key), _SECTIONS)}{', '.join(_SECTIONS)} expected"
+            )
+    axes = _mapping(values.get("grid", {}), f"{path}: grid", "such as train.batch_size: [64, 256]")
+    for key, listed in axes.items():
+        if not isinstance(listed, list):
+            raise ConfigError(
+                f"{path}: grid: {key} is {value_text(listed):.60}; a list of values expected: [{value_text(listed)}]"
+            )
+    named = _mapping(values.get("variants", {}), f"{path}: variants", "such as siglip: {loss.name: siglip}")
+    seeds = values.get("seeds", [0])
+    if not isinstance(seeds, list):
+        raise ConfigError(f"{path}: seeds is {value_text(seeds):.60}; a list expected, such as [0, 1, 2]")
+    told = {
+        name: _mapping(changed, f"{path}: variant {name}", "such as {loss.name: siglip}")
+        for name, changed in named.items()
+    }
+    return Grid(axes, told, seeds)
+
+
+def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the axes that words such as `loss.name=infonce,siglip` describe; values are YAML, lists in brackets.
+
+    Raises ConfigError.
+    """
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not key or not equals or not text:
+            raise ConfigError(f"--set {word}; KEY=VALUE,VALUE expected, such as loss.name=infonce,siglip")
+        if key in axes:
+            raise ConfigError(f"--set {key} is given twice; put its values into one, separated by commas")
+        if not text.split(",")[-1].strip():
+            raise ConfigError(
+                f"--set {word}: its last value is empty; KEY=VALUE,VALUE expected, or null where it may be"
+            )
+        try:
+            axes[key] = list(read_yaml(f"[{text}]"))
+        except ValueError as error:
+            raise ConfigError(f"--set {word}: no values of YAML ({error})") from error
+    return axes
+
+
+def _mapping(values: Any, what: str, expected: str) -> dict[str, Any]:
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{what} is {value_text(values):.60}; {expected} expected")
+    return values
+
+
+def _refuse_twice(key: str, texts: Sequence[str]) -> None:
+    if twice := next((text for text in texts if texts.count(text) > 1), None):
+        raise ConfigError(f"grid: {key} has {twice} twice; each value once expected")
+
+
+def value_text(value: Any) -> str:
+    """Return a value as labels and tables show it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _folder_name(text: str) -> str:
+    """A readable name; a hash makes it unique where something was replaced or cut."""
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", text).lstrip(".")
+    if safe == text and len(text) <= _LONGEST_NAME:
+        return text
+    return f"{safe[:_LONGEST_NAME]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+# What is measured of every run on val, and the file in a run's folder that keeps it.
+
+
+FIGURES_FILE = "sweep.json"
+RECIPE_FILE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What else is measured on val; the choice metric and R@10 always are."""
+
+    match: str | None = None
+    """Also hits by label, as for `evaluate retrieval`: scene=sound:concepts.json."""
+    probe: str | None = None
+    """Also a linear probe on this labelled set, fitted on its train and measured on its val."""
+    probe_label: str | None = None
+    """A manifest's label column."""
+    probe_columns: Mapping[str, str] | None = None
+    """Other names of a manifest's columns."""
+
+    def identity(self, fingerprint: str) -> dict[str, Any]:
+        """Return what figures depend on beside the run: this, and the pairs' fingerprint."""
+        return {"data": fingerprint, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What one run reached on val."""
+
+    figures: Mapping[str, float]
+    kept_step: int
+    training_seconds: float
+
+
+def write_figures(run: Path, identity: Mapping[str, Any], found: RunFigures) -> None:
+    """Write the figures of a run, whole or not at all."""
+    told = {"measured": dict(identity), **asdict(found)}
+    write_text_atomic(run / FIGURES_FILE, json.dumps(told, indent=1) + "\n")
+
+
+def read_figures(run: Path, identity: Mapping[str, Any]) -> RunFigures | None:
+    """Return a run's figures; None where there are none, or others were asked for. Raises DataError."""
+    path = run / FIGURES_FILE
+    if not path.exists():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["measured"] != json.loads(json.dumps(identity)):
+            return None
+        figures = {str(name): float(value) for name, value in told["figures"].items()}
+        return RunFigures(figures, int(told["kept_step"]), float(told["training_seconds"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: no figures of a run ({error}); delete it and run again") from error
+
+
+# All runs of a sweep, each with its recipe checked before anything starts.
+
+
+_SHOWN = 3  # of the mistakes
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training: a variant with a seed."""
+
+    variant: Variant
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.variant.label}, seed {self.seed}"
+
+
+def plan(recipe: Recipe | str | Path, grid: Grid, out: Path) -> list[PlannedRun]:
+    """Return the runs, variant after variant. Raises ConfigError that names every kind of mistake in them."""
+    label = "the recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
+    variants = grid.variants(label)
+    mistakes: dict[str, list[str]] = {}
+    recipes: dict[str, Recipe] = {}
+    for variant in variants:
+        try:
+            recipes[variant.label] = _checked(_recipe(recipe, variant, label))
+        except EarthtoneError as error:
+            mistakes.setdefault(str(error), []).append(variant.label)
+    if mistakes:
+        raise ConfigError(_told(mistakes, len(variants)))
+    _refuse_equal(recipes)
+    return [
+        PlannedRun(variant, seed, _seeded(recipes[variant.label], seed), out / "runs" / variant.folder / f"seed-{seed}")
+        for variant in variants
+        for seed in grid.seeds
+    ]
+
+
+def _recipe(base: Recipe | str | Path, variant: Variant, source: str) -> Recipe:
+    values: dict[str, Any] = read_yaml(base.to_yaml()) if isinstance(base, Recipe) else read_recipe(base)
+    return recipe_from_dict(overridden(values, variant.changes), source)
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """The recipe, after its loss was made and its model was tried."""
+    if recipe.train.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError(
+            "a sweep starts the processes of its runs itself, on one machine: start it without torchrun, with "
+            "train.nodes 1"
+        )
+    if not recipe.train.validate_every:
+        raise ConfigError("train.validate_every is 0, but a sweep compares by validation; 1 or more expected")
+    choose_device(recipe.train.device)
+    recipe_loss(recipe)
+    check_model(recipe)
+    return recipe
+
+
+def _seeded(recipe: Recipe, seed: int) -> Recipe:
+    return replace(recipe, train=replace(recipe.train, seed=seed))
+
+
+def _refuse_equal(recipes: dict[str, Recipe]) -> None:
+    known: dict[str, str] = {}
+    for label, recipe in recipes.items():
+        other = known.setdefault(repr(asdict(recipe)), label)
+        if other != label:
+            raise ConfigError(f"the variants {other!r} and {label!r} are the same training; leave one out")
+
+
+def _told(mistakes: dict[str, list[str]], variants: int) -> str:
+    lines = [
+        error if len(labels) == variants else f"{labels[0]}{_more(labels)}: {error}"
+        for error, labels in list(mistakes.items())[:_SHOWN]
+    ]
+    more = len(mistakes) - len(lines)
+    return "; ".join(lines) + (f"; and {more} more mistakes" if more else "")
+
+
+def _more(labels: Sequence[str]) -> str:
+    return f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
+
+
+# Mistakes that are told before the first run of a sweep starts.
+
+
+def check_probe(measure: Measure) -> None:
+    """Raise ConfigError or DataError where the labelled set cannot be opened or lacks val."""
+    if measure.probe is None:
+        if measure.probe_label is not None or measure.probe_columns is not None:
+            raise ConfigError("probe_label and probe_columns are for --probe; name a labelled set with it")
+        return
+    if is_packed(measure.probe):
+        raise ConfigError(f"--probe {measure.probe} is a packed table; a folder of classes or a manifest expected")
+    labelled = open_labelled(measure.probe, label=measure.probe_label, columns=measure.probe_columns)
+    split_items(labelled, measured="val")
+
+
+def run_steps(run: PlannedRun, table: Table) -> int:
+    """Return how many steps a run takes.
+
+    Raises ConfigError where there are too few pairs for its batch or queue, or too few steps for its encoders to join.
+    """
+    rows = table.rows_of("train")
+    steps = TrainLoader(table, rows, run.recipe).steps
+    check_queue(recipe_loss(run.recipe), len(rows), run.recipe)
+    check_unfreeze(run.recipe.train, steps)
+    return steps
+
+
+def check_table(table: Table, signals: SignalConfig, match: LabelMatch | None) -> None:
+    """Raise ConfigError or DataError before the first run where none could be trained or measured."""
+    if changed := changes(flat(asdict(table.signal)), flat(asdict(signals))):
+        raise ConfigError(
+            f"{table.path} was packed with another signal config than a variant has ({changed}); name the data that it "
+            "was packed from, and the sweep packs it for each"
+        )
+    for split in ("train", "val"):
+        table.rows_of(split)
+    check_labels(table, match.columns if match else ())

@@ -1,0 +1,311 @@
+"""Runs as a table: means over seeds, differences paired by seed, and the files they are written to."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from earthtone.files import write_text_atomic
+from earthtone.pages import csv_text, markdown_table, markdown_text, render_page
+from earthtone.studies.sweep_grid import RunFigures, value_text
+
+# Runs as a table: means over seeds, and what each variant differs from the first, paired by seed.
+
+
+DONE, FAILED, WAITING = "done", "failed", "waiting"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run as it is now."""
+
+    variant: str
+    seed: int
+    state: str
+    changes: Mapping[str, Any]
+    folder: str
+    """Relative to the sweep's."""
+    found: RunFigures | None = None
+    why: str = ""
+    """Of a failed one."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds, and the standard deviation of one seed (n - 1 in the denominator; None for one alone)."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of the differences between runs of the same seed, and its 95 % interval (None for one pair)."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One variant over its seeds."""
+
+    label: str
+    changes: Mapping[str, Any]
+    runs: Sequence[RunRow]
+    seconds: Spread | None
+    figures: Mapping[str, Spread] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    """To the first variant."""
+
+    @property
+    def done(self) -> int:
+        """How many of its runs have figures."""
+        return sum(run.state == DONE for run in self.runs)
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """All variants; `figures` names the columns."""
+
+    variants: Sequence[VariantRow]
+    figures: Sequence[str]
+
+    @property
+    def runs(self) -> list[RunRow]:
+        """All runs, in order."""
+        return [run for row in self.variants for run in row.runs]
+
+
+def sweep_table(runs: Sequence[RunRow]) -> SweepTable:
+    """Return the table of all runs, whose first variant is the one that the others are compared with."""
+    groups: dict[str, list[RunRow]] = {}
+    for run in runs:
+        groups.setdefault(run.variant, []).append(run)
+    names = list(dict.fromkeys(name for run in runs if run.found for name in run.found.figures))
+    first = next(iter(groups))
+    rows = [_row(label, group, names, groups[first] if label != first else []) for label, group in groups.items()]
+    return SweepTable(rows, names)
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return mean and deviation; None without a value."""
+    if not values:
+        return None
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def difference(of: Mapping[int, float], to: Mapping[int, float]) -> Difference | None:
+    """Return how far the values by seed `of` lie from `to` on the seeds that both have; None without one.
+
+    The interval is Student's for paired values (Student, "The probable error of a mean", Biometrika 6(1), 1908): mean
+    of the n differences -/+ t(0.975, n - 1) * deviation / sqrt(n). It covers the draw of seeds, not that of the data.
+    """
+    found = spread([of[seed] - to[seed] for seed in of if seed in to])
+    if found is None or found.deviation is None:
+        return None if found is None else Difference(found.mean, None, None, found.n)
+    half = float(student_t.ppf(0.975, found.n - 1)) * found.deviation / math.sqrt(found.n)
+    return Difference(found.mean, found.mean - half, found.mean + half, found.n)
+
+
+def _row(label: str, runs: Sequence[RunRow], names: Sequence[str], first: Sequence[RunRow]) -> VariantRow:
+    figures = {name: found for name in names if (found := spread(list(_by_seed(runs, name).values())))}
+    gaps = {name: gap for name in names if (gap := difference(_by_seed(runs, name), _by_seed(first, name)))}
+    seconds = spread([run.found.training_seconds for run in runs if run.found])
+    return VariantRow(label, runs[0].changes, runs, seconds, figures, gaps)
+
+
+def _by_seed(runs: Sequence[RunRow], name: str) -> dict[int, float]:
+    return {run.seed: run.found.figures[name] for run in runs if run.found and name in run.found.figures}
+
+
+# What a sweep's figures mean, and how they are written.
+
+
+SELECTION = (
+    "Everything here was measured on val: it is for choosing a variant. The best of many on val is also the luckiest "
+    "there; measure the one that you choose, once, on test: earthtone evaluate retrieval --split test."
+)
+NONE = "none"
+
+
+def reading(table: SweepTable, settings: Mapping[str, Any]) -> list[str]:
+    """Return sentences that tell what each column is and how variants are compared."""
+    first = table.variants[0].label
+    lines = [
+        "score is the choice metric, by which a run chooses its weights: the mean reciprocal rank of both directions, "
+        "as the run's own log has it for the step whose weights were kept.",
+        f"R@10 is measured with these weights on all pairs of val{_match(settings)}.",
+    ]
+    if "probe accuracy" in table.figures:
+        lines.append(
+            "probe accuracy: logistic regression on the frozen image features, fitted on train of "
+            f"{settings['probe']}, its strength chosen by cross-validation there, measured on its val."
+        )
+    return [
+        *lines,
+        "Figures are means over seeds, ± the standard deviation between seeds (n - 1); training s counts steps, not "
+        "validation, and compares only what ran on one machine with as much beside it.",
+        f"Differences are to {first}, seed by seed, with a 95 % interval by Student's t over the seeds: whether other "
+        "seeds would say the same, on these pairs. It is not corrected for the number of variants.",
+    ]
+
+
+def state_notes(table: SweepTable) -> list[str]:
+    """Return a line for each failed run, and how many have not been run."""
+    lines = [f"{run.variant}, seed {run.seed}: failed: {run.why}" for run in table.runs if run.state == FAILED]
+    if waiting := sum(run.state == WAITING for run in table.runs):
+        lines.append(
+            f"Not finished: {waiting} of {len(table.runs)} runs are still to be run. The same command goes on."
+        )
+    return lines
+
+
+def seeds_text(row: VariantRow) -> str:
+    """Return `3`, or `2 of 3` where some have no figures."""
+    return str(row.done) if row.done == len(row.runs) else f"{row.done} of {len(row.runs)}"
+
+
+def spread_text(found: Spread | None, digits: int = 3) -> str:
+    """Return `0.123 ± 0.004`."""
+    if found is None:
+        return NONE
+    return f"{found.mean:.{digits}f}" + ("" if found.deviation is None else f" ± {found.deviation:.{digits}f}")
+
+
+def difference_text(found: Difference | None) -> str:
+    """Return `+0.012 [-0.003, +0.027]`, with how many seeds it is of."""
+    if found is None:
+        return NONE
+    interval = "" if found.low is None else f" [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{found.mean:+.3f}{interval}, n {found.n}"
+
+
+def column_text(name: str) -> str:
+    """Return a figure's name in words."""
+    return name.replace("_", " ")
+
+
+def markdown(table: SweepTable, settings: Mapping[str, Any]) -> str:
+    """Return both tables, what is missing, and how to read them."""
+    names = [column_text(name) for name in table.figures]
+    rows = [
+        [markdown_text(row.label), seeds_text(row), *(spread_text(row.figures.get(name)) for name in table.figures),
+         spread_text(row.seconds, 0)]
+        for row in table.variants
+    ]  # fmt: skip
+    parts = [SELECTION, markdown_table(["variant", "seeds", *names, "training s"], rows)]
+    if len(table.variants) > 1:
+        gaps = [
+            [markdown_text(row.label), *(difference_text(row.differences.get(name)) for name in table.figures)]
+            for row in table.variants[1:]
+        ]
+        first = markdown_text(table.variants[0].label)
+        parts += [f"Differences to {first}:", markdown_table(["variant", *names], gaps)]
+    lines = [*state_notes(table), *reading(table, settings)]
+    return "\n\n".join([*parts, "\n".join(f"- {markdown_text(line)}" for line in lines)]) + "\n"
+
+
+def _match(settings: Mapping[str, Any]) -> str:
+    if not settings.get("match"):
+        return ""
+    return f", as is match precision@10, the share of the first ten whose label fits ({settings['match']})"
+
+
+# The files of a sweep: `sweep.csv`, `sweep.md`, `sweep.html`, and `runs.csv` with every run.
+
+
+_COLUMNS = (
+    "figure", "mean", "deviation", "n", "difference", "difference_low", "difference_high", "difference_n",
+    "training_seconds",
+)  # fmt: skip
+
+
+def write_outputs(out: Path, table: SweepTable, settings: Mapping[str, Any]) -> list[Path]:
+    """Write all four files, each whole, and return the paths of the first three; `settings` say what was measured."""
+    texts = {"csv": variants_csv(table), "md": markdown(table, settings), "html": page(table, settings)}
+    for suffix, text in texts.items():
+        write_text_atomic(out / f"sweep.{suffix}", text)
+    write_text_atomic(out / "runs.csv", runs_csv(table))
+    return [out / f"sweep.{suffix}" for suffix in texts]
+
+
+def variants_csv(table: SweepTable) -> str:
+    """Return a row for each variant and figure, with full precision; what a variant changes has its own columns."""
+    keys = _keys(table)
+    return csv_text(["variant", *keys, *_COLUMNS], _variant_rows(table, keys))
+
+
+def _variant_rows(table: SweepTable, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for row in table.variants:
+        changed = {key: value_text(row.changes[key]) for key in keys if key in row.changes}
+        seconds = {} if row.seconds is None else {"training_seconds": row.seconds.mean}
+        for name in table.figures:
+            found, gap = row.figures.get(name), row.differences.get(name)
+            yield {
+                "variant": row.label, **changed, "figure": name, **seconds, "n": 0,
+                **({} if found is None else {"mean": found.mean, "deviation": found.deviation, "n": found.n}),
+                **({} if gap is None else {"difference": gap.mean, "difference_low": gap.low,
+                                           "difference_high": gap.high, "difference_n": gap.n}),
+            }  # fmt: skip
+
+
+def runs_csv(table: SweepTable) -> str:
+    """Return a row for each run, with full precision."""
+    keys = _keys(table)
+    head = ["variant", "seed", "state", *keys, *table.figures, "kept_step", "training_seconds", "folder", "note"]
+    rows = (
+        {
+            "variant": run.variant, "seed": run.seed, "state": run.state, "folder": run.folder, "note": run.why,
+            **{key: value_text(run.changes[key]) for key in keys if key in run.changes},
+            **({} if run.found is None else {**run.found.figures, "kept_step": run.found.kept_step,
+                                             "training_seconds": run.found.training_seconds}),
+        }
+        for run in table.runs
+    )  # fmt: skip
+    return csv_text(head, rows)
+
+
+def page(table: SweepTable, settings: Mapping[str, Any]) -> str:
+    """Return the HTML page."""
+    return render_page(
+        "sweep.html.j2",
+        title="A sweep, measured on val",
+        notes=[SELECTION, *state_notes(table)],
+        names=[column_text(name) for name in table.figures],
+        variants=[
+            {
+                "label": row.label,
+                "seeds": seeds_text(row),
+                "figures": [spread_text(row.figures.get(name)) for name in table.figures],
+                "seconds": spread_text(row.seconds, 0),
+                "differences": [difference_text(row.differences.get(name)) for name in table.figures],
+            }
+            for row in table.variants
+        ],
+        runs=[
+            {
+                "name": f"{run.variant}, seed {run.seed}",
+                "state": run.state,
+                "why": run.why,
+                "report": f"{run.folder}/report.html" if run.state == DONE else "",
+                "figures": [
+                    f"{run.found.figures[name]:.3f}" if run.found and name in run.found.figures else ""
+                    for name in table.figures
+                ],
+            }
+            for run in table.runs
+        ],
+        reading=reading(table, settings),
+    )
+
+
+def _keys(table: SweepTable) -> list[str]:
+    return list(dict.fromkeys(key for row in table.variants for key in row.changes))

@@ -1,0 +1,245 @@
+"""What happens between two steps: counting, logging, validation, checkpoints, a polite stop."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from earthtone.models.storage import save_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.progress import progress_bar
+from earthtone.train.checkpoint import LOG_FILE, History, Progress, save_checkpoint
+from earthtone.train.distributed import World
+from earthtone.train.task import PretrainTask
+
+# A polite stop: a signal to any process becomes, after the step, the wish of all.
+
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopAtOnceError(Exception):
+    """The second Ctrl-C; not KeyboardInterrupt, which Lightning takes for its own."""
+
+
+class Stopping:
+    """Who asked this process to stop, and, in `stopped_by`, why all of them do."""
+
+    def __init__(self, world: World) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self._world = world
+        self._asked: signal.Signals | None = None
+
+    def listen(self) -> None:
+        """Signals are ours from here on, whatever Lightning installed."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPS:
+                signal.signal(number, self._ask)
+
+    def agree(self) -> bool:
+        """Return whether to stop after this step; the same in all processes, each of which must call it."""
+        found = self._world.largest(int(self._asked or 0))
+        self.stopped_by = signal.Signals(found) if found else None
+        return self.stopped_by is not None
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM as a wish to stop after the current step; a second one stops at once.
+
+        What handled them before does so again afterwards, whatever happened.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.getsignal(number) for number in _STOPS} if main else {}
+        try:
+            yield
+        except StopAtOnceError:
+            raise KeyboardInterrupt from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        if self._asked is not None:
+            raise StopAtOnceError
+        self._asked = signal.Signals(number)
+
+
+# What happens between two steps: counting, logging, validation, the best weights, checkpoints, a polite stop.
+
+
+#: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
+Validate = Callable[[TwoTower], Mapping[str, float]]
+
+_log = logging.getLogger(__name__)
+_LOG_EVERY = 10  # steps
+
+
+class Keeper(Callback):
+    """Keeps a run's records; all state that a resume needs is in `progress`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        history: History,
+        progress: Progress,
+        stopping: Stopping,
+        world: World,
+        *,
+        steps_per_epoch: int,
+        validate: Validate | None,
+        keep_best: bool,
+        card: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.history = history
+        self.progress = progress
+        self.steps_per_epoch = steps_per_epoch
+        self.validate = validate
+        self.keep_best = keep_best
+        self.card = card
+        self.stopping = stopping
+        self.world = world
+        self._bar: Any = None
+        self._shown: dict[str, str] = {}
+        self._since = time.monotonic()
+        self._last_checkpoint = time.monotonic()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Meet the other processes."""
+        self.world.connect()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clocks, listen to signals, keep weights that came from elsewhere."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
+        self._since = self._last_checkpoint = time.monotonic()
+        self.stopping.listen()
+        if pl_module.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
+            save_checkpoint(self.folder, pl_module, self.progress)
+        pl_module.whole.release()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Count the step and do what is due after it."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        task = pl_module
+        task.done += 1
+        self._count(task.done)
+        self._look_for_twins(task)
+        self._shown["loss"] = f"{task.last_loss:.3f}"
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update()
+        if task.done % _LOG_EVERY == 0 or task.done == task.steps:
+            figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
+            figures |= {name: float(term) for name, term in task.last_terms.items()}
+            if task.loss.temperature is not None:
+                figures["temperature"] = float(task.loss.temperature)
+            if self.progress.twins_only:
+                figures["twins_only"] = self.progress.twins_only
+            self.history.add(task.done, figures)
+        if task.done % self.steps_per_epoch == 0:
+            self._end_epoch(task, task.done // self.steps_per_epoch)
+        task.whole.release()
+        due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
+        stop = self.stopping.agree()  # the other processes wait here for what was done above
+        if stop or due:
+            save_checkpoint(self.folder, task, self.progress)
+            self._last_checkpoint = time.monotonic()
+        task.whole.release()
+        if stop:
+            trainer.should_stop = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the bar as it is, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _count(self, step: int) -> None:
+        now = time.monotonic()
+        self.progress = replace(self.progress, step=step, seconds=self.progress.seconds + now - self._since)
+        self._since = now
+
+    def _look_for_twins(self, task: PretrainTask) -> None:
+        """Count batches without a single negative; the first one is told."""
+        if task.loss.twins_only is None or not bool(task.loss.twins_only):
+            return
+        if not self.progress.twins_only:
+            _log.warning(
+                "step %d: all %d pairs of the batch are twins of each other, there is no negative among them; such "
+                "batches change little, `twins_only` in %s counts them",
+                task.done, task.config.batch_size, LOG_FILE,
+            )  # fmt: skip
+        self.progress = replace(self.progress, twins_only=self.progress.twins_only + 1)
+
+    def _end_epoch(self, task: PretrainTask, epoch: int) -> None:
+        """Validate where it is due and keep the weights when they are the best; the time it takes is not training."""
+        every = task.config.validate_every
+        last = task.done == task.steps
+        if self.validate is None or not every or (epoch % every and not last):
+            if last:
+                self._keep(task, task.whole.model(), {})
+            return
+        model = task.whole.model()
+        figures = dict(self.validate(model))
+        self.history.add(task.done, {f"val_{name}": value for name, value in figures.items()})
+        self._shown["val"] = f"{figures['score']:.3f}"
+        better = self.progress.best is None or figures["score"] > self.progress.best
+        if better:
+            self.progress = replace(self.progress, best=figures["score"], best_step=task.done)
+        if better if self.keep_best else last:
+            self._keep(task, model, figures)
+        self._since = time.monotonic()
+
+    def _keep(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
+        temperature = task.loss.temperature
+        save_model(
+            self.folder,
+            model,
+            {
+                **self.card,
+                "step": task.done,
+                "training_seconds": round(self.progress.seconds, 1),
+                "temperature": None if temperature is None else float(temperature),
+                "validation": dict(figures),
+            },
+        )
+
+
+# What happens between two steps in the processes beside the first: counting, and stopping when all do.
+
+
+class Follower(Callback):
+    """Keeps step with the keeper of the first process, which keeps the records."""
+
+    def __init__(self, progress: Progress, stopping: Stopping, world: World) -> None:
+        self.progress = progress
+        self.stopping = stopping
+        self.world = world
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Meet the others."""
+        self.world.connect()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals, and take part in what the first process writes."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        self.stopping.listen()
+        pl_module.whole.serve()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Count the step, wait for what the first process does after it, and stop when one is asked to."""
+        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
+        pl_module.done += 1
+        self.progress = replace(self.progress, step=pl_module.done)
+        pl_module.whole.serve()
+        stop = self.stopping.agree()
+        pl_module.whole.serve()
+        if stop:
+            trainer.should_stop = True
