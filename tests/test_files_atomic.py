@@ -115,7 +115,7 @@ def test_what_killed_calls_left_long_ago_goes(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from earthtone.atomic import only_writer
+from earthtone.files import only_writer
 with only_writer(Path(sys.argv[1]), "training"):
     print("held", flush=True)
     time.sleep(100)

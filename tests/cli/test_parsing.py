@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from earthtone.cli import main
+from earthtone.cli import main, underscored
+from earthtone.cli.labelled import numbers
 from earthtone.cli.parsing import early_option, make_parser, option_words
 from earthtone.errors import ConfigError
 from earthtone.train.recipe import Recipe
@@ -132,3 +133,38 @@ def test_a_section_of_a_file_is_what_is_trained(tiny_pairs: Path, tmp_path: Path
     assert done.stderr == (
         "earthtone: --train.batch_size is empty; a whole number expected; leave it out for the default\n"
     ), json.dumps(done.stderr)
+
+
+@pytest.mark.parametrize("typed", ["4,3,2", "[4,3,2]", " [4, 3, 2]"])
+def test_lists_with_and_without_brackets(typed: str) -> None:
+    parser = make_parser("check", "")
+    parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None)
+    parser.add_argument("--seeds", type=list[int], default=[0])
+    for words in (["--bands", typed, "--seeds", typed], [f"--bands={typed}", f"--seeds={typed}"]):
+        found = parser.parse_args(words)
+        assert tuple(found.bands) == (4, 3, 2)
+        assert found.seeds == [4, 3, 2]
+    assert parser.parse_args(["--seeds", "7"]).seeds == [7]
+    assert parser.parse_args(["--bands", "null"]).bands is None
+    assert numbers(typed, "--seeds") == (4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "telling"),
+    [
+        (["check", "m.csv", "--bands", "4,3"], "--bands [4, 3]; [a whole number, a whole number, a whole number]"),
+        (["check", "m.csv", "--sample", "x"], "--sample x; a whole number"),
+        (["pretrain", "m.csv", "--out", "o", "--augment.mix-db", "3"], "--augment.mix_db [3]; [a number, a number]"),
+    ],
+)
+def test_a_wrong_value_is_one_line(words: list[str], telling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert telling in told
+    assert "Union" not in told
+
+
+def test_options_with_dashes_are_those_with_underscores() -> None:
+    words = ["--data-root", "a-b", "--train.batch-size=4-4", "-h", "a-b=c", "--", "--left-alone"]
+    expected = ["--data_root", "a-b", "--train.batch_size=4-4", "-h", "a-b=c", "--", "--left-alone"]
+    assert list(underscored(words)) == expected

@@ -202,7 +202,7 @@ def test_other_stores_name_their_own_variables() -> None:
 
 _SHARE = """
 import sys
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe_file import load_recipe
 table, rank = Table(sys.argv[1]), int(sys.argv[3])

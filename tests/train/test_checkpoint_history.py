@@ -37,7 +37,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from earthtone.errors import DataError
-from earthtone.train.history import History
+from earthtone.train.checkpoint import History
 with History(Path(sys.argv[1]), 0) as history:
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
     try:

@@ -29,13 +29,13 @@ import json, os, signal, sys
 from pathlib import Path
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from earthtone.data.table import Table
-from earthtone.models.embed_rows import embed_rows
+from earthtone.data.packed import Table
+from earthtone.embed.engine import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
 from earthtone.train.recipe_strategy import check_strategy_device
-from earthtone.train.sharded import own_part
+from earthtone.train.distributed import own_part
 
 held = {}
 

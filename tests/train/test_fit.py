@@ -95,7 +95,7 @@ def test_stop_in_mid_epoch_and_resume_equals_no_stop(
 _CHILD = """
 import sys
 from pathlib import Path
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
 result = fit(Table(sys.argv[1]), load_recipe(sys.argv[2]), Path(sys.argv[3]), resume="resume" in sys.argv)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 _SCRIPT = """
 import sys
 from pathlib import Path
-from earthtone.data.table import Table
+from earthtone.data.packed import Table
 from earthtone.errors import EarthtoneError
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 
 from earthtone import __version__
@@ -107,7 +107,19 @@ def _told(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"earthtone {__version__}")
         return 0
-    return _verb(words[0])(words[1:])
+    return _verb(words[0])(list(underscored(words[1:])))
+
+
+def underscored(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words with `--data_root` for `--data-root`; values stay as they are, as does what follows `--`."""
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            yield word
+            break
+        option, equals, value = word.partition("=")
+        yield f"--{option[2:].replace('-', '_')}{equals}{value}" if word.startswith("--") else word
+    yield from left
 
 
 def _of_the_machine(error: BaseException) -> str | None:

@@ -26,9 +26,12 @@ def labelled_arguments(parser: Any) -> None:
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """`1,5,10` as numbers."""
+    """`1,5,10` or `[1,5,10]` as numbers."""
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
     try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
+        return tuple(int(part) for part in inner.split(",")) if inner else ()
     except ValueError:
         raise ConfigError(f"{option} {text}; whole numbers expected, such as 1,5,10") from None
 

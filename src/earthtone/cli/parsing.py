@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from earthtone.errors import ConfigError, did_you_mean, flat
-from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
+from earthtone.value_types import expected, is_empty, is_huge, may_be_null, wrong
 
 _NULLS = ("null", "~")  # what YAML takes for nothing
 
@@ -30,6 +31,11 @@ def make_parser(verb: str, description: str) -> Any:
             return found
 
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            key = message.partition('Parser key "')[2].partition('"')[0]
+            hint = next((_hint(action) for action in self._actions if action.dest == key), None)
+            given = message.partition("Given value: ")[2].split("\n")[0]
+            if given and may_be_null(hint):
+                raise ConfigError(f"--{key} {given}; {expected(hint)} expected")
             unknown = [word for word in message.split() if word.startswith("--")]
             known = [option for action in self._actions for option in action.option_strings]
             wrong = next((word.split("=")[0] for word in unknown if word.split("=")[0] not in known), "")
@@ -41,7 +47,10 @@ def make_parser(verb: str, description: str) -> Any:
 
 
 def _full(words: Sequence[str], known: Mapping[str, Any]) -> Iterator[str]:
-    """Words with `null` for empty values. Raises ConfigError where that, or a number, is none that an option has."""
+    """Words with `null` for empty values, and `[0,1,2]` for lists that are typed `0,1,2`.
+
+    Raises ConfigError where that, or a number, is none that an option has.
+    """
     left = iter(words)
     for word in left:
         option, equals, typed = word.partition("=")
@@ -53,6 +62,8 @@ def _full(words: Sequence[str], known: Mapping[str, Any]) -> Iterator[str]:
         hint = _hint(action)
         if hint is not None and _could_be(int, hint) and is_huge(_whole(text)):
             raise ConfigError(f"{option} is {wrong(_whole(text), hint)}")
+        if hint is not None and _is_list(hint) and not is_empty(text) and text.strip() not in _NULLS:
+            text = text if text.lstrip()[:1] in ("[", "{") else f"[{text}]"
         if text == action.default or not is_empty(text):
             yield from (f"{option}={text}",) if equals else (option, text)
         elif hint is not None and not may_be_null(hint):
@@ -82,6 +93,15 @@ def _hint(action: Any) -> Any:
 
 def _could_be(kind: type, hint: Any) -> bool:
     return hint in (kind, float) or any(_could_be(kind, part) for part in get_args(hint))
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether a type hint has lists of numbers, or tuples, and no text."""
+    return hint is not str and (get_origin(hint) in (list, tuple) or any(map(_is_list, _alternatives(hint))))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) and str not in get_args(hint) else ()
 
 
 def _whole(text: str) -> int:

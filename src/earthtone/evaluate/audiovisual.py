@@ -343,7 +343,7 @@ def evaluate_audiovisual(
     fusion: FusionPlan | None = None,
     cache: Path | None = None,
     precision: str = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     seed: int = 0,
     resamples: int = 1000,
 ) -> TaskResult:

@@ -344,7 +344,7 @@ def few_shot_probe(
     label: str | None = None,
     columns: Mapping[str, str] | None = None,
     features: FeatureOptions | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     resamples: int = 1000,
 ) -> TaskResult:
     """Return how the nearest centroid of few embeddings names all other images of a set.

@@ -342,7 +342,7 @@ def evaluate_finetune(
     value_range: ValueRange | None = None,
     seeds: Sequence[int] = (0,),
     precision: str = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     out: str | Path | None = None,
     resamples: int = 1000,
 ) -> TaskResult:

@@ -308,7 +308,7 @@ def evaluate_probe(
     probe: ProbeOptions | None = None,
     features: FeatureOptions | None = None,
     pixels: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     split: str = "test",
 ) -> TaskResult:
     """Return how well simple classifiers read a label off frozen image features.

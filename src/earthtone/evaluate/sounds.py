@@ -64,7 +64,7 @@ def evaluate_audio(
     features: str = "encoder",
     cache: Path | None = None,
     precision: str = "auto",
-    device: str = "cpu",
+    device: str = "auto",
     seed: int = 0,
     resamples: int = 1000,
 ) -> TaskResult:

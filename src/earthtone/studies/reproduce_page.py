@@ -1,10 +1,8 @@
 """The table of a reproduction: published figures beside ours, as HTML, Markdown and CSV."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -12,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from earthtone.evaluate.results import Estimate
 from earthtone.files import write_text_atomic
-from earthtone.pages import shown
+from earthtone.pages import csv_text, render_page
 from earthtone.studies.reproduce_units import HONEST, PUBLISHED, Measured, Setup, Steps, Unit
 
 # The published figures that are known, each with where it was read.
@@ -247,20 +244,11 @@ def by_reason(undone: Mapping[str, str]) -> list[str]:
 
 def write_outputs(out: Path, head: Head, found: Sequence[Row]) -> list[Path]:
     """Write `reproduction.md`, `.csv` and `.html` and return their paths."""
-    texts = {"md": markdown(head, found), "csv": comma_separated(found), "html": page(head, found)}
+    texts = {"md": markdown(head, found), "csv": csv_text(COLUMNS, map(asdict, found)), "html": page(head, found)}
     paths = [out / f"{STEM}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text_atomic(path, text)
     return paths
-
-
-def comma_separated(found: Sequence[Row]) -> str:
-    """Return all columns as CSV."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(astuple(row) for row in found)
-    return text.getvalue()
 
 
 def markdown(head: Head, found: Sequence[Row]) -> str:
@@ -286,12 +274,8 @@ def markdown(head: Head, found: Sequence[Row]) -> str:
 
 def page(head: Head, found: Sequence[Row]) -> str:
     """Return one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("earthtone.templates").joinpath("reproduction.html.j2").read_text(encoding="utf-8")
-    return shown(
-        environment.from_string(source).render(
-            title=TITLE, head=head, rows=found, not_read=tables_not_read(), links=_links
-        )
+    return render_page(
+        "reproduction.html.j2", title=TITLE, head=head, rows=found, not_read=tables_not_read(), links=_links
     )
 
 

@@ -1,8 +1,19 @@
 """No published figure without a source, and none that was not read."""
 
+import csv
+from pathlib import Path
 from urllib.parse import urlparse
 
-from earthtone.studies.reproduce_page import KINDS, published, published_figures, tables_not_read
+from earthtone.studies.reproduce_page import (
+    COLUMNS,
+    KINDS,
+    Head,
+    Row,
+    published,
+    published_figures,
+    tables_not_read,
+    write_outputs,
+)  # fmt: skip
 
 
 def test_every_figure_says_where_it_was_read() -> None:
@@ -41,3 +52,15 @@ def test_what_is_not_the_papers_own_says_so() -> None:
     assert quoted is not None and quoted.cell == "0.256 as quoted by others"
     other = published("advance", "concat weighted_f1", "resnet18")
     assert other is not None and other.cell == "not known (0.860: an independent re-implementation)"
+
+
+def test_the_table_holds_no_formula_and_no_half_character(tmp_path: Path) -> None:
+    hostile = "=HYPERLINK(1) \udcff"
+    row = Row(**dict.fromkeys(COLUMNS, hostile))
+    head = Head(hostile, [hostile], {"model": hostile}, [hostile])
+    paths = {path.suffix: path for path in write_outputs(tmp_path, head, [row])}
+    assert set(paths) == {".md", ".csv", ".html"}
+    with paths[".csv"].open(newline="", encoding="utf-8") as file:
+        (cells,) = csv.DictReader(file)
+    assert all(cell.startswith("'=") for cell in cells.values())
+    assert "<html" in paths[".html"].read_text(encoding="utf-8")
