@@ -34,7 +34,7 @@ from earthtone.embed.engine import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
-from earthtone.train.recipe_strategy import check_strategy_device
+from earthtone.train.recipe_file import check_strategy_device
 from earthtone.train.distributed import own_part
 
 held = {}
