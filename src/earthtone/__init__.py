@@ -1,36 +1,60 @@
 """Learn image and audio encoders, without a label, from sound and overhead imagery of the same place.
 
-Names are imported when first used, so that `import earthtone` costs next to nothing.
+Each verb of the command line is a function here. Names are imported when first used, so that `import earthtone` costs
+next to nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthtone.build.fetch.fetch import fetch
+    from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
+    from earthtone.evaluate.audiovisual import evaluate_audiovisual
+    from earthtone.evaluate.explain import why_pairs
+    from earthtone.evaluate.finetune import evaluate_finetune
     from earthtone.evaluate.probe import evaluate_probe
     from earthtone.evaluate.retrieval import evaluate_retrieval
+    from earthtone.evaluate.segment import evaluate_segment
+    from earthtone.evaluate.sounds import evaluate_audio
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
+    from earthtone.studies.demo import demo
     from earthtone.studies.pretrain import pretrain
+    from earthtone.studies.reproduce import reproduce_paper
+    from earthtone.studies.suite import run_suite
+    from earthtone.studies.sweep import sweep
     from earthtone.train.recipe_file import load_recipe
 
 __version__ = "0.1.0"
 
+#: The module of each public name.
 _HOMES = {
-    "EarthtoneError": ("earthtone.errors", "EarthtoneError"),
-    "check": ("earthtone.data.check", "check"),
-    "convert": ("earthtone.models.convert", "convert"),
-    "evaluate_probe": ("earthtone.evaluate.probe", "evaluate_probe"),
-    "evaluate_retrieval": ("earthtone.evaluate.retrieval", "evaluate_retrieval"),
-    "load_model": ("earthtone.models.storage", "load_model"),
-    "load_recipe": ("earthtone.train.recipe_file", "load_recipe"),
-    "open_backbone": ("earthtone.models.backbone", "open_backbone"),
-    "pack": ("earthtone.data.pack", "pack"),
-    "pretrain": ("earthtone.studies.pretrain", "pretrain"),
+    "EarthtoneError": "earthtone.errors",
+    "check": "earthtone.data.check",
+    "convert": "earthtone.models.convert",
+    "demo": "earthtone.studies.demo",
+    "evaluate_audio": "earthtone.evaluate.sounds",
+    "evaluate_audiovisual": "earthtone.evaluate.audiovisual",
+    "evaluate_finetune": "earthtone.evaluate.finetune",
+    "evaluate_probe": "earthtone.evaluate.probe",
+    "evaluate_retrieval": "earthtone.evaluate.retrieval",
+    "evaluate_segment": "earthtone.evaluate.segment",
+    "fetch": "earthtone.build.fetch.fetch",
+    "load_model": "earthtone.models.storage",
+    "load_recipe": "earthtone.train.recipe_file",
+    "open_backbone": "earthtone.models.backbone",
+    "pack": "earthtone.data.pack",
+    "pretrain": "earthtone.studies.pretrain",
+    "reproduce_paper": "earthtone.studies.reproduce",
+    "run_suite": "earthtone.studies.suite",
+    "sweep": "earthtone.studies.sweep",
+    "why_pairs": "earthtone.evaluate.explain",
+    "write_toyworld": "earthtone.build.toyworld.write",
 }
 
 __all__ = [
@@ -38,18 +62,32 @@ __all__ = [
     "__version__",
     "check",
     "convert",
+    "demo",
+    "evaluate_audio",
+    "evaluate_audiovisual",
+    "evaluate_finetune",
     "evaluate_probe",
     "evaluate_retrieval",
+    "evaluate_segment",
+    "fetch",
     "load_model",
     "load_recipe",
     "open_backbone",
     "pack",
     "pretrain",
+    "reproduce_paper",
+    "run_suite",
+    "sweep",
+    "why_pairs",
+    "write_toyworld",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'earthtone' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,13 +21,16 @@ def cpu_has_bfloat16() -> bool:
 
 
 def choose_device(name: str) -> str:
-    """Return `cpu`, `cuda` or `mps` for a recipe's `train.device`. Raises ConfigError for one that is not there."""
+    """Return `cpu`, `cuda` or `mps` for `auto`, any other name as it is, such as `cuda:1`.
+
+    Raises ConfigError for one that is not there.
+    """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there.get(name, False):
+    if not there.get(name.partition(":")[0], False):
         have = ", ".join(device for device, yes in there.items() if yes)
-        raise ConfigError(f"train.device is {name!r}; this machine has {have}")
+        raise ConfigError(f"device is {name!r}; this machine has {have}")
     return name
 
 

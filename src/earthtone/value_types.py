@@ -79,6 +79,8 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 def _word(hint: Any) -> str:
     if get_origin(hint) is tuple:
         return f"[{', '.join(_word(part) for part in get_args(hint))}]"
-    if get_origin(hint) in (dict, list):
-        return {dict: "a mapping of options", list: "a list"}[get_origin(hint)]
+    if get_origin(hint) is list:
+        return f"[{_word(*get_args(hint))}, ...]"
+    if get_origin(hint) is dict:
+        return "a mapping of options"
     return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))

@@ -10,7 +10,6 @@ from typing import Any, get_args
 import pytest
 
 from earthtone.cli import main, underscored
-from earthtone.cli.labelled import numbers
 from earthtone.cli.parsing import early_option, make_parser, option_words
 from earthtone.errors import ConfigError
 from earthtone.train.recipe import Recipe
@@ -146,13 +145,15 @@ def test_lists_with_and_without_brackets(typed: str) -> None:
         assert found.seeds == [4, 3, 2]
     assert parser.parse_args(["--seeds", "7"]).seeds == [7]
     assert parser.parse_args(["--bands", "null"]).bands is None
-    assert numbers(typed, "--seeds") == (4, 3, 2)
 
 
 @pytest.mark.parametrize(
     ("words", "telling"),
     [
         (["check", "m.csv", "--bands", "4,3"], "--bands [4, 3]; [a whole number, a whole number, a whole number]"),
+        (["sweep", "m.csv", "--out", "o", "--seeds", "0,x"], "--seeds [0, 'x']; [a whole number, ...]"),
+        (["evaluate", "segment", "--model", "m", "--data", "d", "--seeds", "0,x"], "; [a whole number, ...] expected"),
+        (["demo", "--rows", "x"], "--rows x; a whole number expected"),
         (["check", "m.csv", "--sample", "x"], "--sample x; a whole number"),
         (["pretrain", "m.csv", "--out", "o", "--augment.mix-db", "3"], "--augment.mix_db [3]; [a number, a number]"),
     ],

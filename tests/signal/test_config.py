@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from earthtone.cli.labelled import value_range_of
+from earthtone.cli.evaluate import value_range_of
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import (
     AudioConfig,

@@ -33,8 +33,8 @@ def make_parser(verb: str, description: str) -> Any:
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             key = message.partition('Parser key "')[2].partition('"')[0]
             hint = next((_hint(action) for action in self._actions if action.dest == key), None)
-            given = message.partition("Given value: ")[2].split("\n")[0]
-            if given and may_be_null(hint):
+            given = (message.partition("Given value: ")[2] or message.partition("Got value: ")[2]).split("\n")[0]
+            if given and hint is not None:
                 raise ConfigError(f"--{key} {given}; {expected(hint)} expected")
             unknown = [word for word in message.split() if word.startswith("--")]
             known = [option for action in self._actions for option in action.option_strings]
@@ -180,6 +180,15 @@ def columns_argument(parser: Any) -> None:
         type=str | None,
         default=None,
         help="other names of columns: image=file,id=key; datetime= leaves it unread",
+    )
+
+
+def bands_argument(parser: Any) -> None:
+    parser.add_argument(
+        "--bands",
+        type=tuple[int, int, int] | None,
+        default=None,
+        help="bands of GeoTIFFs as red, green, blue: 4,3,2",
     )
 
 

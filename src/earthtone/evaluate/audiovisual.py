@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.device import autocast, choose_precision
+from earthtone.device import autocast, choose_device, choose_precision
 from earthtone.embed.engine import (
     TowerFeatures,
     decoding_threads,
@@ -357,6 +357,7 @@ def evaluate_audiovisual(
     trained end to end too. Raises DataError, ConfigError, ModelError.
     """
     features = _checked_options(protocol, features, fusion)
+    device = choose_device(device)
     start = time.perf_counter()
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
     tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
+from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions, extract_features
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.results import FIGURES, TaskResult, accuracy_by_class, classification_figures
@@ -354,6 +355,7 @@ def few_shot_probe(
     by a stratified split with seed 42, so that a larger class may give more than five; the splits of the set are not
     looked at. After Heidler et al., arXiv 2108.00688. Raises DataError, ConfigError, ModelError.
     """
+    device = choose_device(device)
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
     known, asked = _drawn(labelled)
     start = time.perf_counter()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.device import autocast, choose_precision
+from earthtone.device import autocast, choose_device, choose_precision
 from earthtone.embed.engine import (
     Bands,
     decoding_threads,
@@ -353,6 +353,7 @@ def evaluate_finetune(
     the end. With `out`, every finished seed is kept there and a stopped call goes on with the others; `result.json` is
     the result. Raises DataError, ConfigError, ModelError.
     """
+    device = choose_device(device)
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
     plan = finetune_plan(protocol, labelled.name, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:

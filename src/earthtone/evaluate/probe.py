@@ -15,6 +15,7 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.remote import last_part
 from earthtone.data.source import is_packed
+from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions, extract_features, image_features
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
 from earthtone.evaluate.classifiers import (
@@ -320,6 +321,7 @@ def evaluate_probe(
     """
     if split not in ("test", "val"):
         raise ConfigError(f"split {split!r}; a probe is measured on test or val")
+    device = choose_device(device)
     probe, features = probe or ProbeOptions(), features or FeatureOptions()
     if is_packed(data):
         _refuse_for_tables(dataset, pixels, features)

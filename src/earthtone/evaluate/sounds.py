@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
+from earthtone.device import choose_device
 from earthtone.embed.engine import TowerFeatures, tower_features
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
 from earthtone.evaluate.classifiers import (
@@ -76,6 +77,7 @@ def evaluate_audio(
     interval draws the items of one group (a recording) together. Raises DataError, ConfigError, ModelError.
     """
     check_features(features)
+    device = choose_device(device)
     start = time.perf_counter()
     labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
     if all(item.audio is None for item in labelled.items):

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from earthtone.data.labelled import open_masked
 from earthtone.data.labelled.items import LABELLED, MASKED
 from earthtone.data.pack import pack
 from earthtone.data.releases import METADATA, looks_like_release
-from earthtone.device import choose_device, choose_precision
+from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, changes, did_you_mean, flat, shell_line
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
@@ -24,8 +23,8 @@ from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
 from earthtone.evaluate.results import Estimate, TaskResult
 from earthtone.evaluate.retrieval import evaluate_retrieval
-from earthtone.evaluate.segment import segment
-from earthtone.evaluate.segment_network import PROTOCOLS, segment_backbone
+from earthtone.evaluate.segment import evaluate_segment
+from earthtone.evaluate.segment_network import PROTOCOLS
 from earthtone.files import write_text_atomic
 from earthtone.losses import loss_class
 from earthtone.models.backbone import open_backbone
@@ -312,20 +311,15 @@ def few_shot(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measured
 
 def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measured:
     """Train a segmentation head and all weights on DeepGlobe."""
-    options = setup.options
-    protocol = PROTOCOLS["modern" if honest else "soundingearth"]
-    if options.segment_epochs is not None:
-        protocol = replace(protocol, epochs=options.segment_epochs)
-    if options.pixels is not None:
-        protocol = replace(protocol, patch_pixels=options.pixels)
-    half = honest and choose_precision("auto", setup.device).startswith("bf16")
-    pictures = open_masked(folder, dataset="deepglobe")
-    found = segment(
-        lambda seed: segment_backbone(spec, HEAD, seed, setup.device),
-        pictures,
-        protocol=protocol, head=HEAD, seeds=(options.seed,), precision=torch.bfloat16 if half else torch.float32,
+    options, name = setup.options, "modern" if honest else "soundingearth"
+    protocol = PROTOCOLS[name]
+    found = evaluate_segment(
+        spec, folder, dataset="deepglobe", head=HEAD, protocol=name, epochs=options.segment_epochs,
+        patch_pixels=options.pixels, seeds=(options.seed,), precision="auto" if honest else "32", device=setup.device,
     )  # fmt: skip
-    changed = "" if protocol in PROTOCOLS.values() else f"; here {protocol.epochs} epochs of {protocol.patch_pixels} px"
+    epochs, pixels = options.segment_epochs or protocol.epochs, options.pixels or protocol.patch_pixels
+    asked = (epochs, pixels) != (protocol.epochs, protocol.patch_pixels)
+    changed = f"; here {epochs} epochs of {pixels} px" if asked else ""
     listed = any((at / VALID_IDS).is_file() for at in (folder, folder.parent))
     split = (
         f"test tiles by {VALID_IDS}" if listed else f"test tiles drawn by us: the release's {VALID_IDS} is not public"

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from earthtone import __version__
 from earthtone.data.labelled import open_labelled, open_masked
 from earthtone.data.labelled.classes import LAYOUTS, labelled_manifest
@@ -36,8 +34,7 @@ from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
 from earthtone.evaluate.results import TaskResult, read_task_result, write_task_result
-from earthtone.evaluate.segment import segment
-from earthtone.evaluate.segment_network import PROTOCOLS, segment_backbone
+from earthtone.evaluate.segment import evaluate_segment
 from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.files import only_writer
 from earthtone.models.backbone import open_backbone
@@ -452,20 +449,8 @@ def _segment_settings(options: SuiteOptions) -> Settings:
 
 def _segment(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
     assert isinstance(found.data, MaskedSet)  # noqa: S101 - the task reads masks alone
-    changed = {name: settings[name] for name in ("epochs", "patch_pixels") if settings[name] is not None}
-    half = choose_precision(options.precision, options.device).startswith("bf16")
-    return segment(
-        lambda seed: segment_backbone(model, settings["head"], seed, options.device),
-        found.data,
-        protocol=replace(PROTOCOLS[settings["protocol"]], **changed),
-        head=settings["head"],
-        frozen=settings["frozen"],
-        bands=options.bands,
-        value_range=options.value_range,
-        seeds=settings["seeds"],
-        resamples=settings["resamples"],
-        precision=torch.bfloat16 if half else torch.float32,
-        out=places.cell,
+    return evaluate_segment(
+        model, found.data, precision=options.precision, device=options.device, out=places.cell, **settings
     )
 
 
