@@ -237,13 +237,6 @@ class Extracted:
         return np.flatnonzero(~np.isnan(self.values[:, 0])) if len(self.values) else np.zeros(0, np.int64)
 
 
-def cached_features(
-    backbone: Backbone, items: Sequence[LabelledItem], *, stage: int | None = None, cache: Path | None = None
-) -> NDArray[np.float32]:
-    """Return features (N, F) of the items' images; see `extract_features`."""
-    return extract_features(backbone, items, FeatureOptions(stage=stage, cache=cache)).values
-
-
 def extract_features(
     backbone: Backbone, items: Sequence[LabelledItem], options: FeatureOptions | None = None, *, batch: int = _BATCH
 ) -> Extracted:
