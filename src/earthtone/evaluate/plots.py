@@ -234,6 +234,7 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> 
     axes.set_xlabel("rank of the first right item")
     axes.tick_params(axis="x", length=0, labelsize=_TEXT if len(edges) < 6 else 8.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.set_ylim(0, axes.get_yticks()[-1])  # a line of the grid above the highest dashes, too
     _legend(axes, columns=3)
     return _svg(figure, "ranks", "Bar chart of the share of queries in each range of ranks, with chance as dashes")
 

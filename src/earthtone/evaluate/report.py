@@ -44,7 +44,8 @@ _MEANINGS = (
     ("mean_rank", "the mean rank of the first right item"),
     ("mrr", "mean of 1 / rank of the first right item"),
     ("ndcg", "like R@{k}, but an earlier hit counts more"),
-    ("km@", "distance from the true place to the nearest of the first {k}"),
+    ("km@", "median distance from the true place to the nearest of the first {k}"),
+    ("km_mean@", "mean distance from the true place to the nearest of the first {k}"),
     ("d@", "mean distance from the true place to the nearest of the first {k}"),
     ("match_precision", "share of the first {k} that count as a match"),
 )
