@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import earthtone
 
 STORED = Path(__file__).parent / "public_api.txt"
@@ -44,6 +46,16 @@ def test_they_are_found_without_importing_torch() -> None:
     code = "import earthtone, sys; print(set(earthtone.__all__) <= set(dir(earthtone)), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    "module", ["evaluate.protocols", "evaluate.results", "data.labelled", "data.splits", "build.fetch"]
+)
+def test_light_modules_import_neither_torch_nor_lance(module: str) -> None:
+    """PyTorch and Lance cost seconds and half a gigabyte."""
+    code = f"import earthtone.{module}, sys; print([name for name in ('torch', 'lance') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_help_lists_them() -> None:

@@ -11,7 +11,8 @@ import pytest
 from earthtone.cli import main
 from earthtone.data.check_table import check_table
 from earthtone.data.pack import open_table, pack, unfinished_marker
-from earthtone.data.packed import SEAL_FILE, Table, read_seal
+from earthtone.data.packed import Table, read_seal
+from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError
 from earthtone.signal.config import SignalConfig
 

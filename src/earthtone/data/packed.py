@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
+from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError, shell_line
 from earthtone.files import refuse_full_system, refuse_undecodable, sync, write_text_atomic
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
@@ -29,7 +30,6 @@ from earthtone.signal.spectrogram import Spectrogram
 # The file travels with the folder, also into object stores; tables of before there was one are opened as they are.
 
 
-SEAL_FILE = "earthtone.json"
 _FORMAT = 1
 _CHEAP_BYTES = 256 * 2**20  # of data files, hashed whole whenever a table is opened: a quarter of a second
 LOST = "an unfinished or damaged copy; copy the whole folder again, or pack it again"

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from earthtone.data.manifest import TABLES, Manifest, listed
-from earthtone.data.packed import SEAL_FILE
 from earthtone.data.pair import MEDIA, Pair, Problem
 from earthtone.data.parquet import has_parquet
-from earthtone.data.releases import METADATA, SoundingEarth, looks_like_release
+from earthtone.data.releases import METADATA, ParquetRelease, SoundingEarth, is_release_file, looks_like_release
 from earthtone.data.remote import is_hub, is_remote
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import regular_file
@@ -97,8 +96,6 @@ def open_source(
         )
     if isinstance(found, Path) and found.is_file() and not _in_release(found):
         return Manifest(found, columns=columns, need=need)
-    from earthtone.data.releases import ParquetRelease  # pyarrow is slow to import
-
     return ParquetRelease(found, columns=columns, need=need)
 
 
@@ -137,8 +134,6 @@ def _plain(path: Path) -> Path:
 def _in_release(path: Path) -> bool:
     if path.suffix.lower() != ".parquet":
         return False
-    from earthtone.data.releases import is_release_file
-
     return is_release_file(path)
 
 
@@ -156,6 +151,10 @@ def _undecided(folder: Path, manifests: list[Path], release: bool) -> str:
         f"{folder} holds {listed(found, 12)}; a manifest (manifest.csv, .tsv, .geojson, .parquet, or metadata.csv) or "
         f"a release (metadata.csv and images/, or data/*.parquet) was expected; type the path of a manifest"
     )
+
+
+#: In the folder of a packed table, beside what Lance writes; here, since opening a table costs a second of imports.
+SEAL_FILE = "earthtone.json"
 
 
 def is_packed(data: str | Path) -> bool:
