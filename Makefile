@@ -20,7 +20,7 @@ demo: $(VENV)/installed ## the whole way on a toy world, about five minutes on t
 test: $(VENV)/installed lint ## everything, under 15 minutes on two cores
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
 
-test-fast: $(VENV)/installed ## what takes under two minutes
+test-fast: $(VENV)/installed ## without what is marked slow, about two minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(TEST_ARGS)
 
 lint: $(VENV)/installed

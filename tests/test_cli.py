@@ -116,6 +116,7 @@ def test_pack_pretrain_and_evaluate_by_a_named_split(
     assert "no effect with --split_by geoclap" in failure([*words, "--buffer_km", "1"], capsys)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"model.safetensors", "card.json", "recipe.yaml", "log.jsonl", "tensorboard", "report.html"} <= names
@@ -222,12 +223,14 @@ def test_evaluation_leaves_the_runs_report_alone(run: Path, capsys: pytest.Captu
     assert str(run / "report-train.html") in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pack_as_a_model_wants_it(run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = str(tmp_path / "again.lance")
     assert main(["pack", str(world), "--out", table, "--model", str(run)]) == 0
     assert main(["evaluate", "retrieval", "--model", str(run), "--data", table, "--split", "all"]) == 0
 
 
+@pytest.mark.slow
 def test_skipped_rows_are_said(run: Path, world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = world.read_text().splitlines()
     rows = [
@@ -283,6 +286,7 @@ def test_unwritable_out(world: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "choose another --out" in failure(words, capsys)
 
 
+@pytest.mark.slow
 def test_a_second_run_into_the_same_folder_is_refused(
     run: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +304,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         main(["--debug", "check", str(tmp_path / "nowhere.csv")])
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(world: Path) -> None:
     command = f"{sys.executable} -m earthtone check {world} --json --headers_only | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)

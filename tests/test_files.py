@@ -161,6 +161,7 @@ def test_equal_bytes_have_equal_hashes(tmp_path: Path) -> None:
         content_digest(tmp_path)
 
 
+@pytest.mark.slow
 def test_thirty_gigabytes_cost_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Sparse, so that they take no room: pictures and sounds with a sound beginning, and without any."""
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png")

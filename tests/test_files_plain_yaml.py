@@ -46,6 +46,7 @@ def test_files_of_a_size_that_no_recipe_has(tmp_path: Path) -> None:
             read_yaml_file(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -37,6 +37,7 @@ def the_line(done: "subprocess.CompletedProcess[str]") -> str:
     return next(line for line in done.stderr.splitlines() if line.startswith("earthtone: "))
 
 
+@pytest.mark.slow
 def test_sixteen_open_files_are_enough(tmp_path: Path, write_pairs: WritePairs) -> None:
     write_pairs(tmp_path, 24)
     pack = ["pack", "manifest.csv", "--out", "t.lance", "--threads", "6"]
@@ -45,6 +46,7 @@ def test_sixteen_open_files_are_enough(tmp_path: Path, write_pairs: WritePairs) 
     assert "24 of 24 rows usable" in done.stdout and "24 pairs added" in done.stdout
 
 
+@pytest.mark.slow
 def test_too_few_open_files(tmp_path: Path, write_pairs: WritePairs) -> None:
     write_pairs(tmp_path, 6)
     done = limited({"RLIMIT_NOFILE": 8}, [["pack", "manifest.csv", "--out", "t.lance"]], tmp_path)
@@ -61,12 +63,14 @@ def test_little_memory(megabytes: int, tmp_path: Path, write_pairs: WritePairs) 
         assert "not enough memory" in the_line(done)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, write_pairs: WritePairs) -> None:
     write_pairs(tmp_path, 12)
     done = limited({"RLIMIT_FSIZE": 8192}, [["pack", "manifest.csv", "--out", "t.lance"]], tmp_path)
     assert "cannot write" in the_line(done) and "File too large" in the_line(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 4.0])
 def test_ctrl_c(seconds: float, tmp_path: Path, write_pairs: WritePairs) -> None:
     write_pairs(tmp_path, 60)

@@ -89,6 +89,7 @@ def test_check_prints_names_harmlessly(hostile: Path, capsys: pytest.CaptureFixt
     assert EVIL in json.loads(told)["path"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", ASCII)
 def test_an_ascii_terminal(hostile: Path, environment: dict[str, str], tmp_path: Path) -> None:
     calls = [["check", "manifest.csv"], ["check", "manifest.csv", "--json"]]
@@ -223,6 +224,7 @@ def _shell(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_closed_ends_are_no_error(tmp_path: Path) -> None:
     ends = (">&-", "2>&-", ">&- 2>&-", "<&-", "| true", "2>&1 | head -c 1")
     lines = [f"EARTHTONE {words} {end}" for words in ("--help", "nothing") for end in ends]

@@ -47,6 +47,7 @@ def test_typed_options_keep_their_values() -> None:
     assert typed_options(words, "--signal") == ["--signal.a", "1", "--signal.b=2", "--signal.c", "[4,3,2]"]
 
 
+@pytest.mark.slow
 def test_pack_pretrain_evaluate_by_copying(
     tmp_path: Path, write_pairs: WritePairs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_errors_quote_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert words_of(capsys.readouterr().err, "look closer with: ") == ["check", str(manifest)]
 
 
+@pytest.mark.slow
 def test_a_stopped_demo_says_all_that_was_typed(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -120,6 +120,7 @@ def test_of_an_option_given_twice_the_last_counts() -> None:
     assert early_option([], "--recipe", "c") == "c"
 
 
+@pytest.mark.slow
 def test_a_section_of_a_file_is_what_is_trained(tiny_pairs: Path, tmp_path: Path) -> None:
     """Its loss takes the recipe's options of the former one away, as `--loss.name` does."""
     (tmp_path / "loss.yaml").write_text("{name: siglip, twins: ignore}\n")

@@ -129,6 +129,7 @@ def agree(path: Path, out: Path, signal: SignalConfig = SIGNAL) -> set[str]:
     return packed
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_the_same_rows_are_usable(world: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -182,6 +182,7 @@ def broken_dataset(path: Path) -> None:
         version.write_bytes(b"broken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [no_folder, empty_folder, folder_of_files, file, foreign_dataset, broken_dataset])
 def test_what_is_no_packed_table(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "t.lance"

@@ -78,6 +78,7 @@ def test_texts_of_a_dictionary_are_copied_a_few_rows_at_a_time(tmp_path: Path) -
     assert found == "200" and megabytes < 700
 
 
+@pytest.mark.slow
 def test_media_of_a_dictionary_are_copied_a_few_rows_at_a_time(tmp_path: Path) -> None:
     """32 MB in a dictionary, half a gigabyte in 16 rows."""
     options = {"dictionary_pagesize_limit": 2**30}
@@ -107,6 +108,7 @@ def test_pages_that_would_fill_the_memory_are_refused(tmp_path: Path, options: d
     assert megabytes < 50
 
 
+@pytest.mark.slow
 def test_texts_told_by_their_differences_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
     """A page of a megabyte and 1024 differences of some bytes, a gigabyte of texts."""
     notes = pa.array(["x" * 1_000_000 + str(n) for n in range(200)])
@@ -156,6 +158,7 @@ def test_what_lies_beside_bytes_and_path_is_not_read(tmp_path: Path) -> None:
     assert (pair.image, pair.audio, pair.extra) == (b"a", b"a", {})
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_parquet_files_metadata_ends_the_process(tmp_path: Path) -> None:
     whole, path = parquet_bytes(), tmp_path / "m.parquet"
     for position in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole)):

@@ -152,6 +152,7 @@ def test_the_same_pairs_as_from_a_folder(hub: Hub, soundingearth: Path, address:
     assert str(source.path) == address and source.name and not source.ready_spectrograms
 
 
+@pytest.mark.slow
 def test_what_is_not_wanted_is_not_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "_BLOCK", 8192)
     source = open_source(ADDRESS)
@@ -165,6 +166,7 @@ def test_what_is_not_wanted_is_not_fetched(hub: Hub, monkeypatch: pytest.MonkeyP
     assert fetched(True) < fetched(False) / 2
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_is_taken_up_again(hub: Hub, soundingearth: Path) -> None:
     hub.drop = 1
     same_pairs(ADDRESS, soundingearth)
@@ -250,6 +252,7 @@ def test_faults_of_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         open_source(ADDRESS)
 
 
+@pytest.mark.slow
 def test_no_network_is_one_line_at_once(soundingearth: Path, tmp_path: Path) -> None:
     """A process of its own, with a hub at a port where nobody listens."""
     with socket.socket() as free:
@@ -279,6 +282,7 @@ def test_blocks_are_the_file(block: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert file.seek(-5, 2) == 995 and file.read() == data[-5:]
 
 
+@pytest.mark.slow
 def test_retries_of_the_client_are_not_told(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
     hub.drop = 1
     with caplog.at_level(logging.WARNING):

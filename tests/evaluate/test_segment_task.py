@@ -81,6 +81,7 @@ def test_classes_that_are_colours_are_learned(done: tuple[MaskedSet, TaskResult,
     assert np.sum(result.facts["confusion"]) == 2 * 3 * 48 * 48  # two trainings, three tiles
 
 
+@pytest.mark.slow
 def test_maps_lie_where_their_images_lie(done: tuple[MaskedSet, TaskResult, Path]) -> None:
     data, _, out = done
     maps = sorted((out / "maps").iterdir())

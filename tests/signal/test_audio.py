@@ -325,6 +325,7 @@ def test_joined_aac_files(tmp_path: Path, container: str, suffix: str, heard: in
     assert [remark.kind for remark in remarks] == ([SOUND_MISSING] if heard == 1 else [])
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_samples(tmp_path: Path) -> None:
     """An hour of next to nothing, 1 MB: a survey keeps none of it, reading keeps it once."""
     path = tmp_path / "hour.flac"

@@ -513,6 +513,7 @@ def test_the_header_tells_what_reading_finds() -> None:
         picture_header(b"a text")
 
 
+@pytest.mark.slow
 def test_large_deep_pictures_are_scaled_in_parts() -> None:
     values = np.random.default_rng(1).integers(0, 4000, (1, 4000, 5000), np.uint16)  # 20 million numbers
     data = raster(values)

@@ -172,6 +172,7 @@ def test_headers_that_are_cut(change: Callable[[bytes], bytes]) -> None:
         read_audio(change(written("WAV", "PCM_16")), HZ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hz", [11_025, 22_050, 44_100])
 @pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610", "NMS_ADPCM_32", "G721_32"])
 def test_blocks_of_a_codec_are_counted_to_the_sample(subtype: str, hz: int) -> None:

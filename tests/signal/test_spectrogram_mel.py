@@ -72,6 +72,7 @@ def test_log_mel_is_librosas_within_quantisation(config: AudioConfig) -> None:
     np.testing.assert_allclose(found, expected[: len(found)], atol=0.51)
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_computed_in_chunks_without_seams() -> None:
     config = AudioConfig(sample_rate_hz=8_000, mels=16)
     samples = noise(config, 90.0)  # 9000 frames

@@ -48,6 +48,7 @@ def test_a_state_of_another_shape(tmp_path: Path, text: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_its_log(
     tiny_table: Path, tmp_path: Path, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def score(model: TwoTower, table: Table, rows: np.ndarray) -> dict[str, float]:
     return {"score": float(model.embed_tiles(tiles).sum())}
 
 
+@pytest.mark.slow
 def test_loss_falls_and_everything_is_written(tiny_table: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, epochs=12))
     result = fit(Table(tiny_table), recipe, tmp_path / "run", validate=score)

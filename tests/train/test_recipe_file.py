@@ -150,6 +150,7 @@ EVERY = dict(leaves())
 NULLABLE = {key for key, hint in EVERY.items() if type(None) in get_args(hint)}
 
 
+@pytest.mark.slow
 def test_an_empty_value_is_null_or_refused() -> None:
     assert len(EVERY) > 85 and len(NULLABLE) > 15
     for key in EVERY:

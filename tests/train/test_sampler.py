@@ -116,6 +116,7 @@ def test_hard_negatives_do_not_crowd_out_anyone() -> None:
     assert counts.min() >= 400 * 8 // 160 - 1  # half of a batch has its turn
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), share=st.sampled_from([0.125, 0.25, 0.5]), low=st.sampled_from([0.5, 5.0]))
 def test_neighbours_lie_in_the_ring_of_the_row_before_and_are_no_twins(seed: int, share: float, low: float) -> None:

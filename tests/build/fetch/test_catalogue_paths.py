@@ -14,6 +14,7 @@ from earthtone.errors import DataError
 PIECES = st.sampled_from(["..", ".", "", "a", "B", "/", "\\", "C:", "\x00", ".fetch", "é", "\ud800", "~", " "])
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.lists(PIECES).map("/".join), st.lists(PIECES).map("".join)))
 def test_a_name_stays_below_its_folder(name: str) -> None:
     with contextlib.suppress(DataError):
