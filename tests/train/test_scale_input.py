@@ -18,8 +18,8 @@ from earthtone.data.pack import pack
 from earthtone.data.packed import Table
 from earthtone.embed.engine import embed_rows
 from earthtone.errors import ConfigError
-from earthtone.models.storage import load_model
 from earthtone.models.encoders import tell_of_usual
+from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 from earthtone.train.fit import fit
