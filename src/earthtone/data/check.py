@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 
 # How much there is in a split: rows count for little when they are of one place, or of one recording.
-
-
 LEAST_PLACES = 5
 LEAST_FILES = 10
 MEASURED = ("val", "test")
@@ -139,9 +137,6 @@ def _distinct(numbers: NDArray[Any] | None) -> int | None:
 
 def _counted(count: int, name: str) -> str:
     return f"{count:,} {name}{'' if count == 1 else 's'}"
-
-
-# What the files of one pair are: sizes, rates and hashes, or why they cannot be decoded.
 
 
 BROKEN_IMAGE = "broken image"
@@ -270,9 +265,6 @@ def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> Pict
         check_bands(values.shape[0], config, source)
     _, _, mode = picture_header(source)
     return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))
-
-
-# Check a source before it is packed: what is in it, what is missing, broken or there twice.
 
 
 Progress = Callable[[int, int], None]

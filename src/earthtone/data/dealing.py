@@ -25,7 +25,6 @@ from earthtone.progress import progress
 # Nothing is decoded, and hardly anything is read twice: files are the same when they are one file, or have one size and
 # then one hash.
 
-
 Numbers = NDArray[np.int64]
 #: Gives the same files or cells in the same order each time it is called; None where a row has none.
 Media = Callable[[], Iterable[FileOrBytes | None]]
@@ -201,9 +200,6 @@ def _read(item: FileOrBytes | None, *, whole: bool) -> int:
 
 def _number(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
-
-
-# Splits of rows that belong together: whole groups are dealt out, and rows packed before decide for their groups.
 
 
 NONE = len(SPLITS)  # the number of "in no split"

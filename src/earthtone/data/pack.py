@@ -54,9 +54,6 @@ from earthtone.signal.image import (
 from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
 
-# Pairs to a packed table: decode once, keep what training needs, append, resume.
-
-
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
 _log = logging.getLogger(__name__)
@@ -431,9 +428,6 @@ def _reason(error: OSError) -> str:
         if telling in text:
             return telling
     return text.splitlines()[0]
-
-
-# Any data - a packed table, a manifest, a release folder - as a packed table.
 
 
 @contextmanager

@@ -29,7 +29,6 @@ from earthtone.signal.spectrogram import Spectrogram
 # Lance opens what is there: a copy that lacks the newest version, or the end of a file, is a smaller or another table.
 # The file travels with the folder, also into object stores; tables of before there was one are opened as they are.
 
-
 _FORMAT = 1
 _CHEAP_BYTES = 256 * 2**20  # of data files, hashed whole whenever a table is opened: a quarter of a second
 LOST = "an unfinished or damaged copy; copy the whole folder again, or pack it again"
@@ -156,7 +155,6 @@ def _remote_text(address: str) -> str | None:
 # It lies in a folder, or in an object store (`s3://bucket/pairs.lance`).
 #
 # A spectrogram is one blob, time first, so that a window is one contiguous slice and is read without the rest.
-
 
 _LOG = logging.getLogger(__name__)
 FORMAT = 1  # raised when an older reader could not read a newer table

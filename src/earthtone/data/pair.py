@@ -20,9 +20,6 @@ from earthtone.errors import SignalError
 from earthtone.signal.image import check_gsd_m
 from earthtone.signal.remarks import NULL_ISLAND, OUT_OF_RANGE, SWAPPED, UNREADABLE_CELL, Remark
 
-# What a pair is: an overhead image and a recording of the same place, with what is known about them.
-
-
 FileOrBytes = Path | bytes
 SPLITS = ("train", "val", "test")
 
@@ -74,9 +71,6 @@ class Note:
     id: str
     kind: str
     detail: str
-
-
-# One cell of a table to a value, to nothing where it is unknown, or to why it cannot be read. Nothing is guessed.
 
 
 SAME_DEGREES = 1e-5  # about a metre: a point and its own columns, written with fewer digits
@@ -231,15 +225,15 @@ def _is_nan(value: object) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or (isinstance(value, Decimal) and value.is_nan())
 
 
-# The file that a table may mean where it names none: told in the message, never opened instead.
-
-
 _MOST_ENTRIES = 500_000  # names of files that are kept to be compared, 100 MB at most
 _MOST_PARTS = 32  # folders in a path; a hostile one may have thousands
 
 
 class NearNames:
-    """Looks for files by nearly their names; it lists each folder once, and at most half a million names in all."""
+    """Looks for the file that a table may mean where it names none: for messages, never to open it instead.
+
+    It lists each folder once, and at most half a million names in all.
+    """
 
     def __init__(self) -> None:
         self._listed: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
@@ -312,9 +306,6 @@ def _difference(name: str, found: str) -> str:
     if PurePosixPath(name).stem == PurePosixPath(found).stem:
         return "with another ending"
     return "with nearly this name"
-
-
-# One row of cells to a pair, or to the problem that keeps it from being one. Nothing is guessed.
 
 
 MISSING_IMAGE = "missing image"

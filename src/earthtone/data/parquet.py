@@ -24,9 +24,6 @@ from earthtone.errors import DataError
 from earthtone.files import regular_file
 from earthtone.progress import progress
 
-# Parquet files in a folder, as downloads of published data sets lay them out.
-
-
 PARQUET = ".parquet"
 _DEPTHS = ("*", "*/*", "*/*/*")  # files themselves, data/train-..., default/train/0000
 
@@ -54,7 +51,6 @@ def _names(folder: Path) -> Iterator[str]:
 # A few kilobytes may stand for gigabytes: a page of one letter, or a text in a dictionary that every row repeats.
 # Arrow's own metadata are not asked: where they contradict themselves, that ends the process (pyarrow 26).
 # The layout is that of parquet-format's parquet.thrift, in Thrift's compact protocol.
-
 
 _DICTIONARY_PAGE, _DATA_PAGE, _DATA_PAGE_V2 = 2, 0, 3
 _DELTA_BYTE_ARRAY = 7  # a text tells only in what it differs from the one before
@@ -250,9 +246,6 @@ class _Compact:
         return found
 
 
-# Parquet and GeoParquet tables, streamed; bytes and Hugging Face's structs {bytes, path} may hold the media.
-
-
 _TEXT_ROWS = 1024  # rows in memory at a time, or fewer where they are long
 _MEDIA_ROWS = 16  # the same where rows carry images and recordings as bytes
 _MOST_TEXT = 2**20  # bytes of a text: a dictionary stores it once and may repeat it in every row
@@ -265,7 +258,10 @@ _WKB_POINTS = {1: 0, 1001: 1, 2001: 1, 3001: 2}  # ISO types: XY, XYZ, XYM, XYZM
 
 
 class ParquetTable:
-    """A table read in batches; only the columns asked for are read from the disk."""
+    """A Parquet or GeoParquet table read in batches; only the columns asked for are read from the disk.
+
+    Bytes, and Hugging Face's structs {bytes, path}, may hold the media.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -489,9 +485,6 @@ def _time(value: Any) -> Any:
         return value.as_py()
     except (ValueError, OverflowError):  # a year beyond 9999, or nanoseconds of a duration
         return f"{value.type} {value.value}"
-
-
-# A table that is cut into many Parquet files, in a folder or on the hub: one row group in memory at a time.
 
 
 _LOG = logging.getLogger(__name__)

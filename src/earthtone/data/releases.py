@@ -13,9 +13,6 @@ from earthtone.data.parquet import ShardRow, ShardTable, Skip
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError
 
-# What is known of published sets of recordings with overhead images: columns, licences, metres a pixel.
-
-
 #: SoundingEarth's pictures are 1024 x 1024 pixels of Google Earth. The metres a pixel are the published value, the
 #: same for all of them; they were not measured, and Google Earth's own vary with the latitude.
 GOOGLE_EARTH_GSD_M = 0.2
@@ -95,8 +92,6 @@ def release_with(columns: Collection[str]) -> Release | None:
 
 
 # The SoundingEarth release (Zenodo 5600379): a folder with metadata.csv, images/ and spectrograms/ or recordings.
-
-
 METADATA = "metadata.csv"
 RELEASE_COLUMNS = (
     "key", "long_key", "latitude", "longitude", "title", "description", "mp3name", "mp3samplerate", "date_recorded",
@@ -222,9 +217,6 @@ def key_digit_split(key: int) -> str:
     """Return SoundingEarth's published split: keys ending in 2 or 5 test, in 7 validate. Its sites have neighbours
     in other splits: figures on it say how well a model remembers places."""
     return {2: "test", 5: "test", 7: "val"}.get(key % 10, "train")
-
-
-# Sets of pairs published as Parquet files, such as `MVRL/SoundingEarth` and `MVRL/GeoSound`, local or on the hub.
 
 
 class ParquetRelease:

@@ -15,9 +15,6 @@ from urllib.parse import urlsplit
 from earthtone.data.pair import clipped
 from earthtone.errors import ConfigError, DataError
 
-# Work with an end: clients of networks that have no limit of their own.
-
-
 Result = TypeVar("Result")
 
 
@@ -40,9 +37,6 @@ def within(seconds: float, work: Callable[[], Result], name: str) -> Result:
     if not results:
         raise DataError(f"{name}: no answer within {seconds:g} s; check the network, or download the data set first")
     return results[0]
-
-
-# Where the hub of Hugging Face is, and whether it may be told a token.
 
 
 _LOG = logging.getLogger(__name__)
@@ -100,8 +94,6 @@ def _has_token() -> bool:
 
 
 # Data sets on the Hugging Face hub, `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`, read by range requests.
-
-
 PREFIX = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/\w[\w.-]*/\w[\w.-]*(@[^/@]+)?(/[^@]*)?")
 _LISTING_SECONDS = 60.0  # the hub's client has no limit of its own for a listing
@@ -251,7 +243,6 @@ def _status(error: Exception) -> int | None:
 # Packed tables in object stores, `s3://`, `gs://` and `az://`, read by Lance; what it says of faults, in one line.
 #
 # Credentials and endpoints are in the environment variables of each store (docs/storage.md).
-
 
 _CREDENTIALS = {
     "s3://": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from earthtone.data.packed import Table  # imports torch and lance, which check can do without
 
 
-# Training, validation and test splits that depend on nothing but the row: by place, by id, or by the release's key.
-
-
 Shares = tuple[float, float, float]
 _EARTH_KM = 6371.0088  # mean radius (IUGG)
 
@@ -189,9 +186,6 @@ def _checked_shares(shares: Shares) -> Shares:
     if len(shares) != 3 or min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
         raise ConfigError(f"shares are {shares}; three numbers for {', '.join(SPLITS)} that sum to 1 expected")
     return shares
-
-
-# Splits by name, for whole sources: the data's own, by place, and as published works dealt their rows out.
 
 
 MANIFEST = "manifest"

@@ -13,15 +13,15 @@ from earthtone.data.pair import BAD_ROW, Row, clipped
 from earthtone.errors import DataError
 from earthtone.files import regular_file
 
-# CSV and TSV tables, streamed: UTF-8 with or without a byte order mark, quoted cells may hold newlines.
-
-
 _LOG = logging.getLogger(__name__)
 _MOST_CHARACTERS = 2**24  # in a row; a cell has at most 131,072, as Python's csv reads them
 
 
 class CsvTable:
-    """A table whose first line names the columns; cells are text. Only one row is in memory at a time."""
+    """A CSV or TSV table, read a row at a time: its first line names the columns, cells are text and may hold newlines.
+
+    UTF-8, with or without a byte order mark.
+    """
 
     has_points = False
 
@@ -129,16 +129,16 @@ def _first_line_not_utf8(path: Path) -> int:
     return 1
 
 
-# GeoJSON (RFC 7946) tables: a FeatureCollection of points, whose properties are the columns.
-
-
 _WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
 _MOST_BYTES = 2**28  # of a file: in memory it takes up to thirty times as much
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class GeoJsonTable:
-    """A table held whole in memory, several times the size of the file: very many rows belong into GeoParquet."""
+    """A GeoJSON FeatureCollection (RFC 7946) of points, whose properties are the columns.
+
+    It is held whole in memory, several times the size of the file: very many rows belong into GeoParquet.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

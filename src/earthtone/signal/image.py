@@ -49,7 +49,6 @@ from earthtone.signal.remarks import (
 # A convolution can read from such a plane what pixels do not tell (CoordConv, Liu et al., arXiv 1807.03247); that the
 # ground sample distance is worth telling: Scale-MAE (Reed et al., arXiv 2212.14532), there in position encodings.
 
-
 SCALE_CENTRE, SCALE_WIDTH = 96.0, 64.0
 _STEPS = 16  # bytes an octave
 #: Metres a pixel of an image that are believed: a millimetre to 100 km.
@@ -75,9 +74,6 @@ def with_scale(pixels: Pixels, gsd_m: float) -> Pixels:
     """Return pictures (..., side, side, 4) of such (..., side, side, 3), their metres a pixel as fourth channel."""
     plane = np.full((*pixels.shape[:-1], 1), scale_byte(gsd_m), np.uint8)
     return np.concatenate([pixels, plane], axis=-1)
-
-
-# Image files to square 8-bit RGB tiles: decode, crop, warp. Nothing here is a float until the batch.
 
 
 Positions = NDArray[np.float64]
@@ -512,9 +508,6 @@ def _out_of_range(pixels: Pixels, there: NDArray[np.bool_], ranges: Any) -> list
 
 def _grey_to_rgb(values: Pixels) -> Pixels:
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
-
-
-# The values that stand in a picture file, untouched: for masks, whose numbers name classes.
 
 
 class StoredValues(NamedTuple):

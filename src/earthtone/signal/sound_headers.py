@@ -17,7 +17,6 @@ from earthtone.signal.spliced import Part, Piece, find, patched
 # holds less than was promised. What is there is decoded: libsndfile clamps a promise that is too large by itself, for
 # one that is too small it is shown the header with the length that is there.
 
-
 _UNKNOWN_32 = 0x7FFF_F000  # what programs write that write to a pipe: this or a little more, or 0xFFFFFF00 or more
 _LEAST_TAIL = 4096  # bytes behind the data that are less than this are not looked at
 _PLAIN = (1, 3, 6, 7, 0xFFFE)  # codecs of WAV whose samples all have one size
@@ -360,7 +359,6 @@ def _is_name(name: bytes) -> bool:
 # libFLAC decodes all frames where the header tells no length, so that is what it is shown; libsndfile stops at the
 # first frame that is damaged, so what follows is shown as a file of its own. Headers of frames: RFC 9639, 9.1.
 
-
 _SAMPLES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _STREAMINFO = 42  # marker, the block's header and its 34 bytes
@@ -476,8 +474,6 @@ def _crc8(data: bytes) -> int:
 
 
 # The pages of an Ogg file: its links, since libsndfile hears only the first, and whether pages are lost (RFC 3533).
-
-
 _HEADER = struct.Struct("<4sBBqIIIB")  # capture pattern, version, flags, granule, serial, sequence, CRC, segments
 _FLAC = b"\x7fFLAC"  # then a version and a number of packets, 4 bytes, and a FLAC file (xiph.org/flac/ogg_mapping.html)
 _BEGINS, _ENDS = 2, 4  # flags of a stream's first and last page

@@ -17,9 +17,6 @@ from earthtone.signal.remarks import CHANNELS_CANCEL, CLIPPED, DEAD_CHANNEL, OFF
 from earthtone.signal.sound_headers import FlacStream, Layout, flac_streams, frame_after, ogg_parts, read_layouts
 from earthtone.signal.spliced import Memory, Part, Piece, Spliced, open_source
 
-# How loud a recording is, channel by channel: what its scale must be, and which recordings must be told of.
-
-
 Block = NDArray[np.float32]
 
 _STILL = 2.0**-16  # peak to peak, half a step of 16 bits: less is no sound
@@ -140,7 +137,6 @@ def out_of_scale(name: str, peak: float) -> SignalError:
 # The streams of a sound file, each ready to be decoded block by block: by libsndfile, AAC by FFmpeg (PyAV).
 #
 # libsndfile says how many samples it expects, not how many it finds: only what a read has filled is passed on.
-
 
 _BLOCK_SECONDS = 10  # decoded at once, so that a long multichannel recording never lies in memory whole
 _BLOCK_VALUES = 1 << 22  # samples of all channels decoded at once where there are many channels, 16 MB

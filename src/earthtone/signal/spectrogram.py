@@ -15,9 +15,6 @@ from earthtone.signal.audio import Samples
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import bytes_of, read_grey
 
-# Samples to log-mel spectrograms in 8 bits; windows of a recording.
-
-
 Spectrogram = NDArray[np.uint8]
 
 _CHUNK_FRAMES = 8192  # spectrogram frames computed at once
@@ -161,9 +158,6 @@ def _hz_to_mel(hz: float) -> float:
 
 def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) * (mel - 15) / 27))
-
-
-# Ready spectrograms in files: the SoundingEarth release's pictures, and its arrays (`.npy`) for ADVANCE.
 
 
 _NPY_MAGIC = b"\x93NUMPY"

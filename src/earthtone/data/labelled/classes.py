@@ -30,9 +30,6 @@ from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
 from earthtone.signal.remarks import NULL_ISLAND
 
-# A folder a class, of images or of sounds; also one level deeper, below train, val and test.
-
-
 _LAYOUT = "a folder a class with images or sounds in it (CLASS/*.jpg), or train/CLASS, val/CLASS, test/CLASS"
 
 
@@ -97,9 +94,6 @@ def _refuse_mixed(path: Path, found: Found) -> None:
             f"{path} holds {images} images and {sounds} sounds in its class folders; one kind was expected: separate "
             "them, or write a manifest with the columns image, audio and label"
         )
-
-
-# Manifests with a label column: a pair's own columns, `file` for image or sound, and `split`, `fold` and `group`.
 
 
 _FILE = ("file", "path", "filename", "file_name")  # names of the one file's column in manifests of one medium
@@ -216,9 +210,6 @@ def _from_one(found: Found) -> None:
         found.items[:] = [replace(item, fold=(item.fold or 0) + 1) for item in found.items]
 
 
-# Sets of sounds whose folds and classes stand in a table beside them, as ESC-50 and UrbanSound8K.
-
-
 ReadRow = Callable[[Path, Mapping[str, str]], LabelledItem]
 
 
@@ -244,8 +235,6 @@ def read_fold_table(path: Path, table: str, columns: tuple[str, ...], layout: st
 
 
 # ESC-50 (Piczak, ACM Multimedia 2015): 50 kinds of sound in five folds that keep the clips of a recording together.
-
-
 _ESC50_TABLE = "meta/esc50.csv"
 _ESC50_LAYOUT = "ESC-50 as audio/FOLD-CLIP-TAKE-TARGET.wav and meta/esc50.csv"
 _NAME = re.compile(r"([1-9])-(\d+)-[A-Z]-\d+\.\w+")
@@ -272,8 +261,6 @@ def _read_esc50(path: Path, cells: Mapping[str, str]) -> LabelledItem:
 
 
 # UrbanSound8K (Salamon et al., ACM Multimedia 2014): ten kinds of city sound in ten official folds.
-
-
 _URBANSOUND8K_TABLE = "metadata/UrbanSound8K.csv"
 _URBANSOUND8K_LAYOUT = "UrbanSound8K as audio/fold1..fold10/*.wav and metadata/UrbanSound8K.csv"
 _COLUMNS = ("slice_file_name", "fsID", "fold", "class")
@@ -300,8 +287,6 @@ def _read_urbansound8k(path: Path, cells: Mapping[str, str]) -> LabelledItem:
 
 
 # ADVANCE (Hu et al., ECCV 2020, arXiv 2005.08449): images and sounds of 13 kinds of scene, paired by name.
-
-
 _VISION = ("vision", "ADVANCE_vision", "Dataset_v3_vision")
 _SOUND = ("sound", "ADVANCE_sound", "Dataset_v3_sound")
 _SPECTROGRAMS = (".npy",)
@@ -370,8 +355,6 @@ def _by_name(side: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 # Scene classes by way of torchgeo, for sets that it knows and we do not; nothing is downloaded.
-
-
 PREFIX = "torchgeo:"
 
 
@@ -418,9 +401,6 @@ def _opened(kind: Any, path: Path, split: str | None) -> Any:
 
 def _id(path: Path, file: Path) -> str:
     return file.relative_to(path).as_posix() if file.is_relative_to(path) else str(file)
-
-
-# How a labelled set is opened: a manifest, a set known by its name or its layout, or a folder a class.
 
 
 #: Loaders of sets with a layout of their own; the other named sets are a folder a class.

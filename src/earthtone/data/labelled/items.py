@@ -16,8 +16,6 @@ from earthtone.data.manifest import listed
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.files import regular_file
 
-# What a labelled set is: images, recordings or both with a class each, or images with a mask of classes.
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledItem:
@@ -88,9 +86,6 @@ class MaskedSet:
     warnings: tuple[str, ...] = ()
 
 
-# Which files of a folder are images and which are sounds, and what is to be said about the others.
-
-
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif")
 SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aac", ".m4a")
 SPLIT_FOLDERS = {
@@ -126,9 +121,6 @@ def kind(path: Path) -> str | None:
 def counted(count: int, what: str, names: list[str]) -> list[str]:
     """Return a note such as `3 files ...: 'a', 'b', 'c'`, or no note."""
     return [f"{count} {what}: {listed(sorted(names), 5)}"] if count else []
-
-
-# Train, val and test for sets that bring none: the same share of every class, decided by the items' ids alone.
 
 
 SHARES: Mapping[str, float] = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -285,8 +277,6 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 # Splits in text files beside the images: NAME-train.txt, NAME-val.txt, NAME-test.txt, a file name a line.
-
-
 _LIST = re.compile(r"(.+)-(train|val|test)\.txt")
 
 
@@ -349,9 +339,6 @@ def _matched(
 
 def _stem(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).stem
-
-
-# What was published about the sets we know by name: how many classes and files, and how their folders look.
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,9 +418,6 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-# Georeferenced images of different splits that show the same ground.
-
-
 _TIFF = (".tif", ".tiff")
 
 
@@ -492,9 +476,6 @@ def _extent(item: MaskedItem) -> tuple[str, _Extent] | None:
             return str(file.crs), _Extent(item, bounds.left, bounds.bottom, bounds.right, bounds.top)
     except RasterioIOError:  # the task that reads it counts it and names it
         return None
-
-
-# The last steps of every loader of a labelled set: order, published figures, splits, warnings.
 
 
 _LOG = logging.getLogger(__name__)

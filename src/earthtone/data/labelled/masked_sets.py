@@ -31,9 +31,6 @@ from earthtone.data.pair import NearNames, Pair, Problem, UnusableRow, media
 from earthtone.errors import DataError
 from earthtone.progress import progress
 
-# Images and masks in two folders of the same names: images/ and masks/, also below or above train, val and test.
-
-
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
 _MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "ann_dir")
 _ENDS = ("_mask", "_masks", "_label", "_labels", "_gt")  # what a mask's name may have beyond its image's
@@ -92,9 +89,6 @@ def _by_name(side: Path) -> dict[str, Path]:
     return found
 
 
-# Manifests of images with masks: the columns image and mask, and split if there is one.
-
-
 MASK = "mask"
 
 
@@ -132,8 +126,6 @@ def _add(pair: Pair, folder: Path, found: FoundMasks, near: NearNames) -> Proble
 
 
 # DeepGlobe land cover (Demir et al., CVPRW 2018): 2448 px tiles, `ID_sat.jpg` with `ID_mask.png`.
-
-
 _SAT, _MASK = "_sat", "_mask"
 _LIST = "valid_ids.txt"  # ids that the SoundingEarth release keeps for its figures, one a line
 _TRAIN, _TEST = "training_data", "test_data"  # folders of a widespread copy with a division of its own
@@ -186,8 +178,6 @@ def _split(tile: Path, key: str, listed_ids: set[str]) -> str | None:
 
 
 # ISPRS Potsdam and Vaihingen (2D Semantic Labeling Contest): few large tiles, masks in colour.
-
-
 _POTSDAM = re.compile(r"top_potsdam_(\d+_\d+)_(RGBIR|RGB|IRRG|label|label_noBoundary)\.tif")
 _VAIHINGEN = re.compile(r"top_mosaic_09cm_area(\d+)(_noBoundary)?\.tif")
 #: The contest's training tiles; the others are its test tiles, whose masks were published later.
@@ -253,8 +243,6 @@ def _joined(images: dict[str, Path], masks: dict[str, Path], train: frozenset[st
 
 
 # LoveDA (Wang et al., NeurIPS Datasets 2021): 1024 px tiles of city and country, masks of values 0 to 7.
-
-
 _IMAGES, _MASKS = "images_png", "masks_png"
 
 
@@ -284,9 +272,6 @@ def _read_scene(path: Path, scene: Path, split: str | None, found: FoundMasks) -
         found.items.append(MaskedItem(f"{prefix}/{image.stem}", image, mask, split if mask else None))
     alone = [f"{prefix}/{name}" for name in masks.keys() - images.keys()]
     found.notes += counted(len(alone), "masks without an image", alone)
-
-
-# How a set of images with masks is opened: a manifest, a set known by its name, or two folders of the same names.
 
 
 MASKED_LOADERS: dict[str, Callable[[Path], FoundMasks]] = {

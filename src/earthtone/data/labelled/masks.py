@@ -30,9 +30,6 @@ from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Picture, Pixels, read_labels, read_picture
 from earthtone.signal.remarks import TURNED
 
-# Mask files to class indices; what the palette does not know is counted, named and ignored.
-
-
 IGNORED = 255
 MOST_CLASSES = 254
 _UNKNOWN = 254  # inside the look-up tables alone
@@ -226,8 +223,6 @@ def _named(value: Value) -> str:
 
 
 # The file `classes.csv` or `classes.yaml` beside images and masks: which value or colour of a mask is which class.
-
-
 NAMES = ("classes.csv", "classes.yaml", "classes.yml")
 _IGNORED = ("", "ignored", "ignore", "unlabelled", "nodata", "no data")
 _FORM = "value,name (or colour,name) with values such as 10 and colours such as #ff8800"
@@ -340,9 +335,6 @@ def _cell_colour(path: Path, cell: object) -> tuple[int, int, int]:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-# The classes of published sets with masks: the values or colours of their masks.
-
-
 _DEEPGLOBE = {
     "urban": (0, 255, 255), "agriculture": (255, 255, 0), "rangeland": (255, 0, 255), "forest": (0, 255, 0),
     "water": (0, 0, 255), "barren": (255, 255, 255),
@@ -381,9 +373,6 @@ PALETTES: dict[str, Palette] = {
     "potsdam": _in_colour(_ISPRS),
     "vaihingen": _in_colour(_ISPRS),
 }
-
-
-# The last steps of every loader of a set with masks: order, published figures, splits, warnings.
 
 
 _LOG = logging.getLogger(__name__)
