@@ -17,7 +17,8 @@ import torch
 
 from earthtone.device import autocast, choose_precision, cpu_has_bfloat16
 from earthtone.losses import make_loss
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.task import EmbedBy, compiled_embed, embed
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from earthtone.device import cpu_has_bfloat16
 from earthtone.losses import make_loss
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.gradcache import embed_in_chunks
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earthtone.losses import LOSSES, loss_options, make_loss
+from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
 from earthtone.losses import twins as facts
 
 PLAIN = "plain"
@@ -135,7 +135,7 @@ def main() -> None:
             f"plain to this: {scaled / max(found['mib'], 1):,.0f}"
         )
     print(f"in tiles at N = {options.tiled_pairs:,}, against whole matrices:")
-    for name in (name for name, kind in LOSSES.items() if kind.in_tiles):
+    for name in (name for name in LOSSES if loss_class(name).in_tiles):
         found, whole = (measured(each, options.tiled_pairs) for each in (name, f"{name}:{WHOLE}"))
         print(
             f"{name:18} {found['mib']:7,.0f} MiB {found['seconds']:6.2f} s, whole {whole['mib']:7,.0f} MiB "

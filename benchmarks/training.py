@@ -12,8 +12,7 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.train.distributed import World, make_trainer
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import recipe_loss
-from earthtone.train.task import PretrainTask
+from earthtone.train.task import PretrainTask, recipe_loss
 
 WARM_UP = 2  # steps that are not counted
 

@@ -21,7 +21,7 @@ import torchvision
 from torch.nn import functional as F
 
 from earthtone.device import choose_precision
-from earthtone.models.two_tower import ModelConfig
+from earthtone.models.config import ModelConfig
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 from earthtone.train.recipe import Recipe, TrainConfig
 from machine import bfloat16_features, matrix_gain

@@ -13,7 +13,8 @@ from PIL import Image
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.pack import pack
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 
 WritePairs = Callable[[Path, int], Path]

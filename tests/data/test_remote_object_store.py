@@ -26,7 +26,7 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table, table_schema
 from earthtone.data.remote import is_remote, last_part, unreadable
 from earthtone.errors import ConfigError, DataError
-from earthtone.models.two_tower import ModelConfig
+from earthtone.models.config import ModelConfig
 from earthtone.signal.config import SignalConfig
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe, TrainConfig

@@ -10,7 +10,8 @@ import pytest
 from earthtone.data.packed import Table
 from earthtone.embed.engine import embed_rows, image_features
 from earthtone.errors import ModelError
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 

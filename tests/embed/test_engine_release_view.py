@@ -13,8 +13,9 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import release_view, tower_features
 from earthtone.errors import ConfigError
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
+from earthtone.models.config import ModelConfig
 from earthtone.models.storage import RELEASE_SIGNAL
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.image import read_image
 
 pytestmark = pytest.mark.slow

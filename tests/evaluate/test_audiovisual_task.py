@@ -16,7 +16,8 @@ from earthtone.embed.engine import release_view, tower_features
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.audiovisual import FusionPlan, evaluate_audiovisual, random_division
 from earthtone.evaluate.results import TaskResult, read_task_result
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 QUICK = {"precision": "32", "resamples": 50}

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from earthtone.errors import ModelError, SignalError
 from earthtone.evaluate.explain import last_places, pair_evidence
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -14,7 +14,8 @@ from earthtone.data.packed import Table
 from earthtone.embed.engine import FeatureOptions, image_features
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
 from earthtone.evaluate.probe import ProbeOptions, evaluate_probe, linear_probe
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 QUICK = ProbeOptions(("centroid",), resamples=20)

@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 from earthtone.data.packed import Table
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.retrieval import embedded_pairs, evaluate_retrieval, validation_figures
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses import LOSSES, PUBLISHED, Loss, loss_class, loss_options, make_loss
+from earthtone.losses import LOSSES, PUBLISHED, loss_class, loss_options, make_loss
+from earthtone.losses.base import Loss
 
 NAMES = [*LOSSES, *PUBLISHED]
 EVERY_LOSS = pytest.mark.parametrize("name", NAMES)

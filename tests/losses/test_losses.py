@@ -1,10 +1,13 @@
 """Losses by name, by the release's name, with their options."""
 
+from inspect import signature
+from typing import get_type_hints
+
 import pytest
 import torch
 
 from earthtone.errors import ConfigError
-from earthtone.losses import LOSSES, PUBLISHED, loss_class, make_loss
+from earthtone.losses import LOSSES, PUBLISHED, VIEW_LOSSES, LossEntry, loss_class, make_loss
 from earthtone.losses.infonce import InfoNCE
 from earthtone.losses.triplet import BatchTriplet
 
@@ -17,12 +20,19 @@ def test_names_and_options_reach_the_class() -> None:
     triplet = make_loss("batch_triplet", margin=0.5)
     assert isinstance(triplet, BatchTriplet)
     assert triplet.margin == 0.5
-    assert all(type(make_loss(name)) is kind is loss_class(name) for name, kind in LOSSES.items())
+    assert all(type(make_loss(name)) is loss_class(name) for name in LOSSES)
+
+
+@pytest.mark.parametrize("entry", [*LOSSES.values(), *VIEW_LOSSES.values()], ids=lambda entry: str(entry.home))
+def test_listed_options_are_those_of_the_class(entry: LossEntry) -> None:
+    """The list is read without PyTorch."""
+    hints = get_type_hints(entry.load().__init__)  # type: ignore[misc]
+    assert [(name, hints[name]) for name in signature(entry.load()).parameters] == list(entry.options.items())
 
 
 def test_names_of_the_release_bring_its_options_and_given_ones_go_first() -> None:
     assert isinstance(make_loss("TripletLoss", margin=0.2), BatchTriplet)
-    assert all(type(make_loss(name)) is LOSSES[field_name] for name, (field_name, _) in PUBLISHED.items())
+    assert all(type(make_loss(name)) is loss_class(field_name) for name, (field_name, _) in PUBLISHED.items())
     loss = make_loss("ContrastiveLoss", temperature=0.5)
     assert isinstance(loss, InfoNCE)
     assert loss.directions == "image_to_audio"

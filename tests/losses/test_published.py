@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from earthtone.losses import PUBLISHED, Loss, make_loss
+from earthtone.losses import PUBLISHED, make_loss
+from earthtone.losses.base import Loss
 
 FIXTURE = Path(__file__).parent / "fixtures" / "losses.npz"
 MEMORY = ("SymmetricCLWithMemory", "SymmetricCLWithMemoryAndDistillation")

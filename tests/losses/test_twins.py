@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from earthtone.losses import LOSSES, PUBLISHED, Loss, loss_class, loss_options, make_loss
-from earthtone.losses.base import multi_partner
+from earthtone.losses import LOSSES, PUBLISHED, loss_class, loss_options, make_loss
+from earthtone.losses.base import Loss, multi_partner
 from earthtone.losses.twins import TwinRule, twins_between
 
 NAMES = [name for name in [*LOSSES, *PUBLISHED] if loss_class(name).uses_twins]

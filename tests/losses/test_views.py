@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
+from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
+from earthtone.losses.base import Loss
 from earthtone.losses.twins import TwinRule
 
 ROWS, WIDTH = 8, 4

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 import earthtone.models.backbone
 from earthtone.errors import ConfigError, EarthtoneError, ModelError
 from earthtone.models.backbone import open_backbone
+from earthtone.models.config import ModelConfig
 from earthtone.models.storage import save_model
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)

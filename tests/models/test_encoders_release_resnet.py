@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
+from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import ReleaseResNet, make_encoder
 from earthtone.models.storage import read_release
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
 
 

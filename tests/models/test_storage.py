@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 import earthtone
 from earthtone.errors import DataError, EarthtoneError, ModelError
+from earthtone.models.config import ModelConfig
 from earthtone.models.storage import load_model, save_model
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import start_towers
 from earthtone.models.weights import read_safetensors
 from earthtone.signal.config import SignalConfig

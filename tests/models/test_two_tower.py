@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from earthtone.errors import ConfigError, SignalError
-from earthtone.models.two_tower import ModelConfig, TwoTower, recording_windows, unit_rows
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower, recording_windows, unit_rows
 from earthtone.signal.config import ImageConfig, SignalConfig
 
 Files = list[Path]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from earthtone.errors import ConfigError
-from earthtone.models.two_tower import REDUCERS, AttentionWindows, make_reducer, weighted_mean
+from earthtone.models.config import REDUCERS
+from earthtone.models.two_tower import AttentionWindows, make_reducer, weighted_mean
 
 DIMENSIONS = 12
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from earthtone.errors import ConfigError, ModelError
 from earthtone.models.backbone import model_trunk, open_backbone, write_trunk
+from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import fresh_trunk
 from earthtone.models.storage import save_model
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import check_start, start_towers
 from earthtone.signal.config import SignalConfig
 

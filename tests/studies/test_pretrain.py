@@ -10,7 +10,7 @@ import pytest
 
 from earthtone.data.packed import Table
 from earthtone.files import LOCK_FILE
-from earthtone.models.two_tower import ModelConfig
+from earthtone.models.config import ModelConfig
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.recipe import Recipe, TrainConfig
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earthtone.data.packed import Table
-from earthtone.models.two_tower import ModelConfig
+from earthtone.models.config import ModelConfig
 from earthtone.train.recipe import Recipe, TrainConfig
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
+from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
+from earthtone.losses.base import Loss
 from earthtone.losses.twins import TwinRule
 from earthtone.train.distributed import World, gathered
 from earthtone.train.gradcache import embed_in_chunks

@@ -22,7 +22,7 @@ from earthtone.train.checkpoint import read_history
 from earthtone.train.distributed import own_part, shard_model
 from earthtone.train.fit import fit
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, WithinConfig
-from earthtone.train.recipe_file import check_strategy_device, load_recipe
+from earthtone.train.recipe_file import check_device, load_recipe
 
 _SCRIPT = """
 import json, os, signal, sys
@@ -34,7 +34,7 @@ from earthtone.embed.engine import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
-from earthtone.train.recipe_file import check_strategy_device
+from earthtone.train.recipe_file import check_device
 from earthtone.train.distributed import own_part
 
 held = {}
@@ -202,6 +202,6 @@ def test_what_cannot_be_in_parts_is_refused(wrong: dict[str, Any], told: str, tm
 
 def test_a_device_without_parts_is_refused() -> None:
     recipe = load_recipe("small", {"train.strategy": "fsdp", "train.devices": 2})
-    check_strategy_device(recipe, "cuda")
+    check_device(recipe, "cuda")
     with pytest.raises(ConfigError, match="fsdp is for cpu and cuda, and the device is mps"):
-        check_strategy_device(recipe, "mps")
+        check_device(recipe, "mps")

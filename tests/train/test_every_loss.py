@@ -21,8 +21,7 @@ from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoin
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.recipe_file import recipe_loss
-from earthtone.train.task import PretrainTask
+from earthtone.train.task import PretrainTask, recipe_loss
 
 pytestmark = pytest.mark.slow
 

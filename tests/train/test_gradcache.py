@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from earthtone.data.packed import Table
-from earthtone.losses import LOSSES, Loss, loss_class, loss_options, make_loss
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
+from earthtone.losses.base import Loss
+from earthtone.models.config import ModelConfig
+from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.signal.config import SignalConfig
 from earthtone.train.checkpoint import read_history

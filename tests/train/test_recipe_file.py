@@ -1,5 +1,7 @@
 """Recipes: shipped ones load, mistakes are named with what was meant, what was resolved reads back."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -221,3 +223,24 @@ def test_a_file_without_a_recipe_is_no_recipe(tmp_path: Path, text: str) -> None
         load_recipe(path)
     path.write_text("{}\n")
     assert load_recipe(path) == Recipe()
+
+
+def test_recipes_are_read_and_checked_without_torch() -> None:
+    """It is imported in seconds; a wrong option is refused at once."""
+    script = """
+import sys
+sys.modules["torch"] = sys.modules["lance"] = None  # to import it is an error
+from earthtone.errors import ConfigError
+from earthtone.train.recipe_file import check_device, load_recipe, shipped_recipes
+for name in shipped_recipes():
+    check_device(load_recipe(name), "cpu")
+load_recipe("default", {"within.name": "vicreg", "within.options.variance": 10.0, "train.views": 2})
+for wrong in ({"train.epochs": 0}, {"loss.name": "infonse"}, {"loss.options.directions": 3}, {"sampler.ring_share": 2}):
+    try:
+        load_recipe("default", wrong)
+    except ConfigError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    told = done.stdout.splitlines()
+    assert len(told) == 4 and all(line.startswith("default: ") for line in told), done.stdout

@@ -9,7 +9,8 @@ from earthtone.errors import ConfigError
 from earthtone.losses.queue import MemoryLoss
 from earthtone.studies.pretrain import pretrain
 from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
-from earthtone.train.recipe_file import load_recipe, recipe_loss
+from earthtone.train.recipe_file import load_recipe
+from earthtone.train.task import recipe_loss
 
 
 def with_loss(name: str, twins: str = "mask", **options: float) -> Recipe:

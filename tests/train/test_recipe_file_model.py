@@ -9,7 +9,7 @@ import torch
 from earthtone.errors import ConfigError
 from earthtone.studies.pretrain import pretrain
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import check_model
+from earthtone.train.task import check_model
 
 WITHOUT_BLOCKS = "poolformer_s12"  # as timm has it
 

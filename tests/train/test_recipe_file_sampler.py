@@ -8,7 +8,7 @@ import pytest
 
 from earthtone.errors import ConfigError
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig
-from earthtone.train.recipe_file import check_sampler, load_recipe
+from earthtone.train.recipe_file import check_recipe, load_recipe
 
 RING = {"ring_share": 0.25, "ring_km": (1.0, 50.0)}
 
@@ -32,14 +32,14 @@ RING = {"ring_share": 0.25, "ring_km": (1.0, 50.0)}
 )
 def test_what_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_sampler(Recipe(sampler=SamplerConfig(**values)), "r.yaml")
+        check_recipe(Recipe(sampler=SamplerConfig(**values)), "r.yaml")
 
 
 def test_a_ring_begins_outside_the_twins() -> None:
     recipe = Recipe(sampler=SamplerConfig(**RING), loss=LossConfig(twin_radius_m=1500))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"begins at 1.0 km, inside loss.twin_radius_m 1500"):
-        check_sampler(recipe, "r.yaml")
-    check_sampler(replace(recipe, loss=LossConfig(twin_radius_m=1000)), "r.yaml")
+        check_recipe(recipe, "r.yaml")
+    check_recipe(replace(recipe, loss=LossConfig(twin_radius_m=1000)), "r.yaml")
 
 
 def test_a_recipe_with_a_sampler_is_written_and_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from earthtone.errors import ConfigError
 from earthtone.losses.twins import twins_between
 from earthtone.train import sampler as sampler_module
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.sampler import Sampler, Similar, TableFacts, shares
+from earthtone.train.sampler import Sampler, Similar, TableFacts
 
 EARTH_KM = 6371.0088
 CLOSE = SamplerConfig(ring_share=0.25, ring_km=(1, 60))
@@ -98,7 +98,7 @@ def test_every_batch_is_whole_of_training_rows_without_a_double(kind: str, seed:
 def test_every_row_has_its_turn_once_a_pass(kind: str, seed: int, rows: int) -> None:
     """But for fewer than a batch at its end, which are others in the next pass."""
     one = make(KINDS[kind], world(seed, rows), seed=seed)
-    base = shares(16, KINDS[kind]).base
+    base = KINDS[kind].rows(16).base
     steps = rows // base
     seen = [row for step in range(steps) for row in one.batch(step).tolist()]
     assert len(set(seen)) >= steps * base > rows - base
@@ -128,7 +128,7 @@ def test_neighbours_lie_in_the_ring_of_the_row_before_and_are_no_twins(seed: int
         batch = one.batch(step)
         own = set(base_rows(one, step))
         chosen = [place for place, row in enumerate(batch.tolist()) if row not in own]
-        assert len(chosen) == shares(16, config).ring
+        assert len(chosen) == config.rows(16).ring
         for place in chosen:
             anchor = next(batch[p] for p in range(place, -1, -1) if batch[p] in own)
             assert low - 1e-9 <= apart(points.numpy(), anchor, batch[place]) <= 80 + 1e-9
@@ -138,7 +138,7 @@ def test_neighbours_lie_in_the_ring_of_the_row_before_and_are_no_twins(seed: int
 
 def base_rows(one: Sampler, step: int) -> list[int]:
     """The rows whose turn it is, by the plain permutation."""
-    base = one._shares.base
+    base = one.counts.base
     turn, number = divmod(step, len(one._rows) // base)
     found: list[int] = one._order(turn)[number * base : (number + 1) * base].tolist()
     return found

@@ -17,8 +17,8 @@ from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.recipe_file import recipe_loss
 from earthtone.train.sampler import table_facts
+from earthtone.train.task import recipe_loss
 
 Change = Callable[[dict[str, str], int], None]
 

@@ -19,9 +19,11 @@ from earthtone.losses import make_loss
 from earthtone.train import task
 from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
-from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import recipe_from_dict
-from earthtone.train.task import EmbedBy, check_compiler, compiled_embed, embed
+from earthtone.train.recipe import Recipe, TrainConfig
+from earthtone.train.recipe_file import check_device, recipe_from_dict
+from earthtone.train.task import EmbedBy, compiled_embed, embed
+
+COMPILED = Recipe(train=TrainConfig(compile=True))
 
 
 class Pair(nn.Module):
@@ -110,7 +112,7 @@ def test_a_compiler_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "c++-of-nobody -O2")
     with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler on a CPU, c\+\+-of-nobody is not there"):
-        check_compiler("cpu")
-    check_compiler("cuda")
+        check_device(COMPILED, "cpu")
+    check_device(COMPILED, "cuda")
     with pytest.raises(ConfigError, match="cpu and cuda; leave it out on mps"):
-        check_compiler("mps")
+        check_device(COMPILED, "mps")

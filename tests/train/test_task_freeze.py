@@ -150,7 +150,7 @@ def test_the_clock() -> None:
         ({"train": {"unfreeze_step": 5}}, "train.unfreeze_step without train.freeze has no effect"),
         (
             {"model": {"image_weights": "x"}, "train": {"freeze": "image", "unfreeze_step": 0}},
-            "unfreeze_step is 0; 1 or more",
+            "unfreeze_step is 0; at least 1",
         ),
         ({"train": {"layer_decay": 0.0}}, "train.layer_decay is 0.0; above 0, at most 1 expected"),
         (

@@ -20,8 +20,7 @@ from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.recipe_file import recipe_loss
-from earthtone.train.task import PretrainTask, follow, follower_of
+from earthtone.train.task import PretrainTask, follow, follower_of, recipe_loss
 
 pytestmark = pytest.mark.slow
 

@@ -22,8 +22,8 @@ from earthtone.train.distributed import World, gathered
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
-from earthtone.train.recipe_file import recipe_from_dict, recipe_loss
-from earthtone.train.task import PretrainTask, Within, recipe_within
+from earthtone.train.recipe_file import recipe_from_dict
+from earthtone.train.task import PretrainTask, Within, recipe_loss, recipe_within
 
 VIEWS, PAIRS, DIMENSIONS = 3, 6, 16
 
@@ -141,7 +141,7 @@ def test_the_log_has_the_terms_and_the_model_no_projection(
         ({"within": {"name": "simclr", "options": {"temperature": 0}}}, "simclr: temperature is 0"),
         (
             {"within": {"name": "vicreg", "options": {"variance": "much"}}},
-            "variance of vicreg is 'much'; a number expected",
+            "vicreg: variance is 'much'; a number expected",
         ),
         ({"within": {"name": "vicreg", "image_weight": float("inf")}}, "finite"),
     ],

@@ -1,31 +1,60 @@
-"""Losses by name; each takes (N, D) image and audio embeddings and leaves twins out of the negatives."""
+"""Losses by name; each takes (N, D) image and audio embeddings and leaves twins out of the negatives.
 
-import inspect
+Names and options of all are here, without PyTorch: a recipe is checked before that is imported.
+"""
+
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from earthtone.errors import ConfigError, did_you_mean
-from earthtone.losses.barlow_twins import BarlowTwins
-from earthtone.losses.base import Loss
-from earthtone.losses.infonce import InfoNCE
-from earthtone.losses.infonce_memory import InfoNCEMemory
-from earthtone.losses.place_distillation import PlaceDistillation
-from earthtone.losses.siglip import SigLIP
-from earthtone.losses.simclr import SimCLR
-from earthtone.losses.triplet import BatchTriplet, TripletMargin
 from earthtone.value_types import wrong
 
-__all__ = ["LOSSES", "PUBLISHED", "Loss", "check_options", "loss_class", "loss_options", "make_loss"]
+if TYPE_CHECKING:
+    from earthtone.losses.base import Loss
 
-LOSSES: dict[str, type[Loss]] = {
-    "infonce": InfoNCE,
-    "siglip": SigLIP,
-    "batch_triplet": BatchTriplet,
-    "triplet_margin": TripletMargin,
-    "infonce_memory": InfoNCEMemory,
-    "place_distillation": PlaceDistillation,
-    "simclr": SimCLR,
-    "barlow_twins": BarlowTwins,
+__all__ = ["LOSSES", "PUBLISHED", "VIEW_LOSSES", "check_options", "loss_class", "loss_options", "make_loss"]
+
+
+class LossEntry(NamedTuple):
+    """A loss by module and class, and its options with their types, as its constructor has them (a test compares)."""
+
+    home: str
+    options: Mapping[str, Any]
+
+    def load(self) -> "type[Loss]":
+        """Return the class; this imports PyTorch."""
+        module, name = self.home.split(".")
+        found: type[Loss] = getattr(import_module(f"{__name__}.{module}"), name)
+        return found
+
+
+_QUEUE = {"batches": int, "batch_size": int, "dimensions": int}
+
+LOSSES: dict[str, LossEntry] = {
+    "infonce": LossEntry(
+        "infonce.InfoNCE",
+        {
+            "temperature": float,
+            "learnable_temperature": bool,
+            "directions": str,
+            "robust_q": float,
+            "robust_lambda": float | None,
+        },
+    ),
+    "siglip": LossEntry("siglip.SigLIP", {"temperature": float, "bias": float}),
+    "batch_triplet": LossEntry("triplet.BatchTriplet", {"margin": float}),
+    "triplet_margin": LossEntry("triplet.TripletMargin", {"margin": float}),
+    "infonce_memory": LossEntry("infonce_memory.InfoNCEMemory", {"temperature": float, **_QUEUE}),
+    "place_distillation": LossEntry("place_distillation.PlaceDistillation", {"nu": float, **_QUEUE}),
+    "simclr": LossEntry("simclr.SimCLR", {"temperature": float, "directions": str, "hidden": int, "dimensions": int}),
+    "barlow_twins": LossEntry("barlow_twins.BarlowTwins", {"redundancy": float, "normality": float}),
+}
+
+#: Losses between two views of one modality, a recipe's section `within`.
+VIEW_LOSSES: dict[str, LossEntry] = {
+    "simclr": LossEntry("simclr.NTXent", {"temperature": float}),
+    "vicreg": LossEntry("vicreg.VICReg", {"invariance": float, "variance": float, "covariance": float}),
 }
 
 #: The names of the SoundingEarth release (arXiv 2108.00688): which loss they are, and with which options.
@@ -45,7 +74,7 @@ PUBLISHED: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def make_loss(name: str, **options: Any) -> Loss:
+def make_loss(name: str, **options: Any) -> "Loss":
     """The loss called `name`, or by its name in the release, with its options; given ones go before the release's.
 
     Raises ConfigError when the name or an option is unknown.
@@ -55,37 +84,36 @@ def make_loss(name: str, **options: Any) -> Loss:
     >>> make_loss("SymmetricCL").temperature  # doctest: +ELLIPSIS
     0.2...
     """
-    kind, own = loss_class(name), PUBLISHED.get(name, ("", {}))[1]
     check_options(name, options)
-    try:
-        return kind(**{**own, **options})
-    except TypeError as error:
-        raise ConfigError(f"options of the loss {name!r}: {error}; numbers expected") from error
+    return loss_class(name)(**{**PUBLISHED.get(name, ("", {}))[1], **options})
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, Any], *, between_views: bool = False) -> None:
     """Raise ConfigError for an unknown loss, for an option that it lacks, and for a value of another type."""
-    known, hints = loss_options(name), get_type_hints(loss_class(name).__init__)
+    known = VIEW_LOSSES[name].options if between_views else _entry(name).options
     for option, value in options.items():
         if option not in known:
             raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
-        if told := wrong(value, hints[option]):
+        if told := wrong(value, known[option]):
             raise ConfigError(f"{name}: {option} is {told}")
 
 
-def loss_class(name: str) -> type[Loss]:
+def loss_class(name: str) -> "type[Loss]":
     """The class behind a name. Raises ConfigError, listing the known ones."""
+    return _entry(name).load()
+
+
+def loss_options(name: str) -> tuple[str, ...]:
+    """The names of the options of a loss. Raises ConfigError as `loss_class` does."""
+    return tuple(_entry(name).options)
+
+
+def _entry(name: str) -> LossEntry:
     name = PUBLISHED[name][0] if name in PUBLISHED else name
     if name not in LOSSES:
         raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED]))
     return LOSSES[name]
 
 
-def loss_options(name: str) -> tuple[str, ...]:
-    """The names of the options of a loss."""
-    return tuple(inspect.signature(loss_class(name)).parameters)
-
-
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    known = list(known)
     return f"unknown {what}: {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}"

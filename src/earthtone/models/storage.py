@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError, ModelError, shell_line
 from earthtone.files import write_text_atomic
+from earthtone.models.config import ModelConfig, model_to_dict
 from earthtone.models.encoders import RELEASE_PIXELS, ReleaseResNet, is_encoder
-from earthtone.models.two_tower import ModelConfig, TwoTower, model_to_dict
+from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import check_fit, fill, hash_weights, read_checkpoint, read_safetensors, write_safetensors
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict, signal_to_dict
 

@@ -21,6 +21,7 @@ from earthtone.models.backbone import (
     load_trunk,
     timm_encoder,
 )
+from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -32,7 +33,7 @@ from earthtone.models.encoders import (
     timm_pictures,
 )
 from earthtone.models.storage import CHECKPOINT_SUFFIXES, WEIGHTS_FILE, is_release, load_model, weights_fingerprint
-from earthtone.models.two_tower import ModelConfig, TwoTower
+from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import fill, read_checkpoint, read_header
 
 START_SPECS = (

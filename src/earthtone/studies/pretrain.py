@@ -22,8 +22,8 @@ from earthtone.train.checkpoint import refuse_other_run
 from earthtone.train.distributed import find_world
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import check_model, check_recipe, load_recipe, recipe_loss
-from earthtone.train.task import check_compiler
+from earthtone.train.recipe_file import check_device, check_recipe, load_recipe
+from earthtone.train.task import check_model, recipe_loss
 
 
 def pretrain(
@@ -48,10 +48,9 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
+    check_device(recipe, choose_device(recipe.train.device))
     recipe_loss(recipe)
     check_model(recipe)
-    if recipe.train.compile:
-        check_compiler(choose_device(recipe.train.device))
     keep = out / "table.lance"
     world = find_world(recipe.train)
     if not resume:

@@ -22,8 +22,8 @@ from earthtone.files import read_yaml, read_yaml_file, write_text_atomic
 from earthtone.signal.config import SignalConfig
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import check_model, check_queue, overridden, read_recipe, recipe_from_dict, recipe_loss
-from earthtone.train.task import check_unfreeze
+from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
+from earthtone.train.task import check_model, check_queue, check_unfreeze, recipe_loss
 
 # What is varied: axes of values and named variants, multiplied.
 

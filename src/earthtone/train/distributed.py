@@ -109,7 +109,7 @@ def find_world(config: TrainConfig) -> World:
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    size = config.devices * config.nodes
+    size = config.processes
     if TorchElasticEnvironment.detect():
         return _launched(TorchElasticEnvironment(), "torchrun", config)
     if SLURMEnvironment.detect() and (size > 1 or int(os.environ.get("SLURM_PROCID", "0")) > 0):
@@ -125,7 +125,7 @@ def find_world(config: TrainConfig) -> World:
 
 
 def _launched(environment: Any, launcher: str, config: TrainConfig) -> World:
-    size, started = config.devices * config.nodes, environment.world_size()
+    size, started = config.processes, environment.world_size()
     if started != size:
         raise ConfigError(
             f"{launcher} has started {started} processes, but train.devices x train.nodes is "

@@ -37,15 +37,15 @@ from earthtone.train.checkpoint import (
 from earthtone.train.distributed import World, find_world, make_trainer
 from earthtone.train.loader import TrainLoader, training_side_m
 from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import check_queue, check_strategy, check_strategy_device, recipe_loss
+from earthtone.train.recipe_file import check_device, check_recipe
 from earthtone.train.sampler import Refresher, drop_embeddings
 from earthtone.train.task import (
     NotFiniteError,
     PretrainTask,
-    check_compiler,
-    check_freeze,
+    check_queue,
     check_unfreeze,
     named,
+    recipe_loss,
     recipe_within,
 )
 
@@ -146,20 +146,16 @@ def fit(
 
 
 def _check(table: Table, recipe: Recipe) -> None:
-    """Raise ConfigError for what this table or machine cannot do, and for freezing without an effect."""
+    """Raise ConfigError for a wrong recipe, and for what this table or machine cannot do."""
+    check_recipe(recipe, "recipe")
     if changed := changes(flat(asdict(table.signal)), flat(asdict(recipe.signal))):
         raise ConfigError(
             f"{table.path} was packed with another signal config than the recipe has ({changed}); pack it again with: "
             "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
         )
-    check_freeze(recipe, "recipe")
     if recipe.model.scale_input:
         training_side_m(table, table.rows_of("train"))
-    check_strategy(recipe, "recipe")
-    device = choose_device(recipe.train.device)
-    check_strategy_device(recipe, device)
-    if recipe.train.compile:
-        check_compiler(device)
+    check_device(recipe, choose_device(recipe.train.device))
 
 
 def _beginning(table: Table, recipe: Recipe, out: Path, *, resume: bool) -> tuple[TwoTower, dict[str, Any]]:

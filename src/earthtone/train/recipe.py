@@ -1,11 +1,11 @@
 """The recipe: everything that decides a training, as one object that is the API, the YAML and the command line."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from earthtone.models.two_tower import ModelConfig
+from earthtone.models.config import ModelConfig
 from earthtone.signal.config import SignalConfig
 
 
@@ -44,6 +44,14 @@ class WithinConfig:
     """Width of a head of two layers on the embeddings, one a modality, that these terms alone see; null for none."""
 
 
+class BatchRows(NamedTuple):
+    """Rows of a batch: those whose turn it is, and their hard negatives by place and by embedding."""
+
+    base: int
+    ring: int
+    similar: int
+
+
 @dataclass(frozen=True)
 class SamplerConfig:
     """Which pairs meet in a batch (docs/places.md); as it stands, each epoch is one random order of all pairs."""
@@ -60,6 +68,11 @@ class SamplerConfig:
     """Share of a batch that the model takes for its other pairs' partners, as hard negatives."""
     refresh_epochs: int | None = None
     """Epochs between two embeddings of all pairs that `similar_share` looks at; null for 1."""
+
+    def rows(self, batch_size: int) -> BatchRows:
+        """Return how many rows of a batch come from where."""
+        ring, similar = round(self.ring_share * batch_size), round(self.similar_share * batch_size)
+        return BatchRows(batch_size - ring - similar, ring, similar)
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,16 @@ class TrainConfig:
     """The weights that are kept: `best` on the validation pairs, or `last`."""
     checkpoint_seconds: float = 120.0
     """Time between two checkpoints for `--resume`."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
+    @property
+    def frozen_encoders(self) -> tuple[str, ...]:
+        """Which of `image` and `audio` are frozen for a while or for good."""
+        return ("image", "audio") if self.freeze == "both" else () if self.freeze is None else (self.freeze,)
 
 
 @dataclass(frozen=True)

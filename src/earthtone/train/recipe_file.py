@@ -1,238 +1,30 @@
-"""Recipes by name, from YAML files, with overrides; every mistake is named before training starts."""
+"""Recipes by name, from YAML files, with overrides; every mistake is named before training starts.
+
+Without PyTorch, so that a wrong option is refused within a second. What needs it (whether an encoder can be made, the
+range of a loss's option) is asked in task.py.
+"""
 
 import dataclasses
 import math
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import jsonargparse
-import torch
 
 from earthtone.errors import ConfigError, did_you_mean, flat
 from earthtone.files import read_yaml, read_yaml_file, refuse_hostile_options
 from earthtone.geo import SMALLEST_KM
-from earthtone.losses import Loss, check_options, loss_class, loss_options, make_loss
-from earthtone.losses.twins import TwinRule
-from earthtone.models.encoders import layer_groups
-from earthtone.models.two_tower import REDUCERS, SOUND_SCALES, TwoTower
+from earthtone.losses import VIEW_LOSSES, check_options
+from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.signal.config import check_signal_config
-from earthtone.train.recipe import AugmentConfig, Recipe
-from earthtone.train.sampler import shares
-from earthtone.train.task import check_compile, check_freeze, check_within, frozen_names
+from earthtone.train.recipe import Recipe, WithinConfig
 from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
-
-# Whether a recipe's augmentation can do what it says; options without an effect are refused.
-
-
-def check_augment(augment: AugmentConfig, source: str) -> None:
-    """Raise ConfigError for ranges of the section `augment` that cannot be drawn from, or that would change nothing."""
-    low, high = augment.crop_ratio
-    if not 0 < low <= high < math.inf:
-        raise ConfigError(f"{source}: augment.crop_ratio is {augment.crop_ratio}; 0 < low <= high expected")
-    low, high = augment.crop_area
-    if not 0 < low <= high <= 1:
-        raise ConfigError(f"{source}: augment.crop_area is {augment.crop_area}; 0 < low <= high <= 1 expected")
-    for kind, loudest in (("mix", 0), ("noise", 60)):
-        levels = getattr(augment, f"{kind}_db")
-        if levels is None:
-            continue
-        if not getattr(augment, f"{kind}_share"):
-            raise ConfigError(
-                f"{source}: augment.{kind}_db does nothing without an augment.{kind}_share; give both or neither"
-            )
-        if not -200 <= levels[0] <= levels[1] <= loudest:
-            raise ConfigError(f"{source}: augment.{kind}_db is {levels}; -200 <= low <= high <= {loudest} expected")
-
-
-# The loss that a recipe asks for.
-
-
-def recipe_loss(recipe: Recipe) -> Loss:
-    """Return the recipe's loss; a queue and a projection get the recipe's batch size and dimensions.
-
-    Raises ConfigError for an unknown name or option, and for one that contradicts the rest of the recipe.
-    """
-    name, options = recipe.loss.name, dict(recipe.loss.options)
-    twins = recipe.loss.twins
-    if twins != "ignore" and not loss_class(name).uses_twins:
-        raise ConfigError(
-            f"loss.twins is {twins}, but the loss {name!r} has no negatives to keep twins out of; "
-            "type --loss.twins ignore"
-        )
-    for option in ("place_column", "twin_radius_m"):
-        if twins == "ignore" and recipe.within.name != "simclr" and getattr(recipe.loss, option):
-            raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
-    if recipe.train.momentum is not None and not loss_class(name).has_queue:
-        raise ConfigError(
-            f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
-        )
-    if recipe.train.views > 1 and not loss_class(name).takes_views:
-        raise ConfigError(
-            f"train.views is {recipe.train.views}, but the loss {name!r} takes one view of a pair; set train.views to 1"
-        )
-    shape = {"batch_size": recipe.train.batch_size * recipe.train.views, "dimensions": recipe.model.dimensions}
-    rows = "train.batch_size" if recipe.train.views == 1 else "train.batch_size x train.views"
-    named = {"batch_size": rows, "dimensions": "model.dimensions"}
-    for key, value in shape.items():
-        if key in loss_options(name) and options.setdefault(key, value) != value:
-            raise ConfigError(
-                f"loss.options.{key} is {options[key]}, but {named[key]} is {value}; leave the option out"
-            )
-    loss = make_loss(name, **options)
-    if twins != "ignore":
-        loss.twin_rule = TwinRule(twins, recipe.loss.twin_radius_m)
-    return loss
-
-
-def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
-    """Raise ConfigError when a loss keeps more rows of earlier batches than there are training pairs."""
-    if loss.queue_rows > rows * recipe.train.views:
-        size = recipe.train.batch_size
-        batches = loss.queue_rows // (size * recipe.train.views)
-        raise ConfigError(
-            f"the loss {recipe.loss.name!r} keeps a queue of {batches} batches of {size}, more than "
-            f"the {rows} training pairs: rows would meet themselves; type --loss.options.batches "
-            f"{max(1, rows // size)} or less"
-        )
-
-
-# The model that a recipe asks for, tried without its weights.
-
-
-def check_model(recipe: Recipe) -> None:
-    """Raise ConfigError for encoders that cannot be made, and where the rate is to decay with blocks they do not tell.
-
-    Takes neither memory for weights nor random numbers.
-    """
-    with torch.device("meta"):
-        model = TwoTower(recipe.model, recipe.signal)
-    if recipe.train.layer_decay == 1:
-        return
-    still = frozen_names(recipe.train) if recipe.train.unfreeze_step is None else ()
-    for name in ("image", "audio"):
-        if name not in still:
-            layer_groups(getattr(model, f"{name}_tower").encoder)
-
-
-# Whether a recipe's sampler can do what it says; options without an effect are refused.
-
-
-BATCHES = ("random", "spread", "clustered")
-_MOST = 0.75  # of a batch: hard negatives need rows to be hard for
-
-
-def check_sampler(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for values of the section `sampler` that no training can have, or that would change nothing."""
-    sampler = recipe.sampler
-    if sampler.batches not in BATCHES:
-        raise ConfigError(f"{source}: sampler.batches is {sampler.batches!r}; one of {', '.join(BATCHES)} expected")
-    for option in ("ring_share", "similar_share"):
-        if not 0 <= getattr(sampler, option) <= _MOST:
-            value = getattr(sampler, option)
-            raise ConfigError(f"{source}: sampler.{option} is {value}; a share from 0 to {_MOST} expected")
-    needs = {
-        "cell_km": (sampler.batches != "random", "sampler.batches spread or clustered"),
-        "ring_km": (sampler.ring_share > 0, "a sampler.ring_share"),
-        "refresh_epochs": (sampler.similar_share > 0, "a sampler.similar_share"),
-    }
-    for option, (has, need) in needs.items():
-        if getattr(sampler, option) is not None and not has:
-            raise ConfigError(f"{source}: sampler.{option} does nothing without {need}; give both or neither")
-    if sampler.cell_km is not None and not sampler.cell_km >= SMALLEST_KM:
-        raise ConfigError(f"{source}: sampler.cell_km is {sampler.cell_km}; at least {SMALLEST_KM} expected")
-    if sampler.refresh_epochs is not None and sampler.refresh_epochs < 1:
-        raise ConfigError(f"{source}: sampler.refresh_epochs is {sampler.refresh_epochs}; at least 1 expected")
-    _check_shares(recipe, source)
-    if sampler.ring_share > 0:
-        _check_ring(recipe, source)
-
-
-def _check_shares(recipe: Recipe, source: str) -> None:
-    sampler, size = recipe.sampler, recipe.train.batch_size
-    for option, rows in (("ring_share", shares(size, sampler).ring), ("similar_share", shares(size, sampler).similar)):
-        share = getattr(sampler, option)
-        if share and not rows:
-            raise ConfigError(
-                f"{source}: sampler.{option} {share} of a batch of {size} is no row; {1 / size:.2g} is one"
-            )
-    if sampler.ring_share + sampler.similar_share > _MOST:
-        raise ConfigError(
-            f"{source}: sampler.ring_share {sampler.ring_share} and similar_share {sampler.similar_share} are "
-            f"more than {_MOST} of a batch together; lower one"
-        )
-
-
-def _check_ring(recipe: Recipe, source: str) -> None:
-    if recipe.sampler.ring_km is None:
-        raise ConfigError(f"{source}: sampler.ring_share needs sampler.ring_km, such as [1, 50]")
-    low, high = recipe.sampler.ring_km
-    if not (0 <= low < high and high >= SMALLEST_KM):
-        raise ConfigError(
-            f"{source}: sampler.ring_km is {[low, high]}; 0 <= low < high, at least {SMALLEST_KM}, expected"
-        )
-    if low * 1000 < recipe.loss.twin_radius_m:
-        raise ConfigError(
-            f"{source}: sampler.ring_km begins at {low} km, inside loss.twin_radius_m {recipe.loss.twin_radius_m:g}: "
-            "twins are no negatives; begin the ring outside"
-        )
-
-
-# What several processes may hold of a model, as a recipe asks for it.
-
-
-def check_strategy_device(recipe: Recipe, device: str) -> None:
-    """Raise ConfigError where weights in parts cannot lie on the chosen device."""
-    if recipe.train.strategy == "fsdp" and device == "mps":
-        raise ConfigError("train.strategy fsdp is for cpu and cuda, and the device is mps; leave it out")
-
-
-def check_strategy(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError where weights in parts have no effect, or meet what takes them whole."""
-    train = recipe.train
-    if train.strategy != "fsdp":
-        return
-    if train.devices * train.nodes == 1:
-        raise ConfigError(
-            f"{source}: train.strategy fsdp with one process has no effect; type --train.devices with 2 or more, "
-            "or leave it out"
-        )
-    if train.chunk_size is not None:
-        raise ConfigError(
-            f"{source}: train.strategy fsdp with train.chunk_size {train.chunk_size}: chunks take whole weights; "
-            "leave one of them out"
-        )
-
-
-# Recipes by name, from YAML files, with overrides; every mistake is named.
-
-
-_CHOICES = {
-    "loss.twins": ("mask", "positive", "ignore"),
-    "model.projection": ("linear", "mlp", "mlp_norm"),
-    "model.windows": REDUCERS,
-    "model.sound_scale": SOUND_SCALES,
-    "train.optimizer": ("adamw", "adam"),
-    "train.schedule": ("cosine", "constant"),
-    "train.precision": ("auto", "32", "bf16"),
-    "train.device": ("auto", "cpu", "cuda", "mps"),
-    "train.strategy": ("ddp", "fsdp"),
-    "train.keep": ("best", "last"),
-}
-_AT_LEAST = {
-    "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.views": 1,
-    "train.threads": 1, "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
-    "train.checkpoint_seconds": 0, "train.devices": 1, "train.nodes": 1, "train.learning_rate": 1e-12,
-    "augment.gain_db": 0, "augment.blur_sigma": 0, "augment.hue_degrees": 0, "loss.twin_radius_m": 0,
-}  # fmt: skip
-_SHARES = (
-    "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
-    "augment.mel_mask", "augment.grid_distortion", "augment.mix_share", "augment.noise_share",
-    "train.warmup_share", "model.drop_path",
-)  # fmt: skip
-
 
 #: What a section names -> the options that belong to that name alone.
 _BELONGS = {"loss.name": ("options",), "within.name": ("options", "image_weight", "audio_weight", "projection")}
@@ -274,7 +66,7 @@ def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
         place = values.get(section)
         if key not in overrides or not isinstance(place, dict):
             continue
-        if place.get(name, _value(Recipe(), key)) != overrides[key]:
+        if place.get(name, getattr(getattr(Recipe(), section), name)) != overrides[key]:
             for option in options:
                 place.pop(option, None)
 
@@ -322,89 +114,6 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     return values
 
 
-def check_recipe(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for values that no training can have."""
-    for key, value, hint in _leaves(recipe, ""):
-        if told := wrong(value, hint):
-            raise ConfigError(f"{source}: {key} is {told}")
-    for key, check in (("name", loss_class), ("options", partial(check_options, options=recipe.loss.options))):
-        try:
-            check(recipe.loss.name)
-        except ConfigError as error:
-            raise ConfigError(f"{source}: loss.{key}: {error}") from error
-    for key, known in _CHOICES.items():
-        value = _value(recipe, key)
-        if value not in known:
-            raise ConfigError(f"{source}: {key} is {value!r}; one of {', '.join(known)} expected")
-    for key, least in _AT_LEAST.items():
-        if not _value(recipe, key) >= least:
-            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; at least {least} expected")
-    for key, number in flat(dataclasses.asdict(recipe)).items():
-        if isinstance(number, float) and not math.isfinite(number):
-            raise ConfigError(f"{source}: {key} is {number}; a finite number expected")
-    for key in _SHARES:
-        if not 0 <= _value(recipe, key) <= 1:
-            raise ConfigError(f"{source}: {key} is {_value(recipe, key)}; a share from 0 to 1 expected")
-    train = recipe.train
-    if train.clip_norm is not None and train.clip_norm <= 0:
-        raise ConfigError(f"{source}: train.clip_norm is {train.clip_norm}; more than 0 expected, or null")
-    _check_chunks(recipe, source)
-    if train.momentum is not None and not 0 <= train.momentum < 1:
-        raise ConfigError(f"{source}: train.momentum is {train.momentum}; 0 to below 1 expected, or null")
-    if train.optimizer == "adam" and train.weight_decay:
-        raise ConfigError(
-            f"{source}: train.weight_decay {train.weight_decay} would enter adam's moments; choose adamw or set it to 0"
-        )
-    if recipe.model.windows == "attention" and train.windows < 2:
-        raise ConfigError(
-            f"{source}: model.windows attention learns nothing from one window a step; "
-            "set train.windows to 2 or more, or model.windows to mean"
-        )
-    check_sampler(recipe, source)
-    check_freeze(recipe, source)
-    check_within(recipe, source)
-    check_compile(recipe, source)
-    check_strategy(recipe, source)
-    try:
-        check_signal_config(recipe.signal)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from error
-    check_augment(recipe.augment, source)
-
-
-def _check_chunks(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for batches that processes cannot share, and for chunks that cannot divide a share."""
-    chunk, processes = recipe.train.chunk_size, recipe.train.devices * recipe.train.nodes
-    rows, rest = divmod(recipe.train.batch_size, processes)
-    if rest:
-        raise ConfigError(
-            f"{source}: train.batch_size is {recipe.train.batch_size}; a multiple of train.devices x train.nodes = "
-            f"{processes} expected, so that each process has as many pairs"
-        )
-    if chunk is not None and not 1 <= chunk < rows:
-        raise ConfigError(
-            f"{source}: train.chunk_size is {chunk}; 1 to {rows - 1} expected (of {rows} pairs a process), or null"
-        )
-
-
-def _value(recipe: Recipe, dotted: str) -> Any:
-    value: Any = recipe
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _leaves(section: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield dotted key, value and type of every option of a dataclass and of those inside it."""
-    hints = get_type_hints(type(section))
-    for entry in dataclasses.fields(section):
-        key, value, hint = f"{prefix}{entry.name}", getattr(section, entry.name), hints[entry.name]
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, hint):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value, hint
-
-
 def _known_values(section: Any, values: Any, source: str, prefix: str) -> dict[str, Any]:
     """Return the plain values of the dataclass `section`, empty ones as null.
 
@@ -430,3 +139,252 @@ def _known_values(section: Any, values: Any, source: str, prefix: str) -> dict[s
         else:
             clean[key] = None if is_empty(value) else value
     return clean
+
+
+# Whether a recipe can be trained; options without an effect are refused too.
+
+_CHOICES = {
+    "loss.twins": ("mask", "positive", "ignore"),
+    "within.name": ("none", *VIEW_LOSSES),
+    "sampler.batches": ("random", "spread", "clustered"),
+    "model.projection": ("linear", "mlp", "mlp_norm"),
+    "model.windows": REDUCERS,
+    "model.sound_scale": SOUND_SCALES,
+    "train.optimizer": ("adamw", "adam"),
+    "train.schedule": ("cosine", "constant"),
+    "train.precision": ("auto", "32", "bf16"),
+    "train.device": ("auto", "cpu", "cuda", "mps"),
+    "train.freeze": ("image", "audio", "both"),
+    "train.strategy": ("ddp", "fsdp"),
+    "train.keep": ("best", "last"),
+}
+_AT_LEAST = {
+    "model.dimensions": 1, "train.epochs": 1, "train.batch_size": 2, "train.windows": 1, "train.views": 1,
+    "train.threads": 1, "train.seed": 0, "train.weight_decay": 0, "train.validate_every": 0, "train.validation_rows": 1,
+    "train.checkpoint_seconds": 0, "train.devices": 1, "train.nodes": 1, "train.learning_rate": 1e-12,
+    "train.unfreeze_step": 1, "augment.gain_db": 0, "augment.blur_sigma": 0, "augment.hue_degrees": 0,
+    "loss.twin_radius_m": 0, "within.image_weight": 0, "within.audio_weight": 0, "within.projection": 1,
+    "sampler.cell_km": SMALLEST_KM, "sampler.refresh_epochs": 1,
+}  # fmt: skip
+_SHARES = (
+    "augment.brightness", "augment.contrast", "augment.saturation", "augment.colour_cast", "augment.time_mask",
+    "augment.mel_mask", "augment.grid_distortion", "augment.mix_share", "augment.noise_share",
+    "train.warmup_share", "model.drop_path",
+)  # fmt: skip
+_MOST_HARD = 0.75  # of a batch: hard negatives need rows to be hard for
+
+
+def check_recipe(recipe: Recipe, source: str) -> None:
+    """Raise ConfigError, which begins with `source`, for values that no training can have or that change nothing."""
+    try:
+        mistake = next(_mistakes(recipe), None)
+    except ConfigError as error:
+        mistake = str(error)
+    if mistake is not None:
+        raise ConfigError(f"{source}: {mistake}")
+
+
+def check_device(recipe: Recipe, device: str) -> None:
+    """Raise ConfigError for what the chosen device (`cpu`, `cuda` or `mps`) cannot do."""
+    if recipe.train.strategy == "fsdp" and device == "mps":
+        raise ConfigError("train.strategy fsdp is for cpu and cuda, and the device is mps; leave it out")
+    if not recipe.train.compile:
+        return
+    if device == "mps":
+        raise ConfigError("train.compile is for cpu and cuda; leave it out on mps")
+    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", usual).split()[0]
+    if device == "cpu" and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"train.compile needs a C++ compiler on a CPU, {compiler} is not there; install {usual}, "
+            "set CXX to another, or leave train.compile out"
+        )
+
+
+def _mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong, from single options to what spans sections: what comes later relies on what came before."""
+    leaves = {key: (value, hint) for key, value, hint in _leaves(recipe, "")}
+    for key, (value, hint) in leaves.items():
+        if told := wrong(value, hint):
+            yield f"{key} is {told}"
+    for key, options in (("name", {}), ("options", recipe.loss.options)):
+        try:
+            check_options(recipe.loss.name, options)
+        except ConfigError as error:
+            yield f"loss.{key}: {error}"
+    given = {key: (value, ", or null" if may_be_null(hint) else "") for key, (value, hint) in leaves.items()}
+    given = {key: (value, null) for key, (value, null) in given.items() if value is not None}
+    for key, known in _CHOICES.items():
+        if key in given and given[key][0] not in known:
+            yield f"{key} is {given[key][0]!r}; one of {', '.join(known)} expected{given[key][1]}"
+    for key, least in _AT_LEAST.items():
+        if key in given and not given[key][0] >= least:
+            yield f"{key} is {given[key][0]}; at least {least} expected{given[key][1]}"
+    for key, number in flat(dataclasses.asdict(recipe)).items():
+        if isinstance(number, float) and not math.isfinite(number):
+            yield f"{key} is {number}; a finite number expected"
+    for key in _SHARES:
+        if not 0 <= given[key][0] <= 1:
+            yield f"{key} is {given[key][0]}; a share from 0 to 1 expected"
+    for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes):
+        yield from section(recipe)
+    check_signal_config(recipe.signal)
+    yield from _augment_mistakes(recipe)
+
+
+def _train_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with optimisation and with how processes share its batches."""
+    train = recipe.train
+    if train.clip_norm is not None and train.clip_norm <= 0:
+        yield f"train.clip_norm is {train.clip_norm}; more than 0 expected, or null"
+    rows, rest = divmod(train.batch_size, train.processes)
+    if rest:
+        yield (
+            f"train.batch_size is {train.batch_size}; a multiple of train.devices x train.nodes = {train.processes} "
+            "expected, so that each process has as many pairs"
+        )
+    if train.chunk_size is not None and not 1 <= train.chunk_size < rows:
+        yield f"train.chunk_size is {train.chunk_size}; 1 to {rows - 1} expected (of {rows} pairs a process), or null"
+    if train.momentum is not None and not 0 <= train.momentum < 1:
+        yield f"train.momentum is {train.momentum}; 0 to below 1 expected, or null"
+    if train.optimizer == "adam" and train.weight_decay:
+        yield f"train.weight_decay {train.weight_decay} would enter adam's moments; choose adamw or set it to 0"
+    if recipe.model.windows == "attention" and train.windows < 2:
+        yield (
+            "model.windows attention learns nothing from one window a step; "
+            "set train.windows to 2 or more, or model.windows to mean"
+        )
+    if train.compile and train.chunk_size is not None:
+        yield (
+            f"train.compile with train.chunk_size {train.chunk_size}: chunks are not compiled; leave one of them out"
+        )
+    if train.compile and train.processes > 1:
+        yield (
+            f"train.compile with {train.processes} processes (train.devices x train.nodes): "
+            "it is for one process; leave it out"
+        )
+    if train.strategy == "fsdp" and train.processes == 1:
+        yield (
+            "train.strategy fsdp with one process has no effect; type --train.devices with 2 or more, or leave it out"
+        )
+    if train.strategy == "fsdp" and train.chunk_size is not None:
+        yield (
+            f"train.strategy fsdp with train.chunk_size {train.chunk_size}: chunks take whole weights; "
+            "leave one of them out"
+        )
+
+
+def _sampler_mistakes(recipe: Recipe) -> Iterator[str]:
+    sampler, size = recipe.sampler, recipe.train.batch_size
+    hard = {"ring_share": sampler.rows(size).ring, "similar_share": sampler.rows(size).similar}
+    for option, count in hard.items():
+        share = getattr(sampler, option)
+        if not 0 <= share <= _MOST_HARD:
+            yield f"sampler.{option} is {share}; a share from 0 to {_MOST_HARD} expected"
+        if share and not count:
+            yield f"sampler.{option} {share} of a batch of {size} is no row; {1 / size:.2g} is one"
+    if sampler.ring_share + sampler.similar_share > _MOST_HARD:
+        yield (
+            f"sampler.ring_share {sampler.ring_share} and similar_share {sampler.similar_share} are "
+            f"more than {_MOST_HARD} of a batch together; lower one"
+        )
+    needs = {
+        "cell_km": (sampler.batches != "random", "sampler.batches spread or clustered"),
+        "ring_km": (sampler.ring_share > 0, "a sampler.ring_share"),
+        "refresh_epochs": (sampler.similar_share > 0, "a sampler.similar_share"),
+    }
+    for option, (has, need) in needs.items():
+        if getattr(sampler, option) is not None and not has:
+            yield f"sampler.{option} does nothing without {need}; give both or neither"
+    if not sampler.ring_share:
+        return
+    if sampler.ring_km is None:
+        yield "sampler.ring_share needs sampler.ring_km, such as [1, 50]"
+        return
+    low, high = sampler.ring_km
+    if not (0 <= low < high and high >= SMALLEST_KM):
+        yield f"sampler.ring_km is {[low, high]}; 0 <= low < high, at least {SMALLEST_KM}, expected"
+    if low * 1000 < recipe.loss.twin_radius_m:
+        yield (
+            f"sampler.ring_km begins at {low} km, inside loss.twin_radius_m {recipe.loss.twin_radius_m:g}: "
+            "twins are no negatives; begin the ring outside"
+        )
+
+
+def _freeze_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield freezing without an effect, or of weights that are random."""
+    train, model = recipe.train, recipe.model
+    for name in train.frozen_encoders:
+        if getattr(model, f"{name}_weights") is None:
+            yield (
+                f"train.freeze {train.freeze} would keep the {name} encoder's random weights; "
+                f"set model.{name}_weights (docs/models.md)"
+            )
+    if train.unfreeze_step is not None and train.freeze is None:
+        yield "train.unfreeze_step without train.freeze has no effect; leave it out"
+    if not 0 < train.layer_decay <= 1:
+        yield f"train.layer_decay is {train.layer_decay}; above 0, at most 1 expected"
+    if train.freeze == "both" and train.unfreeze_step is None:
+        for option, value, off in (
+            ("train.layer_decay", train.layer_decay, 1.0), ("model.drop_path", model.drop_path, 0.0),
+        ):  # fmt: skip
+            if value != off:
+                yield (
+                    f"{option} {value} has no effect on encoders that are frozen for good; "
+                    "leave it out, or set train.unfreeze_step"
+                )
+
+
+def _within_mistakes(recipe: Recipe) -> Iterator[str]:
+    within = recipe.within
+    if within.name == "none":
+        default = WithinConfig()
+        for entry in dataclasses.fields(within):
+            if getattr(within, entry.name) != getattr(default, entry.name):
+                yield f"within.{entry.name} does nothing while within.name is none; leave it out"
+        return
+    if recipe.train.views < 2:
+        yield (
+            f"within.name {within.name} compares views of a pair, and train.views is {recipe.train.views}; "
+            "set train.views to 2 or more"
+        )
+    if not within.image_weight + within.audio_weight > 0:
+        yield "within.image_weight and audio_weight are both 0; set within.name to none"
+    try:
+        check_options(within.name, within.options, between_views=True)
+    except ConfigError as error:
+        yield f"within.options: {error}"
+    for option, value in cast(dict[str, float], within.options).items():
+        if not (value > 0 or (value == 0 and within.name == "vicreg")):
+            bound = "at least 0" if within.name == "vicreg" else "more than 0"
+            yield f"within.options: {within.name}: {option} is {value}; {bound} expected"
+
+
+def _augment_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield ranges that cannot be drawn from, or that would change nothing."""
+    augment = recipe.augment
+    low, high = augment.crop_ratio
+    if not 0 < low <= high < math.inf:
+        yield f"augment.crop_ratio is {augment.crop_ratio}; 0 < low <= high expected"
+    low, high = augment.crop_area
+    if not 0 < low <= high <= 1:
+        yield f"augment.crop_area is {augment.crop_area}; 0 < low <= high <= 1 expected"
+    for kind, loudest in (("mix", 0), ("noise", 60)):
+        levels = getattr(augment, f"{kind}_db")
+        if levels is None:
+            continue
+        if not getattr(augment, f"{kind}_share"):
+            yield f"augment.{kind}_db does nothing without an augment.{kind}_share; give both or neither"
+        if not -200 <= levels[0] <= levels[1] <= loudest:
+            yield f"augment.{kind}_db is {levels}; -200 <= low <= high <= {loudest} expected"
+
+
+def _leaves(section: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted key, value and type of every option of a dataclass and of those inside it."""
+    hints = get_type_hints(type(section))
+    for entry in dataclasses.fields(section):
+        key, value, hint = f"{prefix}{entry.name}", getattr(section, entry.name), hints[entry.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, hint):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value, hint

@@ -180,20 +180,6 @@ _log = logging.getLogger(__name__)
 _ASKED = 1000  # rows whose rings are counted at the start
 
 
-class Shares(NamedTuple):
-    """Rows of a batch: those whose turn it is, and their hard negatives by place and by embedding."""
-
-    base: int
-    ring: int
-    similar: int
-
-
-def shares(size: int, config: SamplerConfig) -> Shares:
-    """Return how many rows of a batch of `size` come from where."""
-    ring, similar = round(config.ring_share * size), round(config.similar_share * size)
-    return Shares(size - ring - similar, ring, similar)
-
-
 class Sampler:
     """Chooses the rows of every batch among `rows`; safe to use from several threads.
 
@@ -209,10 +195,10 @@ class Sampler:
     ) -> None:
         self._rows, self._size, self._config, self._seed = rows, size, config, seed
         self._facts, self._twin_radius_m = facts, twin_radius_m
-        self._shares = shares(size, config)
-        self.once = self._shares.base == size
+        self.counts = config.rows(size)
+        self.once = self.counts.base == size
         self.similar: Similar | None = None
-        self._ring = self._make_ring() if self._shares.ring else None
+        self._ring = self._make_ring() if self.counts.ring else None
         if config.batches != "random":
             self._located(f"sampler.batches {config.batches}")
         self._order = lru_cache(maxsize=2)(self._make_order)  # two passes: batches are made ahead
@@ -220,21 +206,21 @@ class Sampler:
     @property
     def refresh_epochs(self) -> int | None:
         """Epochs between two sets of embeddings; None when none are needed."""
-        return (self._config.refresh_epochs or 1) if self._shares.similar else None
+        return (self._config.refresh_epochs or 1) if self.counts.similar else None
 
     def batch(self, step: int) -> Rows:
         """Return the row numbers (size) of a step's batch, no two of them equal."""
-        base = self._shares.base
+        base = self.counts.base
         turn, number = divmod(step, len(self._rows) // base)
         own = self._order(turn)[number * base : (number + 1) * base]
         if self.once:
             return own
         draw = np.random.default_rng([self._seed, step, 1])
         batch = _Growing(own)
-        if self._shares.ring:
-            self._add_ring(batch, self._shares.ring, draw)
-        if self._shares.similar:
-            self._add_similar(batch, self._shares.similar, draw)
+        if self.counts.ring:
+            self._add_ring(batch, self.counts.ring, draw)
+        if self.counts.similar:
+            self._add_similar(batch, self.counts.similar, draw)
         while len(batch.rows) < self._size:  # where neighbours are few
             batch.add(int(draw.choice(self._rows)), None)
         return batch.ordered()
@@ -252,8 +238,8 @@ class Sampler:
         if self._config.batches == "spread":
             return order[np.argsort(_even_times(cell, counts, draw), kind="stable")]
         order = order[np.argsort(draw.permutation(len(counts))[cell], kind="stable")]
-        whole = len(order) // self._shares.base * self._shares.base
-        batches = draw.permutation(order[:whole].reshape(-1, self._shares.base))  # a city fills several: not in a row
+        whole = len(order) // self.counts.base * self.counts.base
+        batches = draw.permutation(order[:whole].reshape(-1, self.counts.base))  # a city fills several: not in a row
         return np.concatenate([batches.ravel(), order[whole:]])
 
     def _add_ring(self, batch: "_Growing", count: int, draw: np.random.Generator) -> None:

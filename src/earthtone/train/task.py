@@ -1,17 +1,12 @@
 """One training step as Lightning wants it: views, losses, momentum, frozen parts, optimizer and schedule."""
 
 import copy
-import inspect
 import json
 import math
-import os
-import shutil
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,12 +15,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from earthtone.data.packed import Table
-from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.errors import ConfigError, DataError
 from earthtone.files import write_text_atomic
+from earthtone.losses import VIEW_LOSSES, loss_class, loss_options, make_loss
 from earthtone.losses.base import Loss
-from earthtone.losses.simclr import NTXent
 from earthtone.losses.twins import TwinRule
-from earthtone.losses.vicreg import VICReg
 from earthtone.models.encoders import Tower, layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.distributed import (
@@ -41,8 +35,7 @@ from earthtone.train.distributed import (
 )
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
-from earthtone.train.recipe import Recipe, TrainConfig, WithinConfig
-from earthtone.value_types import wrong
+from earthtone.train.recipe import Recipe, TrainConfig
 
 # Encoders that follow the trained ones slowly, so that the rows of a queue come from nearly the same encoder.
 
@@ -71,24 +64,14 @@ def follow(follower: nn.Module, model: nn.Module, momentum: float) -> None:
 # Which encoders stay as they are, until when, and how several processes agree on gradients that nobody has.
 
 
-FREEZES = ("image", "audio", "both")
-
-
-def frozen_names(config: TrainConfig) -> tuple[str, ...]:
-    """Return the names of the towers whose encoders are frozen for a while or for good."""
-    if config.freeze is None:
-        return ()
-    return ("image", "audio") if config.freeze == "both" else (config.freeze,)
-
-
 def is_frozen(config: TrainConfig, step: int) -> bool:
-    """Return whether the encoders of `frozen_names` stand still in step `step`, counted from 0."""
+    """Return whether the encoders of `frozen_encoders` stand still in step `step`, counted from 0."""
     return config.freeze is not None and (config.unfreeze_step is None or step < config.unfreeze_step)
 
 
 def freeze_towers(model: TwoTower, config: TrainConfig, step: int) -> None:
     """Freeze or unfreeze a model's encoders for a step: a function of the step, so a resume needs no state."""
-    for name in frozen_names(config):
+    for name in config.frozen_encoders:
         cast(Tower, getattr(model, f"{name}_tower")).freeze(is_frozen(config, step))
 
 
@@ -96,43 +79,12 @@ def frozen_weights(model: TwoTower, config: TrainConfig, step: int) -> list[nn.P
     """Return the weights that stand still in a step but will learn later."""
     if config.unfreeze_step is None or not is_frozen(config, step):
         return []
-    return [value for name in frozen_names(config) for value in getattr(model, f"{name}_tower").encoder.parameters()]
+    return [value for name in config.frozen_encoders for value in getattr(model, f"{name}_tower").encoder.parameters()]
 
 
 def nothing_of(weights: list[nn.Parameter]) -> Tensor:
     """Return zero with a gradient of zeros: DDP waits for each weight's gradient, also while the weight is frozen."""
     return torch.stack([value.sum() for value in weights]).sum() * 0.0
-
-
-def check_freeze(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for freezing without an effect, or of weights that are random."""
-    train, model = recipe.train, recipe.model
-    if train.freeze is not None and train.freeze not in FREEZES:
-        raise ConfigError(f"{source}: train.freeze is {train.freeze!r}; one of {', '.join(FREEZES)} expected, or null")
-    for name in frozen_names(train):
-        if getattr(model, f"{name}_weights") is None:
-            raise ConfigError(
-                f"{source}: train.freeze {train.freeze} would keep the {name} encoder's random weights; "
-                f"set model.{name}_weights (docs/models.md)"
-            )
-    if train.unfreeze_step is not None:
-        if train.freeze is None:
-            raise ConfigError(f"{source}: train.unfreeze_step without train.freeze has no effect; leave it out")
-        if train.unfreeze_step < 1:
-            raise ConfigError(
-                f"{source}: train.unfreeze_step is {train.unfreeze_step}; 1 or more expected, or null for never"
-            )
-    if not 0 < train.layer_decay <= 1:
-        raise ConfigError(f"{source}: train.layer_decay is {train.layer_decay}; above 0, at most 1 expected")
-    if train.freeze == "both" and train.unfreeze_step is None:
-        for option, value, off in (
-            ("train.layer_decay", train.layer_decay, 1.0), ("model.drop_path", model.drop_path, 0.0),
-        ):  # fmt: skip
-            if value != off:
-                raise ConfigError(
-                    f"{source}: {option} {value} has no effect on encoders that are frozen for good; "
-                    "leave it out, or set train.unfreeze_step"
-                )
 
 
 def check_unfreeze(config: TrainConfig, steps: int) -> None:
@@ -167,84 +119,71 @@ def compiled_embed(backend: str = "inductor") -> EmbedBy:
     return torch.compile(embed, dynamic=False, backend=backend, options=options)
 
 
-def check_compile(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError where a training has passes that are not compiled, or that nobody has tried compiled."""
-    train = recipe.train
-    if train.compile and train.chunk_size is not None:
+# The loss that a recipe asks for, and its model, tried without weights.
+
+
+def recipe_loss(recipe: Recipe) -> Loss:
+    """Return the recipe's loss; a queue and a projection get the recipe's batch size and dimensions.
+
+    Raises ConfigError for an unknown name or option, and for one that contradicts the rest of the recipe.
+    """
+    name, options = recipe.loss.name, dict(recipe.loss.options)
+    twins = recipe.loss.twins
+    if twins != "ignore" and not loss_class(name).uses_twins:
         raise ConfigError(
-            f"{source}: train.compile with train.chunk_size {train.chunk_size}: chunks are not compiled; "
-            "leave one of them out"
+            f"loss.twins is {twins}, but the loss {name!r} has no negatives to keep twins out of; "
+            "type --loss.twins ignore"
         )
-    if train.compile and train.devices * train.nodes > 1:
+    for option in ("place_column", "twin_radius_m"):
+        if twins == "ignore" and recipe.within.name != "simclr" and getattr(recipe.loss, option):
+            raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
+    if recipe.train.momentum is not None and not loss_class(name).has_queue:
         raise ConfigError(
-            f"{source}: train.compile with {train.devices * train.nodes} processes (train.devices x train.nodes): "
-            "it is for one process; leave it out"
+            f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
         )
-
-
-def check_compiler(device: str) -> None:
-    """Raise ConfigError where torch.compile has nothing to write kernels with."""
-    if device == "mps":
-        raise ConfigError("train.compile is for cpu and cuda; leave it out on mps")
-    usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
-    compiler = os.environ.get("CXX", usual).split()[0]
-    if device == "cpu" and shutil.which(compiler) is None:
+    if recipe.train.views > 1 and not loss_class(name).takes_views:
         raise ConfigError(
-            f"train.compile needs a C++ compiler on a CPU, {compiler} is not there; install {usual}, "
-            "set CXX to another, or leave train.compile out"
+            f"train.views is {recipe.train.views}, but the loss {name!r} takes one view of a pair; set train.views to 1"
+        )
+    shape = {"batch_size": recipe.train.batch_size * recipe.train.views, "dimensions": recipe.model.dimensions}
+    rows = "train.batch_size" if recipe.train.views == 1 else "train.batch_size x train.views"
+    named = {"batch_size": rows, "dimensions": "model.dimensions"}
+    for key, value in shape.items():
+        if key in loss_options(name) and options.setdefault(key, value) != value:
+            raise ConfigError(
+                f"loss.options.{key} is {options[key]}, but {named[key]} is {value}; leave the option out"
+            )
+    loss = make_loss(name, **options)
+    if twins != "ignore":
+        loss.twin_rule = TwinRule(twins, recipe.loss.twin_radius_m)
+    return loss
+
+
+def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
+    """Raise ConfigError when a loss keeps more rows of earlier batches than there are training pairs."""
+    if loss.queue_rows > rows * recipe.train.views:
+        size = recipe.train.batch_size
+        batches = loss.queue_rows // (size * recipe.train.views)
+        raise ConfigError(
+            f"the loss {recipe.loss.name!r} keeps a queue of {batches} batches of {size}, more than "
+            f"the {rows} training pairs: rows would meet themselves; type --loss.options.batches "
+            f"{max(1, rows // size)} or less"
         )
 
 
-# Whether a recipe's section `within` can do what it says; options without an effect are refused.
+def check_model(recipe: Recipe) -> None:
+    """Raise ConfigError for encoders that cannot be made, and where the rate is to decay with blocks they do not tell.
 
-
-NONE = "none"
-WITHIN: dict[str, type[Loss]] = {"simclr": NTXent, "vicreg": VICReg}
-
-
-def check_within(recipe: Recipe, source: str) -> None:
-    """Raise ConfigError for values of the section `within` that no training can have, or that would change nothing."""
-    within = recipe.within
-    known = (NONE, *WITHIN)
-    if within.name not in known:
-        raise ConfigError(f"{source}: within.name is {within.name!r}; one of {', '.join(known)} expected")
-    if within.name == NONE:
-        default = asdict(WithinConfig())
-        if idle := [key for key, value in asdict(within).items() if value != default[key]]:
-            raise ConfigError(f"{source}: within.{idle[0]} does nothing while within.name is none; leave it out")
+    Takes neither memory for weights nor random numbers.
+    """
+    with torch.device("meta"):
+        model = TwoTower(recipe.model, recipe.signal)
+    if recipe.train.layer_decay == 1:
         return
-    if recipe.train.views < 2:
-        raise ConfigError(
-            f"{source}: within.name {within.name} compares views of a pair, and train.views is {recipe.train.views}; "
-            "set train.views to 2 or more"
-        )
-    for key in ("image_weight", "audio_weight"):
-        if not getattr(within, key) >= 0:
-            raise ConfigError(f"{source}: within.{key} is {getattr(within, key)}; at least 0 expected")
-    if not within.image_weight + within.audio_weight > 0:
-        raise ConfigError(f"{source}: within.image_weight and audio_weight are both 0; set within.name to none")
-    if within.projection is not None and within.projection < 1:
-        raise ConfigError(f"{source}: within.projection is {within.projection}; at least 1 expected, or null")
-    try:
-        within_loss(within)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from error
-
-
-def within_loss(config: WithinConfig) -> Loss:
-    """Return the loss between two views. Raises ConfigError for an option that it lacks, or a wrong value."""
-    kind = WITHIN[config.name]
-    known, hints = tuple(inspect.signature(kind).parameters), get_type_hints(kind.__init__)
-    for option, value in config.options.items():
-        if option not in known:
-            hint = did_you_mean(option, known)
-            raise ConfigError(f"within.options of {config.name}: unknown {option}; {hint}known: {', '.join(known)}")
-        if told := wrong(value, hints[option]):
-            raise ConfigError(f"within.options.{option} of {config.name} is {told}")
-    try:
-        return kind(**config.options)
-    except TypeError as error:
-        raise ConfigError(f"within.options of {config.name}: {error}; numbers expected") from error
+    still = recipe.train.frozen_encoders if recipe.train.unfreeze_step is None else ()
+    for name in ("image", "audio"):
+        if name not in still:
+            layer_groups(getattr(model, f"{name}_tower").encoder)
 
 
 # The terms within a modality: all views of an image, and all views of a recording, against each other.
@@ -262,7 +201,7 @@ class Within(nn.Module):
         config = recipe.within
         weights = {"image": config.image_weight, "audio": config.audio_weight}
         self.weights = {modality: weight for modality, weight in weights.items() if weight > 0}
-        self.loss = within_loss(config)
+        self.loss = VIEW_LOSSES[config.name].load()(**config.options)
         self.loss.twin_rule = TwinRule("mask", recipe.loss.twin_radius_m)
         self.projections = nn.ModuleDict()
         if config.projection is not None:
@@ -306,9 +245,8 @@ class Within(nn.Module):
 
 
 def recipe_within(recipe: Recipe) -> Within | None:
-    """Return what compares views within a modality; None where the recipe has nothing of it. Raises ConfigError."""
-    check_within(recipe, "recipe")
-    return None if recipe.within.name == NONE else Within(recipe)
+    """Return what compares views within a modality; None where the recipe has nothing of it."""
+    return None if recipe.within.name == "none" else Within(recipe)
 
 
 def _projection(dimensions: int, hidden: int) -> nn.Module:
@@ -389,7 +327,7 @@ class PretrainTask(LightningModule):
         self.last_terms: dict[str, Tensor] = {}
         """What the last loss is the weighted sum of, where there is more than one term."""
         if config.unfreeze_step is None:
-            for name in frozen_names(config):
+            for name in config.frozen_encoders:
                 getattr(model, f"{name}_tower").encoder.requires_grad_(False)
         self._layers()  # tells blocks that are not known
         self.momentum_model = None if config.momentum is None else follower_of(model)

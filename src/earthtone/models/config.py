@@ -1,0 +1,53 @@
+"""What a two-tower model is made of, a recipe's section `model`; without PyTorch, so that options are read fast."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+REDUCERS = ("mean", "attention")
+SOUND_SCALES = ("standard", "soundingearth")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Two encoders and the space they share."""
+
+    image_encoder: str = "resnet18"
+    """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth."""
+    audio_encoder: str = "resnet18"
+    """As `image_encoder`; it sees spectrograms as pictures of one channel."""
+    dimensions: int = 128
+    """Size of the shared embedding."""
+    projection: str = "linear"
+    """Head on each encoder: `linear`, `mlp` (one hidden layer as wide as the encoder's features), or `mlp_norm` (with a
+    batch norm in it, as SimCLR's)."""
+    image_weights: str | None = None
+    """What the image encoder begins with: null for random weights, `pretrained` (timm's own, downloaded), a run's
+    folder (its image tower), a file, `timm:NAME`, ... (docs/models.md); it must be `image_encoder`'s architecture."""
+    audio_weights: str | None = None
+    """As `image_weights`, for the audio encoder; weights for colours are summed for its one channel."""
+    drop_path: float = 0.0
+    """Stochastic depth rate of both encoders."""
+    windows: str = "mean"
+    """How the windows of a recording become one vector: `mean`, or `attention` (learned weights; needs training on
+    several windows, `train.windows`)."""
+    unit: bool = True
+    """Embeddings have length 1 and are compared by cosine; false: raw ones, compared by Euclidean distance."""
+    sound_scale: str = "standard"
+    """How spectrogram bytes become numbers: `standard` (about zero mean and unit variance), or `soundingearth` (from
+    exp(-1.5) to exp(0.5), as the release does)."""
+    scale_input: bool = False
+    """Tell the image encoder each view's metres a pixel, as a fourth channel; needs `image_gsd_m` of the training
+    images (docs/training.md)."""
+
+    @property
+    def image_channels(self) -> int:
+        """How many channels the image encoder sees."""
+        return 4 if self.scale_input else 3
+
+
+def model_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Return plain values for headers and hashes; `scale_input` is left out where it is off, as before it was there."""
+    values = asdict(config)
+    if not config.scale_input:
+        del values["scale_input"]
+    return values
