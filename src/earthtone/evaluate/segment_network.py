@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthtone.data.labelled.items import MaskedItem, MaskedSet
-from earthtone.data.labelled.masks import IGNORED, Classes, UnknownValues, Value, read_masked_picture
+from earthtone.data.labelled.masks import IGNORED, Classes, UnknownValues, Value, read_masked
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.progress import ordered_map, progress, progress_bar
@@ -214,7 +214,7 @@ class Tiles:
 
     def read(self, number: int) -> tuple[Pixels, Classes]:
         """Return pixels (H, W, 3) and classes (H, W), 255 where ignored, everywhere so without a mask."""
-        picture, classes, _ = read_masked_picture(self.items[number], self.palette, self._config)
+        picture, classes, _ = read_masked(self.items[number], self.palette, self._config)
         if classes is None:
             classes = np.full(picture.pixels.shape[:2], IGNORED, np.uint8)
         return picture.pixels, classes
@@ -225,7 +225,7 @@ class Tiles:
 
     def _look(self, item: MaskedItem) -> _Looked | str:
         try:
-            picture, classes, unknown = read_masked_picture(item, self.palette, self._config)
+            picture, classes, unknown = read_masked(item, self.palette, self._config)
         except SignalError as error:
             return str(error)
         counts = np.zeros(256, np.int64) if classes is None else np.bincount(classes.ravel(), minlength=256)

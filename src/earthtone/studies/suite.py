@@ -272,7 +272,7 @@ def _recognise(folder: Path) -> tuple[str | None, bool | None]:
     name = _by_name(folder, MASKED)
     if name is not None:
         return name, True
-    layout = next((known for known, looks in LAYOUTS.items() if looks(folder)), None)
+    layout = next((known for known, (fits, _) in LAYOUTS.items() if fits(folder)), None)
     name = layout or _by_name(folder, LABELLED)
     if name is not None:
         return name, False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from earthtone.data.labelled.classes import looks_like_esc50, read_esc50
+from earthtone.data.labelled.classes import ESC50
 from earthtone.errors import DataError
 
 Write = Callable[..., Path]
@@ -21,8 +21,8 @@ def test_folds_groups_and_problems(tmp_path: Path, sound: Write) -> None:
         + "1-100032-A-0.wav,1,0,dog,True,100032,A\n5-9032-B-14.wav,5,14,chirping_birds,False,9032,B\n"
         + "2-1-A-0.wav,2,0,dog,True,1,A\nodd.wav,2,0,dog,True,1,A\nshort,row\n"
     )
-    assert looks_like_esc50(tmp_path)
-    found = read_esc50(tmp_path)
+    assert ESC50.is_in(tmp_path)
+    found = ESC50.read(tmp_path)
     assert [(item.id, item.label, item.fold, item.group) for item in found.items] == [
         ("1-100032-A-0.wav", "dog", 1, "100032"), ("5-9032-B-14.wav", "chirping_birds", 5, "9032"),
     ]  # fmt: skip
@@ -34,10 +34,10 @@ def test_folds_groups_and_problems(tmp_path: Path, sound: Write) -> None:
 
 
 def test_without_the_table(tmp_path: Path) -> None:
-    assert not looks_like_esc50(tmp_path)
+    assert not ESC50.is_in(tmp_path)
     with pytest.raises(DataError, match=r"no meta/esc50.csv; ESC-50 as audio/FOLD-CLIP-TAKE-TARGET.wav and"):
-        read_esc50(tmp_path)
+        ESC50.read(tmp_path)
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/esc50.csv").write_text("filename,fold\n")
     with pytest.raises(DataError, match="lacks the columns 'category'"):
-        read_esc50(tmp_path)
+        ESC50.read(tmp_path)

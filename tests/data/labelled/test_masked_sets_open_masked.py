@@ -52,8 +52,8 @@ def test_geotiff_pairs(tmp_path: Path, geotiff: Write) -> None:
         geotiff(tmp_path / "masks" / f"{n}.tif", np.full((1, 5, 6), 10 * n, np.uint8))
     found = open_masked(tmp_path)
     assert found.palette.names == ("0", "10", "20") and {item.split for item in found.items} == {"train", "val", "test"}
-    pixels, classes, _ = read_masked(found.items[2], found.palette)
-    assert pixels.shape == (5, 6, 3) and classes is not None and (classes == 2).all()
+    seen, classes, _ = read_masked(found.items[2], found.palette)
+    assert seen.pixels.shape == (5, 6, 3) and classes is not None and (classes == 2).all()
 
 
 def test_tiles_on_both_sides_of_a_split_that_overlap_are_told(tmp_path: Path, geotiff: Write) -> None:
@@ -90,7 +90,7 @@ def test_deepglobe_with_the_releases_list(tmp_path: Path, picture: Write) -> Non
     assert {item.id for item in found.items if item.split == "test"} == {"3", "7"}
     assert "1 ids in valid_ids.txt without an image: '77'" in found.warnings
     picture(tmp_path / "copy" / "3_sat.jpg")
-    with pytest.raises(DataError, match=r"copy/3_sat.jpg and .*train/3_sat.jpg have one id"):
+    with pytest.raises(DataError, match=r"copy/3_sat.jpg and .*train/3_sat.jpg have one name"):
         open_masked(tmp_path, dataset="deepglobe")
 
 

@@ -72,8 +72,8 @@ def test_a_mask_of_another_size_names_both(tmp_path: Path, picture: Write) -> No
 
 def test_an_image_with_its_mask_and_one_without(tmp_path: Path, picture: Write) -> None:
     image, mask = picture(tmp_path / "a.png"), picture(tmp_path / "m.png", (0, 0, 255))
-    pixels, classes, unknown = read_masked(MaskedItem("a", image, mask), COLOURS)
-    assert pixels.shape == (4, 6, 3) and classes is not None and not classes.any() and not unknown
+    seen, classes, unknown = read_masked(MaskedItem("a", image, mask), COLOURS)
+    assert seen.pixels.shape == (4, 6, 3) and classes is not None and not classes.any() and not unknown
     assert read_masked(MaskedItem("a", image, None), COLOURS)[1] is None
 
 
@@ -135,7 +135,7 @@ def test_image_and_mask_that_were_turned_differently_are_told(tmp_path: Path, pi
     turn[274] = 6
     Image.new("RGB", (30, 20)).save(image, exif=turn)
     mask = picture(tmp_path / "m.png", np.ones((30, 20), np.uint8))
-    assert read_masked(MaskedItem("a", image, mask), VALUES)[0].shape == (30, 20, 3)
+    assert read_masked(MaskedItem("a", image, mask), VALUES)[0].pixels.shape == (30, 20, 3)
     wide = picture(tmp_path / "wide.png", np.ones((20, 30), np.uint8))
     with pytest.raises(DataError, match=r"30 x 20 pixels, its image 20 x 30; .*turned as its EXIF says"):
         read_masked(MaskedItem("a", image, wide), VALUES)

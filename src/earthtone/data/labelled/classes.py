@@ -4,6 +4,7 @@ import inspect
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,22 @@ from earthtone.data.labelled.items import (
     LABELLED,
     SOUNDS,
     SPLIT_FOLDERS,
-    Found,
     LabelledItem,
     LabelledSet,
-    counted,
+    LoadedItems,
+    by_name,
     files,
     finished,
+    first_manifest,
     folders,
     kind,
     known_set,
+    manifest_in,
     recognised,
     with_split_lists,
 )
 from earthtone.data.manifest import TABLES, Manifest, Table, listed, nearest, open_table
-from earthtone.data.pair import MEDIA, MISSING_AUDIO, Pair, Problem, UnusableRow, is_file, is_unknown
+from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
 from earthtone.signal.remarks import NULL_ISLAND
@@ -33,42 +36,44 @@ from earthtone.signal.remarks import NULL_ISLAND
 _LAYOUT = "a folder a class with images or sounds in it (CLASS/*.jpg), or train/CLASS, val/CLASS, test/CLASS"
 
 
-def read_class_folders(path: Path, layout: str | None = None) -> Found:
+def read_class_folders(path: Path, layout: str = _LAYOUT) -> LoadedItems[LabelledItem]:
     """Return the items of a folder whose subfolders are classes; their ids are CLASS/FILE. Raises DataError.
 
     Folders that hold nothing but one other folder are entered. Class folders without items and files that are neither
     image nor sound are counted and named; images and sounds in one set are refused.
     """
-    layout = layout or _LAYOUT
     root = _entered_folder(path)
     inside = folders(root)
     splits = {folder: SPLIT_FOLDERS.get(folder.name.lower()) for folder in inside}
     divided = bool(inside) and all(splits.values())
     if not inside:
-        raise DataError(f"{path} has no folder of a class, found {_seen(root)}; {layout} was expected")
-    found, others = Found(), list[str]()
+        counts = Counter(file.suffix or "no suffix" for file in files(root))
+        seen = ", ".join(f"{count} files of {suffix}" for suffix, count in counts.most_common(4)) or "nothing"
+        raise DataError(f"{path} has no folder of a class, found {seen}; {layout} was expected")
+    loaded, others = LoadedItems[LabelledItem](), list[str]()
     for parent, split in splits.items() if divided else [(root, None)]:
         for folder in folders(parent):
-            _read_class(root, folder, split, found, others)
-    found.notes += counted(len(others), "files are neither image nor sound and left out", others)
-    if not found.items:
+            before = len(loaded.items)
+            for file in files(folder):
+                name, medium = file.relative_to(root).as_posix(), kind(file)
+                if medium is None:
+                    others.append(name)
+                else:
+                    image, audio = (file, None) if medium == "image" else (None, file)
+                    loaded.items.append(LabelledItem(name, folder.name, image, audio, split))
+            if len(loaded.items) == before:
+                loaded.notes.append(f"class folder {folder.relative_to(root).as_posix()!r} has no image or sound")
+    loaded.count(others, "files are neither image nor sound and left out")
+    images = sum(item.image is not None for item in loaded.items)
+    sounds = len(loaded.items) - images
+    if not loaded.items:
         raise DataError(f"{path}: no image or sound in its folders {listed([f.name for f in inside], 8)}; {layout}")
-    _refuse_mixed(path, found)
-    return found
-
-
-def _read_class(root: Path, folder: Path, split: str | None, found: Found, others: list[str]) -> None:
-    before = len(found.items)
-    for file in files(folder):
-        name = file.relative_to(root).as_posix()
-        medium = kind(file)
-        if medium is None:
-            others.append(name)
-        else:
-            image, audio = (file, None) if medium == "image" else (None, file)
-            found.items.append(LabelledItem(name, folder.name, image, audio, split))
-    if len(found.items) == before:
-        found.notes.append(f"class folder {folder.relative_to(root).as_posix()!r} has no image or sound")
+    if images and sounds:
+        raise DataError(
+            f"{path} holds {images} images and {sounds} sounds in its class folders; one kind was expected: separate "
+            "them, or write a manifest with the columns image, audio and label"
+        )
+    return loaded
 
 
 def _entered_folder(path: Path) -> Path:
@@ -81,26 +86,13 @@ def _entered_folder(path: Path) -> Path:
     return path
 
 
-def _seen(path: Path) -> str:
-    counts = Counter(file.suffix or "no suffix" for file in files(path))
-    return ", ".join(f"{count} files of {suffix}" for suffix, count in counts.most_common(4)) or "nothing"
-
-
-def _refuse_mixed(path: Path, found: Found) -> None:
-    images = sum(item.image is not None for item in found.items)
-    sounds = len(found.items) - images
-    if images and sounds:
-        raise DataError(
-            f"{path} holds {images} images and {sounds} sounds in its class folders; one kind was expected: separate "
-            "them, or write a manifest with the columns image, audio and label"
-        )
-
-
 _FILE = ("file", "path", "filename", "file_name")  # names of the one file's column in manifests of one medium
 _OWN = ("label", "fold", "group")
 
 
-def read_labelled_manifest(path: Path, label: str | None = None, columns: Mapping[str, str] | None = None) -> Found:
+def read_labelled_manifest(
+    path: Path, label: str | None = None, columns: Mapping[str, str] | None = None
+) -> LoadedItems[LabelledItem]:
     """Return the items of the rows that have a label and their files; others are counted and named. Raises DataError.
 
     `label` names the label's column ("label" without it); `columns` maps a pair's columns, `fold` and `group` to those
@@ -116,31 +108,25 @@ def read_labelled_manifest(path: Path, label: str | None = None, columns: Mappin
             raise DataError(
                 f"{path} has no column {column!r} for the {name};{nearest(column, table.columns)}; type --label NAME"
             )
-    pairs = Manifest(path, columns=_pair_columns(table, given), need=_media(table, given))
+    media = _media(table, given)
+    pairs = Manifest(path, columns=_pair_columns(table, given, media), need=media)
     own = {name: pairs.carried_as(column) for name, column in own.items()}
-    found, problems = Found(), defaultdict[str, list[str]](list)
-    remarks = defaultdict[str, list[str]](list)
-    for row in pairs:
-        for remark in row.remarks if isinstance(row, Pair) else ():
+    loaded, left_out = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
+    without_value = defaultdict[str, list[str]](list)
+    for pair in pairs:
+        for remark in pair.remarks if isinstance(pair, Pair) else ():
             if remark.kind != NULL_ISLAND:
-                remarks[remark.kind].append(row.id)
-        problem = row if isinstance(row, Problem) else _add(row, own, found)
-        if problem is not None:
-            problems[problem.kind].append(problem.id)
-    found.notes += [f"{len(ids)} rows left out, {what}: {listed(ids, 5)}" for what, ids in sorted(problems.items())]
-    found.notes += [f"{len(ids)} rows stay without a value, {what}: {listed(ids, 5)}" for what, ids in remarks.items()]
-    _from_one(found)
-    return found
-
-
-def has_labels(path: Path, label: str | None, columns: Mapping[str, str] | None) -> bool:
-    """Return whether a manifest has the label's column."""
-    return (label or (columns or {}).get("label", "label")) in open_table(path).columns
-
-
-def file_column(table: Table) -> str | None:
-    """Return the column that names a row's one file, or None."""
-    return next((name for name in _FILE if name in table.columns), None)
+                without_value[remark.kind].append(pair.id)
+        try:
+            loaded.items.append(_labelled_item(pair, own))
+        except UnusableRow as problem:
+            left_out[problem.kind].append(pair.id)
+    loaded.count_left_out(left_out)
+    loaded.notes += [
+        f"{len(ids)} rows stay without a value, {what}: {listed(ids, 5)}" for what, ids in without_value.items()
+    ]
+    _count_folds_from_one(loaded)
+    return loaded
 
 
 def _media(table: Table, given: Mapping[str, str]) -> tuple[str, ...]:
@@ -148,7 +134,7 @@ def _media(table: Table, given: Mapping[str, str]) -> tuple[str, ...]:
     named = tuple(name for name in MEDIA if name in given or name in table.columns)
     if named:
         return named
-    column = file_column(table)
+    column = _file_column(table)
     if column is None:
         raise DataError(
             f"{table.path} has the columns {listed(table.columns)}; image, audio or file expected, "
@@ -161,9 +147,12 @@ def _media(table: Table, given: Mapping[str, str]) -> tuple[str, ...]:
     return (medium,)
 
 
-def _pair_columns(table: Table, given: Mapping[str, str]) -> dict[str, str]:
-    columns, media = dict(given), _media(table, given)
-    column = file_column(table)
+def _file_column(table: Table) -> str | None:
+    return next((name for name in _FILE if name in table.columns), None)
+
+
+def _pair_columns(table: Table, given: Mapping[str, str], media: tuple[str, ...]) -> dict[str, str]:
+    columns, column = dict(given), _file_column(table)
     for name in media:
         if name not in columns and name not in table.columns and column is not None:
             columns[name] = column
@@ -172,87 +161,78 @@ def _pair_columns(table: Table, given: Mapping[str, str]) -> dict[str, str]:
     return columns
 
 
-def _add(pair: Pair, own: Mapping[str, str], found: Found) -> Problem | None:
-    label = pair.extra.get(own["label"], "").strip()
+def _labelled_item(pair: Pair | Problem, own: Mapping[str, str]) -> LabelledItem:
+    """Return the item of a manifest's row. Raises UnusableRow."""
+    if isinstance(pair, Problem):
+        raise UnusableRow(pair.kind, pair.detail)
+    label, fold, group = (pair.extra.get(own[name], "").strip() for name in _OWN)
     if not label:
-        return Problem(pair.id, "no label", f"{pair.id}: column {own['label']!r} is empty")
+        raise UnusableRow("no label", f"column {own['label']!r} is empty")
     if isinstance(pair.image, bytes) or isinstance(pair.audio, bytes):
-        return Problem(pair.id, "media as bytes in the table; write them to files", pair.id)
-    fold = pair.extra.get(own["fold"], "").strip()
+        raise UnusableRow("media as bytes in the table; write them to files", pair.id)
     if fold and not (fold.isascii() and fold.isdigit()):
-        return Problem(pair.id, "fold is no whole number", f"{pair.id}: fold {fold!r:.40}")
-    group = pair.extra.get(own["group"], "").strip()
-    number = int(fold) if fold else None
-    found.items.append(
-        LabelledItem(
-            pair.id,
-            label,
-            pair.image,
-            pair.audio,
-            pair.split,
-            number,
-            None if is_unknown(group) else group,
-            pair.image_gsd_m,
-        )
-    )
-    return None
+        raise UnusableRow("fold is no whole number", f"fold {fold!r:.40}")
+    return LabelledItem(
+        pair.id, label, pair.image, pair.audio, pair.split,
+        fold=int(fold) if fold else None,
+        group=None if is_unknown(group) else group,
+        image_gsd_m=pair.image_gsd_m,
+    )  # fmt: skip
 
 
-def _from_one(found: Found) -> None:
+def _count_folds_from_one(loaded: LoadedItems[LabelledItem]) -> None:
     """Count folds from 1 where the file counts from 0; drop them, saying so, where only some rows have one."""
-    from dataclasses import replace
-
-    folds = [item.fold for item in found.items if item.fold is not None]
-    if folds and len(folds) < len(found.items):
-        found.notes.append(f"{len(found.items) - len(folds)} rows have no fold: folds are not used")
-        found.items[:] = [replace(item, fold=None) for item in found.items]
+    folds = [item.fold for item in loaded.items if item.fold is not None]
+    if folds and len(folds) < len(loaded.items):
+        loaded.notes.append(f"{len(loaded.items) - len(folds)} rows have no fold: folds are not used")
+        loaded.items[:] = [replace(item, fold=None) for item in loaded.items]
     elif folds and min(folds) == 0:
-        found.items[:] = [replace(item, fold=(item.fold or 0) + 1) for item in found.items]
+        loaded.items[:] = [replace(item, fold=(item.fold or 0) + 1) for item in loaded.items]
 
 
-ReadRow = Callable[[Path, Mapping[str, str]], LabelledItem]
+@dataclass(frozen=True)
+class FoldTable:
+    """A published set of sounds whose files, classes and official folds stand in a table beside them."""
+
+    table: str
+    columns: tuple[str, ...]
+    layout: str
+    item: Callable[[Path, Mapping[str, str]], LabelledItem]
+    """Makes an item of the set's folder and a row's cells. Raises UnusableRow."""
+
+    def is_in(self, path: Path) -> bool:
+        """Return whether a folder has the release's table."""
+        return is_file(path / self.table)
+
+    def read(self, path: Path) -> LoadedItems[LabelledItem]:
+        """Return the sounds of the rows; those that cannot be used are counted and named. Raises DataError."""
+        if not (path / self.table).is_file():
+            raise DataError(f"{path} has no {self.table}; {self.layout} was expected")
+        rows = CsvTable(path / self.table)
+        missing = [name for name in self.columns if name not in rows.columns]
+        if missing:
+            raise DataError(
+                f"{rows.path} lacks the columns {listed(missing)}, found {listed(rows.columns)}; {self.layout}"
+            )
+        loaded, left_out = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
+        for row in rows.rows(self.columns):
+            if row.fault is not None:
+                left_out[row.fault[0]].append(row.place)
+                continue
+            try:
+                loaded.items.append(self.item(path, {name: str(row.cells[name]).strip() for name in self.columns}))
+            except UnusableRow as problem:
+                left_out[problem.kind].append(str(problem))
+        loaded.count_left_out(left_out)
+        return loaded
 
 
-def read_fold_table(path: Path, table: str, columns: tuple[str, ...], layout: str, read: ReadRow) -> Found:
-    """Return the items that `read` makes of the table's rows; rows it refuses are counted. Raises DataError."""
-    if not (path / table).is_file():
-        raise DataError(f"{path} has no {table}; {layout} was expected")
-    rows = CsvTable(path / table)
-    missing = [name for name in columns if name not in rows.columns]
-    if missing:
-        raise DataError(f"{rows.path} lacks the columns {listed(missing)}, found {listed(rows.columns)}; {layout}")
-    found, problems = Found(), defaultdict[str, list[str]](list)
-    for row in rows.rows(columns):
-        if row.fault is not None:
-            problems[row.fault[0]].append(row.place)
-            continue
-        try:
-            found.items.append(read(path, {name: str(row.cells[name]).strip() for name in columns}))
-        except UnusableRow as problem:
-            problems[problem.kind].append(str(problem))
-    found.notes += [f"{len(names)} rows left out, {kind}: {listed(names, 5)}" for kind, names in problems.items()]
-    return found
+_ESC50_NAME = re.compile(r"([1-9])-(\d+)-[A-Z]-\d+\.\w+")
 
 
-# ESC-50 (Piczak, ACM Multimedia 2015): 50 kinds of sound in five folds that keep the clips of a recording together.
-_ESC50_TABLE = "meta/esc50.csv"
-_ESC50_LAYOUT = "ESC-50 as audio/FOLD-CLIP-TAKE-TARGET.wav and meta/esc50.csv"
-_NAME = re.compile(r"([1-9])-(\d+)-[A-Z]-\d+\.\w+")
-
-
-def looks_like_esc50(path: Path) -> bool:
-    """Return whether a folder has the release's table."""
-    return is_file(path / _ESC50_TABLE)
-
-
-def read_esc50(path: Path) -> Found:
-    """Return the sounds; fold and group (the Freesound clip) are those in the file's name. Raises DataError."""
-    return read_fold_table(path, _ESC50_TABLE, ("filename", "category"), _ESC50_LAYOUT, _read_esc50)
-
-
-def _read_esc50(path: Path, cells: Mapping[str, str]) -> LabelledItem:
+def _esc50_item(path: Path, cells: Mapping[str, str]) -> LabelledItem:
     name = cells["filename"]
-    parts = _NAME.fullmatch(name)
+    parts = _ESC50_NAME.fullmatch(name)
     if parts is None:
         raise UnusableRow("name is not FOLD-CLIP-TAKE-TARGET", name)
     if not is_file(path / "audio" / name):
@@ -260,36 +240,32 @@ def _read_esc50(path: Path, cells: Mapping[str, str]) -> LabelledItem:
     return LabelledItem(name, cells["category"], audio=path / "audio" / name, fold=int(parts[1]), group=parts[2])
 
 
-# UrbanSound8K (Salamon et al., ACM Multimedia 2014): ten kinds of city sound in ten official folds.
-_URBANSOUND8K_TABLE = "metadata/UrbanSound8K.csv"
-_URBANSOUND8K_LAYOUT = "UrbanSound8K as audio/fold1..fold10/*.wav and metadata/UrbanSound8K.csv"
-_COLUMNS = ("slice_file_name", "fsID", "fold", "class")
-
-
-def looks_like_urbansound8k(path: Path) -> bool:
-    """Return whether a folder has the release's table."""
-    return is_file(path / _URBANSOUND8K_TABLE)
-
-
-def read_urbansound8k(path: Path) -> Found:
-    """Return the sounds with their official fold; group is the Freesound recording (fsID). Raises DataError."""
-    return read_fold_table(path, _URBANSOUND8K_TABLE, _COLUMNS, _URBANSOUND8K_LAYOUT, _read_urbansound8k)
-
-
-def _read_urbansound8k(path: Path, cells: Mapping[str, str]) -> LabelledItem:
+def _urbansound8k_item(path: Path, cells: Mapping[str, str]) -> LabelledItem:
     name, fold = cells["slice_file_name"], cells["fold"]
     if not (fold.isascii() and fold.isdigit() and 1 <= int(fold) <= 10):
         raise UnusableRow("fold is not 1 to 10", name)
-    file = path / "audio" / f"fold{int(fold)}" / name
-    if not is_file(file):
-        raise UnusableRow(MISSING_AUDIO, f"fold{int(fold)}/{name}")
-    return LabelledItem(f"fold{int(fold)}/{name}", cells["class"], audio=file, fold=int(fold), group=cells["fsID"])
+    id = f"fold{int(fold)}/{name}"
+    if not is_file(path / "audio" / id):
+        raise UnusableRow(MISSING_AUDIO, id)
+    return LabelledItem(id, cells["class"], audio=path / "audio" / id, fold=int(fold), group=cells["fsID"])
 
+
+#: ESC-50 (Piczak, ACM Multimedia 2015): 50 kinds of sound in five folds that keep the clips of a recording together;
+#: fold and group (the Freesound clip) are those in the file's name.
+ESC50 = FoldTable(
+    "meta/esc50.csv", ("filename", "category"), "ESC-50 as audio/FOLD-CLIP-TAKE-TARGET.wav and meta/esc50.csv",
+    _esc50_item,
+)  # fmt: skip
+#: UrbanSound8K (Salamon et al., ACM Multimedia 2014): ten kinds of city sound in ten official folds; group is the
+#: Freesound recording (fsID).
+URBANSOUND8K = FoldTable(
+    "metadata/UrbanSound8K.csv", ("slice_file_name", "fsID", "fold", "class"),
+    "UrbanSound8K as audio/fold1..fold10/*.wav and metadata/UrbanSound8K.csv", _urbansound8k_item,
+)  # fmt: skip
 
 # ADVANCE (Hu et al., ECCV 2020, arXiv 2005.08449): images and sounds of 13 kinds of scene, paired by name.
 _VISION = ("vision", "ADVANCE_vision", "Dataset_v3_vision")
 _SOUND = ("sound", "ADVANCE_sound", "Dataset_v3_sound")
-_SPECTROGRAMS = (".npy",)
 _RECORDING = 5  # characters of a file's name that say of which recording it is a part
 
 
@@ -298,7 +274,7 @@ def looks_like_advance(path: Path) -> bool:
     return _side(path, _VISION) is not None and _side(path, _SOUND) is not None
 
 
-def read_advance(path: Path) -> Found:
+def read_advance(path: Path) -> LoadedItems[LabelledItem]:
     """Return the pairs CLASS/NAME; `group` is the recording, the first five characters of the name. Raises DataError.
 
     The authors' own partition keeps recordings together by these five characters: small classes were enlarged by
@@ -311,54 +287,44 @@ def read_advance(path: Path) -> Found:
         raise DataError(
             f"{path} has no {lacking}; ADVANCE as vision/CLASS/NAME.jpg beside sound/CLASS/NAME.wav (or .npy) expected"
         )
-    images = _by_name(vision, IMAGES)
-    sounds, ready = _by_name(sound, SOUNDS), _by_name(sound, _SPECTROGRAMS)
-    found = Found()
-    if sounds and ready:
-        found.notes.append(
-            f"sound/ holds {len(sounds)} recordings and {len(ready)} .npy spectrograms: the former count"
+    images, recordings, spectrograms = (
+        by_name(
+            (file for folder in folders(side) for file in files(folder)),
+            suffixes,
+            lambda file: f"{file.parent.name}/{file.stem}",
         )
-    sounds = sounds or ready
-    for name in sorted(images.keys() & sounds.keys()):
-        label, stem = name.split("/", 1)
-        found.items.append(LabelledItem(name, label, images[name], sounds[name], group=stem[:_RECORDING]))
-    found.notes += counted(
-        len(images.keys() - sounds.keys()), "images without a sound", [*images.keys() - sounds.keys()]
+        for side, suffixes in ((vision, IMAGES), (sound, SOUNDS), (sound, (".npy",)))
     )
-    found.notes += counted(
-        len(sounds.keys() - images.keys()), "sounds without an image", [*sounds.keys() - images.keys()]
+    sounds = recordings or spectrograms
+    loaded = LoadedItems(
+        [
+            LabelledItem(name, name.split("/")[0], images[name], sounds[name], group=name.split("/")[1][:_RECORDING])
+            for name in sorted(images.keys() & sounds.keys())
+        ]
     )
-    return found
+    if recordings and spectrograms:
+        loaded.notes.append(
+            f"sound/ holds {len(recordings)} recordings and {len(spectrograms)} .npy spectrograms: the former count"
+        )
+    loaded.count(images.keys() - sounds.keys(), "images without a sound")
+    loaded.count(sounds.keys() - images.keys(), "sounds without an image")
+    return loaded
 
 
 def _side(path: Path, names: tuple[str, ...]) -> Path | None:
     """Return the folder of one medium; archives may have put it into a folder of its own name again."""
-    found = next((path / name for name in names if (path / name).is_dir()), None)
-    if found is None:
+    side = next((path / name for name in names if (path / name).is_dir()), None)
+    if side is None:
         return None
-    inside = folders(found)
-    return inside[0] if len(inside) == 1 and inside[0].name in names else found
-
-
-def _by_name(side: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Return CLASS/STEM -> file. Raises DataError when two files have one name."""
-    found: dict[str, Path] = {}
-    for folder in folders(side):
-        for file in files(folder):
-            if file.suffix.lower() not in suffixes:
-                continue
-            name = f"{folder.name}/{file.stem}"
-            if name in found:
-                raise DataError(f"{folder} holds {listed([found[name].name, file.name])}: keep the one that is meant")
-            found[name] = file
-    return found
+    inside = folders(side)
+    return inside[0] if len(inside) == 1 and inside[0].name in names else side
 
 
 # Scene classes by way of torchgeo, for sets that it knows and we do not; nothing is downloaded.
 PREFIX = "torchgeo:"
 
 
-def read_torchgeo(path: Path, name: str) -> Found:
+def read_torchgeo(path: Path, name: str) -> LoadedItems[LabelledItem]:
     """Return the files of a torchgeo data set below `path`, with its own splits.
 
     `name` is a class of torchgeo.datasets that lists `samples` (all NonGeoClassificationDataset do). Raises ConfigError
@@ -373,21 +339,21 @@ def read_torchgeo(path: Path, name: str) -> Found:
     known.pop(base.__name__, None)
     if name not in known:
         raise ConfigError(f"{PREFIX}{name} is unknown; {did_you_mean(name, known)}known: {', '.join(sorted(known))}")
-    found = Found()
+    loaded = LoadedItems[LabelledItem]()
     for split in _splits(known[name]):
         opened = _opened(known[name], path, split)
         for file, index in opened.samples:
-            item = Path(file)
-            label = str(opened.classes[index])
-            found.items.append(LabelledItem(_id(path, item), label, image=item, split=split))
-    return found
+            image = Path(file)
+            id = image.relative_to(path).as_posix() if image.is_relative_to(path) else str(image)
+            loaded.items.append(LabelledItem(id, str(opened.classes[index]), image=image, split=split))
+    return loaded
 
 
 def _splits(kind: Any) -> tuple[str | None, ...]:
     """Return the splits that a class can be opened with; (None,) when it has none."""
     if "split" not in inspect.signature(kind.__init__).parameters:
         return (None,)
-    return tuple(name for name in ("train", "val", "test") if name in getattr(kind, "splits", ("train", "val", "test")))
+    return tuple(name for name in SPLITS if name in getattr(kind, "splits", SPLITS))
 
 
 def _opened(kind: Any, path: Path, split: str | None) -> Any:
@@ -399,17 +365,12 @@ def _opened(kind: Any, path: Path, split: str | None) -> Any:
         raise DataError(f"{path}: torchgeo cannot open {kind.__name__} there: {reason:.300}") from error
 
 
-def _id(path: Path, file: Path) -> str:
-    return file.relative_to(path).as_posix() if file.is_relative_to(path) else str(file)
-
-
-#: Loaders of sets with a layout of their own; the other named sets are a folder a class.
-LOADERS: dict[str, Callable[[Path], Found]] = {
-    "advance": read_advance, "esc50": read_esc50, "urbansound8k": read_urbansound8k,
-}  # fmt: skip
-LAYOUTS: dict[str, Callable[[Path], bool]] = {
-    "advance": looks_like_advance, "esc50": looks_like_esc50, "urbansound8k": looks_like_urbansound8k,
-}  # fmt: skip
+#: Sets with a layout of their own: how a folder of it is recognised, and its loader; the others are a folder a class.
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], LoadedItems[LabelledItem]]]] = {
+    "advance": (looks_like_advance, read_advance),
+    "esc50": (ESC50.is_in, ESC50.read),
+    "urbansound8k": (URBANSOUND8K.is_in, URBANSOUND8K.read),
+}
 
 
 def open_labelled(
@@ -435,26 +396,20 @@ def open_labelled(
     published = None if known is None else LABELLED[known]
     manifest = labelled_manifest(path, label, columns)
     if manifest is not None:
-        found = read_labelled_manifest(manifest, label, columns)
-    else:
-        _refuse_columns(path, label, columns)
-        found = _from_folder(path, known)
-    return finished(path, known or name, found, published)
+        return finished(path, known or name, read_labelled_manifest(manifest, label, columns), published)
+    _refuse_columns(path, label, columns)
+    if known in LAYOUTS:
+        fits, read = LAYOUTS[known]
+        return finished(path, known, read(_entered(path, fits)), published)
+    loaded = read_class_folders(path, _LAYOUT if published is None else f"{published.title} as {published.layout}")
+    loaded.items, notes = with_split_lists(path, loaded.items)
+    loaded.notes += notes
+    return finished(path, known or name, loaded, published)
 
 
-def _from_folder(path: Path, known: str | None) -> Found:
-    if known in LOADERS:
-        return LOADERS[known](_entered(path, LAYOUTS[known]))
-    published = None if known is None else LABELLED[known]
-    found = read_class_folders(path, None if published is None else f"{published.title} as {published.layout}")
-    found.items, notes = with_split_lists(path, found.items)
-    found.notes += notes
-    return found
-
-
-def _entered(path: Path, looks: Callable[[Path], bool]) -> Path:
+def _entered(path: Path, fits: Callable[[Path], bool]) -> Path:
     """Return the folder with a layout: the path, or its one subfolder that has it, as archives unpack."""
-    inside = [] if looks(path) else [folder for folder in folders(path) if looks(folder)]
+    inside = [] if fits(path) else [folder for folder in folders(path) if fits(folder)]
     return inside[0] if len(inside) == 1 else path
 
 
@@ -462,15 +417,10 @@ def labelled_manifest(path: Path, label: str | None, columns: Mapping[str, str] 
     """Return the manifest to read: the file itself, or the one in a folder that has labels. Raises DataError."""
     if not path.is_dir():
         return path
-    names = [f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in TABLES]
-    inside = [path / name for name in names if (path / name).is_file()]
-    with_labels = [file for file in inside if has_labels(file, label, columns)]
-    if len(with_labels) > 1:
-        raise DataError(f"{path} holds {' and '.join(file.name for file in with_labels)}; type the path of one of them")
-    if with_labels or not inside:
-        return with_labels[0] if with_labels else None
+    column = label or (columns or {}).get("label", "label")
+    inside = manifest_in(path, lambda file: column in open_table(file).columns)
     # a table without labels beside folders of classes may mean anything; one that is asked for by column may not
-    return inside[0] if label or columns else None
+    return inside or (first_manifest(path) if label or columns else None)
 
 
 def _known(path: Path, dataset: str | None) -> str | None:
@@ -478,7 +428,7 @@ def _known(path: Path, dataset: str | None) -> str | None:
         return known_set(dataset, LABELLED)
     if not path.is_dir():
         return None
-    by_layout = next((name for name, looks in LAYOUTS.items() if looks(_entered(path, looks))), None)
+    by_layout = next((name for name, (fits, _) in LAYOUTS.items() if fits(_entered(path, fits))), None)
     return by_layout or recognised(path, LABELLED)
 
 

@@ -4,15 +4,16 @@ import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from earthtone.data.dealing import linked, same_content, without_silence
-from earthtone.data.manifest import listed
+from earthtone.data.manifest import TABLES, listed
+from earthtone.data.pair import SPLITS
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.files import regular_file
 
@@ -96,20 +97,48 @@ SPLIT_FOLDERS = {
 
 def folders(path: Path) -> list[Path]:
     """Return the folders inside a folder, by name; hidden ones and those that archivers leave are passed over."""
-    return sorted(child for child in children(path) if child.is_dir())
+    return [child for child in _visible(path) if child.is_dir()]
 
 
 def files(path: Path) -> list[Path]:
     """Return the files inside a folder, by name, without hidden ones."""
-    return sorted(child for child in children(path) if child.is_file())
+    return [child for child in _visible(path) if child.is_file()]
 
 
-def children(path: Path) -> Iterator[Path]:
-    """Yield what is visible inside a folder. Raises DataError."""
+def _visible(path: Path) -> list[Path]:
     try:
-        yield from (child for child in path.iterdir() if not child.name.startswith((".", "__")))
+        return sorted(child for child in path.iterdir() if not child.name.startswith((".", "__")))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; a readable folder was expected") from error
+
+
+def by_name(found: Iterable[Path], suffixes: tuple[str, ...], name_of: Callable[[Path], str]) -> dict[str, Path]:
+    """Return the files with some suffixes by what `name_of` makes of them. Raises DataError for a name of two files."""
+    files_by_name: dict[str, Path] = {}
+    for file in sorted(file for file in found if file.suffix.lower() in suffixes):
+        name = name_of(file)
+        if name in files_by_name:
+            raise DataError(f"{files_by_name[name]} and {file} have one name; keep one of them")
+        files_by_name[name] = file
+    return files_by_name
+
+
+def manifest_in(folder: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """Return the one manifest in a folder that `fits`, None where none does. Raises DataError for several."""
+    inside = [file for file in _manifests(folder) if fits(file)]
+    if len(inside) > 1:
+        raise DataError(f"{folder} holds {' and '.join(file.name for file in inside)}; type the path of one of them")
+    return inside[0] if inside else None
+
+
+def first_manifest(folder: Path) -> Path | None:
+    """Return the first manifest in a folder, whatever its columns are; None without any."""
+    return next(iter(_manifests(folder)), None)
+
+
+def _manifests(folder: Path) -> list[Path]:
+    names = [folder / f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in TABLES]
+    return [file for file in names if file.is_file()]
 
 
 def kind(path: Path) -> str | None:
@@ -118,9 +147,24 @@ def kind(path: Path) -> str | None:
     return "image" if suffix in IMAGES else "audio" if suffix in SOUNDS else None
 
 
-def counted(count: int, what: str, names: list[str]) -> list[str]:
-    """Return a note such as `3 files ...: 'a', 'b', 'c'`, or no note."""
-    return [f"{count} {what}: {listed(sorted(names), 5)}"] if count else []
+Item = TypeVar("Item", LabelledItem, MaskedItem)
+
+
+@dataclass
+class LoadedItems(Generic[Item]):
+    """What a loader read: items in any order, and notes on what it left out or changed."""
+
+    items: list[Item] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, names: Collection[str], what: str) -> None:
+        """Add a note such as `3 files ...: 'a', 'b', 'c'`, or none for no names."""
+        if names:
+            self.notes.append(f"{len(names)} {what}: {listed(sorted(names), 5)}")
+
+    def count_left_out(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Add a note on the rows left out for each reason."""
+        self.notes += [f"{len(rows)} rows left out, {why}: {listed(rows, 5)}" for why, rows in sorted(names.items())]
 
 
 SHARES: Mapping[str, float] = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -286,55 +330,36 @@ def with_split_lists(path: Path, items: Sequence[LabelledItem]) -> tuple[list[La
     Lists name files with or without folders; suffixes do not count (some lists say .jpg of .tif files). Where there are
     several kinds of lists, that with the shortest name counts, and the others are named. Raises DataError.
     """
-    families: dict[str, dict[str, Path]] = {}
+    families: dict[str, dict[str, Path]] = defaultdict(dict)
     for file in files(path):
-        parts = _LIST.fullmatch(file.name)
-        if parts is not None:
-            families.setdefault(parts[1], {})[parts[2]] = file
+        if (parts := _LIST.fullmatch(file.name)) is not None:
+            families[parts[1]][parts[2]] = file
     families = {name: lists for name, lists in families.items() if "train" in lists and len(lists) > 1}
     if not families:
         return list(items), []
-    name = min(families, key=lambda family: (len(family), family))
+    name, *others = sorted(families, key=lambda family: (len(family), family))
     splits = _split_of_stem(families[name])
-    return _matched(items, splits, _notes(name, families, items, splits))
+    stems = Counter(_stem(item.id) for item in items)
+    if twice := sorted(stem for stem in splits if stems[stem] > 1):
+        return list(items), [f"lists of splits are not used: several files are called {listed(twice, 3)}"]
+    unused = f", not by {listed([f'{other}-train.txt' for other in sorted(others)])}" if others else ""
+    notes = [f"divided by the lists {name}-train.txt and so on{unused}"]
+    if lost := sorted(splits.keys() - stems.keys()):
+        notes.append(f"{len(lost)} names in the lists have no file: {listed(lost, 5)}")
+    return [replace(item, split=splits.get(_stem(item.id))) for item in items], notes
 
 
 def _split_of_stem(lists: Mapping[str, Path]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for split, file in lists.items():
         try:
             lines = regular_file(file).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file}: {error}; a text file with a file name a line was expected") from error
         for stem in (_stem(line.strip()) for line in lines if line.strip()):
-            if found.setdefault(stem, split) != split:
-                raise DataError(f"{file.parent}: {stem!r} is in the lists of {found[stem]} and {split}; one expected")
-    return found
-
-
-def _notes(
-    name: str, families: Mapping[str, object], items: Sequence[LabelledItem], splits: Mapping[str, str]
-) -> list[str]:
-    notes = [f"divided by the lists {name}-train.txt and so on" + _others(name, families)]
-    lost = [*splits.keys() - {_stem(item.id) for item in items}]
-    if lost:
-        notes.append(f"{len(lost)} names in the lists have no file: {listed(sorted(lost), 5)}")
-    return notes
-
-
-def _others(name: str, families: Mapping[str, object]) -> str:
-    others = sorted(families.keys() - {name})
-    return f", not by {listed([f'{other}-train.txt' for other in others])}" if others else ""
-
-
-def _matched(
-    items: Sequence[LabelledItem], splits: Mapping[str, str], notes: list[str]
-) -> tuple[list[LabelledItem], list[str]]:
-    stems = Counter(_stem(item.id) for item in items)
-    twice = [stem for stem in splits if stems[stem] > 1]
-    if twice:
-        return list(items), [f"lists of splits are not used: several files are called {listed(sorted(twice), 3)}"]
-    return [replace(item, split=splits.get(_stem(item.id))) for item in items], notes
+            if splits.setdefault(stem, split) != split:
+                raise DataError(f"{file.parent}: {stem!r} is in the lists of {splits[stem]} and {split}; one expected")
+    return splits
 
 
 def _stem(name: str) -> str:
@@ -418,99 +443,95 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_TIFF = (".tif", ".tiff")
-
-
-class _Extent(NamedTuple):
-    """An image's rectangle in the units of its coordinate system."""
-
-    item: MaskedItem
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-
 def overlapping(items: Iterable[MaskedItem]) -> list[str]:
     """Return one note that counts and names pairs of images in different splits whose rectangles overlap, or no note.
 
     Only GeoTIFFs with a place are compared, within one coordinate system each, by a sweep from west to east.
     """
-    systems: dict[str, list[_Extent]] = {}
+    systems = defaultdict[str, list[_Placed]](list)
     for item in items:
-        if item.split is not None and item.image.suffix.lower() in _TIFF:
-            placed = _extent(item)
-            if placed is not None:
-                systems.setdefault(placed[0], []).append(placed[1])
-    pairs = [f"{a.item.id} and {b.item.id}" for extents in systems.values() for a, b in _crossing(extents)]
+        if item.split is not None and item.image.suffix.lower() in (".tif", ".tiff"):
+            system, bounds = _placed(item.image)
+            if system is not None:
+                systems[system].append((item, bounds))
+    pairs = [f"{a.id} and {b.id}" for placed in systems.values() for a, b in _crossing(placed)]
     if not pairs:
         return []
     what = "images of different splits overlap on the ground, which flatters every figure"
     return [f"{what}: {len(pairs)} pairs, such as {'; '.join(pairs[:3])}"]
 
 
-def _crossing(extents: list[_Extent]) -> Iterable[tuple[_Extent, _Extent]]:
+_Placed = tuple[MaskedItem, Any]  # an item and its rectangle, in the units of its coordinate system
+
+
+def _crossing(placed: list[_Placed]) -> Iterator[tuple[MaskedItem, MaskedItem]]:
     """Yield the pairs of different splits that share more than an edge."""
-    extents = sorted(extents, key=lambda extent: extent.left)
-    active: list[_Extent] = []
-    for extent in extents:
-        active = [other for other in active if other.right > extent.left]
-        for other in active:
-            if other.item.split != extent.item.split and other.bottom < extent.top and extent.bottom < other.top:
-                yield other, extent
-        active.append(extent)
+    active: list[_Placed] = []
+    for item, box in sorted(placed, key=lambda one: one[1].left):
+        active = [other for other in active if other[1].right > box.left]
+        for other, beside in active:
+            if other.split != item.split and beside.bottom < box.top and box.bottom < beside.top:
+                yield other, item
+        active.append((item, box))
 
 
-def _extent(item: MaskedItem) -> tuple[str, _Extent] | None:
-    """Return the coordinate system and the rectangle of a file, None where it has none or cannot be read."""
+def _placed(image: Path) -> tuple[str | None, Any]:
+    """Return the coordinate system and the rectangle of a file; None where it has none or cannot be read."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
     from earthtone.signal.raster import warnings_as
 
     try:
-        with warnings_as("ignore", NotGeoreferencedWarning), rasterio.open(Path(item.image), driver="GTiff") as file:
-            if file.crs is None:
-                return None
-            bounds = file.bounds
-            return str(file.crs), _Extent(item, bounds.left, bounds.bottom, bounds.right, bounds.top)
+        with warnings_as("ignore", NotGeoreferencedWarning), rasterio.open(image, driver="GTiff") as file:
+            return None if file.crs is None else str(file.crs), file.bounds
     except RasterioIOError:  # the task that reads it counts it and names it
-        return None
+        return None, None
 
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass
-class Found:
-    """What a loader found: items in any order, and what it has to say about the rest."""
-
-    items: list[LabelledItem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def finished(path: Path, name: str, found: Found, published: Published | None = None) -> LabelledSet:
-    """Return the set of what was found, sorted by class and file, every item with a split or a fold. Raises DataError.
+def finished(
+    path: Path, name: str, loaded: LoadedItems[LabelledItem], published: Published | None = None
+) -> LabelledSet:
+    """Return the set of what was loaded, sorted by class and file, every item with a split or fold. Raises DataError.
 
     What differs from the published set, and labels that train or test lack, become warnings and log lines.
     """
-    if not found.items:
-        raise DataError(f"{path}: no labelled item found; {'; '.join(found.notes) or 'images or sounds were expected'}")
-    items = sorted(found.items, key=lambda item: (item.label, str(item.image or item.audio)))
-    _refuse_same_ids(path, items)
-    refuse_case_twins(path, {item.label for item in items})
-    notes = [*found.notes]
+    if not loaded.items:
+        raise DataError(
+            f"{path}: no labelled item found; {'; '.join(loaded.notes) or 'images or sounds were expected'}"
+        )
+    items = sorted(loaded.items, key=lambda item: (item.label, str(item.image or item.audio)))
+    refuse_same_ids(path, items)
+    labels = {item.label for item in items}
+    _refuse_case_twins(path, labels)
+    notes = [*loaded.notes]
     if published is not None:
-        notes += published.differences(len({item.label for item in items}), len(items))
+        notes += published.differences(len(labels), len(items))
     if not all(item.fold is not None for item in items):
-        items, more = _with_splits(path, items)
-        notes += more
+        splits, more, same = divided(path, items)
+        items = [replace(item, split=split) for item, split in zip(items, splits, strict=True)]
+        notes += more + _same_files(same, splits) + _lacking_labels(items)
+    return LabelledSet(name, tuple(items), told(path, notes))
+
+
+def told(path: Path, notes: Sequence[str]) -> tuple[str, ...]:
+    """Log what there is to know of a set, and return it."""
     for note in notes:
         _LOG.warning("%s: %s", path, note)
-    return LabelledSet(name, tuple(items), tuple(notes))
+    return tuple(notes)
 
 
-def refuse_case_twins(path: Path, labels: set[str]) -> None:
+def refuse_same_ids(path: Path, items: Sequence[Item]) -> None:
+    """Raise DataError where two items have one id."""
+    twice = sorted(name for name, count in Counter(item.id for item in items).items() if count > 1)
+    if twice:
+        raise DataError(f"{path}: ids occur twice: {listed(twice, 5)}; every item needs its own")
+
+
+def _refuse_case_twins(path: Path, labels: set[str]) -> None:
     """Raise DataError when two classes differ by case or outer spaces alone: they are nearly always one."""
     twins = defaultdict(list)
     for label in sorted(labels):
@@ -520,37 +541,38 @@ def refuse_case_twins(path: Path, labels: set[str]) -> None:
             raise DataError(f"{path}: classes {listed(same)} differ by case or spaces alone; rename all but one")
 
 
-def _refuse_same_ids(path: Path, items: Sequence[LabelledItem]) -> None:
-    counts = Counter(item.id for item in items)
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        raise DataError(f"{path}: ids occur twice: {listed(twice, 5)}; every item needs its own")
+def divided(path: Path, items: Sequence[LabelledItem]) -> tuple[list[str | None], list[str], list[int]]:
+    """Return a split for every item, notes on it, and a number each, equal for items of one file (else negative).
+
+    Files are compared only where splits are missing.
+    """
+    same = [-1] * len(items)
+    if not {item.split for item in items} >= set(SPLITS):
+        same = linked_files([item.image for item in items], [item.audio for item in items])
+    members = [Member(item.id, item.label, item.group, number) for item, number in zip(items, same, strict=True)]
+    return *completed(members, [item.split for item in items], str(path)), same
 
 
-def _torn(same: Sequence[int], splits: Sequence[str | None]) -> str:
-    """How many of the groups of identical items lie in several splits, which those of the set itself may do."""
-    inside = defaultdict(set)
+def _same_files(same: Sequence[int], splits: Sequence[str | None]) -> list[str]:
+    """Return a note on items of one file, whose splits may differ where those of the set itself do; or no note."""
+    splits_of = defaultdict[int, set[str]](set)
     for number, split in zip(same, splits, strict=True):
         if number >= 0 and split is not None:
-            inside[number].add(split)
-    torn = sum(len(found) > 1 for found in inside.values())
-    return f", {torn} groups of them in several splits" if torn else "; they are in one split each"
+            splits_of[number].add(split)
+    torn = sum(len(found) > 1 for found in splits_of.values())
+    where = f", {torn} groups of them in several splits" if torn else "; they are in one split each"
+    count = sum(number >= 0 for number in same)
+    return [f"{count} items have the same image or sound as others{where}"] if count else []
 
 
-def _with_splits(path: Path, items: list[LabelledItem]) -> tuple[list[LabelledItem], list[str]]:
-    dealt = not {item.split for item in items} >= {"train", "val", "test"}
-    same = linked_files([item.image for item in items], [item.audio for item in items]) if dealt else [-1] * len(items)
-    members = [Member(item.id, item.label, item.group, number) for item, number in zip(items, same, strict=True)]
-    splits, notes = completed(members, [item.split for item in items], str(path))
-    if count := sum(number >= 0 for number in same):
-        notes.append(f"{count} items have the same image or sound as others{_torn(same, splits)}")
-    items = [replace(item, split=split) for item, split in zip(items, splits, strict=True)]
-    labels = {split: {item.label for item in items if item.split == split} for split in ("train", "val", "test")}
-    for split in ("val", "test"):
-        unknown = sorted(labels[split] - labels["train"])
-        if unknown:
-            notes.append(f"classes in {split} that train lacks, which no model can learn: {listed(unknown, 8)}")
-    untested = sorted(labels["train"] - labels["test"])
-    if untested and labels["test"]:
-        notes.append(f"classes in train that test lacks, which no figure covers: {listed(untested, 8)}")
-    return items, notes
+def _lacking_labels(items: Sequence[LabelledItem]) -> list[str]:
+    """Return notes on classes that one split has and another lacks."""
+    train, val, test = ({item.label for item in items if item.split == split} for split in SPLITS)
+    notes = [
+        f"classes in {split} that train lacks, which no model can learn: {listed(sorted(labels - train), 8)}"
+        for split, labels in (("val", val), ("test", test))
+        if labels - train
+    ]
+    if test and train - test:
+        notes.append(f"classes in train that test lacks, which no figure covers: {listed(sorted(train - test), 8)}")
+    return notes

@@ -2,31 +2,32 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from earthtone.data.labelled.items import (
     IMAGES,
     MASKED,
     SPLIT_FOLDERS,
+    LoadedItems,
     MaskedItem,
     MaskedSet,
     Palette,
-    counted,
+    by_name,
     folders,
     known_set,
+    manifest_in,
     recognised,
 )
 from earthtone.data.labelled.masks import (
     PALETTES,
-    FoundMasks,
     class_table,
     finished_masked,
     found_palette,
     found_values,
     read_class_table,
 )
-from earthtone.data.manifest import TABLES, Manifest, listed, nearest, open_table
+from earthtone.data.manifest import Manifest, listed, nearest, open_table
 from earthtone.data.pair import NearNames, Pair, Problem, UnusableRow, media
 from earthtone.errors import DataError
 from earthtone.progress import progress
@@ -35,67 +36,53 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
 _MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "ann_dir")
 _ENDS = ("_mask", "_masks", "_label", "_labels", "_gt")  # what a mask's name may have beyond its image's
 LAYOUT = "images/NAME.tif and masks/NAME.png (or NAME_mask.png), or a manifest with the columns image and mask"
+MASK = "mask"
 
 
-def read_mask_folders(path: Path) -> FoundMasks:
+def read_mask_folders(path: Path) -> LoadedItems[MaskedItem]:
     """Return the images with the masks of the same names; their ids are paths without suffix. Raises DataError.
 
     Names are compared within the folders: images/train/a.tif belongs to masks/train/a.png. Masks without an image are
     counted and named; images without a mask are kept for prediction.
     """
-    found = FoundMasks()
+    loaded = LoadedItems[MaskedItem]()
     parents = [(path, None)] + [(folder, SPLIT_FOLDERS.get(folder.name.lower())) for folder in folders(path)]
     for parent, split in parents:
-        images, masks = _side(parent, _IMAGE_FOLDERS), _side(parent, _MASK_FOLDERS)
+        images, masks = (
+            next((folder for folder in folders(parent) if folder.name.lower() in names), None)
+            for names in (_IMAGE_FOLDERS, _MASK_FOLDERS)
+        )
         if images is not None and (masks is not None or split is not None):
-            _read_pair(parent, images, masks, split, "" if parent == path else f"{parent.name}/", found)
-    if not found.items:
+            _read_two_folders(images, masks, split, "" if parent == path else f"{parent.name}/", loaded)
+    if not loaded.items:
         seen = [folder.name for folder in folders(path)]
         raise DataError(f"{path} has the folders {listed(seen, 8)}; {LAYOUT} was expected")
-    return found
+    return loaded
 
 
-def _read_pair(
-    parent: Path, images: Path, masks: Path | None, split: str | None, prefix: str, found: FoundMasks
+def _read_two_folders(
+    images: Path, masks: Path | None, split: str | None, prefix: str, loaded: LoadedItems[MaskedItem]
 ) -> None:
-    by_name = _by_name(images)
-    mask_by_name = {} if masks is None else _by_name(masks)
+    mask_of = {} if masks is None else _pictures_by_name(masks)
     used = set[str]()
-    for name, image in by_name.items():
-        mask_name = next((name + end for end in ("", *_ENDS) if name + end in mask_by_name), None)
-        if mask_name is not None:
-            used.add(mask_name)
+    for name, image in _pictures_by_name(images).items():
+        mask_name = next((name + end for end in ("", *_ENDS) if name + end in mask_of), "")
+        used.add(mask_name)
         own = split or SPLIT_FOLDERS.get(name.split("/", 1)[0].lower() if "/" in name else "")
-        mask = None if mask_name is None else mask_by_name[mask_name]
-        found.items.append(MaskedItem(f"{prefix}{name}", image, mask, own))
-    alone = [f"{prefix}{name}" for name in mask_by_name.keys() - used]
-    found.notes += counted(len(alone), "masks without an image", alone)
+        loaded.items.append(MaskedItem(f"{prefix}{name}", image, mask_of.get(mask_name), own))
+    loaded.count([f"{prefix}{name}" for name in mask_of.keys() - used], "masks without an image")
 
 
-def _side(parent: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder for folder in folders(parent) if folder.name.lower() in names), None)
-
-
-def _by_name(side: Path) -> dict[str, Path]:
+def _pictures_by_name(side: Path) -> dict[str, Path]:
     """Return the pictures below a folder by their path without suffix. Raises DataError when two have one name."""
-    found: dict[str, Path] = {}
-    for file in sorted(side.rglob("*")):
-        if file.suffix.lower() not in IMAGES or file.name.startswith(".") or not file.is_file():
-            continue
-        name = file.relative_to(side).with_suffix("").as_posix()
-        if name in found:
-            raise DataError(f"{side} holds {listed([found[name].name, file.name])} under one name; keep one of them")
-        found[name] = file
-    return found
+    pictures = (file for file in side.rglob("*") if not file.name.startswith(".") and file.is_file())
+    return by_name(pictures, IMAGES, lambda file: file.relative_to(side).with_suffix("").as_posix())
 
 
-MASK = "mask"
-
-
-def read_mask_manifest(path: Path) -> FoundMasks:
+def read_mask_manifest(path: Path) -> LoadedItems[MaskedItem]:
     """Return the images of the rows with their masks; an empty mask cell leaves the image for prediction alone.
 
-    Rows whose files are missing are counted and named. Raises DataError without the two columns.
+    Rows whose files are missing are counted and named. Raises DataError without the columns image and mask.
     """
     table = open_table(path)
     for name in ("image", MASK):
@@ -104,77 +91,72 @@ def read_mask_manifest(path: Path) -> FoundMasks:
                 f"{path} has no column {name!r}; image and mask were expected;{nearest(name, table.columns)}"
             )
     columns = {} if {"id", "key"} & set(table.columns) else {"id": "image"}
-    found, problems, near = FoundMasks(), defaultdict[str, list[str]](list), NearNames()
+    loaded, left_out, near = LoadedItems[MaskedItem](), defaultdict[str, list[str]](list), NearNames()
     for pair in Manifest(path, columns=columns, need=("image",)):
-        problem = pair if isinstance(pair, Problem) else _add(pair, path.parent, found, near)
-        if problem is not None:
-            problems[problem.kind].append(problem.id)
-    found.notes += [f"{len(ids)} rows left out, {kind}: {listed(ids, 5)}" for kind, ids in sorted(problems.items())]
-    return found
+        try:
+            loaded.items.append(_masked_item(pair, path.parent, near))
+        except UnusableRow as problem:
+            left_out[problem.kind].append(pair.id)
+    loaded.count_left_out(left_out)
+    return loaded
 
 
-def _add(pair: Pair, folder: Path, found: FoundMasks, near: NearNames) -> Problem | None:
+def _masked_item(pair: Pair | Problem, folder: Path, near: NearNames) -> MaskedItem:
+    """Return the item of a manifest's row. Raises UnusableRow."""
+    if isinstance(pair, Problem):
+        raise UnusableRow(pair.kind, pair.detail)
     cell = pair.extra.get(MASK, "")
-    try:
-        mask = media(cell, folder, MASK, "missing mask", near) if cell else None
-    except UnusableRow as problem:
-        return Problem(pair.id, problem.kind, str(problem))
-    if not isinstance(pair.image, Path) or not (mask is None or isinstance(mask, Path)):
-        return Problem(pair.id, "images as bytes in the table; write them to files", pair.id)
-    found.items.append(MaskedItem(pair.id, pair.image, mask, pair.split))
-    return None
+    mask = media(cell, folder, MASK, "missing mask", near) if cell else None
+    if isinstance(pair.image, Path) and (mask is None or isinstance(mask, Path)):
+        return MaskedItem(pair.id, pair.image, mask, pair.split)
+    raise UnusableRow("images as bytes in the table; write them to files", pair.id)
+
+
+def _joined(
+    images: Mapping[str, Path], masks: Mapping[str, Path], split: Callable[[str], str | None]
+) -> LoadedItems[MaskedItem]:
+    """Return images with the masks of the same keys, those with a mask in their `split`; masks alone are counted."""
+    loaded = LoadedItems(
+        [MaskedItem(key, image, masks.get(key), split(key) if key in masks else None) for key, image in images.items()]
+    )
+    loaded.count(masks.keys() - images.keys(), "masks without an image")
+    return loaded
 
 
 # DeepGlobe land cover (Demir et al., CVPRW 2018): 2448 px tiles, `ID_sat.jpg` with `ID_mask.png`.
-_SAT, _MASK = "_sat", "_mask"
-_LIST = "valid_ids.txt"  # ids that the SoundingEarth release keeps for its figures, one a line
+_TILE_END, _MASK_END = "_sat", "_mask"
+_TEST_IDS = "valid_ids.txt"  # ids that the SoundingEarth release keeps for its figures, one a line
 _TRAIN, _TEST = "training_data", "test_data"  # folders of a widespread copy with a division of its own
 
 
-def read_deepglobe(path: Path) -> FoundMasks:
+def read_deepglobe(path: Path) -> LoadedItems[MaskedItem]:
     """Return the tiles below a folder with their masks, wherever both lie. Raises DataError.
 
     Split: the ids in `valid_ids.txt` are test where there is such a list; else the folders training_data and test_data
     say it, or nothing does. Tiles without a mask (the challenge's valid/ and test/) are kept for prediction.
     """
-    tiles = _by_id(path, _SAT, (".jpg", ".jpeg", ".png", ".tif"))
-    masks = _by_id(path, _MASK, (".png", ".tif"))
+
+    def below(end: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+        return by_name(
+            filter(Path.is_file, path.rglob(f"*{end}.*")), suffixes, lambda file: file.stem.removesuffix(end)
+        )
+
+    tiles, masks = below(_TILE_END, (".jpg", ".jpeg", ".png", ".tif")), below(_MASK_END, (".png", ".tif"))
     if not tiles:
         raise DataError(
             f"{path} has no ID_sat.jpg; DeepGlobe as train/ID_sat.jpg beside train/ID_mask.png was expected"
         )
-    listed_ids = _listed_ids(path)
-    found = FoundMasks()
-    for key, tile in tiles.items():
-        split = _split(tile, key, listed_ids)
-        found.items.append(MaskedItem(key, tile, masks.get(key), split if key in masks else None))
-    alone, strange = [key for key in masks if key not in tiles], [*listed_ids - tiles.keys()]
-    found.notes += counted(len(alone), "masks without an image", alone)
-    found.notes += counted(len(strange), f"ids in {_LIST} without an image", strange)
-    return found
+    lists = [folder / _TEST_IDS for folder in (path, path.parent) if (folder / _TEST_IDS).is_file()]
+    test_ids = set(lists[0].read_text(encoding="utf-8", errors="replace").split()) if lists else set()
 
+    def split(key: str) -> str | None:
+        if test_ids:
+            return "test" if key in test_ids else "train"
+        return "train" if _TRAIN in tiles[key].parts else "test" if _TEST in tiles[key].parts else None
 
-def _by_id(path: Path, end: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Return id -> file for the files below a folder whose names end so. Raises DataError for an id of two files."""
-    found: dict[str, Path] = {}
-    for file in sorted(path.rglob(f"*{end}.*")):
-        if file.suffix.lower() in suffixes and file.is_file():
-            key = file.stem.removesuffix(end)
-            if key in found:
-                raise DataError(f"{found[key]} and {file} have one id; keep one of them")
-            found[key] = file
-    return found
-
-
-def _listed_ids(path: Path) -> set[str]:
-    lists = [folder / _LIST for folder in (path, path.parent) if (folder / _LIST).is_file()]
-    return set(lists[0].read_text(encoding="utf-8", errors="replace").split()) if lists else set()
-
-
-def _split(tile: Path, key: str, listed_ids: set[str]) -> str | None:
-    if listed_ids:
-        return "test" if key in listed_ids else "train"
-    return "train" if _TRAIN in tile.parts else "test" if _TEST in tile.parts else None
+    loaded = _joined(tiles, masks, split)
+    loaded.count(test_ids - tiles.keys(), f"ids in {_TEST_IDS} without an image")
+    return loaded
 
 
 # ISPRS Potsdam and Vaihingen (2D Semantic Labeling Contest): few large tiles, masks in colour.
@@ -188,93 +170,76 @@ POTSDAM_TRAIN = frozenset(
 VAIHINGEN_TRAIN = frozenset(
     ["1", "3", "5", "7", "11", "13", "15", "17", "21", "23", "26", "28", "30", "32", "34", "37"]
 )  # fmt: skip
-_KINDS = ("RGB", "RGBIR", "IRRG")  # first choice first
 
 
-def read_potsdam(path: Path) -> FoundMasks:
+def read_potsdam(path: Path) -> LoadedItems[MaskedItem]:
     """Return the tiles of one image folder (RGB, else RGBIR, else IRRG) with their masks. Raises DataError.
 
     The contest's training tiles are train, the others test. Masks without boundaries serve where no others are.
     """
-    images: dict[str, dict[str, Path]] = {kind: {} for kind in _KINDS}
-    masks: dict[str, dict[str, Path]] = {"label": {}, "label_noBoundary": {}}
-    for file in sorted(path.rglob("top_potsdam_*.tif")):
-        parts = _POTSDAM.fullmatch(file.name)
-        if parts is not None:
-            (images if parts[2] in images else masks)[parts[2]][parts[1]] = file
-    kind = next((kind for kind in _KINDS if images[kind]), None)
-    if kind is None:
+    found = _by_kind(path, "top_potsdam_*.tif", _POTSDAM, lambda file, kind: kind)
+    images = found["RGB"] or found["RGBIR"] or found["IRRG"]
+    if not images:
         raise DataError(
             f"{path} has no top_potsdam_R_C_RGB.tif; ISPRS Potsdam as 2_Ortho_RGB/ and 5_Labels_all/ was expected"
         )
-    return _joined(images[kind], masks["label"] or masks["label_noBoundary"], POTSDAM_TRAIN)
+    return _contest(images, found["label"] or found["label_noBoundary"], POTSDAM_TRAIN)
 
 
-def read_vaihingen(path: Path) -> FoundMasks:
+def read_vaihingen(path: Path) -> LoadedItems[MaskedItem]:
     """Return the tiles of the folder `top` with the masks of the same names in other folders. Raises DataError.
 
     The contest's training tiles are train, the others test. Masks without boundaries serve where no others are.
     """
-    images: dict[str, Path] = {}
-    masks: dict[bool, dict[str, Path]] = {False: {}, True: {}}
-    for file in sorted(path.rglob("top_mosaic_09cm_area*.tif")):
-        parts = _VAIHINGEN.fullmatch(file.name)
-        if parts is None:
-            continue
-        if file.parent.name == "top":
-            images[parts[1]] = file
-        else:
-            masks[parts[2] is not None][parts[1]] = file
-    if not images:
+    found = _by_kind(
+        path, "top_mosaic_09cm_area*.tif", _VAIHINGEN, lambda file, end: "top" if file.parent.name == "top" else end
+    )
+    if not found["top"]:
         raise DataError(
             f"{path} has no top/top_mosaic_09cm_areaN.tif; ISPRS Vaihingen as top/ beside its ground truth expected"
         )
-    return _joined(images, masks[False] or masks[True], VAIHINGEN_TRAIN)
+    return _contest(found["top"], found[None] or found["_noBoundary"], VAIHINGEN_TRAIN)
 
 
-def _joined(images: dict[str, Path], masks: dict[str, Path], train: frozenset[str]) -> FoundMasks:
-    found = FoundMasks()
-    for key, image in images.items():
-        mask = masks.get(key)
-        found.items.append(MaskedItem(key, image, mask, None if mask is None else "train" if key in train else "test"))
-    alone = [key for key in masks if key not in images]
-    found.notes += counted(len(alone), "masks without an image", alone)
+def _by_kind(
+    path: Path, pattern: str, name: re.Pattern[str], kind_of: Callable[[Path, str | None], str | None]
+) -> Mapping[str | None, dict[str, Path]]:
+    """Return the files below a folder whose names match, by kind and then by number; see the two patterns."""
+    found = defaultdict[str | None, dict[str, Path]](dict)
+    for file in sorted(path.rglob(pattern)):
+        if (parts := name.fullmatch(file.name)) is not None:
+            found[kind_of(file, parts[2])][parts[1]] = file
     return found
 
 
+def _contest(images: dict[str, Path], masks: dict[str, Path], train: frozenset[str]) -> LoadedItems[MaskedItem]:
+    return _joined(images, masks, lambda key: "train" if key in train else "test")
+
+
 # LoveDA (Wang et al., NeurIPS Datasets 2021): 1024 px tiles of city and country, masks of values 0 to 7.
-_IMAGES, _MASKS = "images_png", "masks_png"
-
-
-def read_loveda(path: Path) -> FoundMasks:
+def read_loveda(path: Path) -> LoadedItems[MaskedItem]:
     """Return the tiles as SPLIT/SCENE/NUMBER; those of Test have no published masks. Raises DataError.
 
     The folder Val is `val` here; without masked test tiles it becomes the test when the set is finished.
     """
-    found = FoundMasks()
-    for part in folders(path):
-        split = SPLIT_FOLDERS.get(part.name.lower())
-        for scene in folders(part) if split else []:
-            _read_scene(path, scene, split, found)
-    if not found.items:
+    scenes = [scene for part in folders(path) if part.name.lower() in SPLIT_FOLDERS for scene in folders(part)]
+
+    def below(scenes: Iterable[Path], side: str) -> dict[str, Path]:
+        return {
+            f"{scene.relative_to(path).as_posix()}/{file.stem}": file
+            for scene in scenes
+            for file in sorted((scene / side).glob("*.png"))
+        }
+
+    images = below(scenes, "images_png")
+    if not images:
         raise DataError(
             f"{path} has no Train/Urban/images_png; LoveDA as Train|Val|Test/Urban|Rural/images_png expected"
         )
-    return found
+    return _joined(images, below(scenes, "masks_png"), lambda key: SPLIT_FOLDERS[key.split("/")[0].lower()])
 
 
-def _read_scene(path: Path, scene: Path, split: str | None, found: FoundMasks) -> None:
-    prefix = scene.relative_to(path).as_posix()
-    images = {file.name: file for file in sorted((scene / _IMAGES).glob("*.png"))}
-    masks = {file.name: file for file in sorted((scene / _MASKS).glob("*.png"))}
-    for name, image in images.items():
-        mask = masks.get(name)
-        found.items.append(MaskedItem(f"{prefix}/{image.stem}", image, mask, split if mask else None))
-    alone = [f"{prefix}/{name}" for name in masks.keys() - images.keys()]
-    found.notes += counted(len(alone), "masks without an image", alone)
-
-
-MASKED_LOADERS: dict[str, Callable[[Path], FoundMasks]] = {
+MASKED_LOADERS: dict[str, Callable[[Path], LoadedItems[MaskedItem]]] = {
     "deepglobe": read_deepglobe, "loveda": read_loveda, "potsdam": read_potsdam, "vaihingen": read_vaihingen,
 }  # fmt: skip
 
@@ -289,38 +254,32 @@ def open_masked(data: str | Path, *, dataset: str | None = None) -> MaskedSet:
     path = Path(data)
     if not path.exists():
         raise DataError(f"{path} does not exist; {LAYOUT} was expected")
-    name = path.resolve().name
     known = recognised(path, MASKED) if dataset is None else known_set(dataset, MASKED)
-    published = None if known is None else MASKED[known]
     manifest = masked_manifest(path)
     if manifest is not None:
-        found = read_mask_manifest(manifest)
+        loaded = read_mask_manifest(manifest)
     else:
-        found = read_mask_folders(path) if known is None else MASKED_LOADERS[known](path)
-    palette = _palette(path, found) if known is None else PALETTES[known]
-    return finished_masked(path, known or name, found, palette, published)
+        loaded = read_mask_folders(path) if known is None else MASKED_LOADERS[known](path)
+    palette = _palette(path, loaded) if known is None else PALETTES[known]
+    return finished_masked(
+        path, known or path.resolve().name, loaded, palette, None if known is None else MASKED[known]
+    )
 
 
 def masked_manifest(path: Path) -> Path | None:
-    """Return the manifest itself or the one in a folder; a table without a column of masks is none."""
-    if not path.is_dir():
-        return path
-    names = [path / f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in TABLES]
-    inside = [file for file in names if file.is_file() and MASK in open_table(file).columns]
-    if len(inside) > 1:
-        raise DataError(f"{path} holds {' and '.join(file.name for file in inside)}; type the path of one of them")
-    return inside[0] if inside else None
+    """Return the manifest itself or the one in a folder; a table without a column of masks is none. Raises DataError"""
+    return manifest_in(path, lambda file: MASK in open_table(file).columns) if path.is_dir() else path
 
 
-def _palette(path: Path, found: FoundMasks) -> Palette:
+def _palette(path: Path, loaded: LoadedItems[MaskedItem]) -> Palette:
     table = class_table(path if path.is_dir() else path.parent)
     if table is not None:
         return read_class_table(table)
-    masks = [item.mask for item in found.items if item.mask is not None]
+    masks = [item.mask for item in loaded.items if item.mask is not None]
     if not masks:
         raise DataError(f"{path} has no mask; {LAYOUT} was expected")
     palette = found_palette(found_values(progress(masks, total=len(masks), label="masks", unit="mask")))
-    found.notes.append(
+    loaded.notes.append(
         f"no classes.csv names the classes: the {len(palette.names)} values found in the masks are taken"
     )
     return palette

@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import (
+    LabelledItem,
+    LoadedItems,
     MaskedItem,
     MaskedSet,
-    Member,
     Palette,
     Published,
-    completed,
-    linked_files,
+    divided,
     overlapping,
+    refuse_same_ids,
+    told,
 )
-from earthtone.data.manifest import listed
 from earthtone.data.tables import CsvTable
 from earthtone.errors import DataError, SignalError
 from earthtone.files import read_yaml, regular_file
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Picture, Pixels, read_labels, read_picture
+from earthtone.signal.image import Picture, read_labels, read_picture
 from earthtone.signal.remarks import TURNED
 
 IGNORED = 255
@@ -39,7 +40,8 @@ _MOST_NAMED = 6
 Value = int | tuple[int, int, int]
 Classes = NDArray[np.uint8]
 Valid = NDArray[np.bool_] | None
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
+_AS_DECLARED = ImageConfig()
 
 
 @dataclass
@@ -83,35 +85,25 @@ def read_mask(source: Path, palette: Palette, size: tuple[int, int] | None = Non
             "a mask of the image's own size was expected"
         )
     if found.nodata in palette.values:
-        _tell_of_nodata(source.parent, int(found.nodata or 0), palette)
+        value = int(found.nodata or 0)
+        _warn_of_nodata(source.parent, value, palette.names[palette.values[value]])
     if values.ndim == 3:
         return _of_colours(source, values, found.valid, palette)
     return _of_values(source, values, found.valid, palette)
 
 
 @lru_cache(maxsize=64)
-def _say_once(folder: Path, value: int, name: str) -> None:
-    _log.warning(
+def _warn_of_nodata(folder: Path, value: int, name: str) -> None:
+    """Say once a folder that a class is declared to be no data."""
+    _LOG.warning(
         "%s: masks declare %d to be no data, and it is the class %r; these pixels are ignored. To have the class, "
         "type gdal_edit.py -unsetnodata MASK",
         folder, value, name,
     )  # fmt: skip
 
 
-def _tell_of_nodata(folder: Path, value: int, palette: Palette) -> None:
-    _say_once(folder, value, palette.names[palette.values[value]])
-
-
 def read_masked(
-    item: MaskedItem, palette: Palette, bands: tuple[int, int, int] | None = None
-) -> tuple[Pixels, Classes | None, Counter[Value]]:
-    """Return an item's RGB pixels (height, width, 3), its classes (None without a mask), its unknown values."""
-    picture, classes, unknown = read_masked_picture(item, palette, ImageConfig(bands=bands))
-    return picture.pixels, classes, unknown
-
-
-def read_masked_picture(
-    item: MaskedItem, palette: Palette, config: ImageConfig
+    item: MaskedItem, palette: Palette, config: ImageConfig = _AS_DECLARED
 ) -> tuple[Picture, Classes | None, Counter[Value]]:
     """Return an item's picture as `config` has it read, its classes (None without a mask), its unknown values.
 
@@ -350,7 +342,7 @@ _ISPRS = {
 _BLACK = (0, 0, 0)
 
 
-def _in_colour(colours: dict[str, tuple[int, int, int]], *, binarised: bool = False) -> Palette:
+def _palette_of_colours(colours: dict[str, tuple[int, int, int]], *, binarised: bool = False) -> Palette:
     return Palette(
         tuple(colours),
         colours={colour: index for index, colour in enumerate(colours.values())},
@@ -363,61 +355,39 @@ def _in_colour(colours: dict[str, tuple[int, int, int]], *, binarised: bool = Fa
 #: DeepGlobe's black is "unknown"; the masks' authors ask for a threshold of 128 a channel (Demir et al., CVPRW 2018).
 #: LoveDA's 0 is no data (Wang et al., NeurIPS 2021). The ISPRS masks without boundaries are black along them.
 PALETTES: dict[str, Palette] = {
-    "deepglobe": _in_colour(_DEEPGLOBE, binarised=True),
+    "deepglobe": _palette_of_colours(_DEEPGLOBE, binarised=True),
     "loveda": Palette(
         tuple(_LOVEDA),
         values={index + 1: index for index in range(len(_LOVEDA))},
         ignored=frozenset({0}),
         shown=tuple(_LOVEDA.values()),
     ),
-    "potsdam": _in_colour(_ISPRS),
-    "vaihingen": _in_colour(_ISPRS),
+    "potsdam": _palette_of_colours(_ISPRS),
+    "vaihingen": _palette_of_colours(_ISPRS),
 }
 
 
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class FoundMasks:
-    """What a loader found: images in any order, and what it has to say about the rest."""
-
-    items: list[MaskedItem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def finished_masked(
-    path: Path, name: str, found: FoundMasks, palette: Palette, published: Published | None = None
+    path: Path, name: str, loaded: LoadedItems[MaskedItem], palette: Palette, published: Published | None = None
 ) -> MaskedSet:
-    """Return the set of what was found, sorted by file; every image with a mask has a split. Raises DataError.
+    """Return the set of what was loaded, sorted by file; every image with a mask has a split. Raises DataError.
 
     Images without a mask have no split: only predictions can be made of them.
     """
-    if not found.items:
-        raise DataError(f"{path}: no image found; {'; '.join(found.notes) or 'images and masks were expected'}")
-    items = sorted(found.items, key=lambda item: str(item.image))
-    twice = sorted(name for name, count in Counter(item.id for item in items).items() if count > 1)
-    if twice:
-        raise DataError(f"{path}: ids occur twice: {listed(twice, 5)}; every image needs its own")
-    masked = [item for item in items if item.mask is not None]
-    notes = [*found.notes]
+    if not loaded.items:
+        raise DataError(f"{path}: no image found; {'; '.join(loaded.notes) or 'images and masks were expected'}")
+    items = sorted(loaded.items, key=lambda item: str(item.image))
+    refuse_same_ids(path, items)
+    masked = [LabelledItem(item.id, "", item.image, split=item.split) for item in items if item.mask is not None]
+    notes = [*loaded.notes]
     if published is not None:
         notes += published.differences(len(palette.names), len(masked))
     if len(masked) < len(items):
         notes.append(f"{len(items) - len(masked)} images have no mask and are in no split")
-    splits, more = _splits(path, masked)
-    whole = tuple(replace(item, split=splits.get(item.id)) for item in items)
-    notes += more + overlapping(whole)
-    for note in notes:
-        _LOG.warning("%s: %s", path, note)
-    return MaskedSet(name, whole, palette, tuple(notes))
-
-
-def _splits(path: Path, masked: list[MaskedItem]) -> tuple[dict[str, str | None], list[str]]:
-    if len(masked) < 2 and not any(item.split for item in masked):
-        return dict.fromkeys((item.id for item in masked), "test"), []  # one scene can be looked at, not learned from
-    dealt = not {item.split for item in masked} >= {"train", "val", "test"}
-    same = linked_files([item.image for item in masked], [None] * len(masked)) if dealt else [-1] * len(masked)
-    members = [Member(item.id, "", None, number) for item, number in zip(masked, same, strict=True)]
-    splits, notes = completed(members, [item.split for item in masked], str(path))
-    return {member.id: split for member, split in zip(members, splits, strict=True)}, notes
+    splits: list[str | None] = ["test"] * len(masked)  # one scene can be looked at, not learned from
+    if len(masked) > 1 or any(item.split for item in masked):
+        splits, more, _ = divided(path, masked)
+        notes += more
+    split_of = {item.id: split for item, split in zip(masked, splits, strict=True)}
+    divided_items = tuple(replace(item, split=split_of.get(item.id)) for item in items)
+    return MaskedSet(name, divided_items, palette, told(path, notes + overlapping(divided_items)))
