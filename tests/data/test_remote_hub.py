@@ -23,7 +23,7 @@ from earthtone.cli import main
 from earthtone.data import remote as hub_module
 from earthtone.data.packed import Table
 from earthtone.data.pair import Pair
-from earthtone.data.remote import HubFolder, _BlockFile
+from earthtone.data.remote import BlockFile, HubFolder
 from earthtone.data.source import items_skipping, open_source
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.encoders import make_encoder
@@ -273,7 +273,7 @@ def test_no_network_is_one_line_at_once(soundingearth: Path, tmp_path: Path) -> 
 def test_blocks_are_the_file(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "_BLOCK", block)
     data = np.random.default_rng(0).bytes(1000)
-    file = _BlockFile("x", len(data), lambda start, size: data[start : start + size])
+    file = BlockFile("x", len(data), lambda start, size: data[start : start + size])
     draw = np.random.default_rng(1)
     for _ in range(50):
         start, size = int(draw.integers(0, 1100)), int(draw.integers(0, 300))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from earthtone.data.manifest import listed
 from earthtone.data.pair import Row, clipped, extra_text
+from earthtone.data.parquet_pages import Pages, Unpacked
 from earthtone.data.remote import HubFolder, is_hub
 from earthtone.errors import DataError
 from earthtone.files import regular_file
@@ -28,222 +29,13 @@ PARQUET = ".parquet"
 _DEPTHS = ("*", "*/*", "*/*/*")  # files themselves, data/train-..., default/train/0000
 
 
-def parquet_names(folder: Path) -> list[str]:
-    """Return the Parquet files of a folder, relative to it, sorted; hidden folders such as .git are left out."""
-    return sorted(_names(folder))
-
-
-def has_parquet(folder: Path) -> bool:
-    """Return whether there is any."""
-    return next(_names(folder), None) is not None
-
-
-def _names(folder: Path) -> Iterator[str]:
+def parquet_names(folder: Path) -> Iterator[str]:
+    """Yield the Parquet files of a folder, relative to it; hidden folders such as .git are left out."""
     for depth in _DEPTHS:
         for path in folder.glob(f"{depth}{PARQUET}"):
             inside = path.relative_to(folder)
             if not any(part.startswith(".") for part in inside.parts):
                 yield inside.as_posix()
-
-
-# What the pages of a Parquet file hold once they are unpacked, told by their headers before any is read.
-#
-# A few kilobytes may stand for gigabytes: a page of one letter, or a text in a dictionary that every row repeats.
-# Arrow's own metadata are not asked: where they contradict themselves, that ends the process (pyarrow 26).
-# The layout is that of parquet-format's parquet.thrift, in Thrift's compact protocol.
-
-_DICTIONARY_PAGE, _DATA_PAGE, _DATA_PAGE_V2 = 2, 0, 3
-_DELTA_BYTE_ARRAY = 7  # a text tells only in what it differs from the one before
-_MOST_HEADER = 16 * 2**20  # as Arrow's own limit
-_MOST_FOOTER = 2**30
-_DEPTH = 16
-_Struct = dict[int, Any]
-
-
-class BrokenParquetError(ValueError):
-    """A file whose own description cannot be read."""
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """The largest pages of one column in a row group, in bytes as they lie in memory.
-
-    `value` is the mean length of a value in the page where it is largest; with a `prefix` encoding a value may be as
-    long as its page.
-    """
-
-    column: str
-    dictionary: int
-    page: int
-    value: float
-    prefix: bool
-
-
-class Pages:
-    """What a file's own description says of its pages; `first` asks the first pages of a column alone, for files in
-    which every look costs a request. Raises BrokenParquetError, a ValueError.
-    """
-
-    def __init__(self, file: BinaryIO, *, first: bool = False) -> None:
-        self._file = file
-        self._first = first
-        self._groups = list(_groups(file))
-
-    def sizes(self, group: int, columns: Collection[str]) -> list[Unpacked]:
-        """Return the sizes of some columns, by their outermost names, in a row group."""
-        if group >= len(self._groups):
-            raise BrokenParquetError("a row group is not described")
-        return [_chunk(self._file, chunk, self._first) for chunk in self._groups[group] if _name(chunk) in columns]
-
-
-def _groups(file: BinaryIO) -> Iterator[list[_Struct]]:
-    """Yield the column chunks' metadata of every row group."""
-    size = file.seek(0, 2)
-    file.seek(max(0, size - 8))
-    tail = file.read(8)
-    length = int.from_bytes(tail[:4], "little")
-    if len(tail) < 8 or tail[4:] != b"PAR1" or not 0 < length <= min(size - 8, _MOST_FOOTER):
-        raise BrokenParquetError("its end is not that of a Parquet file")
-    file.seek(size - 8 - length)
-    footer = _Compact(file.read(length)).struct()
-    for group in _list(footer.get(4)):
-        yield [_struct(_struct(chunk).get(3)) for chunk in _list(_struct(group).get(1))]
-
-
-def _name(chunk: _Struct) -> str:
-    path = chunk.get(3)
-    if not (isinstance(path, list) and path and isinstance(path[0], bytes)):
-        raise BrokenParquetError("a column has no name")
-    return path[0].decode("utf-8", "replace")
-
-
-def _chunk(file: BinaryIO, chunk: _Struct, first: bool) -> Unpacked:
-    dictionary = page = 0
-    value, prefix = 0.0, False
-    for header in _headers(file, chunk):
-        size = _whole(header, 2)
-        if _whole(header, 1) == _DICTIONARY_PAGE:
-            dictionary = max(dictionary, size)
-            continue
-        count, encoding = _page_values(header)
-        page, value = max(page, size), max(value, size / max(count, 1))
-        prefix = prefix or encoding == _DELTA_BYTE_ARRAY
-        if first:
-            break
-    return Unpacked(_name(chunk), dictionary, page, value, prefix)
-
-
-def _headers(file: BinaryIO, chunk: _Struct) -> Iterator[_Struct]:
-    """Yield the headers of a column chunk's dictionary and data pages."""
-    start, dictionary, left = _whole(chunk, 9), chunk.get(11), _whole(chunk, 5)
-    place = dictionary if isinstance(dictionary, int) and 0 < dictionary < start else start
-    end = place + _whole(chunk, 7)
-    while left > 0 and place < end:
-        header, length = _header(file, place)
-        kind = _whole(header, 1)
-        if kind in (_DATA_PAGE, _DATA_PAGE_V2):
-            left -= _page_values(header)[0]
-        if kind in (_DICTIONARY_PAGE, _DATA_PAGE, _DATA_PAGE_V2):
-            yield header
-        place += length + _whole(header, 3)
-
-
-def _header(file: BinaryIO, place: int) -> tuple[_Struct, int]:
-    """Return a page's header and its length; statistics in it may be long."""
-    room = 256
-    while True:
-        file.seek(place)
-        data = file.read(room)
-        reader = _Compact(data)
-        try:
-            return reader.struct(), reader.place
-        except BrokenParquetError:
-            if len(data) < room or room >= _MOST_HEADER:
-                raise
-            room *= 16
-
-
-def _page_values(header: _Struct) -> tuple[int, int]:
-    """Return how many values a data page holds, and how they are encoded."""
-    version_2 = _whole(header, 1) == _DATA_PAGE_V2
-    inner = _struct(header.get(8 if version_2 else 5))
-    return _whole(inner, 1), _whole(inner, 4 if version_2 else 2)
-
-
-def _whole(of: _Struct, field: int) -> int:
-    value = of.get(field)
-    if not isinstance(value, int) or value < 0:
-        raise BrokenParquetError("a size is missing or negative")
-    return value
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise BrokenParquetError("a list is missing")
-    return value
-
-
-def _struct(value: object) -> _Struct:
-    if not isinstance(value, dict):
-        raise BrokenParquetError("a part is not described")
-    return value
-
-
-class _Compact:
-    """Reads Thrift's compact protocol: structs as dicts by the numbers of their fields."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.place = 0
-
-    def struct(self, depth: int = 0) -> _Struct:
-        found: _Struct = {}
-        number = 0
-        while (head := self._byte()) != 0:
-            number = number + (head >> 4) if head >> 4 else self._zigzag()
-            found[number] = head & 15 == 1 if head & 15 in (1, 2) else self._value(head & 15, depth + 1)
-        return found
-
-    def _value(self, kind: int, depth: int) -> Any:
-        read: Callable[[], Any] | None = {
-            1: lambda: self._byte() == 1, 2: lambda: self._byte() == 1, 3: self._byte, 4: self._zigzag,
-            5: self._zigzag, 6: self._zigzag, 7: lambda: struct.unpack("<d", self._bytes(8))[0],
-            8: lambda: self._bytes(self._varint()), 9: lambda: self._items(depth), 10: lambda: self._items(depth),
-            12: lambda: self.struct(depth),
-        }.get(kind)  # fmt: skip
-        if read is None or depth > _DEPTH:
-            raise BrokenParquetError("an unknown or endless description")
-        return read()
-
-    def _items(self, depth: int) -> list[Any]:
-        head = self._byte()
-        count = head >> 4 if head >> 4 < 15 else self._varint()
-        return [self._value(head & 15, depth + 1) for _ in range(count)]
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-            if shift > 63:
-                raise BrokenParquetError("a number without an end")
-
-    def _byte(self) -> int:
-        return self._bytes(1)[0]
-
-    def _bytes(self, count: int) -> bytes:
-        found = self._data[self.place : self.place + count]
-        if len(found) < count:
-            raise BrokenParquetError("it breaks off")
-        self.place += count
-        return found
 
 
 _TEXT_ROWS = 1024  # rows in memory at a time, or fewer where they are long
@@ -323,9 +115,11 @@ class ParquetTable:
         """
         longest: dict[str, int] = {}
         texts = [
-            size.column for size in sizes
-            if size.dictionary > _SHORT_DICTIONARY and (size.column == self._geometry or self._is_text(size.column))
-        ]  # fmt: skip
+            size.column
+            for size in sizes
+            if size.dictionary > _SHORT_DICTIONARY
+            and (size.column == self._geometry or is_text(self._schema.field(size.column).type))
+        ]
         refuse_giant_pages(str(self.path), [size for size in sizes if size.column in texts], ())
         if texts:
             with pq.ParquetFile(self.path, metadata=metadata, pre_buffer=False, read_dictionary=texts) as file:
@@ -336,29 +130,32 @@ class ParquetTable:
                         _refuse_long(str(self.path), name, longest[name])
         return longest
 
-    def _is_text(self, name: str) -> bool:
-        return is_text(self._schema.field(name).type)
-
-    def _row(self, place: str, cells: dict[str, Any]) -> Row:
-        if self._geometry is None:
-            return Row(place, cells)
-        geometry = cells.pop(self._geometry)
+    def _row(self, where: str, cells: dict[str, Any]) -> Row:
+        geometry = None if self._geometry is None else cells.pop(self._geometry)
         if geometry is None:
-            return Row(place, cells)
+            return Row(where, cells)
         try:
-            return Row(place, cells, wkb_point(geometry))
+            return Row(where, cells, wkb_point(geometry))
         except ValueError as error:
-            return Row(place, cells, point_fault=str(error))
+            return Row(where, cells, point_fault=str(error))
 
     @contextmanager
-    def _open(self, place: Callable[[], str] = str) -> Iterator[Any]:
-        """Yield the file; its errors, also those of values that Python cannot hold, become one line with the place."""
-        try:
-            with pq.ParquetFile(regular_file(self.path), pre_buffer=False) as file:
-                yield file
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{self.path}{place()}: {reason}; a whole Parquet file was expected") from error
+    def _open(self, after: Callable[[], str] = str) -> Iterator[Any]:
+        with (
+            _errors_named(str(self.path), after),
+            pq.ParquetFile(regular_file(self.path), pre_buffer=False) as file,
+        ):
+            yield file
+
+
+@contextmanager
+def _errors_named(name: str, after: Callable[[], str], advice: str = "") -> Iterator[None]:
+    """Errors of a file, also those of values that Python cannot hold, become one line that says `after` which row."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{name}{after()}: {reason}; a whole Parquet file was expected{advice}") from error
 
 
 def wkb_point(data: bytes) -> tuple[float, float] | None:
@@ -503,11 +300,10 @@ Skip = Callable[[int, str], bool]
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: its name below the folder, the split that its name tells, its rows and what its footer says."""
+    """One file: its name below the folder, the split that its name tells, and what its footer says."""
 
     name: str
     split: str | None
-    rows: int
     footer: Any
 
 
@@ -542,14 +338,14 @@ class ShardTable:
         with ThreadPoolExecutor(min(_FOOTERS, len(names))) as pool:
             footers = pool.map(self._footer, names)
             found = list(progress(zip(names, footers, strict=True), total=len(names), label="open", unit="file"))
-        self._shards = [Shard(name, split_in_name(name), footer.num_rows, footer) for name, footer in found]
+        self._shards = [Shard(name, split_in_name(name), footer) for name, footer in found]
         schema = self._shards[0].footer.schema.to_arrow_schema()
         self.columns = tuple(name for name in schema.names if name)
         self.carried = tuple(name for name in self.columns if is_scalar(schema.field(name).type))
         self.schema = schema
 
     def __len__(self) -> int:
-        return sum(shard.rows for shard in self._shards)
+        return sum(shard.footer.num_rows for shard in self._shards)
 
     @property
     def has_splits(self) -> bool:
@@ -616,7 +412,7 @@ class ShardTable:
         if self._hub is not None:
             return self._hub.names
         path = Path(self.path)
-        return [path.name] if path.is_file() else parquet_names(path)
+        return [path.name] if path.is_file() else sorted(parquet_names(path))
 
     def _footer(self, name: str) -> Any:
         with self._open(name) as (file, _):
@@ -626,27 +422,19 @@ class ShardTable:
         return f"{self.path}" if self._hub is None and Path(self.path).is_file() else f"{self.path}/{name}"
 
     @contextmanager
-    def _open(self, name: str, place: Callable[[], str] = str, footer: Any = None) -> Iterator[tuple[Any, Any]]:
-        """Yield a file as Arrow reads it, and as bytes; its errors become one line that names it and the place."""
-        try:
-            with (
-                regular_file(self._at(name)).open("rb") if self._hub is None else self._hub.open(name) as raw,
-                # on the hub one file for both: what was fetched for one is there for the other
-                pq.ParquetFile(
-                    self._at(name) if self._hub is None else raw,
-                    metadata=footer, pre_buffer=False, buffer_size=_BUFFER,
-                ) as file,
-            ):  # fmt: skip
+    def _open(self, name: str, after: Callable[[], str] = str, footer: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yield a file as Arrow reads it, and as bytes."""
+        at = self._at(name)
+        with (
+            _errors_named(at, after, ", download it again"),
+            regular_file(at).open("rb") if self._hub is None else self._hub.open(name) as raw,
+        ):
+            if self._hub is None and raw.read(len(_LFS)) == _LFS:
+                raise DataError(f"{at} stands for a file that was not downloaded; type git lfs pull in {self.path}")
+            # on the hub one file for both: what was fetched for one is there for the other
+            source = at if self._hub is None else raw
+            with pq.ParquetFile(source, metadata=footer, pre_buffer=False, buffer_size=_BUFFER) as file:
                 yield file, raw
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            if self._hub is None and _is_pointer(Path(self._at(name))):
-                raise DataError(
-                    f"{self._at(name)} stands for a file that was not downloaded; type git lfs pull in {self.path}"
-                ) from error
-            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(
-                f"{self._at(name)}{place()}: {reason}; a whole Parquet file was expected, download it again"
-            ) from error
 
 
 def split_in_name(name: str) -> str | None:
@@ -669,11 +457,3 @@ def _tell_missing(path: Path | str, names: Sequence[str]) -> None:
     ]
     if lacking:
         _LOG.warning("%s is a part of its data set: it has %s files", path, ", ".join(lacking))
-
-
-def _is_pointer(path: Path) -> bool:
-    try:
-        with regular_file(path).open("rb") as file:
-            return file.read(len(_LFS)) == _LFS
-    except OSError:
-        return False

@@ -37,11 +37,6 @@ class Release:
     aside: tuple[str, ...]
     source: str | None = None
 
-    @property
-    def known(self) -> tuple[str, ...]:
-        """All columns of the release."""
-        return (*self.columns.values(), *self.carried, *self.aside)
-
 
 #: As the data sets' own build scripts lay them out (github.com/mvrl/sat2sound, data_prep/build_hf_*.py).
 RELEASES = (

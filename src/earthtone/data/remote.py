@@ -6,8 +6,9 @@ import os
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,25 +19,21 @@ from earthtone.errors import ConfigError, DataError
 Result = TypeVar("Result")
 
 
-def within(seconds: float, work: Callable[[], Result], name: str) -> Result:
+def time_limited(seconds: float, work: Callable[[], Result], name: str) -> Result:
     """Return what `work` returns, or raise DataError after so many seconds; `work` is then left to itself."""
-    results: list[Result] = []
-    errors: list[BaseException] = []
+    answer: Future[Result] = Future()
 
     def run() -> None:
         try:
-            results.append(work())
+            answer.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
+    threading.Thread(target=run, daemon=True).start()  # an executor would wait for it at the end of the process
+    wait([answer], seconds)
+    if not answer.done():
         raise DataError(f"{name}: no answer within {seconds:g} s; check the network, or download the data set first")
-    return results[0]
+    return answer.result()
 
 
 _LOG = logging.getLogger(__name__)
@@ -131,7 +128,7 @@ class HubFolder:
             endpoint=endpoint, token=hub_token(endpoint), skip_instance_cache=True, max_workers=1,
             use_listings_cache=True,
         )  # fmt: skip
-        self._sizes = within(_LISTING_SECONDS, self._listed, self.address)
+        self._sizes = time_limited(_LISTING_SECONDS, self._listed, self.address)
 
     @property
     def names(self) -> list[str]:
@@ -147,7 +144,7 @@ class HubFolder:
                 file.seek(start)
                 return bytes(file.read(size))
 
-        return _BlockFile(f"{self.address}/{name}", self._sizes[name], fetch)
+        return BlockFile(f"{self.address}/{name}", self._sizes[name], fetch)
 
     def _listed(self) -> dict[str, int]:
         try:
@@ -158,15 +155,16 @@ class HubFolder:
         return {name.removeprefix(f"{self._root}/"): int(entry["size"]) for name, entry in found.items()}
 
 
-class _BlockFile(io.RawIOBase):
-    """A file of known size, fetched in blocks; the latest stay in memory."""
+class BlockFile(io.RawIOBase):
+    """A file of known size, fetched in blocks of which the latest stay in memory.
+
+    By hand, since the files of fsspec and of the hub's client take an answer that is too short for the file's end.
+    """
 
     def __init__(self, name: str, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        self._name = name
-        self._size = size
-        self._fetch = fetch
-        self._place = 0
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._name, self._size, self._fetch = name, size, fetch
+        self._at = 0
+        self._block = lru_cache(_BLOCKS)(self._fetched)
 
     def readable(self) -> bool:
         return True
@@ -175,43 +173,34 @@ class _BlockFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         done = 0
-        while done < len(view) and self._place < self._size:
-            number, offset = divmod(self._place, _BLOCK)
+        while done < len(view) and self._at < self._size:
+            number, offset = divmod(self._at, _BLOCK)
             piece = self._block(number)[offset : offset + len(view) - done]
             view[done : done + len(piece)] = piece
             done += len(piece)
-            self._place += len(piece)
+            self._at += len(piece)
         return done
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            self._blocks[number] = self._fetched(number)
-            if len(self._blocks) > _BLOCKS:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(number)
-        return self._blocks[number]
 
     def _fetched(self, number: int) -> bytes:
         start = number * _BLOCK
         size = min(_BLOCK, self._size - start)
-        for wait in (*_WAITS, None):
+        for pause in (*_WAITS, None):
             try:
                 data = self._fetch(start, size)
                 break
             except Exception as error:  # as above
-                if wait is None or _status(error) is not None:
+                if pause is None or _status(error) is not None:
                     raise DataError(_refused(self._name, error)) from error
-                time.sleep(wait)
+                time.sleep(pause)
         if len(data) != size:
             raise DataError(
                 f"{self._name}: {len(data)} bytes came where {size} were asked for; repeat the command, or download "
@@ -306,7 +295,7 @@ def open_remote(address: str) -> Any:
         except (ValueError, OSError) as error:
             raise DataError(unreadable(address, error)) from error
 
-    return within(_OPEN_SECONDS, dataset, address)
+    return time_limited(_OPEN_SECONDS, dataset, address)
 
 
 def unreadable(address: str, error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from earthtone.data.manifest import TABLES, Manifest, listed
 from earthtone.data.pair import MEDIA, Pair, Problem
-from earthtone.data.parquet import has_parquet
+from earthtone.data.parquet import parquet_names
 from earthtone.data.releases import METADATA, ParquetRelease, SoundingEarth, is_release_file, looks_like_release
 from earthtone.data.remote import is_hub, is_remote
 from earthtone.errors import ConfigError, DataError
@@ -119,7 +119,7 @@ def _found(text: str, columns: Mapping[str, str] | None) -> Path:
     manifests = _manifests(path, with_metadata=not release)
     if len(manifests) + release == 1:
         return path if release else manifests[0]
-    if not manifests and not release and has_parquet(path):
+    if not manifests and not release and any(parquet_names(path)):
         return path
     raise DataError(_undecided(path, manifests, release))
 
