@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
-from earthtone.losses import twins as facts
+from earthtone.losses import twins as twins_module
 
 PLAIN = "plain"
 WHOLE = "whole"  # after a loss's name: not in tiles
@@ -41,7 +41,7 @@ def ready(name: str, rows: int, dimensions: int, queue_batches: int) -> Callable
         return plain_triplet
     name, _, whole = name.partition(":")
     if whole:
-        facts.TILE = 10**9
+        twins_module.TILE = 10**9
     shape = {"batches": queue_batches, "batch_size": rows, "dimensions": dimensions}
     loss = make_loss(name, **{key: value for key, value in shape.items() if key in loss_options(name)})
     points = torch.nn.functional.normalize(torch.randn(rows, 3), dim=1) if loss.needs_points else None

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from earthtone.losses import queue as queue_module
-from earthtone.losses.queue import EmbeddingQueue
-from earthtone.losses.twins import twins_between, whole_groups
+from earthtone.losses.queue import EmbeddingQueue, over_blocks
+from earthtone.losses.twins import padded_groups, twins_between
 
 
 def numbered(first: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -28,14 +28,14 @@ def test_keeps_the_newest_rows_together_with_their_facts(batches: list[int]) -> 
     assert len(queue) == min(first, 5)
     assert torch.equal(kept.image[order], image)
     assert torch.equal(kept.audio[order], audio)
-    assert torch.equal(kept.groups[order], whole_groups(groups))
+    assert torch.equal(kept.groups[order], padded_groups(groups))
     assert torch.equal(kept.points[order], points.double())
 
 
 def test_an_empty_queue_has_no_rows_and_no_blocks() -> None:
     empty = EmbeddingQueue(5, 2).rows(torch.float64)
     assert empty.image.shape == (0, 2)
-    assert list(empty.blocks()) == []
+    assert over_blocks(lambda block: block, empty) == []
 
 
 def test_a_partly_filled_queue_goes_on_from_its_state() -> None:
@@ -65,7 +65,7 @@ def test_rows_without_groups_are_nobodys_twins() -> None:
     kept = queue.rows(torch.float32)
     wanted = torch.tensor([[0, 7], [-1, -1], [5, 1001], [8, 8]])
     expected = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    assert torch.equal(twins_between(whole_groups(wanted), None, kept.groups, kept.points), expected)
+    assert torch.equal(twins_between(padded_groups(wanted), None, kept.groups, kept.points), expected)
 
 
 def test_blocks_cover_the_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +73,6 @@ def test_blocks_cover_the_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None
     queue = EmbeddingQueue(5, 2)
     queue.push(*numbered(0, 5))
     kept = queue.rows(torch.float32)
-    blocks = list(kept.blocks())
+    blocks = over_blocks(lambda block: block, kept)
     assert [len(block.groups) for block in blocks] == [2, 2, 1]
     assert torch.equal(torch.cat([block.audio for block in blocks]), kept.audio)

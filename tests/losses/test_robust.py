@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earthtone.errors import ConfigError
 from earthtone.losses import make_loss
-from earthtone.losses import twins as facts
+from earthtone.losses import twins as twins_module
 from earthtone.losses.twins import TwinRule
 
 ROWS, WIDTH = 9, 4
@@ -39,7 +39,7 @@ def one_way(logits: np.ndarray, q: float, lam: float, twins: np.ndarray, use: st
 @pytest.mark.parametrize(("q", "lam"), [(0.05, 0.01), (0.5, 0.025), (1.0, 0.5), (1.0, 1.0)])
 @pytest.mark.parametrize("tile", [1024, 4])
 def test_equals_the_formula(q: float, lam: float, use: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "TILE", tile)
+    monkeypatch.setattr(twins_module, "TILE", tile)
     image, audio = embeddings()
     upper = np.triu(np.random.default_rng(0).random((ROWS, ROWS)) < 0.3, 1)
     twins = upper | upper.T

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from earthtone.losses import LOSSES as ALL
 from earthtone.losses import loss_class, make_loss
-from earthtone.losses import twins as facts
+from earthtone.losses import twins as twins_module
 from earthtone.losses.base import Loss
 from earthtone.losses.twins import TwinRule
 
@@ -72,7 +72,7 @@ def test_tiles_are_as_one_matrix(
     loss = make_loss(name, **options).double()
     loss.twin_rule = rule
     expected, all_twins = measured(loss, given), loss.twins_only
-    monkeypatch.setattr(facts, "TILE", tile)
+    monkeypatch.setattr(twins_module, "TILE", tile)
     for one, other in zip(measured(loss, given), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     assert loss.twins_only == all_twins
@@ -83,7 +83,7 @@ def test_tiles_are_as_one_matrix(
 def test_a_batch_of_twins_only_is_told_in_tiles(
     name: str, options: dict[str, Any], use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "TILE", 7)
+    monkeypatch.setattr(twins_module, "TILE", 7)
     given = data()
     loss = make_loss(name, **options).double()
     loss.twin_rule = TwinRule(use)
@@ -104,7 +104,7 @@ def test_the_size_of_a_tile_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     del given["points"]
     loss = make_loss("infonce").double()
     found = measured(loss, given)
-    monkeypatch.setattr(facts, "TILE", 10**6)
+    monkeypatch.setattr(twins_module, "TILE", 10**6)
     for one, other in zip(found, measured(loss, given), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
@@ -137,7 +137,7 @@ def test_nothing_quadratic_is_made(
         return largest.most
 
     assert most() == rows * rows
-    monkeypatch.setattr(facts, "TILE", 8)
+    monkeypatch.setattr(twins_module, "TILE", 8)
     assert most() <= rows * max(WIDTH, 8, 5)  # N x D, N x hidden, a vector (N) for each of N / 8 tiles
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import haversine_distances
 from torch import Tensor
 
 from earthtone.losses import twins as relation
-from earthtone.losses.twins import EARTH_RADIUS_M, twins_between, whole_groups
+from earthtone.losses.twins import EARTH_RADIUS_M, padded_groups, twins_between
 
 NOBODY = torch.full((1, 3), -1)
 
@@ -60,7 +60,7 @@ def test_what_is_unknown_is_nobodys_neighbour() -> None:
     assert found.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     assert near(points, points, 4e7) == [[True, False, False], [False, False, False], [False, False, False]]
     assert not twins_between(NOBODY, None, NOBODY, None, 100).any()
-    assert whole_groups(torch.tensor([[7, 8]])).tolist() == [[7, 8, -1]]
+    assert padded_groups(torch.tensor([[7, 8]])).tolist() == [[7, 8, -1]]
 
 
 def facts(rows: int, seed: int) -> tuple[Tensor, Tensor]:

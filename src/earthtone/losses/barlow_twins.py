@@ -1,13 +1,10 @@
 """Barlow Twins across modalities: every feature agrees with its counterpart and with no other; no negatives."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, check_positive
-from earthtone.losses.twins import RowFacts
+from earthtone.losses.base import Loss, check_not_negative, check_positive
+from earthtone.losses.twins import Twins
 
 _LEAST_VARIANCE = 1e-8  # a constant feature stays 0 when standardised, with a finite gradient
 
@@ -35,12 +32,11 @@ class BarlowTwins(Loss):
     def __init__(self, redundancy: float = 5e-3, normality: float = 0.1) -> None:
         super().__init__()
         check_positive("barlow_twins", "redundancy", redundancy, 5e-3)
-        if not 0 <= normality < math.inf:
-            raise ConfigError(f"barlow_twins: normality is {normality}; it must be 0 or more, such as 0.1")
+        check_not_negative("barlow_twins", "normality", normality, 0.1)
         self.redundancy = redundancy
         self.normality = normality
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class."""
         variance, mean = torch.var_mean(torch.cat([image, audio]), dim=0)  # (D) each
         variance = variance.clamp(min=_LEAST_VARIANCE)

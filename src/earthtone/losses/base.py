@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -11,9 +12,7 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
 from earthtone.losses.tiles import joined, negatives_in_tiles, over_tiles
-from earthtone.losses.twins import GROUPS, Known, RowFacts, TwinRule, fits, whole_groups
-
-# What every loss shares: checked inputs, full precision whatever surrounds it, and twins that are never negatives.
+from earthtone.losses.twins import GROUPS, RowGroups, TwinRule, Twins, is_one_tile, padded_groups
 
 
 class Loss(nn.Module, ABC):
@@ -29,10 +28,12 @@ class Loss(nn.Module, ABC):
     """Whether several rows may be views of one pair (`pairs`)."""
     in_tiles: ClassVar[bool] = False
     """Whether a batch that does not fit a tile is compared tile by tile, so that no N x N matrix is held."""
+    fixed_temperature: float | None = None
+    """What similarities are divided by, where that is not learned."""
     queue_rows: int = 0
     """Rows of earlier batches that are kept at most; there must be as many different ones."""
     twin_rule: TwinRule = TwinRule()
-    """How twins are told from `groups` and `points`, and what becomes of them; may be set at any time."""
+    """How twins are recognised by `groups` and `points`, and what becomes of them; may be set at any time."""
     twins_only: Tensor | None = None
     """Of the last call, a bool: whether all rows of the batch were twins (or views) of each other, so that there was no
     negative among them; None when neither was looked at."""
@@ -50,8 +51,8 @@ class Loss(nn.Module, ABC):
         """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
         `image` and `audio` are (N, D). `groups` int64 (N, 2 or 3) are numbers of image, recording and place, negative
-        ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both tell twins by
-        `twin_rule` (relation.py), in the batch and in the queue of losses with `has_queue`; `points` are also what
+        ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both show twins by
+        `twin_rule`, in the batch and in the queue of losses with `has_queue`; `points` are also what
         losses with `needs_points` compare. `twins`, when given, is taken for the batch instead: a symmetric bool
         (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. `keys` are image and audio
         embeddings of the same rows from momentum encoders, for losses with `has_queue`.
@@ -73,47 +74,53 @@ class Loss(nn.Module, ABC):
         if pairs is not None and not self.takes_views:
             raise ConfigError(f"{type(self).__name__} takes each row for a pair of its own; leave pairs out")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
-        facts = self._facts(image, twins, groups, points, pairs)
-        self.twins_only = facts.no_negatives()
+        batch = self._batch_twins(image, twins, groups, points, pairs)
+        self.twins_only = batch.no_negatives()
         if keys is not None:
-            facts = facts._replace(keys=_checked_keys(keys, image, dtype))
+            keys = _checked_keys(keys, image, dtype)
         with torch.autocast(device_type=image.device.type, enabled=False):
-            return self.compute(image.to(dtype), audio.to(dtype), facts)
+            return self.compute(image.to(dtype), audio.to(dtype), batch, keys)
 
     @abstractmethod
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss of checked embeddings in full precision."""
 
-    def _facts(
+    def _batch_twins(
         self,
         image: Tensor,
         twins: Tensor | None,
         groups: Tensor | None,
         points: Tensor | None,
         pairs: Tensor | None,
-    ) -> RowFacts:
-        """The checked facts on the embeddings' device; who is what to whom is told at once where no tiles are used."""
+    ) -> Twins:
+        """The checked groups on the embeddings' device; masks are made at once where no tiles are used."""
         rows = len(image)
         if points is not None:
-            points = _checked("points", points, image, [(rows, 3)], floating=True)
+            points = _checked("points", points, image, None, (rows, 3))
         if groups is not None:
-            groups = whole_groups(_checked("groups", groups, image, [(rows, 2), (rows, GROUPS)], floating=False))
+            groups = padded_groups(_checked("groups", groups, image, torch.int64, (rows, 2), (rows, GROUPS)))
         if pairs is not None:
-            pairs = _checked("pairs", pairs, image, [(rows,)], floating=False)
+            pairs = _checked("pairs", pairs, image, torch.int64, (rows,))
         if twins is not None:
-            twins = _checked_twins(twins, image)
-        facts = RowFacts(rows, image.device, Known(groups, points, pairs), self.twin_rule, twins)
-        return facts if self.in_tiles and not fits(rows) else facts._replace(whole=facts.marks())
+            twins = _checked("twins", twins, image, torch.bool, (rows, rows))
+        found = Twins(rows, image.device, RowGroups(groups, points, pairs), self.twin_rule, twins)
+        return found if self.in_tiles and not is_one_tile(rows) else replace(found, of_all=found.masks())
 
     @property
     def temperature(self) -> float | None:
         """What similarities are divided by, for the log; None for a loss without one."""
-        return None
+        return self.fixed_temperature
 
 
 def unit(embeddings: Tensor) -> Tensor:
     """The rows (N, D) at length 1; the floor keeps the gradient of an all-zero embedding moderate."""
     return F.normalize(embeddings, dim=1, eps=1e-6)
+
+
+def check_not_negative(loss: str, option: str, value: float, example: float) -> None:
+    """Raise ConfigError unless the option's value is a finite number of at least 0."""
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{loss}: {option} is {value}; it must be 0 or more, such as {example}")
 
 
 def check_positive(loss: str, option: str, value: float, example: float) -> None:
@@ -138,13 +145,13 @@ def _check_embeddings(image: Tensor, audio: Tensor) -> None:
         raise ConfigError(f"a loss got embeddings of {image.dtype} and {audio.dtype}; both must be floating point")
 
 
-def _checked(name: str, given: Tensor, image: Tensor, shapes: list[tuple[int, ...]], *, floating: bool) -> Tensor:
-    """`given` on the embeddings' device, when it is of the right kind and one of the shapes."""
-    kind = given.is_floating_point() if floating else given.dtype == torch.int64
-    if not kind or tuple(given.shape) not in shapes:
+def _checked(name: str, given: Tensor, image: Tensor, dtype: torch.dtype | None, *shapes: tuple[int, ...]) -> Tensor:
+    """`given` on the embeddings' device, when it has one of the shapes and `dtype` (None: any floating point)."""
+    right = given.is_floating_point() if dtype is None else given.dtype == dtype
+    if not right or tuple(given.shape) not in shapes:
         raise ConfigError(
             f"{name} are {given.dtype} of shape {tuple(given.shape)}; embeddings of shape {tuple(image.shape)} need "
-            f"{'floating point' if floating else 'torch.int64'} of shape {shapes[-1]}"
+            f"{'floating point' if dtype is None else dtype} of shape {shapes[-1]}"
         )
     return given.detach().to(image.device)
 
@@ -156,19 +163,6 @@ def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype
         raise ConfigError(f"keys have shapes {found}; embeddings of shape {tuple(image.shape)} need keys of the same")
     images, sounds = (part.detach().to(image.device, dtype) for part in keys)
     return images, sounds
-
-
-def _checked_twins(twins: Tensor, image: Tensor) -> Tensor:
-    rows = image.shape[0]
-    if twins.dtype != torch.bool or tuple(twins.shape) != (rows, rows):
-        raise ConfigError(
-            f"twins are {twins.dtype} of shape {tuple(twins.shape)}; "
-            f"embeddings of shape {tuple(image.shape)} need torch.bool of shape {(rows, rows)}"
-        )
-    return twins.to(image.device)
-
-
-# Cross-entropy of finding the own partner: from image to sound, from sound to image, or both.
 
 
 #: What `directions` may be: one of them, or the mean or the sum of both; each looks along rows (1) or columns (0).
@@ -185,7 +179,7 @@ def check_directions(loss: str, directions: str) -> None:
 
 
 def cross_entropy_term(logits: Tensor, against: Tensor) -> Tensor:
-    """log(1 + exp(against - logit)): the cross-entropy of one positive against all negatives."""
+    """The cross-entropy of one positive against all negatives, log(1 + exp(against - logit))."""
     return torch.logaddexp(against, logits) - logits
 
 
@@ -194,24 +188,24 @@ def partner_loss(
     image: Tensor,
     audio: Tensor,
     weights: Sequence[Tensor],
-    facts: RowFacts,
+    twins: Twins,
     directions: str,
     term: Term = cross_entropy_term,
 ) -> Tensor:
     """The scalar loss of finding each row's partners, in one or both directions; by default the cross-entropy.
 
     `logits` makes (n, m) of images (n, D), recordings (m, D) and the loss's own `weights`. Twins and views are partners
-    too (`multi_partner`) or do not count, as `facts` has them. A batch that does not fit a tile is compared tile by
+    too (`multi_partner`) or do not count, as `twins` has them. A batch that does not fit a tile is compared tile by
     tile.
     """
     dims = DIRECTIONS[directions]
-    if not fits(len(image)):
-        ways = _in_tiles(logits, image, audio, weights, facts, dims, term)
+    if not is_one_tile(len(image)):
+        ways = _in_tiles(logits, image, audio, weights, twins, dims, term)
     else:
-        found, marks = logits(image, audio, *weights), facts.marks()
-        if marks.ignored is not None:
-            found = found.masked_fill(marks.ignored, -math.inf)
-        ways = [_one_way(found if dim else found.T, marks.positive, term) for dim in dims]
+        found, masks = logits(image, audio, *weights), twins.masks()
+        if masks.ignored is not None:
+            found = found.masked_fill(masks.ignored, -math.inf)
+        ways = [_one_way(found if dim else found.T, masks.positive, term) for dim in dims]
     total = ways[0] if len(ways) == 1 else ways[0] + ways[1]
     return total / 2 if directions == "mean" else total
 
@@ -250,15 +244,15 @@ def _in_tiles(
     image: Tensor,
     audio: Tensor,
     weights: Sequence[Tensor],
-    facts: RowFacts,
+    twins: Twins,
     dims: tuple[int, ...],
     term: Term,
 ) -> list[Tensor]:
     """`multi_partner` along each of `dims`, in two passes: all negatives of a row, then each partner alone."""
-    negatives = negatives_in_tiles(logits, image, audio, weights, facts, dims)
+    negatives = negatives_in_tiles(logits, image, audio, weights, twins, dims)
 
     def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *shared: Tensor) -> tuple[Tensor, ...]:
-        found, partners = logits(image, audio, *shared[len(dims) :]), facts.positives_in(rows, columns)
+        found, partners = logits(image, audio, *shared[len(dims) :]), twins.positives(rows, columns)
         assert partners is not None  # noqa: S101 - for the type checker: such tiles are left out
         out: list[Tensor] = []
         for dim, against in zip(dims, shared, strict=False):
@@ -268,7 +262,7 @@ def _in_tiles(
                 out += partner_terms(found.T, partners.T, against[columns], term)
         return tuple(out)
 
-    tiles = over_tiles(of_tile, image, audio, [*negatives, *weights], diagonal=not facts.has_positives())
+    tiles = over_tiles(of_tile, image, audio, [*negatives, *weights], diagonal=not twins.has_positives())
     sums = [
         [joined(tiles, 2 * n + part, dim, lambda parts: parts.sum(dim=0)) for part in (0, 1)]
         for n, dim in enumerate(dims)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_directions, partner_loss, unit
 from earthtone.losses.robust import check_robust, robust_term
-from earthtone.losses.twins import RowFacts
+from earthtone.losses.twins import Twins
 
 MAX_SCALE = 100.0
 
@@ -17,12 +17,12 @@ class InfoNCE(Loss):
     """The cross-entropies image to sound and sound to image of cosine / temperature; by default their mean.
 
     The temperature is learned as the logarithm of its inverse, which is kept at or below 100 as in CLIP. Twins are
-    left out of the softmax of both directions, or are partners as well (`multi_partner` in directions.py).
+    left out of the softmax of both directions, or are partners as well (`multi_partner`).
 
     The release's `ContrastiveLoss` is this with a temperature fixed at 0.2 and `directions="image_to_audio"`, its
     `SymmetricCL` the same with `directions="sum"`.
 
-    `robust_q` above 0 makes of each cross-entropy the robust one of robust.py, for pairs of which some do not belong
+    `robust_q` above 0 makes of each cross-entropy the robust one (`robust_term`), for pairs of which some do not belong
     together; it needs a fixed temperature.
 
     Memory: a few N x N matrices, at most 1,024 x 1,024 at a time (4 MiB in float32).
@@ -53,12 +53,12 @@ class InfoNCE(Loss):
         self._robust = f", robust_q={robust_q}, robust_lambda={robust_lambda}" if robust_q else ""
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable_temperature)
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class."""
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.to(image.dtype).exp()
-        return partner_loss(_logits, unit(image), unit(audio), [scale], facts, self.directions, self._term)
+        return partner_loss(_logits, unit(image), unit(audio), [scale], twins, self.directions, self._term)
 
     @property
     def temperature(self) -> float:

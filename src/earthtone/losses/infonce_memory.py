@@ -7,15 +7,15 @@ from torch import Tensor
 
 from earthtone.losses.base import check_positive, partner_terms
 from earthtone.losses.queue import MemoryLoss, Queued, over_blocks
-from earthtone.losses.twins import Marks, RowFacts
+from earthtone.losses.twins import Masks, Twins
 
 
 class InfoNCEMemory(MemoryLoss):
     """The sum of the cross-entropies image to sound and sound to image of cosine / temperature over batch and queue.
 
     The temperature is fixed. Twins are left out of the softmax, in the batch and in the queue - a row that comes again
-    while it is still in the queue is no negative of itself - or are partners as well, in both (`multi_partner` in
-    directions.py). The release's `SymmetricCLWithMemory`; without `groups` the values are its values.
+    while it is still in the queue is no negative of itself - or are partners as well, in both (`multi_partner`). The
+    release's `SymmetricCLWithMemory`; without `groups` the values are its values.
 
     Memory: a few N x N matrices, each 64 MiB for N = 4,096 in float32, and a few N x 8,192 blocks of the queue, each
     128 MiB; the queue itself is 2 x batches x N x D floats (512 MiB for 128 batches of 4,096 and D = 128), twice
@@ -25,6 +25,7 @@ class InfoNCEMemory(MemoryLoss):
     """
 
     name = "infonce_memory"
+    fixed_temperature: float
 
     def __init__(
         self, temperature: float = 0.1, batches: int = 128, batch_size: int = 256, dimensions: int = 128
@@ -33,53 +34,48 @@ class InfoNCEMemory(MemoryLoss):
         check_positive(self.name, "temperature", temperature, 0.1)
         self.fixed_temperature = temperature
 
-    def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+    def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy of finding the own key; see the class."""
         scaled = query / self.fixed_temperature
-        if facts.has_positives():
-            return self._multi_partner(scaled, keys, facts, queued, queued_keys)
+        if twins.has_positives():
+            return self._multi_partner(scaled, keys, twins, queued, queued_keys)
 
         def of_block(block: Queued) -> Tensor:
             logits: Tensor = scaled @ getattr(block, queued_keys).T
-            if (ignored := self.marks_queued(facts, block).ignored) is not None:
+            if (ignored := self.queue_masks(twins, block).ignored) is not None:
                 logits = logits.masked_fill(ignored, -math.inf)
             return logits.logsumexp(dim=1)  # (N)
 
         logits = scaled @ keys.T  # (N, N)
         own = logits.diagonal()
-        if (ignored := facts.marks().ignored) is not None:
+        if (ignored := twins.masks().ignored) is not None:
             logits = logits.masked_fill(ignored, -math.inf)
         every = torch.stack([logits.logsumexp(dim=1), *over_blocks(of_block, queued)])
         return (every.logsumexp(dim=0) - own).mean()
 
-    def _multi_partner(self, scaled: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+    def _multi_partner(self, scaled: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
         """`multi_partner` over batch and queue, in two passes: all negatives of a row, then each partner alone."""
-        logits, marks = scaled @ keys.T, facts.marks()  # (N, N)
-        assert marks.positive is not None  # noqa: S101 - for the type checker
-        marks = marks._replace(positive=marks.positive | facts.partners())
+        logits, masks = scaled @ keys.T, twins.masks()  # (N, N)
+        assert masks.positive is not None  # noqa: S101 - for the type checker
+        masks = masks._replace(positive=masks.positive | twins.partners())
 
-        def of_queue(block: Queued) -> tuple[Tensor, Marks]:
-            return scaled @ getattr(block, queued_keys).T, self.marks_queued(facts, block)
+        def of_queue(block: Queued) -> tuple[Tensor, Masks]:
+            return scaled @ getattr(block, queued_keys).T, self.queue_masks(twins, block)
 
-        def negatives(logits: Tensor, marks: Marks) -> Tensor:
-            assert marks.either is not None  # noqa: S101 - for the type checker
-            return logits.masked_fill(marks.either, torch.finfo(logits.dtype).min).logsumexp(dim=1)
+        def negatives(logits: Tensor, masks: Masks) -> Tensor:
+            assert masks.either is not None  # noqa: S101 - for the type checker
+            return logits.masked_fill(masks.either, torch.finfo(logits.dtype).min).logsumexp(dim=1)
 
-        def terms_of(logits: Tensor, marks: Marks, against: Tensor) -> tuple[Tensor, Tensor]:
-            assert marks.positive is not None  # noqa: S101 - for the type checker
-            return partner_terms(logits, marks.positive, against)
+        def terms_of(logits: Tensor, masks: Masks, against: Tensor) -> tuple[Tensor, Tensor]:
+            assert masks.positive is not None  # noqa: S101 - for the type checker
+            return partner_terms(logits, masks.positive, against)
 
         against = torch.stack(
-            [negatives(logits, marks), *over_blocks(lambda block: negatives(*of_queue(block)), queued)]
+            [negatives(logits, masks), *over_blocks(lambda block: negatives(*of_queue(block)), queued)]
         ).logsumexp(dim=0)  # (N)
         terms = [
-            terms_of(logits, marks, against),
+            terms_of(logits, masks, against),
             *over_blocks(lambda block: terms_of(*of_queue(block), against), queued),
         ]
         total, count = (torch.stack(parts).sum(dim=0) for parts in zip(*terms, strict=True))
         return (total / count).mean()
-
-    @property
-    def temperature(self) -> float:
-        """The fixed temperature."""
-        return self.fixed_temperature

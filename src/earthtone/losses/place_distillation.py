@@ -8,7 +8,7 @@ from torch import Tensor
 
 from earthtone.losses.base import check_positive
 from earthtone.losses.queue import MemoryLoss, Queued, over_blocks
-from earthtone.losses.twins import Marks, RowFacts
+from earthtone.losses.twins import Masks, Twins
 
 
 class _Part(NamedTuple):
@@ -44,22 +44,22 @@ class PlaceDistillation(MemoryLoss):
         check_positive(self.name, "nu", nu, 0.1)
         self.nu = nu
 
-    def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+    def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar cross-entropy with soft targets; see the class."""
-        assert facts.known.points is not None  # noqa: S101 - for the type checker: forward saw to it
-        places = facts.known.points.to(query.dtype)
+        assert twins.groups.points is not None  # noqa: S101 - for the type checker: forward saw to it
+        places = twins.groups.points.to(query.dtype)
         points = places / self.nu
 
-        def part(logits: Tensor, closeness: Tensor, marks: Marks) -> _Part:
-            if marks.positive is not None:
-                closeness = closeness.masked_fill(marks.positive, 1 / self.nu)
-            return _part(logits, closeness, marks.ignored)
+        def part(logits: Tensor, closeness: Tensor, masks: Masks) -> _Part:
+            if masks.positive is not None:
+                closeness = closeness.masked_fill(masks.positive, 1 / self.nu)
+            return _part(logits, closeness, masks.ignored)
 
         def of_block(block: Queued) -> _Part:
             closeness = points @ block.points.to(query.dtype).T
-            return part(query @ getattr(block, queued_keys).T, closeness, self.marks_queued(facts, block))
+            return part(query @ getattr(block, queued_keys).T, closeness, self.queue_masks(twins, block))
 
-        parts = [part(query @ keys.T, points @ places.T, facts.marks()), *over_blocks(of_block, queued)]
+        parts = [part(query @ keys.T, points @ places.T, twins.masks()), *over_blocks(of_block, queued)]
         logits, closeness, expected = (torch.stack(values) for values in zip(*parts, strict=True))  # (parts, N) each
         return (logits.logsumexp(dim=0) - (closeness.softmax(dim=0) * expected).sum(dim=0)).mean()
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -11,10 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_count, unit
-from earthtone.losses.twins import GROUPS, Known, Marks, RowFacts, marks_between, whole_groups
-
-# The rows of earlier batches, kept as buffers so that a checkpoint holds them and a resume goes on exactly.
-
+from earthtone.losses.twins import GROUPS, Masks, RowGroups, Twins, masks_between, padded_groups
 
 BLOCK = 8192  # queue rows compared at once; bounds the memory whatever the queue's length
 _Out = TypeVar("_Out")
@@ -31,11 +28,6 @@ class Queued(NamedTuple):
     groups: Tensor
     points: Tensor
     pairs: Tensor
-
-    def blocks(self) -> Iterator["Queued"]:
-        """The rows in parts of at most `BLOCK`."""
-        for start in range(0, len(self.groups), BLOCK):
-            yield Queued(*(part[start : start + BLOCK] for part in self))
 
 
 class EmbeddingQueue(nn.Module):
@@ -87,7 +79,7 @@ class EmbeddingQueue(nn.Module):
         slots = (int(self.pushed) + torch.arange(batch, device=self.image.device))[-size:] % size
         self.image[slots] = image[-size:].to(self.image.dtype)
         self.audio[slots] = audio[-size:].to(self.audio.dtype)
-        self.groups[slots] = _UNKNOWN if groups is None else whole_groups(groups)[-size:]
+        self.groups[slots] = _UNKNOWN if groups is None else padded_groups(groups)[-size:]
         self.points[slots] = _NOWHERE if points is None else points[-size:].to(self.points.dtype)
         self.pairs[slots] = _UNKNOWN if pairs is None else pairs[-size:]
         self.pushed += batch
@@ -99,12 +91,11 @@ class EmbeddingQueue(nn.Module):
 
 def over_blocks(function: Callable[[Queued], _Out], queued: Queued) -> list[_Out]:
     """`function` of each block; with several blocks their matrices are made again in the backward pass, not kept."""
-    if len(queued.groups) <= BLOCK or not torch.is_grad_enabled():
-        return [function(block) for block in queued.blocks()]
-    return [checkpoint(function, block, use_reentrant=False, preserve_rng_state=False) for block in queued.blocks()]
-
-
-# What the losses with a queue share: unit embeddings against the batch and the queue, pushed after use.
+    starts = range(0, len(queued.groups), BLOCK)
+    blocks = [Queued(*(part[start : start + BLOCK] for part in queued)) for start in starts]
+    if len(blocks) <= 1 or not torch.is_grad_enabled():
+        return [function(block) for block in blocks]
+    return [checkpoint(function, block, use_reentrant=False, preserve_rng_state=False) for block in blocks]
 
 
 class MemoryLoss(Loss):
@@ -131,14 +122,14 @@ class MemoryLoss(Loss):
         self.queue = EmbeddingQueue(self.queue_rows, dimensions)
 
     @abstractmethod
-    def one_way(self, query: Tensor, keys: Tensor, facts: RowFacts, queued: Queued, queued_keys: str) -> Tensor:
+    def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
         """The scalar loss of unit queries (N, D), keys (N, D) and the keys of the queue (its field `queued_keys`)."""
 
-    def marks_queued(self, facts: RowFacts, block: Queued) -> Marks:
+    def queue_masks(self, twins: Twins, block: Queued) -> Masks:
         """What the rows of the queue are to the rows of the batch, where groups or pairs are known."""
-        return marks_between(facts.known, Known(block.groups, block.points, block.pairs), facts.rule)
+        return masks_between(twins.groups, RowGroups(block.groups, block.points, block.pairs), twins.rule)
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""
         if image.shape[1] != self.dimensions:
             raise ConfigError(
@@ -146,10 +137,10 @@ class MemoryLoss(Loss):
                 f"give it dimensions={image.shape[1]}"
             )
         image, audio = unit(image), unit(audio)
-        image_keys, audio_keys = (image, audio) if facts.keys is None else map(unit, facts.keys)
+        image_keys, audio_keys = (image, audio) if keys is None else map(unit, keys)
         queued = self.queue.rows(image.dtype)
-        loss = self.one_way(image, audio_keys, facts, queued, "audio")
-        loss = loss + self.one_way(audio, image_keys, facts, queued, "image")
+        loss = self.one_way(image, audio_keys, twins, queued, "audio")
+        loss = loss + self.one_way(audio, image_keys, twins, queued, "image")
         if self.training:
-            self.queue.push(image_keys, audio_keys, *facts.known)
+            self.queue.push(image_keys, audio_keys, *twins.groups)
         return loss

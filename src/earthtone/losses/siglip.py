@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_positive, unit
 from earthtone.losses.tiles import over_tiles
-from earthtone.losses.twins import RowFacts
+from earthtone.losses.twins import Twins
 
 
 class SigLIP(Loss):
@@ -34,14 +34,14 @@ class SigLIP(Loss):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class."""
         scale, bias = self.log_scale.to(image.dtype).exp(), self.bias.to(image.dtype)
 
         def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *shared: Tensor) -> tuple[Tensor]:
             scale, bias = shared
             logits = scale * (image @ audio.T) + bias
-            yes, ignored = facts.positives_in(rows, columns), facts.marks(rows, columns).ignored
+            yes, ignored = twins.positives(rows, columns), twins.masks(rows, columns).ignored
             losses = -F.logsigmoid(-logits if yes is None else torch.where(yes, logits, -logits))
             return ((losses if ignored is None else losses.masked_fill(ignored, 0.0)).sum(),)
 

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, check_count, check_directions, check_positive, partner_loss, unit
-from earthtone.losses.twins import RowFacts
-
-# NT-Xent, the loss of SimCLR: each of two views finds the other among all views of the batch.
+from earthtone.losses.twins import Twins
 
 
 class NTXent(Loss):
@@ -25,28 +23,22 @@ class NTXent(Loss):
     equation 1; without the projection, which is the caller's.
     """
 
+    fixed_temperature: float
+
     def __init__(self, temperature: float = 0.2) -> None:
         super().__init__()
         check_positive("simclr", "temperature", temperature, 0.2)
         self.fixed_temperature = temperature
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss of first views (N, D) and second views (N, D)."""
         views, count = unit(torch.cat([image, audio])), len(image)
         never = torch.eye(2 * count, dtype=torch.bool, device=views.device)  # a view does not find itself
-        twins = facts.marks().either
-        if twins is not None:
-            never = never | twins.repeat(2, 2)
+        either = twins.masks().either
+        if either is not None:
+            never = never | either.repeat(2, 2)
         logits = (views @ views.T / self.fixed_temperature).masked_fill(never, -math.inf)
         return F.cross_entropy(logits, torch.arange(2 * count, device=views.device).roll(count))
-
-    @property
-    def temperature(self) -> float:
-        """The fixed temperature."""
-        return self.fixed_temperature
-
-
-# InfoNCE behind a projection that both modalities share, as in SimCLR.
 
 
 class SimCLR(Loss):
@@ -54,7 +46,7 @@ class SimCLR(Loss):
 
     The projection g (dimensions -> hidden -> ReLU -> dimensions) is shared by both modalities and is no part of the
     model: embeddings are taken before it. The temperature is fixed. Twins are left out of the softmax,
-    or are partners as well (`multi_partner` in directions.py).
+    or are partners as well (`multi_partner`).
 
     The release's `SymmetricSimCLR` is the default; its `SimCLRLoss` is `directions="audio_to_image"` (each recording
     looks for its image - the other way round than its `ContrastiveLoss`).
@@ -66,6 +58,7 @@ class SimCLR(Loss):
     """
 
     in_tiles = True
+    fixed_temperature: float
 
     def __init__(
         self, temperature: float = 0.2, directions: str = "sum", hidden: int = 512, dimensions: int = 128
@@ -80,7 +73,7 @@ class SimCLR(Loss):
         self.dimensions = dimensions
         self.g = nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, dimensions))
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""
         if image.shape[1] != self.dimensions:
             raise ConfigError(
@@ -88,7 +81,7 @@ class SimCLR(Loss):
                 f"give it dimensions={image.shape[1]}"
             )
         image, audio = unit(self._projected(image)), unit(self._projected(audio))
-        return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], facts, self.directions)
+        return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], twins, self.directions)
 
     def _projected(self, embeddings: Tensor) -> Tensor:
         """g of (N, D) in the embeddings' own precision."""
@@ -98,8 +91,3 @@ class SimCLR(Loss):
             else:
                 embeddings = layer(embeddings)
         return embeddings
-
-    @property
-    def temperature(self) -> float:
-        """The fixed temperature."""
-        return self.fixed_temperature

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from earthtone.losses.twins import RowFacts, blocks
+from earthtone.losses.twins import Twins, tile_slices
 
 Tile = tuple[int, int]
 """Which block of rows and which block of columns."""
@@ -24,7 +24,7 @@ def over_tiles(
     With `diagonal` only the tiles that the diagonal goes through. The backward pass makes each tile again; a batch that
     is one tile is computed as it is.
     """
-    parts = blocks(len(image))
+    parts = tile_slices(len(image))
     if len(parts) == 1:
         return {(0, 0): function(image, audio, parts[0], parts[0], *shared)}
     tiles = [(a, b) for a in range(len(parts)) for b in range(len(parts)) if a == b or not diagonal]
@@ -42,7 +42,7 @@ class _Tiles(Function):
     ) -> tuple[Tensor, ...]:
         context.function, context.tiles = function, tiles
         context.save_for_backward(image, audio, *shared)
-        parts = blocks(len(image))
+        parts = tile_slices(len(image))
         found = [
             value for a, b in tiles for value in function(image[parts[a]], audio[parts[b]], parts[a], parts[b], *shared)
         ]
@@ -53,9 +53,9 @@ class _Tiles(Function):
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         image, audio, *shared = context.saved_tensors
-        parts = blocks(len(image))
+        parts = tile_slices(len(image))
         # stand-ins gather the sums over the tiles
-        images, sounds = ([whole[part].detach().requires_grad_() for part in parts] for whole in (image, audio))
+        images, sounds = ([side[part].detach().requires_grad_() for part in parts] for side in (image, audio))
         others = [
             value.detach().requires_grad_(needed)
             for value, needed in zip(shared, context.needs_input_grad[4:], strict=True)
@@ -64,8 +64,8 @@ class _Tiles(Function):
         with torch.enable_grad(), torch.autocast(image.device.type, enabled=False):
             for number, (a, b) in enumerate(context.tiles):
                 found = context.function(images[a], sounds[b], parts[a], parts[b], *others)
-                told = gradients[number * each : (number + 1) * each]
-                ways = [(value, gradient) for value, gradient in zip(found, told, strict=True) if value.requires_grad]
+                given = gradients[number * each : (number + 1) * each]
+                ways = [(value, gradient) for value, gradient in zip(found, given, strict=True) if value.requires_grad]
                 torch.autograd.backward([value for value, _ in ways], [gradient for _, gradient in ways])
         sums = [torch.cat([_gradient(part) for part in side]) for side in (images, sounds)]
         return None, None, *sums, *(other.grad for other in others)
@@ -91,13 +91,13 @@ def negatives_in_tiles(
     image: Tensor,
     audio: Tensor,
     weights: Sequence[Tensor],
-    facts: RowFacts,
+    twins: Twins,
     dims: tuple[int, ...],
 ) -> list[Tensor]:
     """For each of `dims` the log-sum-exp (N) of the negatives' logits: of each image (1), of each recording (0)."""
 
     def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *weights: Tensor) -> tuple[Tensor, ...]:
-        found, others = logits(image, audio, *weights), facts.no_negatives_in(rows, columns)
+        found, others = logits(image, audio, *weights), twins.non_negatives(rows, columns)
         if others is not None:
             found = found.masked_fill(others, torch.finfo(found.dtype).min)
         return tuple(found.logsumexp(dim=dim) for dim in dims)

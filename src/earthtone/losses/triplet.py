@@ -1,15 +1,31 @@
 """Triplet losses: every other row of the batch as a negative, or the recording of the row before."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from earthtone.losses.base import Loss, check_positive
-from earthtone.losses.twins import RowFacts
-
-# The batch triplet loss: every other row of the batch is a negative, in both directions.
+from earthtone.losses.twins import Twins
 
 
-class BatchTriplet(Loss):
+class MarginLoss(Loss):
+    """A loss of distances, each of which is to be smaller than another one by `margin`."""
+
+    name: ClassVar[str]
+    """For messages."""
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        check_positive(self.name, "margin", margin, 1.0)
+        self.margin = margin
+
+    def extra_repr(self) -> str:
+        """Shown by `print(model)`."""
+        return f"margin={self.margin}"
+
+
+class BatchTriplet(MarginLoss):
     """Hinge on L2 distances of embeddings that are not normalised.
 
     With D[i, j] = ||image_i - audio_j||, half the sum of the means over all i, j (the diagonal included) of
@@ -24,31 +40,24 @@ class BatchTriplet(Loss):
     arXiv 2108.00688.
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        check_positive("batch_triplet", "margin", margin, 1.0)
-        self.margin = margin
+    name = "batch_triplet"
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class."""
         distances, own = pair_distances(image, audio)
         of_image = of_audio = own  # (N)
-        marks, left_out = facts.marks(), facts.marks().either
-        if marks.positive is not None:
-            of_image, of_audio = (mean_to_positives(d, marks.positive) for d in (distances, distances.T))
+        masks, left_out = twins.masks(), twins.masks().either
+        if masks.positive is not None:
+            of_image, of_audio = (mean_to_positives(d, masks.positive) for d in (distances, distances.T))
         hinge_for_audio = (of_audio[None, :] - distances + self.margin).relu()
         hinge_for_image = (of_image[:, None] - distances + self.margin).relu()
         hinges = (hinge_for_audio + hinge_for_image) / 2
         if left_out is None:
             return hinges.mean()
-        if marks.positive is not None:  # the diagonal is the margin as ever: a pair is no negative of itself
+        if masks.positive is not None:  # the diagonal is the margin as ever: a pair is no negative of itself
             hinges = torch.diagonal_scatter(hinges, torch.full_like(own, self.margin))
         # the diagonal always stays, so that there is always something to divide by
         return hinges.masked_fill(left_out, 0.0).sum() / (~left_out).sum()
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"margin={self.margin}"
 
 
 def mean_to_positives(distances: Tensor, positive: Tensor) -> Tensor:
@@ -74,10 +83,7 @@ def pair_distances(image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
     return torch.diagonal_scatter(distances, own), own
 
 
-# The triplet loss with one negative a row: the recording of the row before.
-
-
-class TripletMargin(Loss):
+class TripletMargin(MarginLoss):
     """The mean over i of relu(||image_i - audio_i|| - ||image_i - audio_(i-1)|| + margin); row 0 takes the last one.
 
     Embeddings are not normalised. A row whose one negative is its twin is left out of the mean (0 when none is left).
@@ -89,26 +95,19 @@ class TripletMargin(Loss):
     Source: Schroff et al., "FaceNet", arXiv 1503.03832; across modalities: Heidler et al., arXiv 2108.00688.
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        check_positive("triplet_margin", "margin", margin, 1.0)
-        self.margin = margin
+    name = "triplet_margin"
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss; see the class."""
         # the gradient of vector_norm at 0 is 0
         own: Tensor = torch.linalg.vector_norm(image - audio, dim=1)  # (N)
         other: Tensor = torch.linalg.vector_norm(image - audio.roll(1, dims=0), dim=1)
-        marks = facts.marks()
-        if marks.positive is not None:
-            own = mean_to_positives(pair_distances(image, audio)[0], marks.positive)
+        masks = twins.masks()
+        if masks.positive is not None:
+            own = mean_to_positives(pair_distances(image, audio)[0], masks.positive)
         hinge = (own - other + self.margin).relu()
-        if marks.either is None:
+        if masks.either is None:
             return hinge.mean()
         rows = torch.arange(len(image), device=image.device)
-        twin = marks.either[rows, rows.roll(1)]
+        twin = masks.either[rows, rows.roll(1)]
         return hinge.masked_fill(twin, 0.0).sum() / (~twin).sum().clamp(min=1)
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"margin={self.margin}"

@@ -1,6 +1,7 @@
-"""Which rows of a batch are twins, and what that makes of two rows: positives, or nothing."""
+"""Which rows are twins - one rule for a batch, a queue, the sampler and other processes - and which are positives."""
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -8,13 +9,9 @@ from torch import Tensor
 
 from earthtone.geo import EARTH_RADIUS_M
 
-# Which rows are twins of which: one rule for a batch, a queue, the sampler and the rows of other processes.
-
-
 GROUPS = 3  # numbers of a row: of its image, its recording and its place
-
-#: What twins are to each other: no negatives, or positives.
-USES = ("mask", "positive")
+#: Rows and columns of the tiles that a larger batch's matrices are cut into: 4 MiB each in float32.
+TILE = 1024
 _ENTRIES = 2**20  # distances held at once
 _NOBODY = -1  # a group number that equals none
 
@@ -36,8 +33,8 @@ def twins_between(
     `groups` int64 (N, k) and (M, k): columns are kinds (image, recording, place), negative numbers are nobody's.
     `points` (N, 3) and (M, 3) are unit vectors of the places, NaN where there is none (never a twin by distance);
     float64 tells nanometres, float32 half a metre. They are not looked at when `radius_m` is 0. The distance is that
-    on the sphere of the Earth's mean radius. A function of the two rows alone, and the same both ways round: whoever
-    knows the facts of rows, in whatever process, finds the same twins.
+    on the sphere of the Earth's mean radius. A function of the two rows alone, and the same both ways round: every
+    process that knows both finds the same twins.
 
     >>> numbers = torch.tensor([[4, 1, -1], [4, 2, -1]])
     >>> twins_between(numbers, None, numbers, None).tolist()
@@ -70,19 +67,12 @@ def squared_chords(points: Tensor, others: Tensor) -> Tensor:
     return total
 
 
-def whole_groups(groups: Tensor) -> Tensor:
+def padded_groups(groups: Tensor) -> Tensor:
     """Group numbers (N, up to 3) as (N, 3); kinds that are not given are nobody's."""
     return torch.nn.functional.pad(groups, (0, GROUPS - groups.shape[1]), value=_NOBODY)
 
 
-# What is known of a batch's rows beside their embeddings, and what it makes of two rows: positives, or nothing.
-
-
-#: Rows and columns of the tiles that a larger batch's matrices are cut into: 4 MiB each in float32.
-TILE = 1024
-
-
-class Known(NamedTuple):
+class RowGroups(NamedTuple):
     """Of N rows: `groups` int64 (N, 3), numbers of image, recording and place, equal for equal ones; `points` (N, 3),
     unit vectors of the places, as precise as given; `pairs` int64 (N), equal for views of one pair. Negative numbers
     are nobody's."""
@@ -91,13 +81,14 @@ class Known(NamedTuple):
     points: Tensor | None = None
     pairs: Tensor | None = None
 
-    def part(self, rows: slice) -> "Known":
-        """Of some of the rows."""
-        return Known(*(None if value is None else value[rows] for value in self))
+    def part(self, rows: slice) -> "RowGroups":
+        """Return those of some of the rows."""
+        return RowGroups(*(None if value is None else value[rows] for value in self))
 
 
-class Marks(NamedTuple):
-    """Of rows against columns, bool (N, M), None where there is nobody: who else is a positive, who counts as nothing.
+class Masks(NamedTuple):
+    """Of rows against columns, bool (N, M), None where it is False everywhere: positives beside the row's own partner,
+    and ignored ones, which are neither positive nor negative.
 
     No entry is both. Whoever is neither, and not the row's own partner, is a negative.
     """
@@ -113,10 +104,10 @@ class Marks(NamedTuple):
         return self.positive | self.ignored
 
 
-def marks_between(rows: Known, columns: Known, rule: TwinRule, twins: Tensor | None = None) -> Marks:
-    """The marks of rows against columns: views of one pair are positives whatever the rule, twins follow it.
+def masks_between(rows: RowGroups, columns: RowGroups, rule: TwinRule, twins: Tensor | None = None) -> Masks:
+    """Return the masks of rows against columns: views of one pair are positives whatever the rule, twins follow it.
 
-    `twins` bool (N, M), when given, is taken for what the groups and points tell.
+    `twins` bool (N, M), when given, is taken instead of what groups and points say.
     """
     views = None
     if rows.pairs is not None and columns.pairs is not None:
@@ -124,80 +115,78 @@ def marks_between(rows: Known, columns: Known, rule: TwinRule, twins: Tensor | N
     if twins is None and rows.groups is not None and columns.groups is not None:
         twins = twins_between(rows.groups, rows.points, columns.groups, columns.points, rule.radius_m)
     if twins is None:
-        return Marks(positive=views)
+        return Masks(positive=views)
     if rule.use == "positive":
-        return Marks(positive=twins if views is None else twins | views)
-    return Marks(views, twins if views is None else twins & ~views)
+        return Masks(positive=twins if views is None else twins | views)
+    return Masks(views, twins if views is None else twins & ~views)
 
 
-class RowFacts(NamedTuple):
-    """What is known of a batch's `rows` rows, and of all of them against each other without the diagonal."""
+@dataclass(frozen=True)
+class Twins:
+    """Who is positive, ignored or negative to whom among the `rows` rows of a batch; a row's own partner apart."""
 
     rows: int
     device: torch.device
-    known: Known
+    groups: RowGroups
     rule: TwinRule
-    twins: Tensor | None = None
-    """bool (N, N) where they were given; else they are told from `known`."""
-    keys: tuple[Tensor, Tensor] | None = None
-    """(N, D) image and audio embeddings from momentum encoders, without gradients."""
-    whole: Marks | None = None
-    """The marks of all rows, where a loss needs all at once."""
+    given: Tensor | None = None
+    """bool (N, N): who is whose twin, instead of what `groups` say."""
+    of_all: Masks | None = None
+    """The masks of all rows against all, where a loss needs them at once."""
 
-    def marks(self, rows: slice = slice(None), columns: slice = slice(None)) -> Marks:
-        """The marks of some rows against some columns, the same or none of them; by default of all."""
-        if self.whole is not None:
-            return Marks(*(None if mark is None else mark[rows, columns] for mark in self.whole))
-        twins = None if self.twins is None else self.twins[rows, columns]
-        found = marks_between(self.known.part(rows), self.known.part(columns), self.rule, twins)
+    def masks(self, rows: slice = slice(None), columns: slice = slice(None)) -> Masks:
+        """Return the masks of some rows against some columns, the same or none of them; by default of all."""
+        if self.of_all is not None:
+            return Masks(*(None if mask is None else mask[rows, columns] for mask in self.of_all))
+        given = None if self.given is None else self.given[rows, columns]
+        found = masks_between(self.groups.part(rows), self.groups.part(columns), self.rule, given)
         if rows != columns:
             return found
         partners = self.partners(rows)
-        return Marks(*(None if mark is None else mark & ~partners for mark in found))
+        return Masks(*(None if mask is None else mask & ~partners for mask in found))
 
     def partners(self, rows: slice = slice(None)) -> Tensor:
-        """True where a row's own partner is: on the diagonal of some rows against the same."""
+        """Return where a row's own partner is: the diagonal of some rows against the same."""
         return torch.eye(len(range(self.rows)[rows]), dtype=torch.bool, device=self.device)
 
-    def positives_in(self, rows: slice, columns: slice) -> Tensor | None:
-        """True where a positive is, the own partner or another; None where there is none."""
-        positive = self.marks(rows, columns).positive
-        if rows != columns:
-            return positive
-        return self.partners(rows) if positive is None else positive | self.partners(rows)
+    def positives(self, rows: slice, columns: slice) -> Tensor | None:
+        """Return where a positive is, the own partner or another; None where there is none."""
+        return self._with_partners(self.masks(rows, columns).positive, rows, columns)
 
-    def no_negatives_in(self, rows: slice, columns: slice) -> Tensor | None:
-        """True where no negative is; None where all are."""
-        either = self.marks(rows, columns).either
+    def non_negatives(self, rows: slice, columns: slice) -> Tensor | None:
+        """Return where no negative is; None where all are."""
+        return self._with_partners(self.masks(rows, columns).either, rows, columns)
+
+    def _with_partners(self, mask: Tensor | None, rows: slice, columns: slice) -> Tensor | None:
         if rows != columns:
-            return either
-        return self.partners(rows) if either is None else either | self.partners(rows)
+            return mask
+        return self.partners(rows) if mask is None else mask | self.partners(rows)
 
     def has_positives(self) -> bool:
-        """Whether rows may have positives beside their own partner."""
-        told = self.twins is not None or self.known.groups is not None
-        return self.known.pairs is not None or (told and self.rule.use == "positive")
+        """Return whether rows may have positives beside their own partner."""
+        known = self.given is not None or self.groups.groups is not None
+        return self.groups.pairs is not None or (known and self.rule.use == "positive")
 
     def no_negatives(self) -> Tensor | None:
-        """A bool, whether no row has a negative; None where nothing is known. Never holds more than a tile."""
-        if self.twins is None and self.known.groups is None and self.known.pairs is None:
+        """Return whether no row has a negative, a bool; None where nothing is known. Never holds more than a tile."""
+        if self.given is None and self.groups.groups is None and self.groups.pairs is None:
             return None
-        parts = blocks(self.rows) if self.whole is None else [slice(None)]
+        parts = tile_slices(self.rows) if self.of_all is None else [slice(None)]
         covered = torch.ones((), dtype=torch.bool, device=self.device)
         for rows in parts:
             for columns in parts:
-                others = self.no_negatives_in(rows, columns)
+                others = self.non_negatives(rows, columns)
                 covered = torch.zeros_like(covered) if others is None else covered & others.all()
                 if len(parts) > 1 and not bool(covered):  # as nearly always in the first tile
                     return covered
         return covered
 
 
-def fits(rows: int) -> bool:
-    """Whether a batch's matrices are one tile."""
+def is_one_tile(rows: int) -> bool:
+    """Return whether a batch's matrices are one tile."""
     return rows <= TILE
 
 
-def blocks(rows: int) -> list[slice]:
-    """The rows in parts of at most `TILE`."""
+def tile_slices(rows: int) -> list[slice]:
+    """Return the rows in parts of at most `TILE`."""
     return [slice(start, min(start + TILE, rows)) for start in range(0, rows, TILE)]

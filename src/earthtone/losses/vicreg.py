@@ -1,13 +1,10 @@
 """VICReg: two views agree, every feature varies, no two features say the same; no negatives."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss
-from earthtone.losses.twins import RowFacts
+from earthtone.losses.base import Loss, check_not_negative
+from earthtone.losses.twins import Twins
 
 _EPSILON = 1e-4  # the paper's, under the root of the variance
 
@@ -32,10 +29,9 @@ class VICReg(Loss):
         super().__init__()
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
         for option, weight in self.weights.items():
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"vicreg: {option} is {weight}; it must be 0 or more, such as 25")
+            check_not_negative("vicreg", option, weight, 25)
 
-    def compute(self, image: Tensor, audio: Tensor, facts: RowFacts) -> Tensor:
+    def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The scalar loss of first views (N, D) and second views (N, D)."""
         invariance = (image - audio).square().sum(dim=1).mean()
         (variance, covariance), others = _spread(image), _spread(audio)
