@@ -22,7 +22,7 @@ import torch
 from earthtone.build.toyworld import write_toyworld
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import FeatureOptions, extract_features
-from earthtone.evaluate.probe import linear_probe
+from earthtone.evaluate.probe import FeaturePart, ProbeOptions, probe_features
 from earthtone.models.backbone import open_backbone
 from earthtone.signal.image import read_image
 from machine import bfloat16_features
@@ -113,7 +113,10 @@ def main() -> None:
         probes = {}
         for way in found:
             values = np.load(folder / f"{way}.npy")
-            probes[way] = linear_probe(values[:half], labels[:half], values[half:], labels[half:]).accuracy
+            cut = {"train": slice(None, half), "test": slice(half, None)}
+            parts = {name: FeaturePart(labels[at], values[at], labels[at]) for name, at in cut.items()}
+            result = probe_features(parts, ProbeOptions(), dataset="images", model=way, facts={})
+            probes[way] = result.figures["logistic_accuracy"]
     print(f"ResNet-50 at {PIXELS} px of {SIDE} px JPEGs, batches of {BATCH}, {options.threads} threads; "
           f"bfloat16 of the processor: {bfloat16_features()}")  # fmt: skip
     for way, text in (("plain", "fp32, NCHW, Pillow + DataLoader"), ("ours", "earthtone")):

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from earthtone.data.packed import Table
 from earthtone.embed.engine import FeatureOptions, image_features
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
-from earthtone.evaluate.probe import ProbeOptions, evaluate_probe, linear_probe
+from earthtone.evaluate.probe import FeaturePart, ProbeOptions, evaluate_probe, probe_features
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
@@ -59,13 +59,13 @@ def test_a_manifest_without_val_and_a_class_that_only_the_test_has(
 def test_a_packed_table_gives_what_its_rows_give(tiny_model: TwoTower, tiny_table: Path) -> None:
     found = evaluate_probe(tiny_model, tiny_table, label="label")
     table = Table(tiny_table)
-    part: dict[str, Any] = {}
+    parts = {}
     for split in ("train", "val", "test"):
         rows = table.rows_of(split)
-        part[split] = image_features(tiny_model, table, rows), [table.column("label")[row] for row in rows]
-    alone = linear_probe(*part["train"], *part["test"], val_features=part["val"][0], val_labels=part["val"][1])
-    assert found.figures["logistic_accuracy"] == alone.accuracy and found.predicted == alone.predicted
-    assert list(found.ids) == [table.column("id")[row] for row in table.rows_of("test")]
+        ids, labels = ([table.column(name)[row] for row in rows] for name in ("id", "label"))
+        parts[split] = FeaturePart(ids, image_features(tiny_model, table, rows), labels)
+    alone = probe_features(parts, ProbeOptions(), dataset="toy", model="m", facts={})
+    assert found.figures == alone.figures and found.predicted == alone.predicted and found.ids == alone.ids
 
 
 def test_measured_on_val_no_test_image_is_opened(

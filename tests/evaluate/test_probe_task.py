@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.probe import METHODS, FeaturePart, ProbeOptions, linear_probe, probe_features
+from earthtone.evaluate.probe import METHODS, FeaturePart, ProbeOptions, probe_features
 from earthtone.evaluate.results import TaskResult
 
 ALL = ("logistic", "knn", "centroid")
@@ -39,16 +39,6 @@ def test_all_methods_read_what_is_there() -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_the_logistic_figures_are_those_of_linear_probe() -> None:
-    train, val, test = part(0, 90), part(1, 30), part(2, 60)
-    alone = linear_probe(
-        train.features, train.labels, test.features, test.labels, val_features=val.features, val_labels=val.labels
-    )
-    found = probed(ProbeOptions())
-    assert found.figures["logistic_accuracy"] == alone.accuracy and found.figures["logistic_macro_f1"] == alone.macro_f1
-    assert found.predicted == alone.predicted and found.facts["chosen"]["logistic"]["C"] == alone.strength
-
-
 def test_few_shots_grow_towards_all_rows() -> None:
     found = probed(ProbeOptions(("centroid",), shots=(1, 20), draws=4))
     one, twenty = found.figures["centroid_accuracy@1"], found.figures["centroid_accuracy@20"]
@@ -71,10 +61,10 @@ def test_few_shots_need_no_val() -> None:
 @pytest.mark.slow
 def test_measured_on_val_is_chosen_on_train_alone() -> None:
     train, val = part(0, 90), part(1, 30)
-    alone = linear_probe(train.features, train.labels, val.features, val.labels)
+    alone = probe_features({"train": train, "test": val}, ProbeOptions(), dataset="toy", model="m", facts={})
     for parts in ({"train": train, "val": val}, {"train": train, "val": val, "test": part(2, 60)}):
         found = probe_features(parts, ProbeOptions(), dataset="toy", model="m", facts={}, measured="val")
-        assert found.figures["logistic_accuracy"] == alone.accuracy and found.ids == tuple(val.ids)
+        assert found.figures == alone.figures and found.ids == tuple(val.ids)
         assert "chosen by cross-validation on train, measured on val" in found.protocol
         assert found.facts["val_rows"] == 30 and "test_rows" not in found.facts
     with pytest.raises(DataError, match="needs train and val"):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.results import FIGURES, PerQuery, accuracy_by_class, bootstrap_intervals, classification_figures
+from earthtone.evaluate.results import (
+    FIGURES,
+    PerQuery,
+    accuracy_by_class,
+    bootstrap_intervals,
+    classification_figures,
+    confusion_counts,
+)
 
 ANSWERS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=30)
 
@@ -66,3 +73,9 @@ def test_says_what_is_wrong() -> None:
         classification_figures(["a"])
     with pytest.raises(ConfigError, match="resamples is 0"):
         classification_figures(["a"], ["a"], resamples=0)
+
+
+def test_counts_by_class_include_names_that_are_never_true() -> None:
+    names, counts = confusion_counts(["b", "a", "b", "b"], ["b", "b", "never true", "a"])
+    assert names == ["a", "b", "never true"]
+    assert counts.tolist() == [[0, 1, 0], [1, 1, 1], [0, 0, 0]]

@@ -65,15 +65,6 @@ def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
     )
 
 
-def counted(truth: Sequence[str], predicted: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the sorted names of all classes, and counts (classes, classes), truth by prediction."""
-    names = sorted({*truth, *predicted})
-    at = {name: number for number, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, ([at[name] for name in truth], [at[name] for name in predicted]), 1)
-    return names, counts
-
-
 def plain(text: str) -> str:
     """Return text on one line that can be written as UTF-8 and stands in XML."""
     one_line = " ".join(text.encode("utf-8", "replace").decode().split())

@@ -14,16 +14,11 @@ from earthtone.errors import ConfigError, DataError, one_line_each
 from earthtone.evaluate.chance import against_chance
 from earthtone.files import write_text_atomic
 
-# Which test items belong together, for the bootstrap.
-
 
 def group_numbers(items: Sequence[LabelledItem]) -> NDArray[np.int64]:
     """Return a number an item (N,): equal for items of one group; an item without a group is alone."""
     names = [f"item {item.id}" if item.group is None else f"group {item.group}" for item in items]
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
-
-
-# Figures with 95 % intervals, from resampling the queries.
 
 
 _PERCENTILES = (2.5, 97.5)
@@ -152,9 +147,6 @@ def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-# What every task on labelled data gives: figures with intervals, and what was said of each test item.
-
-
 @dataclass(frozen=True)
 class TaskResult:
     """One model in one task on one data set."""
@@ -214,9 +206,6 @@ def read_task_result(path: Path) -> TaskResult:
         raise DataError(f"{path}: no result of a task ({error}); delete it and run the task again") from error
 
 
-# Accuracy, F1, precision and recall of predicted classes, each with an interval.
-
-
 Labels = NDArray[np.str_]
 FIGURES = ("accuracy", "macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")
 
@@ -256,6 +245,14 @@ def classification_figures(
     }
 
 
+def confusion_counts(truth: Sequence[str], predicted: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the sorted names of all classes, and item counts (classes, classes), truth by prediction."""
+    from sklearn.metrics import confusion_matrix
+
+    names = sorted({*truth, *predicted})
+    return names, np.asarray(confusion_matrix(truth, predicted, labels=names), np.int64)
+
+
 def accuracy_by_class(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
     """Return the share of right answers among the items of each class of the truth."""
     answers, said = np.asarray(truth, np.str_), np.asarray(predicted, np.str_)
@@ -290,9 +287,6 @@ def _figures(weights: NDArray[np.float64], truth: Labels, predicted: Labels) -> 
     weighted = [(score * there).sum(axis=1) / total for score in (precision, f1)]
     macro = np.where(present, f1, 0).sum(axis=1) / present.sum(axis=1)
     return np.stack([accuracy, macro, weighted[0], accuracy, weighted[1]])  # weighted recall is accuracy
-
-
-# Is one model better than another on the same test items, or was it luck?
 
 
 _FLIPS = 9999
@@ -384,12 +378,10 @@ def paired_scores(first: TaskResult, second: TaskResult) -> tuple[NDArray[np.flo
 
 def mcnemar_p(first_only: int, second_only: int) -> float:
     """Return the exact two-sided p-value of McNemar's test from how many items only one of the two had right."""
-    total, fewer = first_only + second_only, min(first_only, second_only)
-    tail, term = 0, 1  # whole numbers: exact for any count
-    for successes in range(fewer + 1):
-        tail += term
-        term = term * (total - successes) // (successes + 1)
-    return float(min(1.0, 2 * tail / 2**total))
+    from scipy.stats import binomtest
+
+    total = first_only + second_only
+    return float(binomtest(first_only, total, 0.5).pvalue) if total else 1.0
 
 
 def sign_flip_p(gaps: NDArray[np.float64], seed: int = 0) -> float:

@@ -31,6 +31,7 @@ from earthtone.evaluate.results import (
     TaskResult,
     accuracy_by_class,
     classification_figures,
+    confusion_counts,
     estimates,
     group_numbers,
 )
@@ -205,7 +206,7 @@ def _result(
         scores = right * (len(right) / (len(numbers) * counts[np.searchsorted(numbers, fold)]))  # folds count alike
     chances = {"accuracy": figures["accuracy"].chance}
     mean = estimates({"accuracy": PerQuery(scores)}, chances, clusters, resamples=resamples)
-    names = sorted(set(truth) | set(answers.predicted))
+    names, confusion = confusion_counts(truth, answers.predicted)
     return TaskResult(
         task="audio",
         dataset=dataset,
@@ -226,18 +227,11 @@ def _result(
             "accuracy_by_fold": by_fold,
             "deviation_over_folds": float(np.std(list(by_fold.values()), ddof=1)) if by_fold else None,
             "accuracy_by_class": accuracy_by_class(truth, answers.predicted),
-            "confusion": confusion(truth, answers.predicted, names),
+            "confusion": confusion.tolist(),
             "labels_that_train_lacks": list(answers.unknown),
             **facts,
         },
     )
-
-
-def confusion(truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]) -> list[list[int]]:
-    """Return how many items of each class (rows) were called what (columns); `names` are sorted."""
-    table = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(table, (np.searchsorted(names, truth), np.searchsorted(names, predicted)), 1)
-    return [[int(count) for count in row] for row in table]
 
 
 def _protocol(folds: list[int] | None, features: str, answers: _Answers) -> str:

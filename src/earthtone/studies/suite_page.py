@@ -14,8 +14,15 @@ from earthtone.embed.engine import FeatureOptions, extract_features, read_square
 from earthtone.errors import DataError, SignalError
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.classifiers import split_items
-from earthtone.evaluate.explain import MAX_POINTS, confusion_svg, counted, jpeg_uri, map_svg, nearest, plane
-from earthtone.evaluate.results import Comparison, Estimate, TaskResult, compare_results, holm
+from earthtone.evaluate.explain import MAX_POINTS, confusion_svg, jpeg_uri, map_svg, nearest, plane
+from earthtone.evaluate.results import (
+    Comparison,
+    Estimate,
+    TaskResult,
+    compare_results,
+    confusion_counts,
+    holm,
+)
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone
 from earthtone.pages import csv_text, interval_bar, markdown_table, markdown_text, render_page
@@ -392,7 +399,7 @@ def _confusion(cell: Cell) -> Any:
     if cell.result is None:
         return None
     if cell.result.truth:
-        return confusion_svg(*counted(cell.result.truth, cell.result.predicted))
+        return confusion_svg(*confusion_counts(cell.result.truth, cell.result.predicted))
     facts = cell.result.facts
     if cell.task == "segment" and facts.get("confusion"):
         return confusion_svg(facts["classes"], np.array(facts["confusion"], np.int64))
