@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthtone.data.dealing import NONE, Packed, deal, id_number
+from earthtone.data.dealing import NONE, PackedHashes, deal, id_number
 
 ROWS = st.lists(
     st.tuples(st.integers(-1, 5), st.integers(-1, 5), st.sampled_from([0, 1, 2, 2, NONE]), st.booleans()),
@@ -67,7 +67,7 @@ def test_what_is_there_decides() -> None:
 
 
 def test_identical_content_is_seen_while_packing() -> None:
-    packed = Packed()
+    packed = PackedHashes()
     assert packed.settle("train", ["i", "a"], movable=True) == "train"
     assert packed.settle("test", ["i", "b"], movable=True) == "train"  # an image of train: follows
     assert packed.settle("test", ["i", "c"], movable=False) is None  # bound to others elsewhere

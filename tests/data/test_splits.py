@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from earthtone.data.pair import Pair
 from earthtone.data.releases import key_digit_split
-from earthtone.data.splits import _Cells, assign_split, block_split, buffered_block_split, hash_split
+from earthtone.data.splits import BlockGrid, assign_split, block_split, hash_split
 from earthtone.errors import ConfigError, DataError
 
 LONGITUDE, LATITUDE = st.floats(-180, 180), st.floats(-90, 90)
@@ -40,7 +40,7 @@ def test_the_release_splits_by_the_last_digit() -> None:
 
 @given(LONGITUDE, LATITUDE, BLOCK_KM)
 def test_every_place_has_one_cell_and_lies_in_it(longitude: float, latitude: float, block_km: float) -> None:
-    cells = _Cells(block_km)
+    cells = BlockGrid(block_km)
     band, bin_ = cells.cell(longitude, latitude)
     assert 0 <= band < cells.bands and 0 <= bin_ < cells.bins(band)
     assert cells.km_to(longitude, latitude, (band, bin_)) == pytest.approx(0, abs=1e-6)
@@ -48,7 +48,7 @@ def test_every_place_has_one_cell_and_lies_in_it(longitude: float, latitude: flo
 
 @given(BLOCK_KM, st.data())
 def test_all_places_of_a_cell_share_it(block_km: float, data: st.DataObject) -> None:
-    cells = _Cells(block_km)
+    cells = BlockGrid(block_km)
     band = data.draw(st.integers(0, cells.bands - 1))
     bin_ = data.draw(st.integers(0, cells.bins(band) - 1))
     inner = st.floats(0.001, 0.999)
@@ -60,16 +60,16 @@ def test_all_places_of_a_cell_share_it(block_km: float, data: st.DataObject) -> 
 
 @given(LATITUDE, BLOCK_KM)
 def test_the_date_line_is_one_line(latitude: float, block_km: float) -> None:
-    assert _Cells(block_km).cell(-180, latitude) == _Cells(block_km).cell(180, latitude)
+    assert BlockGrid(block_km).cell(-180, latitude) == BlockGrid(block_km).cell(180, latitude)
 
 
 @given(LONGITUDE, LONGITUDE, st.sampled_from([-90.0, 90.0]), BLOCK_KM)
 def test_a_pole_is_one_place(one: float, two: float, latitude: float, block_km: float) -> None:
-    assert _Cells(block_km).cell(one, latitude) == _Cells(block_km).cell(two, latitude)
+    assert BlockGrid(block_km).cell(one, latitude) == BlockGrid(block_km).cell(two, latitude)
 
 
 def test_cells_have_about_the_same_area() -> None:
-    cells = _Cells(100.0)
+    cells = BlockGrid(100.0)
     for band in range(1, cells.bands - 1):
         south, north = (math.sin(math.pi * (edge / cells.bands - 0.5)) for edge in (band, band + 1))
         km2 = math.tau * 6371.0088**2 * (north - south) / cells.bins(band)
@@ -77,7 +77,7 @@ def test_cells_have_about_the_same_area() -> None:
 
 
 def test_cells_do_not_share_numbers() -> None:
-    cells = _Cells(300.0)
+    cells = BlockGrid(300.0)
     middles = {
         cells.cell((bin_ + 0.5) / cells.bins(band) * 360 - 180, (band + 0.5) / cells.bands * 180 - 90)
         for band in range(cells.bands)
@@ -121,7 +121,7 @@ def test_no_cell_nearby_is_overlooked(
     stretch = max(math.cos(math.radians(max(abs(latitude), abs(other_latitude)))), 1e-3)
     other_longitude = (longitude + right * degrees / stretch + 540) % 360 - 180
     distance = km_between((longitude, latitude), (other_longitude, other_latitude))
-    cells = _Cells(block_km)
+    cells = BlockGrid(block_km)
     cell = cells.cell(other_longitude, other_latitude)
     assert cells.km_to(longitude, latitude, cell) <= distance + 1e-4
     if distance <= buffer_km * (1 - 1e-9):
@@ -132,7 +132,7 @@ def test_no_cell_nearby_is_overlooked(
 def test_kept_places_of_different_splits_are_a_buffer_apart(block_km: float, buffer_km: float) -> None:
     shares = (0.5, 0.25, 0.25)
     world = places(700, 3)
-    splits = [buffered_block_split(*place, block_km=block_km, buffer_km=buffer_km, shares=shares) for place in world]
+    splits = [block_split(*place, block_km=block_km, buffer_km=buffer_km, shares=shares) for place in world]
     kept = [(place, split) for place, split in zip(world, splits, strict=True) if split is not None]
     assert 20 < len(kept) < len(world)
     assert all(split == block_split(*place, block_km=block_km, shares=shares) for place, split in kept)
@@ -142,7 +142,7 @@ def test_kept_places_of_different_splits_are_a_buffer_apart(block_km: float, buf
 
 
 def test_the_distance_to_a_cell_is_that_to_its_nearest_point() -> None:
-    cells = _Cells(700.0)
+    cells = BlockGrid(700.0)
     for place in [*places(15, 4), (0.0, 89.0), (179.9, 0.0), (10.0, -89.9)]:
         for cell in cells.around(*place, 900.0)[:6]:
             band, bin_ = cell
@@ -185,4 +185,4 @@ def test_senseless_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="block_km"):
         block_split(0, 0, block_km=0)
     with pytest.raises(ConfigError, match="buffer_km"):
-        buffered_block_split(0, 0, buffer_km=-1)
+        block_split(0, 0, buffer_km=-1)

@@ -16,7 +16,7 @@ from earthtone.data.pair import SPLITS, Pair, Problem
 from earthtone.data.source import open_source
 from earthtone.data.splits import (
     NAMED_SPLITS,
-    block_cell,
+    BlockGrid,
     block_split,
     check_split_by,
     geoclap_codes,
@@ -145,7 +145,7 @@ def test_geoclap_counts_usable_rows_in_the_order_of_the_file() -> None:
 def test_psm_cells_are_whole_and_held_out_by_count(seed: int, count: int) -> None:
     places = towns(seed, count)
     found = dealt("psm-cells", [pair(number, place) for number, place in enumerate(places)])
-    cells = [block_cell(*place) for place in places]  # type: ignore[arg-type]
+    cells = [BlockGrid(10.0).cell(*place) for place in places]  # type: ignore[arg-type]
     sizes = Counter(cells)
     splits: dict[tuple[int, int], set[str | None]] = {}
     for number, cell in enumerate(cells):

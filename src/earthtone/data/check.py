@@ -410,32 +410,10 @@ def check(
     items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally(named_split(split_by, source, buffer_km=buffer_km), need)
     for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
-        tally.add(number, item, found)
+        tally.add(item, found)
         if progress is not None:
             progress(number + 1, total)
     return tally.result(source)
-
-
-class _Digests:
-    """Hashes with the numbers of their rows, 24 bytes each."""
-
-    def __init__(self) -> None:
-        self._rows = array("Q")
-        self._digests = bytearray()
-
-    def add(self, row: int, digest: bytes) -> None:
-        self._rows.append(row)
-        self._digests += digest
-
-    def groups(self) -> list[list[int]]:
-        """Return the rows that share a hash, ascending; groups in the order of their first rows."""
-        rows = np.array(self._rows, np.uint64)
-        halves = np.frombuffer(bytes(self._digests), np.uint64).reshape(-1, 2)
-        order = np.lexsort((rows, halves[:, 0], halves[:, 1]))
-        fresh = np.ones(len(rows), bool)
-        fresh[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
-        runs = np.split(rows[order], np.flatnonzero(fresh)[1:])
-        return sorted([int(row) for row in run] for run in runs if len(run) > 1)
 
 
 class _Tally:
@@ -443,7 +421,7 @@ class _Tally:
 
     def __init__(self, split: NamedSplit, need: tuple[str, ...]) -> None:
         self._split, self._need = split, need
-        self._splits, self._numbers, self._places = array("B"), array("q"), array("d")
+        self._splits, self._digests, self._places = array("B"), array("q"), array("d")
         self.rows = self.usable = self.examined = self.unexamined = self.without_coordinates = 0
         self.problems: dict[str, list[Problem]] = {}
         self.notes: dict[str, list[Note]] = {}
@@ -454,10 +432,9 @@ class _Tally:
             )
         }  # fmt: skip
         self.seconds = array("d")
-        self.images, self.audio = _Digests(), _Digests()
         self.extent: tuple[float, float, float, float] | None = None
 
-    def add(self, number: int, item: Pair | Problem, found: Examined | None) -> None:
+    def add(self, item: Pair | Problem, found: Examined | None) -> None:
         self.rows += 1
         self.examined += found is not None
         problems = (item,) if isinstance(item, Problem) else () if found is None else found.problems
@@ -468,22 +445,19 @@ class _Tally:
             for note in notes:
                 self.notes.setdefault(note.kind, []).append(note)
         if found is not None:
-            self._files(number, found)
+            self._files(found)
         usable = isinstance(item, Pair) and not problems
         self._splits.append(self._usable(item, found) if isinstance(item, Pair) and usable else NONE)
         self.unexamined += usable and found is None
         digests = (found.image.digest if found.image else None, found.audio_digest) if found else (None, None)
-        self._numbers.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+        self._digests.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
         place = (item.longitude, item.latitude) if isinstance(item, Pair) else (None, None)
         self._places.extend(math.nan if degrees is None else degrees for degrees in place)
 
-    def _files(self, number: int, found: Examined) -> None:
+    def _files(self, found: Examined) -> None:
         if found.image is not None:
-            self.images.add(number, found.image.digest)
             self.counts["image_sizes"][f"{found.image.width} x {found.image.height}"] += 1
             self.counts["image_modes"][found.image.mode] += 1
-        if found.audio_digest is not None:
-            self.audio.add(number, found.audio_digest)
         if found.audio is not None:
             self.seconds.append(found.audio.seconds)
             self.counts["audio_hz"][str(found.audio.hz)] += 1
@@ -509,7 +483,8 @@ class _Tally:
         return split_code(split)
 
     def result(self, source: Source) -> CheckResult:
-        image_groups, audio_groups = self.images.groups(), self.audio.groups()
+        digests = np.array(self._digests, np.int64).reshape(-1, 2)
+        image_groups, audio_groups = (_equal_rows(numbers) for numbers in digests.T)
         ids = _ids_of(source, {row for group in image_groups + audio_groups for row in group})
         return CheckResult(
             path=str(source.path),
@@ -524,23 +499,23 @@ class _Tally:
             seconds_max=max(self.seconds, default=None),
             extent=self.extent,
             without_coordinates=self.without_coordinates,
-            contents=self._contents(),
+            contents=self._contents(digests),
             duplicate_images=[self._twins(group, ids) for group in image_groups],
             duplicate_audio=[self._twins(group, ids) for group in audio_groups],
             extra_columns=source.extra_columns,
             **{name: _by_count(counter) for name, counter in self.counts.items()},
         )
 
-    def _contents(self) -> dict[str, Contents]:
+    def _contents(self, digests: NDArray[np.int64]) -> dict[str, Contents]:
         """What the usable rows of each split hold; files are counted where all were examined."""
-        codes, numbers = np.array(self._splits, np.uint8), np.array(self._numbers, np.int64).reshape(-1, 2)
+        codes = np.array(self._splits, np.uint8)
         places = place_numbers(*np.array(self._places, np.float64).reshape(-1, 2).T)
         found = {}
         for code, name in enumerate(SPLITS):
             rows = np.flatnonzero(codes == code)
             if len(rows):
                 image, audio = (
-                    None if self.unexamined or medium not in self._need else numbers[rows, at]
+                    None if self.unexamined or medium not in self._need else digests[rows, at]
                     for at, medium in enumerate(MEDIA)
                 )
                 found[name] = contents_of(image, audio, places[rows], len(rows))
@@ -549,6 +524,13 @@ class _Tally:
     def _twins(self, group: list[int], ids: Mapping[int, str]) -> Twins:
         splits = {split_of_code(self._splits[row]) for row in group}
         return Twins(tuple(ids[row] for row in group), tuple(sorted(name for name in splits if name)))
+
+
+def _equal_rows(numbers: NDArray[np.int64]) -> list[list[int]]:
+    """Return the rows that share a number, ascending; groups in the order of their first rows, negative ones none."""
+    order = np.argsort(numbers, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return sorted(run.tolist() for run in runs if len(run) > 1 and numbers[run[0]] >= 0)
 
 
 def _ids_of(source: Source, rows: set[int]) -> dict[int, str]:

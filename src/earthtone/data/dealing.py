@@ -85,26 +85,25 @@ def same_content(media: Media) -> Numbers:
 def linked(keys: Sequence[Numbers]) -> Numbers:
     """Return for N rows the number of their group, -1 for a row alone; each of `keys` (N,) links rows of equal numbers.
 
-    Links count through others: a row that shares its image with one and its recording with another joins both.
+    Links count through others: a row that shares its image with one and its recording with another joins both. The
+    number is that of the group's first row.
     """
+    from scipy.sparse import coo_array  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
     count = len(keys[0])
-    parent = list(range(count))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
+    if count == 0:
+        return np.empty(0, np.int64)
+    links = []
     for key in keys:
         order = np.argsort(key, kind="stable")
         same = (key[order[1:]] == key[order[:-1]]) & (key[order[1:]] >= 0)
-        for at in np.flatnonzero(same):
-            one, two = root(int(order[at])), root(int(order[at + 1]))
-            parent[max(one, two)] = min(one, two)
-    roots = np.array([root(row) for row in range(count)], np.int64)
-    sizes = np.bincount(roots, minlength=count) if count else roots
-    return np.where(sizes[roots] > 1, roots, -1) if count else roots
+        links.append(np.stack([order[:-1][same], order[1:][same]]))
+    pairs = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(pairs.shape[1], bool), (pairs[0], pairs[1])), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    _, first, of_row, sizes = np.unique(component, return_index=True, return_inverse=True, return_counts=True)
+    return np.where(sizes[of_row] > 1, first[of_row], -1)
 
 
 def without_silence(numbers: Numbers, media: Media) -> Numbers:
@@ -138,7 +137,7 @@ def is_silent(source: FileOrBytes) -> bool:
 
 
 def _first_look(item: FileOrBytes | None) -> tuple[int, int]:
-    """A number that is equal for one and the same file, and its size; of a cell the hash of its bytes and no size."""
+    """Return a number that is equal for one and the same file, and its size; of a cell its bytes' hash and no size."""
     if item is None:
         return -1, -1
     if not isinstance(item, Path):
@@ -153,7 +152,7 @@ def _first_look(item: FileOrBytes | None) -> tuple[int, int]:
 
 
 def _in_question(numbers: Numbers, keys: Numbers) -> NDArray[np.bool_]:
-    """Which files share their key with another file: the same file under two paths is none."""
+    """Return which files share their key with another file: the same file under two paths is none."""
     known = keys >= 0
     pairs = np.unique(np.stack([keys[known], numbers[known]], axis=1), axis=0)
     shared, counts = np.unique(pairs[:, 0], return_counts=True)
@@ -172,28 +171,25 @@ def _numbered(media: Media, count: int) -> Iterator[tuple[int, FileOrBytes | Non
 
 
 def _sampled(item: FileOrBytes | None) -> int:
-    """A hash of a file's size, beginning, middle and end."""
-    return _read(item, whole=False)
-
-
-def _whole(item: FileOrBytes | None) -> int:
-    """The number that the same bytes in a cell have."""
-    return _read(item, whole=True)
-
-
-def _read(item: FileOrBytes | None, *, whole: bool) -> int:
-    if not isinstance(item, Path):
-        return -1
+    """Return a hash of a file's size, beginning, middle and end; -1 for what is no file that can be read."""
     try:
-        if whole:
-            return _number(b"bytes" + content_digest(item))
+        if not isinstance(item, Path):
+            return -1
         with regular_file(item).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             parts = [str(size).encode()]
-            for place in (0, size // 2, max(0, size - _SAMPLE)):
-                file.seek(place)
+            for at in (0, size // 2, max(0, size - _SAMPLE)):
+                file.seek(at)
                 parts.append(file.read(_SAMPLE))
             return _number(b"\0".join(parts))
+    except (OSError, ValueError):
+        return -1
+
+
+def _whole(item: FileOrBytes | None) -> int:
+    """Return the number that a file's bytes have in a cell; -1 for what is no file that can be read."""
+    try:
+        return _number(b"bytes" + content_digest(item)) if isinstance(item, Path) else -1
     except (OSError, ValueError):
         return -1
 
@@ -251,7 +247,7 @@ def deal(
 
 
 def _between(members: NDArray[np.int64], fixed: Codes, keys: list[NDArray[np.int64]]) -> Codes:
-    """The splits of a group's rows, some of which are fixed in several splits: from neighbour to neighbour."""
+    """Return the splits of a group's rows, some of which are fixed in several splits: from neighbour to neighbour."""
     codes = fixed[members].copy()
     shared = [key[members] for key in keys]
     waiting: list[int] = np.flatnonzero(codes == NONE).tolist()
@@ -326,7 +322,7 @@ def source_pairs(source: Source, *, media: bool = False) -> Iterator[Pair]:
     return (item for item in progress(items, total=len(source), label="split") if isinstance(item, Pair))
 
 
-class Packed:
+class PackedHashes:
     """Which splits the images and recordings that are packed already lie in, by their hashes; about 250 bytes a row.
 
     What cannot be seen before files are decoded - a PNG and a BMP of the same pixels - and rows of other manifests in

@@ -3,14 +3,14 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.dealing import NONE, Codes, Packed, SourceRows, deal, id_number, source_pairs, split_of_code
+from earthtone.data.dealing import NONE, Codes, PackedHashes, SourceRows, deal, id_number, source_pairs, split_of_code
 from earthtone.data.pair import SPLITS, Pair
 from earthtone.data.releases import key_digit_split
 from earthtone.data.source import Source
@@ -34,46 +34,29 @@ def block_split(
     latitude: float,
     *,
     block_km: float = 10.0,
-    seed: int = 0,
-    shares: Shares = (0.7, 0.1, 0.2),
-) -> str:
-    """Return the split of the block that a place (degrees) lies in; all places in a block share it.
-
-    Blocks are cells of nearly equal area: bands of latitude `block_km` high, cut into as many equal parts as fit at
-    the middle of the band; each pole is one round cell. Shares hold over the cells, not exactly over the rows.
-    Places on both sides of a border are still neighbours: use `buffered_block_split` to leave them out.
-    """
-    cells = _Cells(block_km)
-    return _draw_cell(cells.cell(longitude, latitude), seed, _checked_shares(shares))
-
-
-def block_cell(longitude: float, latitude: float, *, block_km: float = 10.0) -> tuple[int, int]:
-    """Return the block that a place (degrees) lies in, as (band, number in the band); see `block_split`."""
-    return _Cells(block_km).cell(longitude, latitude)
-
-
-def buffered_block_split(
-    longitude: float,
-    latitude: float,
-    *,
-    block_km: float = 10.0,
     buffer_km: float = 0.0,
     seed: int = 0,
     shares: Shares = (0.7, 0.1, 0.2),
 ) -> str | None:
-    """Return the block's split, or None within `buffer_km` of a block of another split.
+    """Return the split of the block that a place (degrees) lies in, None within `buffer_km` of a block of another one.
 
-    Any two places that are kept in different splits are then more than `buffer_km` apart on the sphere
-    (twice that across a straight border).
+    Blocks are cells of nearly equal area: bands of latitude `block_km` high, cut into as many equal parts as fit at
+    the middle of the band; each pole is one round cell. Shares hold over the cells, not exactly over the rows.
+    Any two places that are kept in different splits are more than `buffer_km` apart on the sphere (twice that across a
+    straight border).
     """
     if not 0 <= buffer_km < math.inf:
         raise ConfigError(f"buffer_km is {buffer_km}; 0 or more expected")
-    cells = _Cells(block_km)
+    cells = BlockGrid(block_km)
     shares = _checked_shares(shares)
-    split = _draw_cell(cells.cell(longitude, latitude), seed, shares)
+
+    def drawn(cell: tuple[int, int]) -> str:
+        return _draw(f"cell/{seed}/{cell[0]}/{cell[1]}", shares)
+
+    split = drawn(cells.cell(longitude, latitude))
     if buffer_km > 0:
         for cell in cells.around(longitude, latitude, buffer_km):
-            if _draw_cell(cell, seed, shares) != split and cells.km_to(longitude, latitude, cell) <= buffer_km:
+            if drawn(cell) != split and cells.km_to(longitude, latitude, cell) <= buffer_km:
                 return None
     return split
 
@@ -94,12 +77,10 @@ def assign_split(
         return pair.split
     if pair.longitude is None or pair.latitude is None:
         return hash_split(pair.id, seed=seed, shares=shares)
-    return buffered_block_split(
-        pair.longitude, pair.latitude, block_km=block_km, buffer_km=buffer_km, seed=seed, shares=shares
-    )
+    return block_split(pair.longitude, pair.latitude, block_km=block_km, buffer_km=buffer_km, seed=seed, shares=shares)
 
 
-class _Cells:
+class BlockGrid:
     """The grid of blocks; a cell is (band, bin), counted from the south pole and from the date line eastwards."""
 
     def __init__(self, block_km: float) -> None:
@@ -170,10 +151,6 @@ def _angle(phi: float, other: float, turn: float) -> float:
     return 2 * math.asin(math.sqrt(min(1.0, half)))
 
 
-def _draw_cell(cell: tuple[int, int], seed: int, shares: Shares) -> str:
-    return _draw(f"cell/{seed}/{cell[0]}/{cell[1]}", shares)
-
-
 def _draw(text: str, shares: Shares) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     number = (int.from_bytes(digest, "big") >> 11) / 2**53  # below 1, evenly spaced
@@ -210,7 +187,7 @@ class NamedSplit:
     """The split of a pair; None: it is in no split."""
     settle: Callable[[str, str | None, Iterable[str]], str | None]
     """The split of the pair of an id, which `assign` has put there, now that the hashes of image and recording are
-    known (empty: of nothing): rows are asked in their order, and those packed before are known. See `Packed`."""
+    known (empty: of nothing): rows are asked in their order, and those packed before are known. See `PackedHashes`."""
     linked: int = 0
     """Rows that share their image, their recording or its id with others, so that they are dealt out together."""
     parted: int = 0
@@ -270,12 +247,9 @@ def _manifest(source: Source, buffer_km: float | None, packed: "Table | None") -
 
 
 def _blocks(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
-    def by_place(pair: Pair) -> str | None:
-        if pair.longitude is None or pair.latitude is None:
-            return hash_split(pair.id)
-        return block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM)
-
-    return _together(source, packed, {"by": "blocks", "block_km": _BLOCK_KM}, by_place)
+    return _together(
+        source, packed, {"by": "blocks", "block_km": _BLOCK_KM}, lambda pair: assign_split(replace(pair, split=None))
+    )
 
 
 def _buffered_blocks(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
@@ -284,7 +258,7 @@ def _buffered_blocks(source: Source, buffer_km: float | None, packed: "Table | N
     def by_place(pair: Pair) -> str | None:
         if pair.longitude is None or pair.latitude is None:
             return None  # it may lie anywhere, also beside a test pair
-        return buffered_block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM, buffer_km=km)
+        return block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM, buffer_km=km)
 
     record = {"by": BUFFERED, "block_km": _BLOCK_KM, "buffer_km": km}
     return _together(source, packed, record, by_place, strict=True)
@@ -305,8 +279,8 @@ def _geoclap(source: Source, buffer_km: float | None, packed: "Table | None") ->
     random_state=42)` does, cut at int(0.7 n) and int(0.8 n): 50,792 rows are 35,554 / 5,079 / 10,159."""
     rows = SourceRows(source, lambda pair: None, lambda pair: None)
     codes = geoclap_codes(len(rows.ids))
-    find = _Found(source, rows.ids, codes, np.full(len(codes), _AS_IT_IS, np.uint8))
-    return _as_published(_counted({"by": "geoclap", "seed": _SEED}, rows.ids, codes), find.split)
+    by_id = _SplitsById(source, rows.ids, codes, np.full(len(codes), _AS_IT_IS, np.uint8))
+    return _as_published(_with_digest({"by": "geoclap", "seed": _SEED}, rows.ids, codes), by_id.split)
 
 
 def geoclap_codes(count: int) -> NDArray[np.uint8]:
@@ -354,7 +328,7 @@ def _drawn(cell: int) -> bytes:
 def _cell_number(pair: Pair) -> int:
     if pair.longitude is None or pair.latitude is None:
         return -1
-    band, bin_ = block_cell(pair.longitude, pair.latitude, block_km=_BLOCK_KM)
+    band, bin_ = BlockGrid(_BLOCK_KM).cell(pair.longitude, pair.latitude)
     return band << 32 | bin_
 
 
@@ -374,22 +348,21 @@ def _together(
     rows = SourceRows(source, base if callable(base) else lambda pair: None, own)
     if not callable(base):
         rows.base = base
-        record = _counted(record, rows.ids, base)
+        record = _with_digest(record, rows.ids, base)
     known, before = _known(packed)
     mine = rows.fixed != NONE
     fixed = np.array([known.get(int(id), code) for id, code in zip(rows.ids, rows.fixed, strict=True)], np.uint8)
     dealt = deal(rows.base, [] if mine.all() else rows.keys(), rows.order, fixed, strict=strict)
     kinds = np.where(mine, _AS_IT_IS, dealt.grouped | strict).astype(np.uint8)
-    find = _Found(source, rows.ids, np.where(mine, rows.fixed, dealt.codes), kinds)
-    return NamedSplit(
-        record, find.split, partial(find.settled, before), int((dealt.grouped & ~mine).sum()), dealt.parted
-    )
+    by_id = _SplitsById(source, rows.ids, np.where(mine, rows.fixed, dealt.codes), kinds)
+    linked = int((dealt.grouped & ~mine).sum())
+    return NamedSplit(record, by_id.split, partial(by_id.settled, before), linked, dealt.parted)
 
 
-def _known(packed: "Table | None") -> tuple[dict[int, int], Packed]:
-    """The splits of the rows of a table by the number of their id, and of what they hold."""
+def _known(packed: "Table | None") -> tuple[dict[int, int], PackedHashes]:
+    """Return the splits of a table's rows by the number of their id, and those of what the rows hold."""
     known: dict[int, int] = {}
-    before = Packed()
+    before = PackedHashes()
     if packed is not None:
         columns = [packed.column(name) for name in ("id", "split", "image_hash", "audio_hash")]
         for id, split, *hashes in zip(*columns, strict=True):
@@ -399,8 +372,8 @@ def _known(packed: "Table | None") -> tuple[dict[int, int], Packed]:
     return known, before
 
 
-def _counted(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) -> dict[str, Any]:
-    """The record of a split in which a row's part depends on the others: with their number and a digest."""
+def _with_digest(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) -> dict[str, Any]:
+    """Return the record of a split in which a row's part depends on the others: with their number and a digest."""
     order = np.argsort(ids, kind="stable")
     digest = hashlib.blake2b(ids[order].tobytes() + codes[order].tobytes(), digest_size=8).hexdigest()
     return {**record, "rows": len(ids), "digest": digest}
@@ -411,7 +384,7 @@ def _as_published(record: Record, assign: Callable[[Pair], str | None]) -> Named
     return NamedSplit(record, assign, lambda id, split, hashes: split)
 
 
-class _Found:
+class _SplitsById:
     """The splits of a source's rows by their ids."""
 
     def __init__(self, source: Source, ids: NDArray[np.uint64], codes: Codes, kinds: NDArray[np.uint8]) -> None:
@@ -422,7 +395,7 @@ class _Found:
     def split(self, pair: Pair) -> str | None:
         return split_of_code(int(self._codes[self._row(pair.id)]))
 
-    def settled(self, before: Packed, id: str, split: str | None, hashes: Iterable[str]) -> str | None:
+    def settled(self, before: PackedHashes, id: str, split: str | None, hashes: Iterable[str]) -> str | None:
         """The split that a row gets beside what was packed `before`; see `NamedSplit.settle`."""
         kind = self._kinds[self._row(id)]
         if kind == _AS_IT_IS:
