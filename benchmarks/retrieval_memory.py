@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from earthtone.evaluate.protocols import honest as evaluate_retrieval
+from earthtone.evaluate.protocols import honest
 from earthtone.evaluate.ranking import EmbeddedPairs
 
 
@@ -46,7 +46,7 @@ def child(what: str, count: int, dimensions: int, sample: int) -> dict[str, floa
     pairs = pairs_of(count, dimensions)
     start = time.perf_counter()
     if what == "chunked":
-        evaluate_retrieval(pairs)
+        honest(pairs)
     else:
         plain_loop(pairs, sample)
     seconds = time.perf_counter() - start

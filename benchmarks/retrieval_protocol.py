@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.evaluate.protocols import SOUNDINGEARTH_KM_DEPTHS as KM_DEPTHS
-from earthtone.evaluate.protocols import soundingearth, soundingearth_ranks
+from earthtone.evaluate.protocols import evaluate_by, soundingearth_ranks
 from earthtone.evaluate.ranking import EmbeddedPairs
 
 COUNT, DIMENSIONS, SAMPLE = 10_000, 128, 100
@@ -92,7 +92,7 @@ def compare() -> None:
     """Time both, check the sample, print the ratios; ours is timed before and after the loop."""
     pairs, keys = pairs_of(COUNT), 7 * np.arange(COUNT) + 3
     sample = np.arange(0, COUNT, COUNT // SAMPLE)
-    soundingearth(pairs_of(500), resamples=2)  # imports
+    evaluate_by("soundingearth", pairs_of(500), resamples=2)  # imports
     plain_loop(pairs, exact(pairs, sample[:2], None), sample[:2], keys)
     found, first_clock, first_cpu = timed(lambda: soundingearth_ranks(pairs))
     _, plain_clock, plain_cpu = timed(lambda: plain_distances(pairs, sample))
@@ -105,7 +105,7 @@ def compare() -> None:
             km = [one[f"km@{depth}"] for one in told]
             np.testing.assert_allclose(km, found[direction].km[depth][sample], rtol=1e-9)
     _, last_clock, last_cpu = timed(lambda: soundingearth_ranks(pairs))
-    _, whole_clock, whole_cpu = timed(lambda: soundingearth(pairs, resamples=1000))
+    _, whole_clock, whole_cpu = timed(lambda: evaluate_by("soundingearth", pairs, resamples=1000))
     clock, cpu, times = (first_clock + last_clock) / 2, (first_cpu + last_cpu) / 2, COUNT / len(sample)
     median = np.median(found["image_to_sound"].rank)
     print(f"{COUNT:,} pairs, {DIMENSIONS} dimensions, both directions; median rank {median:,.0f}")
@@ -120,7 +120,7 @@ def compare() -> None:
 
 def memory(count: int) -> None:
     """Print what the whole process needs at most, in a process of its own."""
-    soundingearth(pairs_of(count), resamples=1000)
+    evaluate_by("soundingearth", pairs_of(count), resamples=1000)
     print(f"{count:,} pairs: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB at most")
 
 

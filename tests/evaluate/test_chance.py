@@ -52,8 +52,9 @@ def test_nearest_km_on_a_line_of_places() -> None:
 
 
 def test_nearest_passes_over_the_unknown() -> None:
-    km = np.array([[np.nan, 3.0, 2.0], [np.nan, np.nan, np.nan]])
-    np.testing.assert_array_equal(chance.nearest(km), [2.0, np.nan])
+    longitude = np.array([0.0, np.nan, np.nan])
+    found = chance.nearest_km(longitude, longitude, [1, 3], seed=0)
+    assert np.isnan(found[1]).any() and np.nanmax(found[1]) == 0 and found[3].tolist() == [0.0] * 4000
 
 
 def test_what_a_random_ranking_finds_counts_every_right_item() -> None:

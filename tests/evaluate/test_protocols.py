@@ -9,11 +9,8 @@ from scipy.stats import rankdata
 
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.label_match import LabelMatch
-from earthtone.evaluate.protocols import PROTOCOLS, evaluate_by
-from earthtone.evaluate.protocols import honest as evaluate_retrieval
+from earthtone.evaluate.protocols import PROTOCOLS, PUBLISHED, evaluate_by, honest
 from earthtone.evaluate.ranking import EmbeddedPairs
-
-PUBLISHED = [name for name in PROTOCOLS if name != "honest"]
 
 
 def pairs_of(count: int = 250, seed: int = 0, unit: bool = True, **changes: Any) -> EmbeddedPairs:
@@ -81,7 +78,7 @@ def test_psm_counts_below_a_tenth_that_is_no_whole_number() -> None:
 
 def test_honest_is_the_evaluation_of_ours() -> None:
     pairs = pairs_of(40)
-    assert evaluate_by("honest", pairs, resamples=20).to_dict() == evaluate_retrieval(pairs, resamples=20).to_dict()
+    assert evaluate_by("honest", pairs, resamples=20).to_dict() == honest(pairs, resamples=20).to_dict()
     ignored = evaluate_by("honest", pairs, twins="ignore", resamples=20).to_dict()
     assert ignored["twins"]["handling"] == "ignore"
 
@@ -143,6 +140,6 @@ def test_refuses_what_has_no_effect() -> None:
         with pytest.raises(ConfigError, match="--match equal habitat has no effect"):
             evaluate_by(protocol, pairs, match=LabelMatch.parse("habitat"))
         with pytest.raises(DataError, match="no pairs"):
-            evaluate_by(protocol, pairs.take([]))
+            evaluate_by(protocol, pairs_of(0))
         with pytest.raises(ConfigError, match="resamples is 0"):
             evaluate_by(protocol, pairs, resamples=0)

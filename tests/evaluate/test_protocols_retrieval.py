@@ -9,8 +9,7 @@ import pytest
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.chance import share_found
 from earthtone.evaluate.label_match import LabelMatch
-from earthtone.evaluate.protocols import RetrievalResult, evaluate_by
-from earthtone.evaluate.protocols import honest as evaluate_retrieval
+from earthtone.evaluate.protocols import RetrievalResult, evaluate_by, honest
 from earthtone.evaluate.ranking import EmbeddedPairs
 from earthtone.geo import great_circle_km
 
@@ -35,7 +34,7 @@ def pairs_of(count: int, seed: int = 0, noise: float = 1.0, **changes: Any) -> E
 
 @pytest.fixture(scope="module")
 def result() -> RetrievalResult:
-    return evaluate_retrieval(pairs_of(150), resamples=300)
+    return honest(pairs_of(150), resamples=300)
 
 
 def test_figures_are_those_of_the_ranks(result: RetrievalResult) -> None:
@@ -71,7 +70,7 @@ def test_untrained_embeddings_are_at_chance() -> None:
         count, audio=unit(rng.standard_normal((count, 16))), audio_group=rng.integers(0, 400, count),
         columns={"habitat": habitat},
     )  # fmt: skip
-    found = evaluate_retrieval(pairs, match=LabelMatch.parse("habitat"), resamples=300)
+    found = honest(pairs, match=LabelMatch.parse("habitat"), resamples=300)
     for figures in found.figures.values():
         for name, estimate in figures.items():
             assert estimate.chance is not None
@@ -84,7 +83,7 @@ def test_pairs_without_a_place_are_passed_over() -> None:
     unknown = np.arange(40) % 2 == 1
     longitude = np.where(unknown, np.nan, pairs.longitude)
     latitude = np.where(unknown, np.nan, pairs.latitude)
-    found = evaluate_retrieval(pairs_of(40, longitude=longitude, latitude=latitude), resamples=20)
+    found = honest(pairs_of(40, longitude=longitude, latitude=latitude), resamples=20)
     figures = found.figures["image_to_sound"]
     assert figures["km@10"].queries <= 20 and figures["R@10"].queries == 40
     top = found.top["image_to_sound"][:, 0]
@@ -96,7 +95,7 @@ def test_pairs_without_a_place_are_passed_over() -> None:
 
 def test_no_place_at_all_leaves_km_out() -> None:
     nowhere = np.full(20, np.nan)
-    found = evaluate_retrieval(pairs_of(20, longitude=nowhere, latitude=nowhere), resamples=20)
+    found = honest(pairs_of(20, longitude=nowhere, latitude=nowhere), resamples=20)
     assert not any("km" in name for name in found.figures["image_to_sound"])
     assert "km: left out" in found.to_text()
 
@@ -105,7 +104,7 @@ def test_twins_are_told_and_draw_intervals_together() -> None:
     groups = np.arange(60) // 3
     copied = pairs_of(60)
     copied = pairs_of(60, audio=copied.audio[groups * 3], audio_group=groups)
-    merged, ignored = (evaluate_retrieval(copied, twins=twins, resamples=200) for twins in ("merge", "ignore"))
+    merged, ignored = (honest(copied, twins=twins, resamples=200) for twins in ("merge", "ignore"))
     told = merged.to_dict()["twins"]
     assert told == {
         "handling": "merge", "pairs_with_identical_image": 0, "pairs_with_identical_recording": 60,
@@ -124,7 +123,7 @@ def test_match_precision_of_the_first_ten() -> None:
     rng = np.random.default_rng(2)
     habitat = rng.choice(["wood", "lake", "town"], 80).tolist()
     pairs = pairs_of(80, columns={"habitat": habitat})
-    found = evaluate_retrieval(pairs, match=LabelMatch.parse("habitat"), resamples=50)
+    found = honest(pairs, match=LabelMatch.parse("habitat"), resamples=50)
     names = np.array(habitat)
     for direction in DIRECTIONS:
         estimate = found.figures[direction]["match_precision@10"]
@@ -132,13 +131,13 @@ def test_match_precision_of_the_first_ten() -> None:
         assert estimate.chance == pytest.approx((names[:, None] == names).mean())
     assert found.to_dict()["match"] == {"rule": "equal habitat", "fits_nothing": []}
     with pytest.raises(DataError, match="no label column 'biome'; there are: habitat"):
-        evaluate_retrieval(pairs, match=LabelMatch.parse("biome"))
+        honest(pairs, match=LabelMatch.parse("biome"))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 10, 11])
 def test_small_galleries_leave_out_what_says_nothing(count: int) -> None:
     pairs = pairs_of(count, columns={"habitat": ["wood"] * count})
-    found = evaluate_retrieval(pairs, match=LabelMatch.parse("habitat"), resamples=10)
+    found = honest(pairs, match=LabelMatch.parse("habitat"), resamples=10)
     expected = {f"R@{k}" for k in (1, 5, 10, 100) if k < count} | ({"R@10%"} if count >= 10 else set())
     for figures in found.figures.values():
         assert {name for name in figures if name.startswith("R@")} == expected
@@ -171,7 +170,7 @@ def test_to_text_is_an_aligned_table(result: RetrievalResult) -> None:
 
 
 def test_is_the_same_again_and_in_other_chunks(result: RetrievalResult) -> None:
-    again = evaluate_retrieval(pairs_of(150), resamples=300, max_bytes=10_000)
+    again = honest(pairs_of(150), resamples=300, max_bytes=10_000)
     assert again.to_dict() == result.to_dict()
     for direction in DIRECTIONS:
         np.testing.assert_array_equal(again.top[direction], result.top[direction])
@@ -180,14 +179,14 @@ def test_is_the_same_again_and_in_other_chunks(result: RetrievalResult) -> None:
 
 def test_refuses_nothing_to_measure() -> None:
     with pytest.raises(DataError, match="no pairs"):
-        evaluate_retrieval(pairs_of(3).take([]), match=LabelMatch.parse("habitat"))
+        honest(pairs_of(0), match=LabelMatch.parse("habitat"))
     with pytest.raises(ConfigError, match="resamples is 0"):
-        evaluate_retrieval(pairs_of(3), resamples=0)
+        honest(pairs_of(3), resamples=0)
 
 
 def test_a_tenth_of_a_gallery_of_less_than_ten_is_left_out() -> None:
     for count, there in ((2, False), (4, False), (9, False), (10, True), (19, True), (20, True)):
-        found = evaluate_retrieval(pairs_of(count), resamples=5)
+        found = honest(pairs_of(count), resamples=5)
         assert all(("R@10%" in figures) == there for figures in found.figures.values()), count
         published = evaluate_by("psm", pairs_of(count), resamples=5)
         assert all(("R@10%" in figures) == (count > 10) for figures in published.figures.values()), count
@@ -195,7 +194,7 @@ def test_a_tenth_of_a_gallery_of_less_than_ten_is_left_out() -> None:
 
 def test_the_number_of_right_items_is_told_and_gives_chance() -> None:
     groups = np.array([0, 0, 0, 1, 1, *range(2, 27)])
-    found = evaluate_retrieval(pairs_of(30, audio_group=groups), resamples=5)
+    found = honest(pairs_of(30, audio_group=groups), resamples=5)
     told = json.loads(json.dumps(found.to_dict()))["directions"]
     for direction in DIRECTIONS:
         assert told[direction]["right_items"] == {"1": 25, "2": 2, "3": 3}
@@ -206,6 +205,6 @@ def test_the_number_of_right_items_is_told_and_gives_chance() -> None:
 
 def test_figures_below_chance_are_named() -> None:
     pairs = pairs_of(60)
-    lost = evaluate_retrieval(pairs_of(60, image=pairs.image, audio=-pairs.image), resamples=50)
+    lost = honest(pairs_of(60, image=pairs.image, audio=-pairs.image), resamples=50)
     assert "below chance: " in lost.to_text() and "median rank (image to sound)" in lost.to_text()
-    assert "below chance" not in evaluate_retrieval(pairs_of(60, noise=0.1), resamples=50).to_text()
+    assert "below chance" not in honest(pairs_of(60, noise=0.1), resamples=50).to_text()

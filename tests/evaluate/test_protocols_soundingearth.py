@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earthtone.evaluate.protocols import soundingearth, soundingearth_ranks
+from earthtone.evaluate.protocols import evaluate_by, soundingearth_ranks
 from earthtone.evaluate.ranking import EmbeddedPairs
 
 FIXTURE = Path(__file__).parents[0] / "fixtures" / "retrieval.npz"
@@ -43,7 +43,7 @@ def test_every_item_has_the_releases_rank_in_any_chunks(
 
 
 def test_all_figures_are_the_releases(release: dict[str, Any], pairs: EmbeddedPairs) -> None:
-    result = soundingearth(pairs, resamples=50)
+    result = evaluate_by("soundingearth", pairs, resamples=50)
     for direction in DIRECTIONS:
         figures = result.figures[direction]
         assert set(figures) == {"R@100", "median_rank", "D@10_km", "D@100_km"}  # k below the gallery of 400
@@ -53,7 +53,7 @@ def test_all_figures_are_the_releases(release: dict[str, Any], pairs: EmbeddedPa
 
 
 def test_says_what_it_does_differently(pairs: EmbeddedPairs) -> None:
-    result = soundingearth(pairs, resamples=10)
+    result = evaluate_by("soundingearth", pairs, resamples=10)
     told = result.to_dict()
     assert told["protocol"]["name"] == "soundingearth" and told["recall_counts"] == "rank < k"
     assert told["protocol"]["difference"].count(".") == 1  # one sentence

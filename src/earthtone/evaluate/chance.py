@@ -86,10 +86,4 @@ def nearest_km(
     queries = rng.choice(np.flatnonzero(~np.isnan(longitude)), _DRAWS)
     found = np.stack([rng.choice(len(longitude), max(depths), replace=False) for _ in range(_DRAWS)])
     km = great_circle_km(longitude[queries, None], latitude[queries, None], longitude[found], latitude[found])
-    return {k: nearest(km[:, :k]) for k in depths}
-
-
-def nearest(km: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the smallest known value of each row, NaN where none is known."""
-    least = np.where(np.isnan(km), np.inf, km).min(axis=1)
-    return np.where(np.isinf(least), np.nan, least)
+    return {k: np.fmin.reduce(km[:, :k], axis=1) for k in depths}  # NaN where none is known

@@ -70,26 +70,20 @@ class MatchedLabels:
 
     def precision(self, direction: str, top: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return for each query the share of the found rows `top` (N, K) that fit; NaN for a query without a label."""
-        if direction == "image_to_sound":
-            return self._known(self.fits[self.image_label[:, None], self.audio_label[top]].mean(axis=1), direction)
-        return self._known(self.fits[self.image_label[top], self.audio_label[:, None]].mean(axis=1), direction)
+        query, item, fits = self._sides(direction)
+        return np.where(query < len(fits) - 1, fits[query[:, None], item[top]].mean(axis=1), np.nan)
 
     def chance(self, direction: str) -> float:
         """Return what a random ranking expects: the mean over queries of the share of the gallery that fits."""
-        images = np.bincount(self.image_label, minlength=self.fits.shape[0])
-        sounds = np.bincount(self.audio_label, minlength=self.fits.shape[1])
-        toward_sound = direction == "image_to_sound"
-        fitting = (self.fits @ sounds)[self.image_label] if toward_sound else (images @ self.fits)[self.audio_label]
-        return float(np.nanmean(self._known(fitting / len(self.image_label), direction)))
+        query, item, fits = self._sides(direction)
+        share = fits @ np.bincount(item, minlength=fits.shape[1]) / len(item)
+        return float(share[query[query < len(fits) - 1]].mean())
 
-    def _known(self, values: NDArray[np.float64], direction: str) -> NDArray[np.float64]:
-        """The values with NaN for queries without a label, which are left out."""
-        label, count = (
-            (self.image_label, self.fits.shape[0])
-            if direction == "image_to_sound"
-            else (self.audio_label, self.fits.shape[1])
-        )
-        return np.where(label < count - 1, values, np.nan)
+    def _sides(self, direction: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the labels of queries and of items, and which of them fit, (query labels + 1, item labels + 1)."""
+        if direction == "image_to_sound":
+            return self.image_label, self.audio_label, self.fits
+        return self.audio_label, self.image_label, self.fits.T
 
 
 def match_labels(match: LabelMatch, columns: Mapping[str, Sequence[str]]) -> MatchedLabels:

@@ -1,8 +1,12 @@
-"""How retrieval is counted: honestly, or as a published work did, for figures to put beside its own."""
+"""Protocols of retrieval: the figures of embedded pairs, honestly or as a published work counts them, beside its own.
+
+`RetrievalResult` holds the figures of both directions with intervals and chance; `evaluate_by` makes one by name.
+"""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +27,14 @@ from earthtone.evaluate.ranking import (
     average_ranks,
     first_equal,
     rank_pairs,
+    unit_rows,
 )
 from earthtone.evaluate.results import Estimate, PerQuery, estimates
 from earthtone.geo import great_circle_km
 
-# Retrieval: how well images find their recordings and recordings their images, stated so that it can be compared.
-
-
 RECALL_DEPTHS = (1, 5, 10, 100)
 KM_DEPTHS = (1, 10, 100)
+SOUNDINGEARTH_KM_DEPTHS = (10, 100, 1000)
 MATCH_DEPTH = 10
 _SHARES = ("R@", "match")
 
@@ -60,7 +63,16 @@ _TWINS = {
     "merge": "An item whose image or recording is identical to that of the query's pair is right too.",
     "ignore": "Only the query's own partner is right; identical items tie with it, which counts against it.",
 }
-_WORDS = {"ties": "wrong items of an equal score first", "km": "the median, and the mean"}
+_STRICT = "rank < k"
+_PUBLISHED = {
+    "rank": "1 + the number of nearer items + half the number of other items that are exactly as near. R@k counts "
+    "rank < k. Only k smaller than the gallery are reported.",
+    "km": "D@k: from the query's own place to the nearest of the first k places, the mean over queries. Great circles, "
+    "radius 6371 km. Pairs without coordinates are passed over.",
+    "windows": "Ours is deterministic: every recording is heard whole and no pair is dropped.",
+    "intervals": "95 % percentile bootstrap over queries, not part of the protocol; twins are drawn together.",
+    "chance": "A random ranking, in closed form; km: simulated.",
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +90,7 @@ class RetrievalResult:
     gallery: int
     """Items searched by each query."""
     facts: Mapping[str, Any]
-    """Everything else that `to_dict` tells: protocol, similarity, twins, ties, places."""
-    words: Mapping[str, str] = field(default_factory=lambda: _WORDS)
-    """How `to_text` puts `ties` and `km`."""
+    """Everything else in `to_dict`: protocol, similarity, twins, ties, places."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and the protocol, ready for JSON."""
@@ -119,10 +129,13 @@ class RetrievalResult:
 
     def _footnotes(self) -> list[str]:
         tied = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.facts["tied_queries"].items())
-        lines = [f"rank: from 1, {self.words['ties']}; queries with such ties: {tied}"]
+        ties, km = "wrong items of an equal score first", "the median, and the mean"
+        if self.facts["recall_counts"] == _STRICT:
+            ties, km = "of equal items each has their average rank", "the mean"
+        lines = [f"rank: from 1, {ties}; queries with such ties: {tied}"]
         places = self.facts["places"]["pairs_with_coordinates"]
         if places:
-            lines.append(f"km: to the nearest of the first k, {self.words['km']}; {places:,} pairs with coordinates")
+            lines.append(f"km: to the nearest of the first k, {km}; {places:,} pairs with coordinates")
         else:
             lines.append("km: left out, no pair has coordinates")
         if "match" in self.facts:
@@ -161,27 +174,40 @@ def honest(
 ) -> RetrievalResult:
     """Return R@k, median rank, MRR, nDCG@10, km@k and, with `match`, precision@10 by label, of both directions.
 
-    This is the protocol `honest`; for others see `earthtone.evaluate.protocols`.
-
     Every query searches all N items of the other modality. `to_dict()["protocol"]` says what each figure means; see
     `rank_pairs` for ranks and `twins`, `bootstrap_intervals` for the intervals. `max_bytes` bounds the scores held at
     once. Raises DataError when there are no pairs or no labels, ConfigError for options that make no sense.
     """
     labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part
     ranks = rank_pairs(pairs, twins=twins, depth=max(RECALL_DEPTHS), max_bytes=max_bytes)
-    figures = {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()}
-    chances = {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()}
-    joined = {f"{direction}/{name}": figure for direction in ranks for name, figure in figures[direction].items()}
-    expected = {f"{direction}/{name}": value for direction in ranks for name, value in chances[direction].items()}
-    found = estimates(joined, expected, pairs.twin_clusters(), resamples=resamples, seed=seed)
     return RetrievalResult(
-        figures={direction: {name: found[f"{direction}/{name}"] for name in figures[direction]} for direction in ranks},
-        ranks={direction: of.rank for direction, of in ranks.items()},
-        top={direction: of.top[:, :10] for direction, of in ranks.items()},
-        scores_true={direction: of.score for direction, of in ranks.items()},
+        figures=_with_intervals(
+            pairs,
+            {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()},
+            {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()},
+            resamples,
+            seed,
+        ),
+        ranks={direction: found.rank for direction, found in ranks.items()},
+        top={direction: found.top[:, :TOP] for direction, found in ranks.items()},
+        scores_true={direction: found.score for direction, found in ranks.items()},
         gallery=len(pairs),
         facts=_facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
     )
+
+
+def _with_intervals(
+    pairs: EmbeddedPairs,
+    figures: Mapping[str, Mapping[str, PerQuery]],
+    chances: Mapping[str, Mapping[str, float | None]],
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Estimate]]:
+    """Return the figures of each direction with their intervals; all of them see the same resamples of twins."""
+    flat = {f"{direction}/{name}": figure for direction in figures for name, figure in figures[direction].items()}
+    expected = {f"{direction}/{name}": value for direction in chances for name, value in chances[direction].items()}
+    found = estimates(flat, expected, pairs.twin_clusters(), resamples=resamples, seed=seed)
+    return {direction: {name: found[f"{direction}/{name}"] for name in named} for direction, named in figures.items()}
 
 
 def _recall_depths(gallery: int) -> dict[str, int]:
@@ -250,9 +276,11 @@ def _facts(
     match: LabelMatch | None,
     labels: MatchedLabels | None,
 ) -> dict[str, Any]:
-    facts = common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
+    facts = _common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
     facts["twins"]["queries_with_several_right_items"] = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
-    facts["right_items"] = {direction: _right_items(found) for direction, found in ranks.items()}
+    facts["right_items"] = {  # how many queries have so many: what a random ranking reaches follows from that
+        direction: dict(sorted(Counter(found.relevant.tolist()).items())) for direction, found in ranks.items()
+    }
     facts["recall_counts"] = "rank <= k"
     facts["similarity"] = pairs.similarity
     facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
@@ -265,14 +293,8 @@ def _facts(
     return facts
 
 
-def _right_items(found: DirectionRanks) -> dict[int, int]:
-    """How many queries have so many right items: what a random ranking reaches follows from that."""
-    numbers, counts = np.unique(found.relevant, return_counts=True)
-    return {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-
-
-def common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
-    """Return what every protocol tells: how many queries, twins, places and ties there are."""
+def _common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+    """Return the counts of queries, twins, places and ties, which every protocol gives."""
     return {
         "queries": len(pairs),
         "twins": {
@@ -307,187 +329,19 @@ def _shown(name: str, value: float) -> str:
     return f"{value:.3f}"
 
 
-# What the published protocols share: figures from average ranks, `rank < k`, and what they tell.
-
-
-_PUBLISHED_TOLD = {
-    "rank": "1 + the number of nearer items + half the number of other items that are exactly as near. R@k counts "
-    "rank < k. Only k smaller than the gallery are reported.",
-    "km": "D@k: from the query's own place to the nearest of the first k places, the mean over queries. Great circles, "
-    "radius 6371 km. Pairs without coordinates are passed over.",
-    "windows": "Ours is deterministic: every recording is heard whole and no pair is dropped.",
-    "intervals": "95 % percentile bootstrap over queries, not part of the protocol; twins are drawn together.",
-    "chance": "A random ranking, in closed form; km: simulated.",
-}
-_PUBLISHED_WORDS = {"ties": "of equal items each has their average rank", "km": "the mean"}
-
-
-def places_of(pairs: EmbeddedPairs) -> Places:
-    """Return where the pairs are. Raises DataError when there are none to measure."""
-    if not len(pairs):
-        raise DataError("there are no pairs to rank; choose a split that has some")
-    return Places(pairs.longitude, pairs.latitude)
-
-
-def published_result(
-    pairs: EmbeddedPairs,
-    ranks: Mapping[str, AverageRanks],
-    *,
-    recalls: Mapping[str, float],
-    told: Mapping[str, str],
-    similarity: str,
-    resamples: int,
-    seed: int,
-) -> RetrievalResult:
-    """Return the figures of both directions.
-
-    `recalls` maps a name such as `R@100` to the rank that it must stay below; `told` is `name`, `difference` and
-    whatever else the protocol says of itself. Scores are minus the distances to the own partner, or the `cosine`.
-    """
-    recalls = {name: below for name, below in recalls.items() if 1 < below < len(pairs)}  # no rank is below 1
-    figures = {direction: _published_figures(found, recalls) for direction, found in ranks.items()}
-    joined = {f"{direction}/{name}": figure for direction in ranks for name, figure in figures[direction].items()}
-    expected = _published_chances(pairs, recalls, list(next(iter(ranks.values())).km), seed)
-    chances = {f"{direction}/{name}": value for direction in ranks for name, value in expected.items()}
-    found = estimates(joined, chances, pairs.twin_clusters(), resamples=resamples, seed=seed)
-    facts: dict[str, Any] = {
-        **common_facts(pairs, "ignore", {direction: of.tied for direction, of in ranks.items()}),
-        "recall_counts": "rank < k",
-        "similarity": similarity,
-        "protocol": {**told, **_PUBLISHED_TOLD},
-        "resamples": resamples,
-        "seed": seed,
-    }
-    return RetrievalResult(
-        figures={direction: {name: found[f"{direction}/{name}"] for name in figures[direction]} for direction in ranks},
-        ranks={direction: of.rank for direction, of in ranks.items()},
-        top={direction: of.top[:, :TOP] for direction, of in ranks.items()},
-        scores_true={
-            direction: 1 - of.distance**2 / 2 if similarity == "cosine" else -of.distance
-            for direction, of in ranks.items()
-        },
-        gallery=len(pairs),
-        facts=facts,
-        words=_PUBLISHED_WORDS,
-    )
-
-
-def _published_figures(found: AverageRanks, recalls: Mapping[str, float]) -> dict[str, PerQuery]:
-    figures = {name: PerQuery((found.rank < below).astype(np.float64)) for name, below in recalls.items()}
-    figures["median_rank"] = PerQuery(found.rank, median=True)
-    km = {f"D@{k}_km": PerQuery(distance) for k, distance in found.km.items()}
-    return figures | {name: figure for name, figure in km.items() if not np.isnan(figure.values).all()}
-
-
-def _published_chances(
-    pairs: EmbeddedPairs, recalls: Mapping[str, float], depths: list[int], seed: int
-) -> dict[str, float | None]:
-    chances: dict[str, float | None] = {name: (math.ceil(below) - 1) / len(pairs) for name, below in recalls.items()}
-    chances["median_rank"] = (len(pairs) + 1) / 2
-    if depths and pairs.has_place.any():
-        nearest = chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed)
-        chances |= {f"D@{k}_km": float(np.nanmean(km)) for k, km in nearest.items()}
-    return chances
-
-
 def cosine_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_MAX_BYTES) -> dict[str, AverageRanks]:
     """Return the ranks of both directions by cosine, which orders unit vectors like their distance."""
-    places = places_of(pairs)
-    image, audio = _unit(pairs.image), _unit(pairs.audio)
+    places = Places(pairs.longitude, pairs.latitude)
+    image, audio = unit_rows(pairs.image), unit_rows(pairs.audio)
     return {
         "image_to_sound": average_ranks(image, audio, places, max_bytes=max_bytes),
         "sound_to_image": average_ranks(audio, image, places, max_bytes=max_bytes),
     }
 
 
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The rows at length 1, in float64; a row of zeros stays."""
-    rows = values.astype(np.float64)
-    lengths: NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = rows / np.where(lengths > 0, lengths, 1.0)
-    return unit
-
-
-# The protocol of GeoCLAP (Khanal et al., BMVC 2023, arXiv 2309.10667).
-
-
-_GEOCLAP_TOLD = {
-    "name": "geoclap",
-    "difference": "Unlike the honest one it gives ties their average rank, counts ranks below 100 as R@100, and takes "
-    "identical items for wrong; what its code prints as image to sound is sound to image and the other way round, here "
-    "each direction has its right name.",
-    "similarity": "The cosine of the embeddings, also of raw ones.",
-}
-
-
-def geoclap(
-    pairs: EmbeddedPairs, *, resamples: int = 1000, seed: int = 0, max_bytes: int = AVERAGE_RANKS_MAX_BYTES
-) -> RetrievalResult:
-    """Return R@100 (rank < 100) and the median rank by cosine, under the right names of the directions.
-
-    Raises DataError when there are no pairs.
-    """
-    return published_result(
-        pairs, cosine_ranks(pairs, max_bytes=max_bytes), recalls={"R@100": 100.0}, told=_GEOCLAP_TOLD,
-        similarity="cosine", resamples=resamples, seed=seed,
-    )  # fmt: skip
-
-
-# The protocol of PSM and Sat2Sound (Khanal et al., ACM MM 2024, arXiv 2408.07050; arXiv 2505.13777).
-
-
-_PSM_TOLD = {
-    "name": "psm",
-    "difference": "Unlike the honest one it gives ties their average rank, counts ranks below a tenth of the gallery "
-    "as R@10%, and takes identical items for wrong; the cosine is that of the embeddings alone, without PSM's "
-    "uncertainties and metadata.",
-    "similarity": "The cosine of the embeddings, also of raw ones.",
-}
-
-
-def psm(
-    pairs: EmbeddedPairs, *, resamples: int = 1000, seed: int = 0, max_bytes: int = AVERAGE_RANKS_MAX_BYTES
-) -> RetrievalResult:
-    """Return R@10% (rank < 0.1 N) and the median rank by cosine. Raises DataError when there are no pairs."""
-    return published_result(
-        pairs, cosine_ranks(pairs, max_bytes=max_bytes), recalls={"R@10%": 0.1 * len(pairs)}, told=_PSM_TOLD,
-        similarity="cosine", resamples=resamples, seed=seed,
-    )  # fmt: skip
-
-
-# The protocol of the SoundingEarth release (Heidler et al. 2023, arXiv 2108.00688).
-
-
-RECALLS = {f"R@{k}": float(k) for k in (100, 500, 1000)}
-SOUNDINGEARTH_KM_DEPTHS = (10, 100, 1000)
-_SOUNDINGEARTH_TOLD = {
-    "name": "soundingearth",
-    "difference": "Unlike the honest one it ranks by Euclidean distance, divides that by each image's mean over the "
-    "test recordings, gives ties their average rank, counts rank < k as within the first k, and takes identical items "
-    "for wrong.",
-    "similarity": "Minus the Euclidean distance of the embeddings as the model gives them. To rank images for a "
-    "recording, the distances to each image are divided by their mean over all recordings of the test set; to rank "
-    "recordings for an image this changes nothing.",
-}
-
-
-def soundingearth(
-    pairs: EmbeddedPairs, *, resamples: int = 1000, seed: int = 0, max_bytes: int = AVERAGE_RANKS_MAX_BYTES
-) -> RetrievalResult:
-    """Return R@100, R@500, R@1000, median rank, D@10, D@100 and D@1000 as the release counts them.
-
-    Unlike the release's own code it is deterministic: recordings are heard whole, no row is dropped. Raises DataError
-    when there are no pairs.
-    """
-    return published_result(
-        pairs, soundingearth_ranks(pairs, max_bytes=max_bytes), recalls=RECALLS, told=_SOUNDINGEARTH_TOLD,
-        similarity="l2", resamples=resamples, seed=seed,
-    )  # fmt: skip
-
-
 def soundingearth_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_MAX_BYTES) -> dict[str, AverageRanks]:
-    """Return the ranks and the kilometres of both directions. Raises DataError when there are no pairs."""
-    places = places_of(pairs)
+    """Return the ranks and the kilometres of both directions by the distance that the SoundingEarth release takes."""
+    places = Places(pairs.longitude, pairs.latitude)
     depths = tuple(k for k in SOUNDINGEARTH_KM_DEPTHS if k < len(pairs))
     to_sound = average_ranks(pairs.image, pairs.audio, places, depths=depths, max_bytes=max_bytes)
     mean = to_sound.mean_distance[first_equal(pairs.image)]  # so that identical images go on tying
@@ -496,16 +350,55 @@ def soundingearth_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_
     return {"image_to_sound": to_sound, "sound_to_image": to_image}
 
 
-# How retrieval is counted: honestly, or as a published work did, for figures that can be put beside its own.
+@dataclass(frozen=True)
+class Published:
+    """A published protocol: average ranks for ties, `rank < k`; scores are cosines, or minus distances (`l2`)."""
+
+    difference: str
+    """One sentence: how it differs from the honest one."""
+    similarity: str
+    """What is compared, for the report."""
+    ranks: Callable[[EmbeddedPairs], dict[str, AverageRanks]]
+    recalls: Mapping[str, float]
+    """Rank that each recall must stay below; below 1 a share of the gallery."""
+    measure: str = "cosine"
 
 
-HONEST = "honest"
-PROTOCOLS: dict[str, Callable[..., RetrievalResult]] = {
-    HONEST: honest,
-    "soundingearth": soundingearth,
-    "geoclap": geoclap,
-    "psm": psm,
+PUBLISHED = {
+    # The release of SoundingEarth (Heidler et al. 2023, arXiv 2108.00688), without its random parts: recordings are
+    # heard whole, no row is dropped.
+    "soundingearth": Published(
+        "Unlike the honest one it ranks by Euclidean distance, divides that by each image's mean over the "
+        "test recordings, gives ties their average rank, counts rank < k as within the first k, and takes identical "
+        "items for wrong.",
+        "Minus the Euclidean distance of the embeddings as the model gives them. To rank images for a "
+        "recording, the distances to each image are divided by their mean over all recordings of the test set; to rank "
+        "recordings for an image this changes nothing.",
+        soundingearth_ranks,
+        {f"R@{k}": float(k) for k in (100, 500, 1000)},
+        "l2",
+    ),
+    # GeoCLAP (Khanal et al., BMVC 2023, arXiv 2309.10667).
+    "geoclap": Published(
+        "Unlike the honest one it gives ties their average rank, counts ranks below 100 as R@100, and takes "
+        "identical items for wrong; what its code prints as image to sound is sound to image and the other way round, "
+        "here each direction has its right name.",
+        "The cosine of the embeddings, also of raw ones.",
+        cosine_ranks,
+        {"R@100": 100.0},
+    ),
+    # PSM and Sat2Sound (Khanal et al., ACM MM 2024, arXiv 2408.07050; arXiv 2505.13777).
+    "psm": Published(
+        "Unlike the honest one it gives ties their average rank, counts ranks below a tenth of the gallery "
+        "as R@10%, and takes identical items for wrong; the cosine is that of the embeddings alone, without PSM's "
+        "uncertainties and metadata.",
+        "The cosine of the embeddings, also of raw ones.",
+        cosine_ranks,
+        {"R@10%": 0.1},
+    ),
 }
+HONEST = "honest"
+PROTOCOLS = (HONEST, *PUBLISHED)
 
 
 def check_protocol(protocol: str, twins: str | None, match: LabelMatch | str | None) -> None:
@@ -532,11 +425,60 @@ def evaluate_by(
     resamples: int = 1000,
     seed: int = 0,
 ) -> RetrievalResult:
-    """Return what retrieval reaches by a protocol; `twins` (by default `merge`) and `match` are for the honest one.
+    """Return the figures of retrieval by a protocol; `twins` (by default `merge`) and `match` are for the honest one.
 
     Raises ConfigError for an unknown protocol and for options without effect, DataError when there are no pairs.
     """
     check_protocol(protocol, twins, match)
     if protocol == HONEST:
         return honest(pairs, twins=twins or "merge", match=match, resamples=resamples, seed=seed)
-    return PROTOCOLS[protocol](pairs, resamples=resamples, seed=seed)
+    if not len(pairs):
+        raise DataError("there are no pairs to rank; choose a split that has some")
+    published = PUBLISHED[protocol]
+    ranks = published.ranks(pairs)
+    below = {name: len(pairs) * at if at < 1 else at for name, at in published.recalls.items()}
+    below = {name: at for name, at in below.items() if 1 < at < len(pairs)}  # no rank is below 1
+    chances = _published_chances(pairs, below, list(ranks[DIRECTIONS[0]].km), seed)
+    told = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
+    return RetrievalResult(
+        figures=_with_intervals(
+            pairs,
+            {direction: _published_figures(found, below) for direction, found in ranks.items()},
+            dict.fromkeys(ranks, chances),
+            resamples,
+            seed,
+        ),
+        ranks={direction: found.rank for direction, found in ranks.items()},
+        top={direction: found.top for direction, found in ranks.items()},
+        scores_true={
+            direction: 1 - found.distance**2 / 2 if published.measure == "cosine" else -found.distance
+            for direction, found in ranks.items()
+        },
+        gallery=len(pairs),
+        facts={
+            **_common_facts(pairs, "ignore", {direction: found.tied for direction, found in ranks.items()}),
+            "recall_counts": _STRICT,
+            "similarity": published.measure,
+            "protocol": told,
+            "resamples": resamples,
+            "seed": seed,
+        },
+    )
+
+
+def _published_figures(found: AverageRanks, recalls: Mapping[str, float]) -> dict[str, PerQuery]:
+    figures = {name: PerQuery((found.rank < below).astype(np.float64)) for name, below in recalls.items()}
+    figures["median_rank"] = PerQuery(found.rank, median=True)
+    km = {f"D@{k}_km": PerQuery(distance) for k, distance in found.km.items()}
+    return figures | {name: figure for name, figure in km.items() if not np.isnan(figure.values).all()}
+
+
+def _published_chances(
+    pairs: EmbeddedPairs, recalls: Mapping[str, float], depths: list[int], seed: int
+) -> dict[str, float | None]:
+    chances: dict[str, float | None] = {name: (math.ceil(below) - 1) / len(pairs) for name, below in recalls.items()}
+    chances["median_rank"] = (len(pairs) + 1) / 2
+    if depths and pairs.has_place.any():
+        nearest = chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed)
+        chances |= {f"D@{k}_km": float(np.nanmean(km)) for k, km in nearest.items()}
+    return chances

@@ -1,4 +1,9 @@
-"""Where each query finds its partner: embedded pairs, exact ranks in bounded memory, average ranks for ties."""
+"""Where each query finds its partner among all items of the other modality, in memory that does not grow with N x N.
+
+`EmbeddedPairs` are pairs as vectors with places, twins and labels. Two engines rank them, both kept by hand since no
+library gives exact ties in bounded memory: `rank_pairs` puts wrong items first where scores are equal, `average_ranks`
+gives equal items their average rank, as published protocols do.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,11 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.dealing import linked
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.geo import great_circle_km
-
-# Pairs as vectors, with what an evaluation must know about them: how to compare, places, twins, labels.
-
 
 SIMILARITIES = ("cosine", "l2")
 _NORM_TOLERANCE = 1e-3
@@ -71,33 +74,11 @@ class EmbeddedPairs:
         """Return (N,), true where the coordinates are known."""
         return np.isfinite(self.longitude)
 
-    def take(self, indices: NDArray[np.int64] | Sequence[int]) -> "EmbeddedPairs":
-        """Return the pairs at `indices`, in that order."""
-        at = np.asarray(indices, dtype=np.int64)
-        return EmbeddedPairs(
-            ids=[self.ids[i] for i in at],
-            image=self.image[at],
-            audio=self.audio[at],
-            longitude=self.longitude[at],
-            latitude=self.latitude[at],
-            image_group=self.image_group[at],
-            audio_group=self.audio_group[at],
-            columns={name: [labels[i] for i in at] for name, labels in self.columns.items()},
-            similarity=self.similarity,
-        )
-
     def twin_clusters(self) -> NDArray[np.int64]:
         """Return (N,) numbers that are equal for pairs linked by a shared image or recording, also through others."""
-        cluster = np.arange(len(self), dtype=np.int64)
         groups = [np.unique(group, return_inverse=True)[1] for group in (self.image_group, self.audio_group)]
-        while True:
-            before = cluster
-            for group in groups:
-                least = np.full(len(self), len(self), dtype=np.int64)
-                np.minimum.at(least, group, cluster)
-                cluster = least[group]
-            if np.array_equal(before, cluster):
-                return cluster
+        cluster = linked(groups)
+        return np.where(cluster < 0, np.arange(len(self)), cluster)
 
     def _check_embeddings(self, name: str) -> None:
         values = getattr(self, name)
@@ -106,25 +87,19 @@ class EmbeddedPairs:
         if values.dtype != np.float32:
             raise DataError(f"{name} embeddings are {values.dtype}; float32 expected: .astype(numpy.float32)")
         lengths = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
-        if self.similarity == "l2":
-            self._check_finite(name, lengths)
+        unit = self.similarity == "cosine"
+        right = np.abs(lengths - 1) <= _NORM_TOLERANCE if unit else np.isfinite(lengths)  # NaN is wrong in both
+        if right.all():
             return
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _NORM_TOLERANCE))  # in this form NaN is wrong too
-        if len(wrong):
-            first = int(wrong[0])
-            raise ModelError(
-                f"{len(wrong)} of {len(self)} {name} embeddings are not unit vectors, the first of id "
-                f"{self.ids[first]!r} has length {lengths[first]:.4g}; a length of nan or inf means that the model's "
-                "training diverged, any other that the rows were not divided by their length"
-            )
-
-    def _check_finite(self, name: str, lengths: NDArray[np.float64]) -> None:
-        wrong = np.flatnonzero(~np.isfinite(lengths))
-        if len(wrong):
-            raise ModelError(
-                f"{len(wrong)} of {len(self)} {name} embeddings are not finite, the first of id "
-                f"{self.ids[int(wrong[0])]!r}: the model's training diverged"
-            )
+        first = int(right.argmin())
+        count = f"{int((~right).sum())} of {len(self)} {name} embeddings are not"
+        if not unit:
+            raise ModelError(f"{count} finite, the first of id {self.ids[first]!r}: the model's training diverged")
+        raise ModelError(
+            f"{count} unit vectors, the first of id {self.ids[first]!r} has length {lengths[first]:.4g}; a length of "
+            "nan or inf means that the model's training diverged, any other that the rows were not divided by their "
+            "length"
+        )
 
     def _check_places(self) -> None:
         half = np.isnan(self.longitude) != np.isnan(self.latitude)
@@ -137,9 +112,6 @@ class EmbeddedPairs:
                     f"{self.longitude[first]:g}, latitude {self.latitude[first]:g}; degrees within 180 and 90 expected,"
                     " NaN for both when unknown"
                 )
-
-
-# Where each query finds its partner among all items of the other modality, in memory that does not grow with N x N.
 
 
 DIRECTIONS = ("image_to_sound", "sound_to_image")
@@ -210,7 +182,7 @@ class _Scoring:
     items: NDArray[np.float64]
     """(K, N)"""
     score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    """From whole units to what is told: a cosine, or minus a distance."""
+    """From whole units to a cosine, or to minus a distance."""
 
 
 def _cosines(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Scoring:
@@ -320,9 +292,6 @@ def _members(group: NDArray[np.int64]) -> Callable[[int], Indices]:
     order = np.argsort(number, kind="stable").astype(np.int64)
     end = np.cumsum(size)
     return lambda row: order[end[number[row]] - size[number[row]] : end[number[row]]]
-
-
-# Exact order by distance at the price of an inexact one: quick float32 keys, checked in float64 where it matters.
 
 
 Floats = NDArray[np.float64]
@@ -437,6 +406,14 @@ class ExactSearch:
         return np.take_along_axis(items, order, axis=1)
 
 
+def unit_rows(values: NDArray[np.floating]) -> Floats:
+    """Return the rows (N, D) at length 1, in float64; a row of zeros stays."""
+    rows = values.astype(np.float64)
+    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Floats = rows / np.where(lengths > 0, lengths, 1.0)
+    return unit
+
+
 def first_equal(points: NDArray[np.floating]) -> Indices:
     """Return for each row (N, D) the number of the first row that is equal to it, bit for bit."""
     first: dict[bytes, int] = {}
@@ -447,9 +424,6 @@ def _columns(points: Floats, one: Floats, other: Floats, weight: Floats | None =
     """Return (N, D + 2) float32; the large columns come last, so that fewer sums are rounded at their size."""
     columns = np.concatenate([points, one[:, None], other[:, None]], axis=1)
     return (columns if weight is None else columns * weight[:, None]).astype(np.float32)
-
-
-# Ranks as published protocols count them: by distance, average rank for ties, and what lies nearest on the globe.
 
 
 AVERAGE_RANKS_MAX_BYTES = 16 * 2**20

@@ -79,7 +79,7 @@ def embedded_pairs(
     check_labels(table, labels)
     image, audio = embed_rows(model, table, rows)
     records = table.records(rows.tolist(), [*_PLACE_COLUMNS, *labels])
-    place = {name: np.array([_degrees(record[name]) for record in records]) for name in _PLACE_COLUMNS[1:]}
+    place = {name: np.array([record[name] for record in records], np.float64) for name in _PLACE_COLUMNS[1:]}
     return EmbeddedPairs(
         ids=[record["id"] for record in records],
         image=image,
@@ -103,7 +103,3 @@ def validation_figures(model: TwoTower, table: Table, rows: NDArray[np.int64]) -
     ranks = rank_pairs(embedded_pairs(model, table, rows))
     figures = {f"mrr_{name}": float(np.mean(1.0 / direction.rank)) for name, direction in ranks.items()}
     return {**figures, "score": sum(figures.values()) / len(figures)}
-
-
-def _degrees(value: float | None) -> float:
-    return np.nan if value is None else value
