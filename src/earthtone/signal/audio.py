@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import CHANNELS
-from earthtone.signal.remarks import DAMAGED_SOUND, SILENT, SOUND_MISSING, WRONG_HEADER, Remark
+from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, WRONG_HEADER, Remark
 from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks_of, source_name, streams
 
 Samples = NDArray[np.float32]
@@ -48,11 +48,6 @@ class Recording:
     samples: Samples
     facts: AudioFacts
     remarks: tuple[Remark, ...] = ()
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing but silence, or one constant, is heard."""
-        return any(remark.kind == SILENT for remark in self.remarks)
 
 
 def probe_audio(source: Path | bytes) -> AudioFacts:
@@ -111,7 +106,8 @@ def recording_of(samples: NDArray[np.floating[Any]], hz: int, to_hz: int, channe
         block = np.asarray(samples, np.float32)
     planes = planes_of(block[:, None] if block.ndim == 1 else block)
     name = f"{len(block)} samples"
-    checked_samples(planes, name)
+    if planes.size == 0:
+        raise SignalError(f"{name}: no samples; a recording was expected")
     level, loudest = Level(len(planes), name), None
     if channel == "loudest":
         level.add(planes, planes[0])
@@ -123,20 +119,8 @@ def recording_of(samples: NDArray[np.floating[Any]], hz: int, to_hz: int, channe
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
-    """Return mono `samples` at another rate; checked for NaN."""
-    samples = checked_samples(np.asarray(samples, np.float32), "samples")
-    if from_hz == to_hz:
-        return samples
-    return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), np.float32)
-
-
-def checked_samples(samples: Samples, name: str) -> Samples:
-    """Return `samples` unchanged, or raise SignalError when they are empty or not finite."""
-    if samples.size == 0:
-        raise SignalError(f"{name}: no samples; a recording was expected")
-    if not np.isfinite(samples).all():
-        raise SignalError(f"{name}: samples are NaN or infinite; finite sound was expected")
-    return samples
+    """Return mono `samples` at another rate."""
+    return samples if from_hz == to_hz else np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), np.float32)
 
 
 def planes_of(block: Block) -> Block:
@@ -232,8 +216,12 @@ def _hear(
     lacking = _of_length(total, tolerance)
     if broken and not lacking and not remarks:
         lacking = [Remark(DAMAGED_SOUND, f"{_seconds(total.found)} are heard, the rest cannot be decoded ({broken})")]
-    remarks = lacking + _with_seconds(remarks, total.found)
-    return facts, _once(remarks + remarks_of(levels, averaged=channel == "mean"))
+    # a stream without its end does not tell how much is missing, but what is there
+    there = f"; {_seconds(total.found)} are there"
+    remarks = lacking + [Remark(kind, f"{detail}{there * (kind == SOUND_MISSING)}") for kind, detail in remarks]
+    remarks += remarks_of(levels, averaged=channel == "mean")
+    first_of_kind = {remark.kind: remark for remark in reversed(remarks)}  # streams of one file may have the same
+    return facts, tuple(first_of_kind.values())[::-1]
 
 
 def _open(opener: Opener, source: Path | bytes) -> Stream:
@@ -296,17 +284,12 @@ def _of_length(total: _Sum, tolerance_seconds: float) -> list[Remark]:
     found, promised = _seconds(total.found), _seconds(total.promised)
     remarks = []
     if total.lost > 0:
-        remarks.append(
-            Remark(DAMAGED_SOUND, f"{_seconds(total.lost)} of {promised} cannot be decoded, and are left out")
-        )
+        detail = f"{_seconds(total.lost)} of {promised} cannot be decoded, and are left out"
+        remarks.append(Remark(DAMAGED_SOUND, detail))
     missing = total.promised - total.found - total.lost
     if missing > tolerance_seconds:
-        remarks.append(
-            Remark(
-                SOUND_MISSING,
-                f"{found} of {promised} are there, the rest was cut off or is lost; a whole copy was expected",
-            )
-        )
+        detail = f"{found} of {promised} are there, the rest was cut off or is lost; a whole copy was expected"
+        remarks.append(Remark(SOUND_MISSING, detail))
     elif -missing > tolerance_seconds:
         remarks.append(Remark(WRONG_HEADER, f"the header promises {promised}, {found} are there and are heard"))
     return remarks
@@ -314,16 +297,3 @@ def _of_length(total: _Sum, tolerance_seconds: float) -> list[Remark]:
 
 def _seconds(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
-
-
-def _with_seconds(remarks: list[Remark], found: float) -> list[Remark]:
-    """A stream without its end does not tell how much is missing, but what is there."""
-    return [
-        Remark(kind, f"{detail}; {_seconds(found)} are there") if kind == SOUND_MISSING else Remark(kind, detail)
-        for kind, detail in remarks
-    ]
-
-
-def _once(remarks: list[Remark]) -> tuple[Remark, ...]:
-    """One remark of a kind, the first, where streams of one file have the same."""
-    return tuple({remark.kind: remark for remark in reversed(remarks)}.values())[::-1]

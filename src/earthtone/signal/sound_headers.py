@@ -1,21 +1,130 @@
-"""What the headers of sound files promise (WAV, AIFF, AU, CAF, FLAC, Ogg), held against what is there."""
+"""Sound files as they are there: their headers' promises (WAV, RF64, W64, AIFF, AU, CAF) held against their bytes.
 
+Recorders write the length last, so a power loss leaves 0 or an earlier one; 32 bits overflow at 4 GB; half a copy
+holds less than was promised. What is there is decoded: libsndfile clamps a promise that is too large by itself, for
+one that is too small it is shown the header with the length that is there, as a file spliced of pieces.
+"""
+
+import io
 import math
-import re
+import os
 import struct
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
 from typing import BinaryIO
 
-from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, Remark
-from earthtone.signal.spliced import Part, Piece, find, patched
+_WINDOW = 1 << 16  # bytes read at once
 
-# Chunks of WAV, RF64, W64, AIFF, AU and CAF: what their headers promise against what is there, and mended headers.
-#
-# Recorders write the length last, so a power loss leaves 0 or an earlier one; 32 bits overflow at 4 GB; half a copy
-# holds less than was promised. What is there is decoded: libsndfile clamps a promise that is too large by itself, for
-# one that is too small it is shown the header with the length that is there.
+Piece = bytes | tuple[int, int]
+"""Bytes of our own, or the first byte of a stretch of the file and the one after its last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream of a sound file: joined files hold several, one after another.
+
+    `pieces` is what the decoder is shown, the file as it is when null. Counts are in samples a channel: `promised` by
+    the header (null: it does not say), `there` known to be there without decoding (null: the decoder tells), of what is
+    decoded `skip` are dropped and then at most `keep` kept. `frame` samples of a code without checksums stand or fall
+    together.
+    """
+
+    pieces: tuple[Piece, ...] | None = None
+    promised: int | None = None
+    there: int | None = None
+    skip: int = 0
+    keep: int | None = None
+    frame: int | None = None
+
+
+class Spliced:
+    """A file to read that consists of `pieces` of another; nothing is copied before it is read."""
+
+    def __init__(self, source: Path | bytes, pieces: Sequence[Piece]) -> None:
+        self._file = open_source(source)
+        self._pieces = pieces
+        lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+        self._starts = [0, *accumulate(lengths)]
+        self._at = self._window_at = 0
+        self._window = b""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` as far as there is something; libmpg123 asks for a few bytes at a time."""
+        count = min(len(buffer), self._starts[-1] - self._at)
+        offset = self._at - self._window_at
+        if not 0 <= offset <= len(self._window) - count:
+            self._window_at, offset = self._at, 0
+            self._window = self._read(max(count, min(_WINDOW, self._starts[-1] - self._at)))
+        data = self._window[offset : offset + count]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _read(self, count: int) -> bytes:
+        found, at = [], self._at
+        while count > 0:
+            index = bisect_right(self._starts, at) - 1
+            piece, offset = self._pieces[index], at - self._starts[index]
+            here = min(count, self._starts[index + 1] - at)
+            if isinstance(piece, bytes):
+                data = piece[offset : offset + here]
+            else:
+                self._file.seek(piece[0] + offset)
+                data = self._file.read(here)
+            if not data:  # the file has shrunk meanwhile
+                break
+            found.append(data)
+            at, count = at + len(data), count - len(data)
+        return b"".join(found)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
+        self._at = min(max(0, start + offset), self._starts[-1])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Memory(io.BytesIO):
+    """Bytes as a file; libsndfile seeks before the start of some broken ones, where an error could only be printed."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return super().seek(max(0, offset) if whence == io.SEEK_SET else offset, whence)
+
+
+def open_source(source: Path | bytes) -> BinaryIO:
+    """Return the file, or its bytes as a file."""
+    return Memory(source) if isinstance(source, bytes) else source.open("rb", buffering=1 << 16)
+
+
+def patched(start: int, end: int, patches: Mapping[int, bytes]) -> tuple[Piece, ...]:
+    """Return the pieces of a file between two offsets with the bytes at some offsets replaced."""
+    pieces: list[Piece] = []
+    at = start
+    for offset, data in sorted(patches.items()):
+        pieces += [(at, offset), data]
+        at = offset + len(data)
+    return (*pieces, (at, end))
+
+
+def find(file: BinaryIO, needle: bytes, start: int, end: int) -> int:
+    """Return where `needle` begins in a file between two offsets, -1 where it does not."""
+    step, at = 1 << 20, start
+    while at < end:
+        file.seek(at)
+        data = file.read(min(step + len(needle) - 1, end - at))
+        if (found := data.find(needle)) >= 0:
+            return at + found
+        at += step
+    return -1
+
 
 _UNKNOWN_32 = 0x7FFF_F000  # what programs write that write to a pipe: this or a little more, or 0xFFFFFF00 or more
 _LEAST_TAIL = 4096  # bytes behind the data that are less than this are not looked at
@@ -83,22 +192,37 @@ def _reader(head: bytes) -> Callable[[BinaryIO, int, int], Layout | None] | None
     return {b"riff": _w64, b".snd": _au, b"caff": _caf}.get(head[:4])
 
 
-def _chunks(file: BinaryIO, start: int, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, first byte and length of RIFF's or AIFF's chunks."""
-    at = start
-    while at + 8 <= size:
+def _chunks(file: BinaryIO, at: int, size: int, head: str, even: int = 1) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and length of a file's chunks, whose `head` is a name and a length, aligned to `even`.
+
+    The length of W64's, of 64 bits, counts the head too.
+    """
+    form = struct.Struct(head)
+    while at + form.size <= size:
         file.seek(at)
-        name, length = struct.unpack(f"{order}4sI", file.read(8))
-        yield name, at + 8, length
-        at += 8 + length + length % 2
+        name, length = form.unpack(file.read(form.size))
+        length -= form.size if form.size == 24 else 0
+        yield name[:4], at + form.size, length
+        if length < 0:
+            return
+        at += form.size + -(-length // even) * even
+
+
+def _shown(
+    start: int, end: int, following: int | None, size: int, mended: Mapping[int, bytes] | None
+) -> tuple[Piece, ...] | None:
+    """Return what the decoder is shown of a sound: its `mended` header, one sound of several, or None for the file."""
+    if mended is not None:
+        return patched(start, end, mended)
+    return ((start, following or size),) if start or following is not None else None
 
 
 def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
     file.seek(start)
     kind = file.read(4)
     order = ">" if kind == b"RIFX" else "<"
-    form, form_at, long_at = None, 0, None
-    for name, at, length in _chunks(file, start + 12, size, order):
+    form, form_at, long_at = b"", 0, None
+    for name, at, length in _chunks(file, start + 12, size, f"{order}4sI", 2):
         if name == b"ds64":
             long_at = at
         elif name == b"fmt ":
@@ -108,7 +232,7 @@ def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
             break
     else:
         return None
-    if form is None or len(form) < 16:
+    if len(form) < 16:
         return None
     codec, channels, _, _, block, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     plain = codec in _PLAIN and channels and bits
@@ -128,16 +252,15 @@ def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
         promised = None
     end, following, mend = _end_of_data(file, start, at, promised, size, order)
     end = at + int((end - at) // sample_bytes * sample_bytes) if plain else end
-    pieces: tuple[Piece, ...] | None = None
     if mend and (kind in (b"RF64", b"BW64") or end - start > 0xFFFF_FF00):
         form = form[:14] + wider.get(form_at + 14, form[14:16]) + form[16:]
-        pieces = _rf64(form, at, end, sample_bytes)
+        pieces: tuple[Piece, ...] | None = _rf64(form, at, end, sample_bytes)
     elif mend:
         length_bytes = struct.pack(f"{order}I", end - at)
         lengths = {start + 4: struct.pack(f"{order}I", end - start - 8), at - 4: length_bytes}
         pieces = patched(start, end, lengths | wider)
-    elif start or following is not None or wider:
-        pieces = patched(start, following or size, wider)
+    else:
+        pieces = _shown(start, following or size, following, size, wider or None)
     return Layout(codec, at, end, promised, sample_bytes, pieces, following, None if plain else _block(form, order))
 
 
@@ -169,33 +292,31 @@ def _rf64(form: bytes, start: int, end: int, sample_bytes: float) -> tuple[Piece
 
 
 def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
-    at, form = start + 40, None
-    while at + 24 <= size:
-        file.seek(at)
-        name, length = struct.unpack("<16sQ", file.read(24))
-        if name[:4] == b"fmt ":
-            form = file.read(min(max(0, length - 24), 20))
-        if name[:4] == b"data":
+    form = b""
+    for name, first, promised in _chunks(file, start + 40, size, "<16sQ", 8):
+        if name == b"fmt ":
+            file.seek(first)
+            form = file.read(min(max(0, promised), 20))
+        if name == b"data":
             break
-        if length < 24:
+        if promised < 0:
             return None
-        at += (length + 7) // 8 * 8
     else:
         return None
-    if form is None or len(form) < 16:
+    if len(form) < 16:
         return None
     codec, channels, _, _, _, bits = struct.unpack("<HHIIHH", form[:16])
     sample_bytes = channels * math.ceil(bits / 8) if codec in _PLAIN else _coded_bytes(form, "<")
     if not sample_bytes:
         return None
-    first, promised = at + 24, max(0, length - 24)
+    promised = max(0, promised)
     end, following, pieces = min(size, first + promised), None, None
     behind = (end + 7) // 8 * 8
     file.seek(behind)
     if file.read(4) == b"riff":
         following = behind
     elif end < size and not (size - end < _LEAST_TAIL and promised) and not _is_w64_end(file, end, size, promised):
-        patches = {start + 16: size - start, at + 16: size - at}
+        patches = {start + 16: size - start, first - 8: size - first + 24}
         pieces = patched(start, size, {offset: struct.pack("<Q", value) for offset, value in patches.items()})
         end = size
     if pieces is None and (start or end < size):  # libsndfile reads on into what stands behind the samples
@@ -205,7 +326,7 @@ def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
 
 
 def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
-    """Whether a chunk stands behind the samples, or nothing but zeros."""
+    """Return whether a chunk stands behind the samples, or nothing but zeros."""
     at = (end + 7) // 8 * 8
     file.seek(at)
     head = file.read(24)
@@ -216,8 +337,8 @@ def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
 
 
 def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
-    common_at, common = None, b""
-    for name, at, length in _chunks(file, start + 12, size, ">"):
+    common_at, common = 0, b""
+    for name, at, length in _chunks(file, start + 12, size, ">4sI", 2):
         if name == b"COMM":
             common_at = at
             file.seek(at)
@@ -226,27 +347,24 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
             break
     else:
         return None
-    if common_at is None or len(common) < 18:
+    if len(common) < 18:
         return None
     channels, frames, bits = struct.unpack(">HIH", common[:8])
     codec = common[18:22] if len(common) >= 22 else b"NONE"
     whole = codec in (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"raw ")
     sample_bytes = channels * _AIFF_BYTES.get(codec, math.ceil(bits / 8) if whole else 0)
-    if not sample_bytes:
-        return None
     file.seek(at)
     first = at + 8 + int.from_bytes(file.read(4), "big")
-    if first > size:
+    if not sample_bytes or first > size:
         return None
     told = max(0, length - (first - at))
     end, following, mend = _end_of_data(file, start, first, told, size, ">")
     end = first + (end - first) // sample_bytes * sample_bytes
-    pieces: tuple[Piece, ...] | None = None
+    mended = None
     if (mend or frames * sample_bytes < end - first) and end - start < 0xFFFF_FF00:
         patches = {start + 4: end - start - 8, common_at + 2: (end - first) // sample_bytes, at - 4: end - at}
-        pieces = patched(start, end, {offset: struct.pack(">I", value) for offset, value in patches.items()})
-    elif start or following is not None:
-        pieces = ((start, following or size),)
+        mended = {offset: struct.pack(">I", value) for offset, value in patches.items()}
+    pieces = _shown(start, end, following, size, mended)
     promised = min(told, frames * sample_bytes)
     if mend and pieces is None:  # beyond what AIFF can tell: what it tells is heard, and that it is not all
         promised = end - first
@@ -264,40 +382,30 @@ def _au(file: BinaryIO, start: int, size: int) -> Layout | None:
         return None
     promised = None if _is_unknown(length) else length
     end, following, mend = _end_of_data(file, start, first, promised, size, ">")
-    pieces: tuple[Piece, ...] | None = None
-    if mend:
-        pieces = patched(start, end, {start + 8: struct.pack(">I", min(end - first, 0xFFFF_FFFF))})
-    elif start or following is not None:
-        pieces = ((start, following or size),)
-    return Layout(0, first, end, promised, sample_bytes, pieces, following)
+    mended = {start + 8: struct.pack(">I", min(end - first, 0xFFFF_FFFF))} if mend else None
+    return Layout(0, first, end, promised, sample_bytes, _shown(start, end, following, size, mended), following)
 
 
 def _caf(file: BinaryIO, start: int, size: int) -> Layout | None:
-    at, sample_bytes = start + 8, 0
-    while at + 12 <= size:
-        file.seek(at)
-        name, length = struct.unpack(">4sq", file.read(12))
+    sample_bytes = 0
+    for name, at, length in _chunks(file, start + 8, size, ">4sq"):
         if name == b"desc":
+            file.seek(at)
             codec, sample_bytes = struct.unpack(">8x4s4xI", file.read(20))
             sample_bytes = sample_bytes if codec in (b"lpcm", b"ulaw", b"alaw") else 0
         if name == b"data":
+            promised = None if length < 0 else max(0, length - 4)
             break
-        if length < 0:
-            return None
-        at += 12 + length
     else:
         return None
-    first = at + 16  # behind a count of edits
+    first = at + 4  # behind a count of edits
     if not sample_bytes or first > size:
         return None
-    promised = None if length < 0 else max(0, length - 4)
     end, following, mend = _end_of_data(file, start, first, promised, size, ">")
-    pieces: tuple[Piece, ...] | None = None
+    mended = None
     if mend or promised is None or first + promised > size:  # libsndfile opens no CAF that was cut
-        pieces = patched(start, end, {at + 4: struct.pack(">q", end - first + 4)})
-    elif start or following is not None:
-        pieces = ((start, following or size),)
-    return Layout(0, first, end, promised, sample_bytes, pieces, following)
+        mended = {at - 8: struct.pack(">q", end - first + 4)}
+    return Layout(0, first, end, promised, sample_bytes, _shown(start, end, following, size, mended), following)
 
 
 def _end_of_data(
@@ -338,7 +446,7 @@ def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str
 
 
 def _only_zeros(file: BinaryIO, start: int, end: int) -> bool:
-    """Whether room was made for sound that never came; looked at in 32 places."""
+    """Return whether room was made for sound that never came; looked at in 32 places."""
     for at in range(start, end, max(1, (end - start) // 32)):
         file.seek(at)
         if any(file.read(min(4096, end - at))):
@@ -352,225 +460,3 @@ def _is_unknown(length: int) -> bool:
 
 def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
-
-
-# FLAC files: joined ones as several, a length that the header does not tell or tells wrongly, going on after damage.
-#
-# libFLAC decodes all frames where the header tells no length, so that is what it is shown; libsndfile stops at the
-# first frame that is damaged, so what follows is shown as a file of its own. Headers of frames: RFC 9639, 9.1.
-
-_SAMPLES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
-_SYNC = re.compile(rb"\xff[\xf8\xf9]")
-_STREAMINFO = 42  # marker, the block's header and its 34 bytes
-_LONGEST_HEADER = 16
-
-
-@dataclass(frozen=True, slots=True)
-class FlacStream:
-    """One stream from byte `start` to `end`, its first frame at byte `frames`; `promised` samples by its header."""
-
-    start: int
-    frames: int
-    end: int
-    hz: int
-    block_samples: int
-    bits_and_more: int
-    promised: int | None
-    most: int
-    """Samples at the most, by its bytes: a frame has 9 at the least."""
-
-    def pieces(self, first_frame: int) -> tuple[Piece, ...]:
-        """Return the stream from the frame at an offset on, behind a header that tells no length."""
-        length = self.start + 21  # 36 bits from the lower half of this byte on
-        unknown = bytes([self.bits_and_more, 0, 0, 0, 0])
-        return (self.start, length), unknown, (length + 5, self.frames), (first_frame, self.end)
-
-
-def flac_streams(file: BinaryIO, start: int, end: int) -> list[FlacStream]:
-    """Return the streams that follow one another between two offsets, the first of them at `start`; may be none."""
-    found: list[FlacStream] = []
-    begins: int | None = start
-    while begins is not None:
-        following = _next_stream(file, begins + 4, end)
-        stream = _stream(file, begins, end if following is None else following)
-        if stream is None:
-            return found
-        found.append(stream)
-        begins = following
-    return found
-
-
-def frame_after(file: BinaryIO, stream: FlacStream, samples: int) -> tuple[int, int] | None:
-    """Return the first frame that begins after so many samples: where it stands and the sample it begins with."""
-    step, at = 1 << 20, stream.frames
-    while at < stream.end:
-        file.seek(at)
-        data = file.read(min(step + _LONGEST_HEADER, stream.end - at))
-        for hit in _SYNC.finditer(data, 0, step + 1):
-            first = _first_sample(data[hit.start() : hit.start() + _LONGEST_HEADER], stream.block_samples)
-            if first is not None and samples < first <= (stream.promised or first):
-                return at + hit.start(), first
-        at += step
-    return None
-
-
-def _next_stream(file: BinaryIO, start: int, end: int) -> int | None:
-    at = start
-    while (at := find(file, b"fLaC", at, end)) >= 0:
-        if _stream(file, at, end) is not None:
-            return at
-        at += 4
-    return None
-
-
-def _stream(file: BinaryIO, start: int, end: int) -> FlacStream | None:
-    """Return the stream whose marker stands at `start`, None where its metadata are none."""
-    file.seek(start)
-    head = file.read(_STREAMINFO)
-    if len(head) < _STREAMINFO or head[:4] != b"fLaC" or head[4] & 0x7F or head[5:8] != b"\0\0\x22":
-        return None
-    facts = int.from_bytes(head[18:26], "big")
-    hz, total = facts >> 44, facts & (1 << 36) - 1
-    at, last = start + 4, False
-    while not last:
-        file.seek(at)
-        block = file.read(4)
-        if len(block) < 4 or block[0] == 0xFF:
-            return None
-        last, at = bool(block[0] & 0x80), at + 4 + int.from_bytes(block[1:4], "big")
-    if at > end or hz == 0:
-        return None
-    least, longest = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
-    return FlacStream(start, at, end, hz, least, head[21] & 0xF0, total or None, ((end - at) // 9 + 1) * longest)
-
-
-def _first_sample(head: bytes, block_samples: int) -> int | None:
-    """Return the number of the first sample of the frame with this header, None where it is none."""
-    if len(head) < 6 or head[3] & 1 or head[2] & 15 == 15 or head[3] >> 4 > 10:
-        return None
-    size_code, rate_code = head[2] >> 4, head[2] & 15
-    extra = {6: 1, 7: 2}.get(size_code, 0) + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    lead = head[4]
-    following = 0 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length() - 1  # as in UTF-8, up to 36 bits
-    crc_at = 5 + following + extra
-    if size_code == 0 or 0x80 <= lead < 0xC0 or lead == 0xFF or len(head) <= crc_at:
-        return None
-    if _crc8(head[:crc_at]) != head[crc_at]:
-        return None
-    number = lead if not following else lead & (0x3F >> following)
-    for byte in head[5 : 5 + following]:
-        number = number << 6 | byte & 0x3F
-    return number if head[1] & 1 else number * block_samples
-
-
-def _crc8(data: bytes) -> int:
-    """x^8 + x^2 + x + 1, begun with 0."""
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
-    return crc
-
-
-# The pages of an Ogg file: its links, since libsndfile hears only the first, and whether pages are lost (RFC 3533).
-_HEADER = struct.Struct("<4sBBqIIIB")  # capture pattern, version, flags, granule, serial, sequence, CRC, segments
-_FLAC = b"\x7fFLAC"  # then a version and a number of packets, 4 bytes, and a FLAC file (xiph.org/flac/ogg_mapping.html)
-_BEGINS, _ENDS = 2, 4  # flags of a stream's first and last page
-_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-@dataclass
-class _Link:
-    """Streams that begin together; those of an Ogg file that was made by joining others follow one another."""
-
-    start: int
-    end: int
-    next_page: dict[int, int] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
-    lost: int = 0
-    flac: int | None = None
-    """The serial number of a FLAC stream, whose `bodies` of pages are a FLAC file behind a few bytes."""
-    bodies: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def part(self) -> Part:
-        if not self.bodies:
-            return Part(((self.start, self.end),))
-        (start, end), *rest = self.bodies
-        return Part(((start + len(_FLAC) + 4, end), *rest))
-
-
-def ogg_parts(file: BinaryIO, start: int, end: int) -> tuple[list[Part], list[Remark]]:
-    """Return each link as a file of its own, and remarks on pages that are lost."""
-    links, damaged, cut = _links(file, start, end)
-    remarks = []
-    lost = damaged + sum(link.lost for link in links)
-    if lost:
-        remarks.append(
-            Remark(DAMAGED_SOUND, f"pages of the Ogg file that are damaged or lost: {lost}; the rest is heard")
-        )
-    endless = [link for link in links if not link.ended]
-    if endless or cut:
-        which = "the file" if len(links) <= 1 else f"{max(1, len(endless))} of {len(links)} streams"
-        remarks.append(
-            Remark(SOUND_MISSING, f"{which} breaks off: cut, its last page is not there; a whole copy was expected")
-        )
-    if not links or (len(links) == 1 and links[0].start == 0 and not links[0].bodies):
-        return [Part()], remarks
-    return [link.part for link in links], remarks
-
-
-def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool]:
-    """Return the links, how many stretches are no whole pages, and whether the last page is cut."""
-    links: list[_Link] = []
-    at, damaged, beginning = start, 0, False
-    while at < end:
-        file.seek(at)
-        head = file.read(_HEADER.size)
-        size, page = 0, None
-        if len(head) == _HEADER.size and head[:5] == b"OggS\0":
-            page = _HEADER.unpack(head)
-            table = file.read(page[7])
-            size = _HEADER.size + len(table) + sum(table)
-            if at + size > end:
-                return links, damaged, True
-            body = file.read(sum(table))
-            if _checksum(head[:22] + bytes(4) + head[26:] + table + body) != page[6]:
-                page = None
-        if page is None:
-            following = find(file, b"OggS\0", at + 1, end)
-            damaged += following >= 0
-            if following < 0:
-                return links, damaged, bool(links) and len(head) < _HEADER.size and head[:4] == b"OggS"
-            at = following
-            continue
-        _, _, flags, _, serial, sequence, _, _ = page
-        if flags & _BEGINS and not beginning:
-            if links:
-                links[-1].end = at
-            links.append(_Link(at, end))
-        beginning = bool(flags & _BEGINS)
-        if links:
-            link = links[-1]
-            if flags & _BEGINS and body.startswith(_FLAC):
-                link.flac = serial
-            if serial == link.flac:
-                link.bodies.append((at + size - len(body), at + size))
-            if serial not in link.next_page:  # its first page is lost, and nothing of it can be heard
-                link.lost += not flags & _BEGINS
-            elif sequence < link.next_page[serial]:  # out of order, or of another stream without its first page
-                link.lost += 1
-            else:
-                link.lost += sequence - link.next_page[serial]
-            link.next_page[serial] = sequence + 1
-            if flags & _ENDS:
-                link.ended.add(serial)
-        at += size
-    return links, damaged, False
-
-
-def _checksum(page: bytes) -> int:
-    """CRC-32 as Ogg has it: zlib's polynomial, but from the highest bit on, begun with 0 and not inverted."""
-    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRRORED), "big")

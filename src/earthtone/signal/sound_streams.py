@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 
 from earthtone.errors import MissingExtraError, SignalError
 from earthtone.files import refuse_full_system, regular_file, system_name
-from earthtone.signal.mp3 import id3v2_bytes, mp3_parts, scan_frames
 from earthtone.signal.remarks import CHANNELS_CANCEL, CLIPPED, DEAD_CHANNEL, OFFSET, SILENT, SOUND_MISSING, Remark
-from earthtone.signal.sound_headers import FlacStream, Layout, flac_streams, frame_after, ogg_parts, read_layouts
-from earthtone.signal.spliced import Memory, Part, Piece, Spliced, open_source
+from earthtone.signal.sound_frames import (
+    FlacStream,
+    flac_streams,
+    frame_after,
+    id3v2_bytes,
+    mp3_parts,
+    ogg_parts,
+    scan_frames,
+)
+from earthtone.signal.sound_headers import Layout, Memory, Part, Piece, Spliced, open_source, read_layouts
 
 Block = NDArray[np.float32]
 
@@ -188,7 +195,7 @@ def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
                 parts, remarks = ogg_parts(file, tag, size)
                 return [partial(_SndfileStream, source, part) for part in parts], remarks
             if layouts := read_layouts(file, size):
-                return _in_chunks(file, source, layouts)
+                return _of_layouts(file, source, layouts)
             plain: list[Opener] = [partial(_SndfileStream, source, Part())]
             named = isinstance(source, Path) and source.suffix.lower() in _MPEG_SUFFIXES
             if named or tag or magic[:1] == b"\xff" or not _opens(plain[0]):
@@ -204,19 +211,47 @@ def source_name(source: Path | bytes) -> str:
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-class _SndfileStream:
-    """What libsndfile decodes of one part of a file."""
+class _Libsndfile:
+    """What libsndfile decodes of some pieces of a file, or of the whole of it."""
 
     tolerance_seconds = 0.01
 
-    def __init__(self, source: Path | bytes, part: Part) -> None:
-        self._part, self._name, self._peak = part, source_name(source), 0.0
-        self._file = _sndfile(source, part.pieces)
+    def __init__(self, source: Path | bytes, pieces: tuple[Piece, ...] | None) -> None:
+        self._source = source
+        self._file = _sndfile(source, pieces)
         self.hz, self.channels = self._file.samplerate, self._file.channels
+        self.lost, self.broken = 0, ""
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _decoded(self) -> Iterator[Block]:
+        """Yield what can be decoded, in one buffer that is used again; `broken` is the reason of an early end."""
+        size = max(1, min(_BLOCK_SECONDS * self.hz, _BLOCK_VALUES // self.channels))
+        buffer = np.empty((size, self.channels), np.float32)
+        count = size
+        while count == size:
+            before = _position(self._file)
+            try:
+                count = self._file.buffer_read_into(buffer, "float32")
+            except (soundfile.LibsndfileError, RuntimeError) as error:
+                count = max(0, min(_position(self._file) - before, size))
+                self.broken = _short(error)
+            if count:
+                yield buffer[:count]
+            if self.broken:
+                return
+
+
+class _SndfileStream(_Libsndfile):
+    """What libsndfile decodes of one part of a file."""
+
+    def __init__(self, source: Path | bytes, part: Part) -> None:
+        super().__init__(source, part.pieces)
+        self._part, self._peak = part, 0.0
         counted = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
         self.there = counted if part.there is None else part.there
         self.promised = self.there if part.promised is None else part.promised
-        self.lost, self.broken = 0, ""
 
     def blocks(self) -> Iterator[Block]:
         skip, left, seen = self._part.skip, self._part.keep, 0
@@ -233,7 +268,7 @@ class _SndfileStream:
             if left == 0:
                 break
         if 2 * self.lost > seen:  # not damaged: made so
-            raise out_of_scale(self._name, self._peak)
+            raise out_of_scale(source_name(self._source), self._peak)
 
     def _without_bursts(self, block: Block, frame: int) -> Block:
         """Leave out damaged frames: a wrong bit in an MP3's gain makes a sound a thousand times as loud as can be."""
@@ -249,55 +284,34 @@ class _SndfileStream:
         kept: Block = block[whole]
         return kept
 
-    def close(self) -> None:
-        self._file.close()
 
-    def _decoded(self) -> Iterator[Block]:
-        return _read_all(self._file, self._breaks)
-
-    def _breaks(self, reason: str) -> None:
-        self.broken = reason
-
-
-class _FlacStream:
+class _FlacStream(_Libsndfile):
     """One FLAC stream; after a damaged frame it goes on with the next whole one."""
 
-    tolerance_seconds = 0.01
-
     def __init__(self, source: Path | bytes, stream: FlacStream) -> None:
-        self._source, self._stream = source, stream
-        self._file = _sndfile(source, stream.pieces(stream.frames))
-        self.hz, self.channels = self._file.samplerate, self._file.channels
+        super().__init__(source, stream.pieces(stream.frames))
+        self._stream = stream
         self.promised = stream.promised
         self.there = None if stream.promised is None or stream.promised > stream.most else stream.promised
-        self.lost, self.broken = 0, ""
 
     def blocks(self) -> Iterator[Block]:
         at = 0
         for _ in range(_MOST_GAPS):
             self.broken = ""
-            for block in _read_all(self._file, self._breaks):
+            for block in self._decoded():
                 at += len(block)
                 yield block
+            goes_on = bool(self.broken) or (self.promised is not None and at < self.promised)
             with open_source(self._source) as file:
-                following = frame_after(file, self._stream, at) if self._goes_on(at) else None
+                following = frame_after(file, self._stream, at) if goes_on else None
             if following is None:
-                self.broken = self.broken if self._goes_on(at) and self.promised is None else ""
+                self.broken = self.broken if goes_on and self.promised is None else ""
                 return
             offset, first = following
             self.lost += first - at
             at = first
             self._file.close()
             self._file = _sndfile(self._source, self._stream.pieces(offset))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _goes_on(self, at: int) -> bool:
-        return bool(self.broken) or (self.promised is not None and at < self.promised)
-
-    def _breaks(self, reason: str) -> None:
-        self.broken = reason
 
 
 class _AacStream:
@@ -372,26 +386,6 @@ def _sndfile(source: Path | bytes, pieces: tuple[Piece, ...] | None) -> soundfil
         raise _no_sound(source, _short(error)) from error
 
 
-def _read_all(file: soundfile.SoundFile, breaks: Callable[[str], None]) -> Iterator[Block]:
-    """Yield what can be decoded, in one buffer that is used again; tell `breaks` the reason of an early end."""
-    size = max(1, min(_BLOCK_SECONDS * file.samplerate, _BLOCK_VALUES // file.channels))
-    buffer = np.empty((size, file.channels), np.float32)
-    while True:
-        before = _position(file)
-        try:
-            count = file.buffer_read_into(buffer, "float32")
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            count = max(0, min(_position(file) - before, size))
-            breaks(_short(error))
-            if count:
-                yield buffer[:count]
-            return
-        if count:
-            yield buffer[:count]
-        if count < size:
-            return
-
-
 def _position(file: soundfile.SoundFile) -> int:
     """Return how many samples were read; 0 with codecs in which libsndfile cannot seek (GSM, G.721, NMS)."""
     try:
@@ -400,31 +394,29 @@ def _position(file: soundfile.SoundFile) -> int:
         return 0
 
 
-def _in_chunks(file: BinaryIO, source: Path | bytes, layouts: list[Layout]) -> tuple[list[Opener], list[Remark]]:
+def _of_layouts(file: BinaryIO, source: Path | bytes, layouts: list[Layout]) -> tuple[list[Opener], list[Remark]]:
     """Return the streams of a WAV or its like; within each there may be an MP3."""
-    found: list[Opener] = []
+    openers: list[Opener] = []
     remarks: list[Remark] = []
     for layout in layouts:
-        mpeg = None
-        if layout.codec in _MPEG_IN_WAV:
-            mpeg = _mpeg(file, source, layout.start, layout.end, sure=True)
-        openers, noticed = mpeg or ([partial(_SndfileStream, source, layout.part)], [])
-        found += openers
+        mpeg = _mpeg(file, source, layout.start, layout.end, sure=True) if layout.codec in _MPEG_IN_WAV else None
+        found, noticed = mpeg or ([partial(_SndfileStream, source, layout.part)], [])
+        openers += found
         remarks += noticed
-    return found, remarks
+    return openers, remarks
 
 
 def _mpeg(
     file: BinaryIO, source: Path | bytes, start: int, end: int, *, sure: bool
 ) -> tuple[list[Opener], list[Remark]] | None:
-    """Return the streams of an MP3 between two offsets, None where it is none."""
+    """Return the streams of an MP3 between two offsets, None where it is none. Raises SignalError for free format."""
     frames = scan_frames(file, start, end, sure=sure)
+    if frames.free_format and not frames.segments:
+        raise SignalError(
+            f"{source_name(source)}: an MP3 of free format (its frames tell no bit rate), which is not read; "
+            "write it anew, such as: ffmpeg -i OLD NEW.flac"
+        )
     if not frames.segments:
-        if frames.free_format:
-            raise SignalError(
-                f"{source_name(source)}: an MP3 of free format (its frames tell no bit rate), which is not read; "
-                "write it anew, such as: ffmpeg -i OLD NEW.flac"
-            )
         return None
     parts, remarks = mp3_parts(frames, file)
     return [partial(_SndfileStream, source, part) for part in parts], remarks

@@ -1,4 +1,4 @@
-"""The frames of an MP3, counted: what of it is sound, how long it is, and a clean stream for the decoder.
+"""Sound files that are frames or pages, counted: what of an MP3, a FLAC and an Ogg file is there, and clean streams.
 
 libsndfile (libmpg123) believes the Xing frame, and guesses the length from the first frame's where there is none. So it
 stops too early or too late with streams of variable bit rate, with files cut or joined, and with VBRI. We read every
@@ -8,12 +8,14 @@ there is, and decodes all. The silence is dropped, and so is what the encoder sa
 """
 
 import re
+import struct
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
-from earthtone.signal.remarks import DAMAGED_SOUND, Remark
-from earthtone.signal.spliced import Part, Piece
+from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, Remark
+from earthtone.signal.sound_headers import Part, Piece, find
 
 _MPEG1, _MPEG2, _MPEG25 = 3, 2, 0
 _HZ = {_MPEG1: (44_100, 48_000, 32_000), _MPEG2: (22_050, 24_000, 16_000), _MPEG25: (11_025, 12_000, 8_000)}
@@ -27,7 +29,7 @@ _KBITS = {  # (MPEG-1, layer) to kilobits a second by the header's index; index 
 }
 _DECODER_DELAY = 529  # samples by which a layer III decoder lags; gapless players leave them out with the encoder's
 _HEAD = 4 + 32 + 2 + 4  # header, side information, CRC and the name of a Xing frame
-_SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")  # without free format and reserved values
+_MP3_SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")  # without free format and reserved values
 _LONGEST_START = 1 << 16  # bytes of junk before the first frame of what has no tag and no other sign of an MP3
 _LONGEST_TAIL = 4096  # bytes of junk at the start or end that are not worth a remark
 _MOST_JUNK = 1 << 26  # bytes looked through in one file before the rest is given up
@@ -59,7 +61,7 @@ class Segment:
     first: Header
     head: bytes
     told: bool = False
-    """Whether it begins with a frame that tells its length, if only in bytes."""
+    """Return whether it begins with a frame that tells its length, if only in bytes."""
     promised: int | None = None
     delay: int | None = None
     padding: int = 0
@@ -284,7 +286,7 @@ def _xing(data: bytes) -> LengthFrame:
 
 
 def _in_a_row(file: BinaryIO, at: int, end: int) -> bool:
-    """Whether frames of one format follow each other here; few are enough before a tag or the end."""
+    """Return whether frames of one format follow each other here; few are enough before a tag or the end."""
     form = None
     for _ in range(_SURE):
         if at >= end:
@@ -308,7 +310,7 @@ def _resync(file: BinaryIO, start: int, limit: int, end: int) -> int | None:
     while at < limit and tried < _MOST_TRIES:
         file.seek(at)
         data = file.read(min(step + 3, limit + 3 - at))
-        for hit in _SYNC.finditer(data):
+        for hit in _MP3_SYNC.finditer(data):
             tried += 1
             header = parse_header(data[hit.start() : hit.start() + 4])
             if header is not None and at + hit.start() < limit and _in_a_row(file, at + hit.start(), end):
@@ -351,16 +353,238 @@ def _tag_size(file: BinaryIO, at: int, end: int, head: bytes) -> int:
 
 
 def _is_free_format(head: bytes) -> bool:
-    """Whether this is a frame's header but for its bit rate, which it does not tell."""
+    """Return whether this is a frame's header but for its bit rate, which it does not tell."""
     return (
         len(head) > 3 and head[2] >> 4 == 0 and parse_header(head[:2] + bytes([head[2] | 0x10]) + head[3:4]) is not None
     )
 
 
 def _is_padding(file: BinaryIO, at: int, end: int, fresh: bool) -> bool:
-    """Whether bytes that are no frame are no loss: zeros behind a tag, an old APE tag that begins without a mark."""
+    """Return whether bytes that are no frame are no loss: zeros behind a tag, an APE tag that begins without a mark."""
     if end - at > 1 << 20:
         return False
     file.seek(at)
     data = file.read(end - at)
     return b"APETAGEX" in data or (fresh and not any(data))
+
+
+# FLAC files: joined ones as several, a length that the header does not tell or tells wrongly, going on after damage.
+#
+# libFLAC decodes all frames where the header tells no length, so that is what it is shown; libsndfile stops at the
+# first frame that is damaged, so what follows is shown as a file of its own. Headers of frames: RFC 9639, 9.1.
+
+_SAMPLES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
+_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
+_STREAMINFO = 42  # marker, the block's header and its 34 bytes
+_LONGEST_HEADER = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FlacStream:
+    """One stream from byte `start` to `end`, its first frame at byte `frames`; `promised` samples by its header."""
+
+    start: int
+    frames: int
+    end: int
+    hz: int
+    block_samples: int
+    bits_and_more: int
+    promised: int | None
+    most: int
+    """Samples at the most, by its bytes: a frame has 9 at the least."""
+
+    def pieces(self, first_frame: int) -> tuple[Piece, ...]:
+        """Return the stream from the frame at an offset on, behind a header that tells no length."""
+        length = self.start + 21  # 36 bits from the lower half of this byte on
+        unknown = bytes([self.bits_and_more, 0, 0, 0, 0])
+        return (self.start, length), unknown, (length + 5, self.frames), (first_frame, self.end)
+
+
+def flac_streams(file: BinaryIO, start: int, end: int) -> list[FlacStream]:
+    """Return the streams that follow one another between two offsets, the first of them at `start`; may be none."""
+    found: list[FlacStream] = []
+    begins: int | None = start
+    while begins is not None:
+        following = _next_stream(file, begins + 4, end)
+        stream = _stream(file, begins, end if following is None else following)
+        if stream is None:
+            return found
+        found.append(stream)
+        begins = following
+    return found
+
+
+def frame_after(file: BinaryIO, stream: FlacStream, samples: int) -> tuple[int, int] | None:
+    """Return the first frame that begins after so many samples: where it stands and the sample it begins with."""
+    step, at = 1 << 20, stream.frames
+    while at < stream.end:
+        file.seek(at)
+        data = file.read(min(step + _LONGEST_HEADER, stream.end - at))
+        for hit in _FLAC_SYNC.finditer(data, 0, step + 1):
+            first = _first_sample(data[hit.start() : hit.start() + _LONGEST_HEADER], stream.block_samples)
+            if first is not None and samples < first <= (stream.promised or first):
+                return at + hit.start(), first
+        at += step
+    return None
+
+
+def _next_stream(file: BinaryIO, start: int, end: int) -> int | None:
+    at = start
+    while (at := find(file, b"fLaC", at, end)) >= 0:
+        if _stream(file, at, end) is not None:
+            return at
+        at += 4
+    return None
+
+
+def _stream(file: BinaryIO, start: int, end: int) -> FlacStream | None:
+    """Return the stream whose marker stands at `start`, None where its metadata are none."""
+    file.seek(start)
+    head = file.read(_STREAMINFO)
+    if len(head) < _STREAMINFO or head[:4] != b"fLaC" or head[4] & 0x7F or head[5:8] != b"\0\0\x22":
+        return None
+    facts = int.from_bytes(head[18:26], "big")
+    hz, total = facts >> 44, facts & (1 << 36) - 1
+    at, last = start + 4, False
+    while not last:
+        file.seek(at)
+        block = file.read(4)
+        if len(block) < 4 or block[0] == 0xFF:
+            return None
+        last, at = bool(block[0] & 0x80), at + 4 + int.from_bytes(block[1:4], "big")
+    if at > end or hz == 0:
+        return None
+    least, longest = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")
+    return FlacStream(start, at, end, hz, least, head[21] & 0xF0, total or None, ((end - at) // 9 + 1) * longest)
+
+
+def _first_sample(head: bytes, block_samples: int) -> int | None:
+    """Return the number of the first sample of the frame with this header, None where it is none."""
+    if len(head) < 6 or head[3] & 1 or head[2] & 15 == 15 or head[3] >> 4 > 10:
+        return None
+    size_code, rate_code = head[2] >> 4, head[2] & 15
+    extra = {6: 1, 7: 2}.get(size_code, 0) + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    lead = head[4]
+    following = 0 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length() - 1  # as in UTF-8, up to 36 bits
+    crc_at = 5 + following + extra
+    if size_code == 0 or 0x80 <= lead < 0xC0 or lead == 0xFF or len(head) <= crc_at:
+        return None
+    if _crc8(head[:crc_at]) != head[crc_at]:
+        return None
+    number = lead if not following else lead & (0x3F >> following)
+    for byte in head[5 : 5 + following]:
+        number = number << 6 | byte & 0x3F
+    return number if head[1] & 1 else number * block_samples
+
+
+def _crc8(data: bytes) -> int:
+    """x^8 + x^2 + x + 1, begun with 0."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+    return crc
+
+
+# The pages of an Ogg file: its links, since libsndfile hears only the first, and whether pages are lost (RFC 3533).
+_HEADER = struct.Struct("<4sBBqIIIB")  # capture pattern, version, flags, granule, serial, sequence, CRC, segments
+_FLAC = b"\x7fFLAC"  # then a version and a number of packets, 4 bytes, and a FLAC file (xiph.org/flac/ogg_mapping.html)
+_BEGINS, _ENDS = 2, 4  # flags of a stream's first and last page
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass
+class _Link:
+    """Streams that begin together; those of an Ogg file that was made by joining others follow one another."""
+
+    start: int
+    end: int
+    next_page: dict[int, int] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    lost: int = 0
+    flac: int | None = None
+    """The serial number of a FLAC stream, whose `bodies` of pages are a FLAC file behind a few bytes."""
+    bodies: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def part(self) -> Part:
+        if not self.bodies:
+            return Part(((self.start, self.end),))
+        (start, end), *rest = self.bodies
+        return Part(((start + len(_FLAC) + 4, end), *rest))
+
+
+def ogg_parts(file: BinaryIO, start: int, end: int) -> tuple[list[Part], list[Remark]]:
+    """Return each link as a file of its own, and remarks on pages that are lost."""
+    links, damaged, cut = _links(file, start, end)
+    remarks = []
+    lost = damaged + sum(link.lost for link in links)
+    if lost:
+        remarks.append(
+            Remark(DAMAGED_SOUND, f"pages of the Ogg file that are damaged or lost: {lost}; the rest is heard")
+        )
+    endless = [link for link in links if not link.ended]
+    if endless or cut:
+        which = "the file" if len(links) <= 1 else f"{max(1, len(endless))} of {len(links)} streams"
+        remarks.append(
+            Remark(SOUND_MISSING, f"{which} breaks off: cut, its last page is not there; a whole copy was expected")
+        )
+    if not links or (len(links) == 1 and links[0].start == 0 and not links[0].bodies):
+        return [Part()], remarks
+    return [link.part for link in links], remarks
+
+
+def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool]:
+    """Return the links, how many stretches are no whole pages, and whether the last page is cut."""
+    links: list[_Link] = []
+    at, damaged, beginning = start, 0, False
+    while at < end:
+        file.seek(at)
+        head = file.read(_HEADER.size)
+        size, page = 0, None
+        if len(head) == _HEADER.size and head[:5] == b"OggS\0":
+            page = _HEADER.unpack(head)
+            table = file.read(page[7])
+            size = _HEADER.size + len(table) + sum(table)
+            if at + size > end:
+                return links, damaged, True
+            body = file.read(sum(table))
+            if _checksum(head[:22] + bytes(4) + head[26:] + table + body) != page[6]:
+                page = None
+        if page is None:
+            following = find(file, b"OggS\0", at + 1, end)
+            damaged += following >= 0
+            if following < 0:
+                return links, damaged, bool(links) and len(head) < _HEADER.size and head[:4] == b"OggS"
+            at = following
+            continue
+        _, _, flags, _, serial, sequence, _, _ = page
+        if flags & _BEGINS and not beginning:
+            if links:
+                links[-1].end = at
+            links.append(_Link(at, end))
+        beginning = bool(flags & _BEGINS)
+        if links:
+            link = links[-1]
+            if flags & _BEGINS and body.startswith(_FLAC):
+                link.flac = serial
+            if serial == link.flac:
+                link.bodies.append((at + size - len(body), at + size))
+            if serial not in link.next_page:  # its first page is lost, and nothing of it can be heard
+                link.lost += not flags & _BEGINS
+            elif sequence < link.next_page[serial]:  # out of order, or of another stream without its first page
+                link.lost += 1
+            else:
+                link.lost += sequence - link.next_page[serial]
+            link.next_page[serial] = sequence + 1
+            if flags & _ENDS:
+                link.ended.add(serial)
+        at += size
+    return links, damaged, False
+
+
+def _checksum(page: bytes) -> int:
+    """CRC-32 as Ogg has it: zlib's polynomial, but from the highest bit on, begun with 0 and not inverted."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRRORED), "big")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from earthtone.errors import SignalError
 from earthtone.signal.audio import probe_audio, read_audio, read_recording
-from earthtone.signal.mp3 import parse_header, scan_frames
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, WRONG_HEADER
+from earthtone.signal.sound_frames import parse_header, scan_frames
 
 Samples = NDArray[np.float32]
 MODES = ("CONSTANT", "VARIABLE", "AVERAGE")
