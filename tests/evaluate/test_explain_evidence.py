@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from earthtone.errors import ModelError, SignalError
-from earthtone.evaluate.explain import last_places, pair_evidence
+from earthtone.evaluate.explain import last_maps, pair_evidence
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
@@ -122,9 +122,9 @@ def test_an_encoder_whose_features_come_from_elsewhere_is_refused() -> None:
             return super().forward(inputs) + inputs.std()
 
     with pytest.raises(ModelError, match="do not follow from its last map"):
-        last_places(Other(0, 0, squared=False), torch.rand(1, 3, 32, 32))
+        last_maps(Other(0, 0, squared=False), torch.rand(1, 3, 32, 32))
     with pytest.raises(ModelError, match="no map of places"):
-        last_places(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2))
+        last_maps(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2))
 
 
 def test_a_recording_without_windows_is_refused(tiny_model: TwoTower) -> None:

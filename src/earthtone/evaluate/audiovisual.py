@@ -54,9 +54,6 @@ from earthtone.signal.spectrogram import Spectrogram, windows
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.recipe import AugmentConfig
 
-# How audiovisual pairs are divided: with whole recordings on one side, or at random as the published release does.
-
-
 _TEST_SEED = 42
 _RESPLITS = 5
 _TEST_SHARE = 0.2
@@ -109,9 +106,6 @@ def random_division(labels: Sequence[str]) -> Division:
 
 
 _SPLITS = ("train", "val", "test")
-
-
-# Both towers and a small head on them, trained end to end to name the scene of a pair.
 
 
 _ROOM = 1.25  # side of a tile before random crops, in sides of the view
@@ -301,9 +295,6 @@ def _named(
             scores = network.joined(image.expand(len(heard), -1), torch.cat(parts))
         said.append(labels[int(scores.float().mean(0).argmax())])
     return said
-
-
-# Does sound help to tell a scene: image, sound, their mean and both together, on frozen features of the two towers.
 
 
 FEATURES = ("encoder", "embedding")

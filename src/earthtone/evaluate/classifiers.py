@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,13 +22,11 @@ from earthtone.data.labelled.items import LabelledItem, LabelledSet
 from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions, extract_features
 from earthtone.errors import DataError, ModelError
+from earthtone.evaluate.ranking import normalised_rows
 from earthtone.evaluate.results import FIGURES, TaskResult, accuracy_by_class, classification_figures
 from earthtone.models.backbone import SOURCES, Backbone, open_backbone
 from earthtone.models.encoders import Tower, Trunk
 from earthtone.models.storage import open_model
-
-# Which items of a labelled set are for training, for choosing, and for the test.
-
 
 SPLITS = ("train", "val", "test")
 Parts = dict[str, list[LabelledItem]]
@@ -82,9 +80,6 @@ def check_shots(labels: Sequence[str], shots: Sequence[int]) -> None:
             f"--shots {','.join(map(str, shots))}: class {str(names[least])!r} has {int(counts[least])} training "
             f"items; 1 to {int(counts[least])} a class expected"
         )
-
-
-# What the classifiers on frozen features share: labelled rows, the scale of the training rows, a fitted classifier.
 
 
 FOLDS = 5
@@ -155,25 +150,18 @@ def standardised(train: Rows, *others: Rows) -> list[Rows]:
 
 
 def choosing_splits(train: Rows, validation: Rows | None, seed: int) -> tuple[list[Split], str]:
-    """Return pairs of rows to fit on and to choose on, and how that is told; none where there are too few rows.
+    """Return pairs of rows to fit on and to choose on, and how that is put; none where there are too few rows.
 
     The validation rows where there are some, else stratified 5-fold cross-validation on the training rows.
     """
     if validation is not None and len(validation):
         return [(train, validation)], f"best on {len(validation):,} validation rows"
-    if np.unique(train.labels, return_counts=True)[1].min() >= FOLDS:
-        return list(_folds(train, seed)), f"{FOLDS}-fold cross-validation on the training rows"
-    return [], f"fixed, a label has fewer than {FOLDS} training rows"
-
-
-def _folds(train: Rows, seed: int) -> Iterator[Split]:
-    from sklearn.model_selection import StratifiedKFold
-
-    for fit, check in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(train.values, train.labels):
-        yield train.take(fit), train.take(check)
-
-
-# Multinomial logistic regression on frozen features.
+    if np.unique(train.labels, return_counts=True)[1].min() < FOLDS:
+        return [], f"fixed, a label has fewer than {FOLDS} training rows"
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(train.values, train.labels)
+    return [(train.take(fit), train.take(check)) for fit, check in folds], (
+        f"{FOLDS}-fold cross-validation on the training rows"
+    )
 
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -218,9 +206,6 @@ def _fit(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> LogisticRe
     if model.n_iter_.max() >= max_steps:
         _log.warning("logistic regression with C %g did not converge in %d steps", strength, max_steps)
     return model
-
-
-# Nearest neighbours by cosine on frozen features.
 
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
@@ -277,21 +262,13 @@ def _predictions(train: Rows, values: Values, choices: list[Choice]) -> dict[Cho
 
 
 def _nearest(train: Values, values: Values, count: int) -> Iterator[tuple[Values, NDArray[np.intp]]]:
-    """Cosines (rows, count) and training rows, highest first, in blocks of bounded memory; ties by position."""
-    gallery = _unit(train)
+    """Yield cosines (rows, count) and training rows, highest first, in blocks of bounded memory; ties by position."""
+    gallery = normalised_rows(train)
     block = max(1, _BLOCK_BYTES // (8 * len(train)))
     for start in range(0, len(values), block):
-        cosine = _unit(values[start : start + block]) @ gallery.T
+        cosine = normalised_rows(values[start : start + block]) @ gallery.T
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
         yield np.take_along_axis(cosine, order, axis=1), order
-
-
-def _unit(values: Values) -> Values:
-    unit: Values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    return unit
-
-
-# Nearest centroid on frozen features.
 
 
 def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> Readout:
@@ -309,9 +286,6 @@ def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
         return np.asarray(names[far.argmin(axis=1)], np.str_)
 
     return Readout(predict, {"by": "nothing to choose"})
-
-
-# The release's few-shot protocol: five images a class, frozen embeddings, the nearest centroid.
 
 
 SHOTS, SEED, SIDE, CROP = 5, 42, 300, 192

@@ -1,4 +1,7 @@
-"""Why a model says what it says: evidence drawn over tile and spectrogram, confusions, maps of features."""
+"""Why a model says what it says: confusion matrices, maps of features, and what in a pair speaks for its match.
+
+`pair_evidence` gives the places of a tile and of a recording that make their similarity, `why_pairs` draws them.
+"""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +24,7 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.embed.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
 from earthtone.errors import ConfigError, DataError, ModelError, SignalError
+from earthtone.evaluate.ranking import normalised_rows
 from earthtone.files import write_text_atomic
 from earthtone.models.two_tower import TwoTower
 from earthtone.pages import render_page
@@ -28,11 +32,8 @@ from earthtone.progress import progress
 from earthtone.signal.image import Pixels, seen
 from earthtone.signal.spectrogram import Spectrogram
 
-# A confusion matrix as a drawing: which class was called what.
-
-
 MAX_CLASSES = 80
-_NUMBERS = 16  # classes up to which cells bear their number
+_NUMBERS = 16  # classes up to which cells show their number
 _LETTER = 5.6  # pixels of a letter
 _LONGEST = 22  # letters of a name
 
@@ -40,7 +41,7 @@ _LONGEST = 22  # letters of a name
 def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
     """Return an SVG of counts (classes, classes), truth by prediction: the darker, the larger the share of its row.
 
-    Right answers lie on the diagonal in another colour. Each cell tells its count where a pointer rests. Of more than
+    Right answers lie on the diagonal in another colour. Each cell shows its count where a pointer rests. Of more than
     `MAX_CLASSES` classes those with the most items are drawn.
     """
     shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CLASSES])
@@ -99,25 +100,10 @@ def _short(label: str) -> str:
     return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-# The nearest training items of some test items, by the cosine of their features.
-
-
-Rows = NDArray[np.floating[Any]]
-
-
-def nearest(queries: Rows, gallery: Rows, count: int) -> NDArray[np.int64]:
-    """Return positions (Q, count) in the gallery (N, F), the nearest first; of equals the earlier first."""
-    similarity = _unit(queries) @ _unit(gallery).T
+def nearest(queries: NDArray[np.floating], gallery: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Return positions (Q, count) in the gallery (N, F), the nearest by cosine first; of equals the earlier first."""
+    similarity = normalised_rows(queries) @ normalised_rows(gallery).T
     return np.argsort(-similarity, axis=1, kind="stable")[:, :count].astype(np.int64)
-
-
-def _unit(rows: Rows) -> NDArray[np.float64]:
-    values = np.asarray(rows, np.float64)
-    unit: NDArray[np.float64] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    return unit
-
-
-# A plane on which items lie near those that a model takes for alike.
 
 
 MAX_POINTS = 1000
@@ -135,8 +121,7 @@ def plane(features: NDArray[np.floating[Any]], *, seed: int = 0) -> tuple[Points
     the first two principal components, whose signs are fixed: the farthest item lies on the positive side. Features
     are taken at length 1.
     """
-    rows = np.asarray(features, np.float64)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = normalised_rows(features)
     if len(rows) > 2 * _NEIGHBOURS:
         try:
             from umap import UMAP
@@ -185,12 +170,9 @@ def map_svg(positions: Points, labels: Sequence[str], ids: Sequence[str], method
     )
 
 
-# The last map of an encoder: what it holds at each place, and how its features come from that.
-
-
 @dataclass(frozen=True)
-class Places:
-    """The last map of a batch."""
+class FeatureMaps:
+    """The last feature maps of a batch: what an encoder says of each place, and how its features come from that."""
 
     maps: Tensor
     """(N, C, h, w)."""
@@ -201,7 +183,7 @@ class Places:
 
 
 @torch.no_grad()
-def last_places(encoder: nn.Module, inputs: Tensor) -> Places:
+def last_maps(encoder: nn.Module, inputs: Tensor) -> FeatureMaps:
     """Return the last map of an encoder in evaluation mode for inputs (N, channels, height, width).
 
     Convolutional networks: what their pooling sees. Vision transformers: the tokens before the last block, since behind
@@ -224,17 +206,17 @@ def last_places(encoder: nn.Module, inputs: Tensor) -> Places:
     return found
 
 
-def _of_map(encoder: nn.Module, final: Tensor, features: Tensor) -> Places:
+def _of_map(encoder: nn.Module, final: Tensor, features: Tensor) -> FeatureMaps:
     width = features.shape[1]
     channels_last = final.shape[1] != width and final.shape[-1] == width
     maps = final.permute(0, 3, 1, 2) if channels_last else final
-    if maps.shape[1] == width and _same(_mean(maps), features):
-        return Places(maps, _mean, is_mean=True)
+    if maps.shape[1] == width and _same(maps.mean(dim=(2, 3)), features):
+        return FeatureMaps(maps, lambda given: given.mean(dim=(2, 3)), is_mean=True)
     head = cast(Any, encoder).forward_head
-    return Places(maps, lambda m: head(m.permute(0, 2, 3, 1) if channels_last else m), is_mean=False)
+    return FeatureMaps(maps, lambda m: head(m.permute(0, 2, 3, 1) if channels_last else m), is_mean=False)
 
 
-def _of_tokens(encoder: Any, inputs: Tensor) -> Places:
+def _of_tokens(encoder: Any, inputs: Tensor) -> FeatureMaps:
     seen: list[Tensor] = []
     last = encoder.blocks[-1]
     hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -254,7 +236,7 @@ def _of_tokens(encoder: Any, inputs: Tensor) -> Places:
         pooled: Tensor = encoder.forward_head(encoder.norm(last(tokens)))
         return pooled
 
-    return Places(maps, pool, is_mean=False)
+    return FeatureMaps(maps, pool, is_mean=False)
 
 
 def _grid(encoder: Any, inputs: Tensor) -> tuple[int, int]:
@@ -262,17 +244,10 @@ def _grid(encoder: Any, inputs: Tensor) -> tuple[int, int]:
     return ceil(inputs.shape[2] / height), ceil(inputs.shape[3] / width)
 
 
-def _mean(maps: Tensor) -> Tensor:
-    return maps.mean(dim=(2, 3))
-
-
 def _same(found: Tensor, expected: Tensor) -> bool:
     if found.shape != expected.shape:
         return False
     return bool((found - expected).abs().max() <= 1e-3 * expected.abs().max().clamp_min(1e-6))
-
-
-# Which places of a tile and of a recording speak for their match.
 
 
 _WINDOWS = 16  # whose maps are made at once
@@ -317,8 +292,8 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
     try:
         [view] = model.views([tile], [side_m])
         shown = torch.from_numpy(np.ascontiguousarray(view)[None]).to(model.device)
-        image = last_places(model.image_tower.encoder, model.image_input(shown))
-        sound = _sound_places(model, windows)
+        image = last_maps(model.image_tower.encoder, model.image_input(shown))
+        sound = _sound_maps(model, windows)
         with torch.no_grad():
             image_vector = _image_vector(model, image, image.maps)
             sound_vector = _sound_vector(model, sound, [each.maps for each in sound])
@@ -331,64 +306,63 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
         model.train(was_training)
 
 
-def _sound_places(model: TwoTower, windows: Spectrogram) -> list[Places]:
+def _sound_maps(model: TwoTower, windows: Spectrogram) -> list[FeatureMaps]:
     found = []
     for start in range(0, len(windows), _WINDOWS):
         chunk = torch.from_numpy(np.ascontiguousarray(windows[start : start + _WINDOWS])).to(model.device)
-        found.append(last_places(model.audio_tower.encoder, model.sound_input(chunk)))
+        found.append(last_maps(model.audio_tower.encoder, model.sound_input(chunk)))
     return found
 
 
-def _image_vector(model: TwoTower, places: Places, maps: Tensor) -> Tensor:
-    """(dimensions,) of maps (1, C, h, w)."""
-    projected: Tensor = model.image_tower.projection(places.pool(maps))[0]
-    return F.normalize(projected, dim=0) if model.config.unit else projected
+def _unit(model: TwoTower, vectors: Tensor) -> Tensor:
+    """Return vectors (..., dimensions) at length 1, as they are where the model compares raw embeddings."""
+    return F.normalize(vectors, dim=-1) if model.config.unit else vectors
 
 
-def _sound_vector(model: TwoTower, places: list[Places], maps: list[Tensor]) -> Tensor:
-    """(dimensions,) of maps (windows, C, h, w) in parts."""
-    reduced: Tensor = model.reducer(_window_vectors(model, _projected(model, places, maps))[None])[0]
-    return F.normalize(reduced, dim=0) if model.config.unit else reduced
+def _image_vector(model: TwoTower, places: FeatureMaps, maps: Tensor) -> Tensor:
+    """Return the embedding (dimensions,) of maps (1, C, h, w)."""
+    return _unit(model, model.image_tower.projection(places.pool(maps))[0])
 
 
-def _projected(model: TwoTower, places: list[Places], maps: list[Tensor]) -> Tensor:
+def _sound_vector(model: TwoTower, places: list[FeatureMaps], maps: list[Tensor]) -> Tensor:
+    """Return the embedding (dimensions,) of maps (windows, C, h, w) in parts."""
+    return _unit(model, model.reducer(_unit(model, _projected(model, places, maps))[None])[0])
+
+
+def _projected(model: TwoTower, places: list[FeatureMaps], maps: list[Tensor]) -> Tensor:
     pooled = [each.pool(part) for each, part in zip(places, maps, strict=True)]
     projected: Tensor = model.audio_tower.projection(torch.cat(pooled))
     return projected
 
 
-def _window_vectors(model: TwoTower, projected: Tensor) -> Tensor:
-    return F.normalize(projected, dim=1) if model.config.unit else projected
-
-
-def _image_evidence(model: TwoTower, places: Places, other: Tensor) -> Evidence:
+def _image_evidence(model: TwoTower, places: FeatureMaps, other: Tensor) -> Evidence:
     if places.is_mean and isinstance(model.image_tower.projection, nn.Linear):
         with torch.no_grad():
             shares = _shares(model.image_tower.projection, places.maps, other)
             if model.config.unit:
                 shares = shares / model.image_tower.projection(places.pool(places.maps)).norm(dim=1)
-        return Evidence(_numbers(shares[0]), exact=True)
+        return Evidence(shares[0].double().cpu().numpy(), exact=True)
     maps = places.maps.detach().clone().requires_grad_()
     with torch.enable_grad():
         score = _image_vector(model, places, maps) @ other
-    return Evidence(_grad_cam([maps], score)[0][0], exact=False)
+    return Evidence(_grad_cam([maps], score)[0], exact=False)
 
 
-def _sound_evidence(model: TwoTower, places: list[Places], other: Tensor) -> Evidence:
+def _sound_evidence(model: TwoTower, places: list[FeatureMaps], other: Tensor) -> Evidence:
     if all(each.is_mean for each in places) and isinstance(model.audio_tower.projection, nn.Linear):
         with torch.no_grad():
             maps = torch.cat([each.maps for each in places])
             projected = _projected(model, places, [each.maps for each in places])
-            vectors = _window_vectors(model, projected)
+            vectors = _unit(model, projected)
             weights = model.reducer.score(vectors[None])[0].softmax(dim=0)
             if model.config.unit:
                 weights = weights / projected.norm(dim=1) / (weights @ vectors).norm()
             shares = _shares(model.audio_tower.projection, maps, other) * weights[:, None, None]
-        return Evidence(_numbers(shares), exact=True)
+        return Evidence(shares.double().cpu().numpy(), exact=True)
     parts = [each.maps.detach().clone().requires_grad_() for each in places]
     with torch.enable_grad():
         score = _sound_vector(model, places, parts) @ other
-    return Evidence(np.concatenate(_grad_cam(parts, score)), exact=False)
+    return Evidence(_grad_cam(parts, score), exact=False)
 
 
 def _shares(projection: nn.Linear, maps: Tensor, other: Tensor) -> Tensor:
@@ -398,21 +372,13 @@ def _shares(projection: nn.Linear, maps: Tensor, other: Tensor) -> Tensor:
     return (torch.einsum("nchw,c->nhw", maps, weight) + bias) / (maps.shape[2] * maps.shape[3])
 
 
-def _grad_cam(parts: list[Tensor], score: Tensor) -> list[NDArray[np.float64]]:
-    """Maps (n, h, w), one a part."""
-    gradients = torch.autograd.grad(score, parts)
+def _grad_cam(parts: list[Tensor], score: Tensor) -> NDArray[np.float64]:
+    """Return the Grad-CAM (n, h, w) of all parts, maps (n, C, h, w)."""
     found = []
-    for maps, gradient in zip(parts, gradients, strict=True):
+    for maps, gradient in zip(parts, torch.autograd.grad(score, parts), strict=True):
         weight = gradient.mean(dim=(2, 3), keepdim=True)
-        found.append(_numbers((weight * maps.detach()).sum(dim=1).relu()))
-    return found
-
-
-def _numbers(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()
-
-
-# Evidence drawn over what it is about: a tile, or a spectrogram with low tones below.
+        found.append((weight * maps.detach()).sum(dim=1).relu())
+    return torch.cat(found).double().cpu().numpy()
 
 
 FOR, AGAINST = (214, 84, 30), (40, 110, 190)
@@ -450,16 +416,18 @@ def jpeg_uri(picture: Pixels, side: int | None = None) -> str:
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     done, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done, "a JPEG of pixels in memory"  # noqa: S101
-    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode('ascii')}"
-
-
-# A page that shows, pair by pair, which part of the tile and of the recording speaks for their match.
+    return data_uri(content.tobytes(), "image/jpeg")
 
 
 MAX_PAIRS = 50
 """On one page: each is some 100 kB."""
 _SHOWN_WINDOWS = 4
 _SIDE = 320  # of a drawn tile
+
+
+def data_uri(content: bytes | None, kind: str) -> str:
+    """Return bytes as a data URI of a media type such as `audio/ogg`; empty where there are none."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}" if content else ""
 
 
 def why_pairs(
@@ -519,7 +487,7 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
         "similarity": f"{found.similarity:.3f}",
         "exact": [kind for kind, evidence in sides.items() if evidence.exact],
         "cam": [kind for kind, evidence in sides.items() if not evidence.exact],
-        "sound": _sound_uri(record["audio_preview"]),
+        "sound": data_uri(record["audio_preview"], "audio/ogg"),
         "tile": _tile(seen(tile, model.signal.image), found),
         "shares": _shares_text(found.image),
         "windows": _windows(windows, found.sound),
@@ -528,8 +496,6 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
 
 
 def _tile(view: Pixels, found: PairEvidence) -> dict[str, str]:
-    import cv2
-
     large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     values = found.image.values
     return {"plain": jpeg_uri(large), "drawn": jpeg_uri(with_evidence(large, values, float(np.abs(values).max())))}
@@ -554,10 +520,6 @@ def _shares_text(evidence: Evidence) -> str:
     if not evidence.exact:
         return ""
     return f"{evidence.values.clip(min=0).sum():+.3f} for, {evidence.values.clip(max=0).sum():+.3f} against"
-
-
-def _sound_uri(content: bytes | None) -> str:
-    return f"data:audio/ogg;base64,{base64.b64encode(content).decode('ascii')}" if content else ""
 
 
 def _kinds(pairs: Sequence[Mapping[str, Any]], how: str) -> list[str]:

@@ -42,8 +42,6 @@ from earthtone.signal.image import Pixels
 from earthtone.train.augment import random_view
 from earthtone.train.recipe import AugmentConfig
 
-# How a whole network is fine-tuned: two protocols, and what may be changed of them.
-
 
 @dataclass(frozen=True)
 class FinetunePlan:
@@ -106,9 +104,6 @@ def finetune_plan(
         plan = replace(plan, batch_size=RELEASE_BATCH_SIZES.get(dataset, plan.batch_size))
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     return replace(plan, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
-
-
-# Train a backbone with a linear head, choose an epoch on val, name the test images once.
 
 
 _ROOM = 1.25  # side of a tile before random crops, in sides of the view
@@ -317,9 +312,6 @@ def _logits(
 
 def _first(broken: Mapping[str, str]) -> str:
     return next((f"{name}: {reason}" for name, reason in broken.items()), "add training images")
-
-
-# Fine-tuning as a task: a whole network with a linear head on labelled images, over several seeds.
 
 
 RESULT_FILE = "result.json"

@@ -26,8 +26,8 @@ from earthtone.evaluate.ranking import (
     Places,
     average_ranks,
     first_equal,
+    normalised_rows,
     rank_pairs,
-    unit_rows,
 )
 from earthtone.evaluate.results import Estimate, PerQuery, estimates
 from earthtone.geo import great_circle_km
@@ -332,7 +332,7 @@ def _shown(name: str, value: float) -> str:
 def cosine_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_MAX_BYTES) -> dict[str, AverageRanks]:
     """Return the ranks of both directions by cosine, which orders unit vectors like their distance."""
     places = Places(pairs.longitude, pairs.latitude)
-    image, audio = unit_rows(pairs.image), unit_rows(pairs.audio)
+    image, audio = normalised_rows(pairs.image), normalised_rows(pairs.audio)
     return {
         "image_to_sound": average_ranks(image, audio, places, max_bytes=max_bytes),
         "sound_to_image": average_ranks(audio, image, places, max_bytes=max_bytes),

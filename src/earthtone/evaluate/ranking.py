@@ -406,7 +406,7 @@ class ExactSearch:
         return np.take_along_axis(items, order, axis=1)
 
 
-def unit_rows(values: NDArray[np.floating]) -> Floats:
+def normalised_rows(values: NDArray[np.floating]) -> Floats:
     """Return the rows (N, D) at length 1, in float64; a row of zeros stays."""
     rows = values.astype(np.float64)
     lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,6 +1,5 @@
 """The report of a run: one HTML file with plots, pictures and sound, without network or script."""
 
-import base64
 import math
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ from earthtone.data.splits import split_in_words
 from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
 from earthtone.evaluate.chance import against_chance, share_found
+from earthtone.evaluate.explain import data_uri
 from earthtone.evaluate.protocols import RetrievalResult
 from earthtone.evaluate.results import TaskResult
 from earthtone.files import write_text_atomic
@@ -26,9 +26,6 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.pages import render_page
 from earthtone.train.checkpoint import read_history
 from earthtone.value_types import fits
-
-# The report of a run: one HTML file with plots, pictures and sound, that needs no network and runs no script.
-
 
 MAX_MATCHES = 12
 """Matches shown in each group."""
@@ -140,9 +137,6 @@ def render_report(report: Report) -> str:
         groups=_groups(report.matches),
         probe=_leaves(report.probe or {}),
     )
-
-
-# --- numbers -------------------------------------------------------------------------------------------------------
 
 
 def _number(name: str, value: object) -> str:
@@ -301,9 +295,6 @@ def _not_finite(history: Sequence[Mapping[str, float]]) -> int:
     return sum(isinstance(value, float) and not math.isfinite(value) for value in values)
 
 
-# --- matches -------------------------------------------------------------------------------------------------------
-
-
 class _Media:
     """Turns bytes into data URIs until the report is full."""
 
@@ -317,7 +308,7 @@ class _Media:
         if len(content) > self.left_bytes:
             return {"uri": "", "note": f"{name} of {len(content) / 2**20:.1f} MiB left out: the report is full"}
         self.left_bytes -= len(content)
-        return {"uri": f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}", "note": ""}
+        return {"uri": data_uri(content, kind), "note": ""}
 
 
 def _groups(matches: Mapping[str, Sequence[Match]]) -> list[dict[str, Any]]:
@@ -391,9 +382,6 @@ def _distance_km(first: Item, second: Item) -> float | None:
         return None
     places = (first.longitude, first.latitude, second.longitude, second.latitude)
     return float(great_circle_km(*places))  # type: ignore[arg-type]  # none of them is None
-
-
-# The report of a run: its log, its recipe, its retrieval, and pictures and sounds out of the table.
 
 
 REPORT_FILE = "report.html"

@@ -24,9 +24,6 @@ from earthtone.progress import ordered_map, progress, progress_bar
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels, image_hash
 
-# A backbone with a head that says for each pixel which class it is.
-
-
 _FINE, _COARSE = 4, 16  # strides that DeepLabV3+ joins
 _WIDTH = 256
 
@@ -125,9 +122,6 @@ def _filled_up(inputs: Tensor, unit: int) -> Tensor:
     return F.pad(inputs, (0, right, 0, down), mode="reflect" if mirror else "replicate")
 
 
-# Backbones as segmentation wants them.
-
-
 _log = logging.getLogger(__name__)
 
 
@@ -141,9 +135,6 @@ def segment_backbone(spec: str, head: str, seed: int, device: str) -> Backbone:
             _log.warning("%s; its last maps are resized to stride 16 instead", error)
             return backbone
     return open_backbone(spec, seed=seed, device=device)
-
-
-# The tiles of a masked set: looked through once, read again as often as training wants.
 
 
 _THREADS = 2
@@ -232,9 +223,6 @@ class Tiles:
         height, width = picture.pixels.shape[:2]
         kinds = tuple(remark.kind for remark in picture.remarks)
         return _Looked(unknown, height * width, counts[: len(self.palette.names)], kinds, image_hash(picture.pixels))
-
-
-# Training patches of images and masks: decoded in threads, mixed over several images, a function of the seed alone.
 
 
 Mask = NDArray[np.uint8]
@@ -326,9 +314,6 @@ def _joined(patches: Sequence[tuple[Pixels, Mask]]) -> Patches:
     return Patches(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)).long())
 
 
-# Class maps of pictures of any size: overlapping tiles, blended, a strip at a time.
-
-
 #: Class probabilities (N, classes, H, W) of pixels (N, H, W, 3).
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
@@ -386,9 +371,6 @@ def _strips(
 def _taper(side: int) -> NDArray[np.float32]:
     """Half a wave over a tile's side, nowhere zero."""
     return np.asarray(np.sin(np.pi * (np.arange(side) + 0.5) / side) + 1e-3, np.float32)
-
-
-# Training of a segmenter: two protocols, one loop.
 
 
 _WARMUP = 0.05
