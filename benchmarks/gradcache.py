@@ -47,7 +47,7 @@ def step_of(batch: int, chunk: int | None, pixels: int = SMALL) -> Callable[[], 
         if chunk is None:
             both: tuple[Tensor, Tensor] = model(images, sounds)
             return both
-        return embed_in_chunks(model, model, images, sounds, chunk)
+        return embed_in_chunks(model, images, sounds, chunk)
 
     def step() -> None:
         loss(*embedded()).backward()

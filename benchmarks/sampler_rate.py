@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.sampler import Sampler, Similar, TableFacts
+from earthtone.train.sampler import Sampler, Similar, TableGroups
 
 ROWS = 1_000_000
 BATCH = 128
@@ -29,14 +29,14 @@ KINDS = {
 }
 
 
-def facts() -> TableFacts:
+def facts() -> TableGroups:
     """Places in 20,000 towns of some 20 km; every row its own image and recording."""
     draw = np.random.default_rng(0)
     towns = draw.normal(size=(20_000, 3))
     towns /= np.linalg.norm(towns, axis=1, keepdims=True)
     points = towns[draw.integers(len(towns), size=ROWS)] + draw.normal(0, 10 / 6371, (ROWS, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    return TableFacts(np.repeat(np.arange(ROWS)[:, None], 3, axis=1), points)
+    return TableGroups(np.repeat(np.arange(ROWS)[:, None], 3, axis=1), points)
 
 
 def peak_mib() -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
 from earthtone.losses.base import Loss
 from earthtone.losses.twins import TwinRule
-from earthtone.train.distributed import World, gathered
+from earthtone.train.distributed import World, gather_rows
 from earthtone.train.gradcache import embed_in_chunks
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def trained(name: str, use: str, world: World) -> dict[str, Any]:
     for step in range(STEPS):
         image, audio, groups, points = batch(step)
         own = slice(world.rank, None, world.size)
-        embedded = (gathered(tower(part[own]), world) for tower, part in zip(both, (image, audio), strict=True))
+        embedded = (gather_rows(tower(part[own]), world) for tower, part in zip(both, (image, audio), strict=True))
         facts = {} if use == "ignore" else {"groups": groups}
         if use != "ignore" or loss.needs_points:
             facts["points"] = points
@@ -94,9 +94,18 @@ def moved_by(changed: int, name: str, world: World) -> Tensor:
             loss.margin = 50.0  # every hinge is open
         for _ in range(2):
             leaf = image[own].clone().requires_grad_()
-            loss(gathered(leaf, world), gathered(audio[own], world), groups=groups, points=points).backward()
+            loss(gather_rows(leaf, world), gather_rows(audio[own], world), groups=groups, points=points).backward()
         found.append(leaf.grad)
     return (found[1] - found[0]).abs()  # type: ignore[operator]
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.audio = towers()
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return self.image(image), self.audio(audio).tanh()
 
 
 class InChunks(nn.Module):
@@ -104,13 +113,10 @@ class InChunks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.image, self.audio = towers()
-
-    def embed(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        return self.image(image), self.audio(audio).tanh()
+        self.model = Pair()
 
     def forward(self, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-        return embed_in_chunks(self, self.embed, image, audio, chunk)
+        return embed_in_chunks(self.model, image, audio, chunk)
 
 
 def in_chunks(model: nn.Module, world: World, chunk: int) -> list[Tensor]:
@@ -120,7 +126,7 @@ def in_chunks(model: nn.Module, world: World, chunk: int) -> list[Tensor]:
         image, audio, groups, points = batch(step)
         own = slice(world.rank, None, world.size)
         embedded = model(image[own], audio[own], chunk)
-        loss(*(gathered(part, world) for part in embedded), groups=groups, points=points).backward()
+        loss(*(gather_rows(part, world) for part in embedded), groups=groups, points=points).backward()
         with torch.no_grad():
             for weight in model.parameters():
                 weight -= 0.1 * weight.grad  # type: ignore[operator]
@@ -176,4 +182,4 @@ def test_a_twin_is_no_negative_in_batch_and_queue(name: str, changed: int, twin:
 
 def test_one_process_has_its_own_rows() -> None:
     own = torch.ones(2, 3)
-    assert gathered(own, World()) is own
+    assert gather_rows(own, World()) is own

@@ -19,7 +19,7 @@ from earthtone.errors import ConfigError
 from earthtone.models.storage import load_model, save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.checkpoint import read_history
-from earthtone.train.distributed import own_part, shard_model
+from earthtone.train.distributed import local_part, shard_model
 from earthtone.train.fit import fit
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, WithinConfig
 from earthtone.train.recipe_file import check_device, load_recipe
@@ -35,20 +35,21 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe
 from earthtone.train.recipe_file import check_device
-from earthtone.train.distributed import own_part
+from earthtone.train.distributed import local_part
 
 held = {}
 
 def count(module, _):
     if isinstance(module, TwoTower):
         held["passes"] = held.get("passes", 0) + 1
-        held["weights"] = [sum(how(value).numel() for value in module.parameters()) for how in (own_part, lambda v: v)]
+        weights = list(module.parameters())
+        held["weights"] = [sum(value.numel() for value in part) for part in (map(local_part, weights), weights)]
         if held["passes"] == 5 and stops and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
 
 def count_moments(optimizer, *_):
     moments = [state["exp_avg"] for state in optimizer.state.values()]
-    held["moments"] = [sum(how(value).numel() for value in moments) for how in (own_part, lambda v: v)]
+    held["moments"] = [sum(how(value).numel() for value in moments) for how in (local_part, lambda v: v)]
 
 def validate(model, table, rows):
     image, audio = embed_rows(model, table, rows)
@@ -166,7 +167,7 @@ def test_a_model_in_parts_computes_as_before(tiny_recipe: Recipe, mesh: DeviceMe
     assert modes == [part.training for part in model.modules()]
     after = model.state_dict()
     assert list(after) == list(before)
-    assert all(torch.equal(own_part(after[name]), value) for name, value in before.items())
+    assert all(torch.equal(local_part(after[name]), value) for name, value in before.items())
     assert all(isinstance(value, DTensor) for value in model.parameters())
     outputs = model.eval()(pixels, sound)
     assert not any(output._is_view() for output in outputs)

@@ -86,7 +86,7 @@ def test_gradients_are_those_of_the_whole_batch(name: str, tiny_signal: SignalCo
     whole_loss, chunked_loss = loss_of(name), loss_of(name)
     for _ in range(2):  # the second time with rows in the queue
         expected = gradients(model, whole_loss, model(image, audio))
-        found = gradients(model, chunked_loss, embed_in_chunks(model, model, image, audio, 4))  # 4, 4, 3 and 3 rows
+        found = gradients(model, chunked_loss, embed_in_chunks(model, image, audio, 4))  # 4, 4, 3 and 3 rows
         assert math.isclose(expected[0], found[0], rel_tol=1e-12)
         assert_close(expected[1], found[1], 1e-10)
     for key, value in whole_loss.state_dict().items():  # a queue was filled once a step
@@ -100,7 +100,7 @@ def test_several_windows_under_attention(tiny_signal: SignalConfig) -> None:
     nn.init.normal_(model.reducer.weight.weight)
     image, audio = rows(tiny_signal, windows=3)
     expected = gradients(model, loss_of("infonce"), model(image, audio))
-    found = gradients(model, loss_of("infonce"), embed_in_chunks(model, model, image, audio, 5))
+    found = gradients(model, loss_of("infonce"), embed_in_chunks(model, image, audio, 5))
     assert_close(expected[1], found[1], 1e-5)
 
 
@@ -115,7 +115,7 @@ def test_a_chunk_is_made_again_with_the_same_draws(encoder: str, tiny_signal: Si
     kept = tuple(torch.cat(side) for side in zip(*parts, strict=True))
     expected = gradients(model, loss, kept)  # type: ignore[arg-type]
     torch.manual_seed(2)
-    found = gradients(model, loss, embed_in_chunks(model, model, image, audio, 4))
+    found = gradients(model, loss, embed_in_chunks(model, image, audio, 4))
     assert found[0] == expected[0]
     assert_close(expected[1], found[1], 1e-10)
 
@@ -124,7 +124,7 @@ def test_the_last_chunk_is_embedded_once(tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
     sizes: list[int] = []
     model.image_tower.register_forward_hook(lambda module, given, output: sizes.append(len(output)))
-    embedded = embed_in_chunks(model, model, image, audio, 4)
+    embedded = embed_in_chunks(model, image, audio, 4)
     assert sizes == [4, 4, 3, 3]
     (embedded[0] * embedded[1]).sum().backward()
     assert sizes[4:] == [4, 4, 3]
@@ -139,7 +139,7 @@ def test_running_statistics_count_a_chunk_once(tiny_signal: SignalConfig) -> Non
     once = {name: value.clone() for name, value in model.named_buffers()}
     for name, buffer in model.named_buffers():
         buffer.copy_(start[name])
-    gradients(model, loss_of("infonce"), embed_in_chunks(model, model, image, audio, 4))
+    gradients(model, loss_of("infonce"), embed_in_chunks(model, image, audio, 4))
     counted = [name for name in once if name.endswith("num_batches_tracked")]
     assert counted and all(int(once[name]) == 4 for name in counted)
     for name, buffer in model.named_buffers():
@@ -150,9 +150,7 @@ def test_frozen_batch_norms_have_the_whole_batch_s_gradients(tiny_signal: Signal
     model, (image, audio) = two_tower("test_resnet", tiny_signal), rows(tiny_signal)
     model.eval()  # running statistics: rows do not see each other
     expected = gradients(model, loss_of("siglip"), model(image, audio))
-    assert_close(
-        expected[1], gradients(model, loss_of("siglip"), embed_in_chunks(model, model, image, audio, 4))[1], 1e-10
-    )
+    assert_close(expected[1], gradients(model, loss_of("siglip"), embed_in_chunks(model, image, audio, 4))[1], 1e-10)
 
 
 def test_a_weight_s_gradient_comes_once(tiny_signal: SignalConfig) -> None:
@@ -165,7 +163,7 @@ def test_a_weight_s_gradient_comes_once(tiny_signal: SignalConfig) -> None:
 
     for weight in times:
         weight.register_post_accumulate_grad_hook(count)
-    gradients(model, loss_of("infonce"), embed_in_chunks(model, model, image, audio, 4))
+    gradients(model, loss_of("infonce"), embed_in_chunks(model, image, audio, 4))
     assert set(times.values()) == {1}
 
 
@@ -173,14 +171,14 @@ def test_a_frozen_tower_stays_without_gradients(tiny_signal: SignalConfig) -> No
     model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
     model.audio_tower.requires_grad_(False)
     expected = gradients(model, loss_of("siglip"), model(image, audio))
-    found = gradients(model, loss_of("siglip"), embed_in_chunks(model, model, image, audio, 4))
+    found = gradients(model, loss_of("siglip"), embed_in_chunks(model, image, audio, 4))
     assert_close(expected[1], found[1], 1e-10)
     assert not any("audio_tower" in name for name in found[1])
 
 
 def test_the_generator_goes_on_where_it_was(tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_resnet", tiny_signal, drop_path=0.5), rows(tiny_signal)
-    image_embedding, audio_embedding = embed_in_chunks(model, model, image, audio, 4)
+    image_embedding, audio_embedding = embed_in_chunks(model, image, audio, 4)
     before = torch.get_rng_state()
     (image_embedding * audio_embedding).sum().backward()
     assert torch.equal(torch.get_rng_state(), before)
@@ -215,13 +213,13 @@ def test_a_chunk_is_made_again_under_the_same_autocast(tiny_signal: SignalConfig
         images, sounds = zip(*parts, strict=True)
         return torch.cat(images), torch.cat(sounds)
 
-    assert_close(measured(kept), measured(lambda: embed_in_chunks(model, model, image, audio, 4)), 2e-2)
+    assert_close(measured(kept), measured(lambda: embed_in_chunks(model, image, audio, 4)), 2e-2)
 
 
 def test_without_gradients_nothing_is_kept(tiny_signal: SignalConfig) -> None:
     model, (image, audio) = two_tower("test_convnext", tiny_signal), rows(tiny_signal)
     with torch.no_grad():
-        found = embed_in_chunks(model, model, image, audio, 4)
+        found = embed_in_chunks(model, image, audio, 4)
         expected = model(image, audio)
     assert all(torch.allclose(a, b, atol=1e-12) and not a.requires_grad for a, b in zip(found, expected, strict=True))
 
@@ -252,7 +250,7 @@ def test_activations_of_one_chunk_are_in_memory(tiny_signal: SignalConfig) -> No
         return most
 
     whole = measured(lambda: model(image, audio))
-    assert measured(lambda: embed_in_chunks(model, model, image, audio, 4)) < whole / 3
+    assert measured(lambda: embed_in_chunks(model, image, audio, 4)) < whole / 3
 
 
 @pytest.mark.slow

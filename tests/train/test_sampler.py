@@ -13,14 +13,14 @@ from earthtone.errors import ConfigError
 from earthtone.losses.twins import twins_between
 from earthtone.train import sampler as sampler_module
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.sampler import Sampler, Similar, TableFacts
+from earthtone.train.sampler import Sampler, Similar, TableGroups
 
 EARTH_KM = 6371.0088
 CLOSE = SamplerConfig(ring_share=0.25, ring_km=(1, 60))
 BOTH = replace(CLOSE, similar_share=0.25)
 
 
-def world(seed: int, rows: int, unknown: float = 0.1) -> TableFacts:
+def world(seed: int, rows: int, unknown: float = 0.1) -> TableGroups:
     """Towns of 20 km, rows in them; a few rows share an image, a recording or a place; a few have no coordinates."""
     draw = np.random.default_rng(seed)
     towns = draw.normal(size=(max(1, rows // 12), 3))
@@ -30,7 +30,7 @@ def world(seed: int, rows: int, unknown: float = 0.1) -> TableFacts:
     points[draw.random(rows) < unknown] = np.nan
     groups = draw.integers(0, 3 * rows, (rows, 3))
     groups[:, 2] = np.where(draw.random(rows) < 0.5, -1, groups[:, 2])
-    return TableFacts(groups, points)
+    return TableGroups(groups, points)
 
 
 def look_alikes(seed: int, rows: int) -> Similar:
@@ -40,7 +40,7 @@ def look_alikes(seed: int, rows: int) -> Similar:
 
 
 def make(
-    config: SamplerConfig, facts: TableFacts, size: int = 16, rows: NDArray[np.int64] | None = None, seed: int = 0
+    config: SamplerConfig, facts: TableGroups, size: int = 16, rows: NDArray[np.int64] | None = None, seed: int = 0
 ) -> Sampler:
     assert facts.groups is not None
     rows = np.arange(len(facts.groups)) if rows is None else rows
@@ -56,7 +56,7 @@ def apart(points: NDArray[np.float64], row: int, other: int) -> float:
 
 def test_chance_alone_is_one_permutation_an_epoch() -> None:
     rows = np.arange(7, 60)
-    plain = Sampler(rows, 8, SamplerConfig(), 3, TableFacts(None, None))
+    plain = Sampler(rows, 8, SamplerConfig(), 3, TableGroups(None, None))
     for step in (0, 1, 5, 6, 17):
         epoch, number = divmod(step, len(rows) // 8)
         order = np.random.default_rng([3, epoch]).permutation(rows)
@@ -189,7 +189,7 @@ def test_spread_batches_have_each_cell_once_where_that_can_be(seed: int) -> None
     corners = np.array([[x, y, 1.0] for x in np.linspace(-1, 1, 4) for y in np.linspace(-1, 1, 4)])
     points = np.repeat(corners / np.linalg.norm(corners, axis=1, keepdims=True), 10, axis=0)
     order = draw.permutation(160)
-    facts = TableFacts(np.arange(480).reshape(160, 3), points[order])
+    facts = TableGroups(np.arange(480).reshape(160, 3), points[order])
     one = make(SamplerConfig(batches="spread", cell_km=5), facts, seed=seed)
     for step in range(20):
         assert len({int(order[row]) // 10 for row in one.batch(step)}) == 16

@@ -17,7 +17,7 @@ from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.sampler import table_facts
+from earthtone.train.sampler import table_groups
 from earthtone.train.task import recipe_loss
 
 Change = Callable[[dict[str, str], int], None]
@@ -70,8 +70,8 @@ def test_near_rows_and_rows_of_one_place_are_twins_in_a_batch(
 def test_rows_are_looked_at_only_where_something_needs_them(tiny_table: Path, tiny_recipe: Recipe) -> None:
     table = Table(tiny_table)
     rows = table.rows_of("train")
-    assert table_facts(table, rows, tiny_recipe).points is None
-    ignored = table_facts(table, rows, replace(tiny_recipe, loss=LossConfig(twins="ignore")))
+    assert table_groups(table, rows, tiny_recipe).points is None
+    ignored = table_groups(table, rows, replace(tiny_recipe, loss=LossConfig(twins="ignore")))
     assert ignored == (None, None)
 
 
@@ -118,7 +118,7 @@ def test_a_queue_larger_than_the_data_is_refused(tiny_table: Path, tiny_recipe: 
 
 def test_facts_by_row_number(tiny_table: Path, tiny_recipe: Recipe) -> None:
     table = Table(tiny_table)
-    groups, points = table_facts(table, table.rows_of("val"), replace(tiny_recipe, loss=LossConfig(twin_radius_m=1)))
+    groups, points = table_groups(table, table.rows_of("val"), replace(tiny_recipe, loss=LossConfig(twin_radius_m=1)))
     assert groups is not None and points is not None
     assert groups.shape == points.shape == (24, 3)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-15)

@@ -18,7 +18,7 @@ from earthtone.models.storage import WEIGHTS_FILE
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.train.checkpoint import read_history
-from earthtone.train.distributed import World, gathered
+from earthtone.train.distributed import World, gather_rows
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
@@ -171,7 +171,7 @@ def stepped(recipe: Recipe, world: World) -> dict[str, Any]:
         pairs = torch.arange(PAIRS).repeat(VIEWS)
         inputs = [torch.from_numpy(draw.standard_normal((VIEWS, PAIRS, width))) for width in (5, 7)]
         own = [part[:, world.rank :: world.size].flatten(0, 1) for part in inputs]
-        image, audio = (gathered(tower(part), world) for tower, part in zip(both, own, strict=False))
+        image, audio = (gather_rows(tower(part), world) for tower, part in zip(both, own, strict=False))
         terms = within(image, audio, VIEWS, None, groups)
         value = loss(image, audio, groups=groups, pairs=pairs) + within.total(terms)
         gradients = torch.autograd.grad(value, list(both.parameters()))

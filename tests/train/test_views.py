@@ -59,7 +59,7 @@ def test_processes_share_the_pairs_and_see_all_facts(tiny_table: Path, tiny_reci
     whole, *shares = (batches(tiny_table, recipe, rank=rank, processes=size) for rank, size in ((0, 1), (0, 2), (1, 2)))
     for batch, *parts in zip(whole, *shares, strict=True):
         for part in ("image", "audio"):
-            joined = torch.stack([getattr(share, part) for share in parts], dim=1).flatten(0, 1)  # as `gathered` does
+            joined = torch.stack([getattr(share, part) for share in parts], dim=1).flatten(0, 1)  # as gathering does
             assert torch.equal(joined, getattr(batch, part))
         for share in parts:
             assert torch.equal(share.pairs, batch.pairs) and torch.equal(share.groups, batch.groups)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -20,9 +20,11 @@ from earthtone.train.checkpoint import LOG_FILE, History, Progress, save_checkpo
 from earthtone.train.distributed import World
 from earthtone.train.task import PretrainTask
 
-# A polite stop: a signal to any process becomes, after the step, the wish of all.
+#: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
+Validate = Callable[[TwoTower], Mapping[str, float]]
 
-
+_log = logging.getLogger(__name__)
+_LOG_EVERY = 10  # steps
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,7 +33,7 @@ class StopAtOnceError(Exception):
 
 
 class Stopping:
-    """Who asked this process to stop, and, in `stopped_by`, why all of them do."""
+    """A polite stop: a signal to any process becomes, after the step, the wish of all; `stopped_by` says which."""
 
     def __init__(self, world: World) -> None:
         self.stopped_by: signal.Signals | None = None
@@ -39,7 +41,7 @@ class Stopping:
         self._asked: signal.Signals | None = None
 
     def listen(self) -> None:
-        """Signals are ours from here on, whatever Lightning installed."""
+        """Take signals from here on, whatever Lightning installed."""
         if threading.current_thread() is threading.main_thread():
             for number in _STOPS:
                 signal.signal(number, self._ask)
@@ -72,18 +74,49 @@ class Stopping:
         self._asked = signal.Signals(number)
 
 
-# What happens between two steps: counting, logging, validation, the best weights, checkpoints, a polite stop.
+class OtherRanksCallback(Callback):
+    """Between two steps in processes beside the first: counts steps, serves the first one, stops when all do."""
+
+    def __init__(self, progress: Progress, stopping: Stopping, world: World) -> None:
+        self.progress = progress
+        self.stopping = stopping
+        self.world = world
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Meet the other processes."""
+        self.world.connect()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals, and take part in what the first process writes."""
+        self.stopping.listen()
+        self._begin(cast(PretrainTask, pl_module))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Count the step, do what is due after it, and stop when one process is asked to."""
+        task = cast(PretrainTask, pl_module)
+        task.done += 1
+        self.progress = replace(self.progress, step=task.done)
+        self._record(task)
+        stop = self.stopping.agree()  # the other processes wait here for what the first one recorded
+        self._checkpoint(task, stop=stop)
+        if stop:
+            trainer.should_stop = True
+
+    def _begin(self, task: PretrainTask) -> None:
+        task.full.serve()
+
+    def _record(self, task: PretrainTask) -> None:
+        task.full.serve()
+
+    def _checkpoint(self, task: PretrainTask, *, stop: bool) -> None:
+        task.full.serve()
 
 
-#: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
-Validate = Callable[[TwoTower], Mapping[str, float]]
+class RankZeroCallback(OtherRanksCallback):
+    """Between two steps in the first process: log, validation, best weights, checkpoints.
 
-_log = logging.getLogger(__name__)
-_LOG_EVERY = 10  # steps
-
-
-class Keeper(Callback):
-    """Keeps a run's records; all state that a resume needs is in `progress`."""
+    All state that a resume needs is in `progress`.
+    """
 
     def __init__(
         self,
@@ -98,40 +131,30 @@ class Keeper(Callback):
         keep_best: bool,
         card: Mapping[str, Any],
     ) -> None:
+        super().__init__(progress, stopping, world)
         self.folder = folder
         self.history = history
-        self.progress = progress
         self.steps_per_epoch = steps_per_epoch
         self.validate = validate
         self.keep_best = keep_best
         self.card = card
-        self.stopping = stopping
-        self.world = world
         self._bar: Any = None
         self._shown: dict[str, str] = {}
-        self._since = time.monotonic()
-        self._last_checkpoint = time.monotonic()
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Meet the other processes."""
-        self.world.connect()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks, listen to signals, keep weights that came from elsewhere."""
-        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
-        self._bar = progress_bar(pl_module.steps, "train", "step", done=pl_module.done)
         self._since = self._last_checkpoint = time.monotonic()
-        self.stopping.listen()
-        if pl_module.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
-            save_checkpoint(self.folder, pl_module, self.progress)
-        pl_module.whole.release()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count the step and do what is due after it."""
-        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
-        task = pl_module
-        task.done += 1
-        self._count(task.done)
+    def _begin(self, task: PretrainTask) -> None:
+        """Start the clocks, keep weights that came from elsewhere."""
+        self._bar = progress_bar(task.steps, "train", "step", done=task.done)
+        self._since = self._last_checkpoint = time.monotonic()
+        if task.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
+            save_checkpoint(self.folder, task, self.progress)
+        task.full.release()
+
+    def _record(self, task: PretrainTask) -> None:
+        """Log the step, and validate at the end of an epoch."""
+        now = time.monotonic()
+        self.progress = replace(self.progress, seconds=self.progress.seconds + now - self._since)
+        self._since = now
         self._look_for_twins(task)
         self._shown["loss"] = f"{task.last_loss:.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
@@ -146,28 +169,22 @@ class Keeper(Callback):
             self.history.add(task.done, figures)
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
-        task.whole.release()
-        due = time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds
-        stop = self.stopping.agree()  # the other processes wait here for what was done above
-        if stop or due:
+        task.full.release()
+
+    def _checkpoint(self, task: PretrainTask, *, stop: bool) -> None:
+        """Write a checkpoint before a stop, and where the last one is old."""
+        if stop or time.monotonic() - self._last_checkpoint >= task.config.checkpoint_seconds:
             save_checkpoint(self.folder, task, self.progress)
             self._last_checkpoint = time.monotonic()
-        task.whole.release()
-        if stop:
-            trainer.should_stop = True
+        task.full.release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the bar as it is, also after an error."""
         if self._bar is not None:
             self._bar.close()
 
-    def _count(self, step: int) -> None:
-        now = time.monotonic()
-        self.progress = replace(self.progress, step=step, seconds=self.progress.seconds + now - self._since)
-        self._since = now
-
     def _look_for_twins(self, task: PretrainTask) -> None:
-        """Count batches without a single negative; the first one is told."""
+        """Count batches without a single negative; warn of the first one."""
         if task.loss.twins_only is None or not bool(task.loss.twins_only):
             return
         if not self.progress.twins_only:
@@ -184,9 +201,9 @@ class Keeper(Callback):
         last = task.done == task.steps
         if self.validate is None or not every or (epoch % every and not last):
             if last:
-                self._keep(task, task.whole.model(), {})
+                self._save(task, task.full.model(), {})
             return
-        model = task.whole.model()
+        model = task.full.model()
         figures = dict(self.validate(model))
         self.history.add(task.done, {f"val_{name}": value for name, value in figures.items()})
         self._shown["val"] = f"{figures['score']:.3f}"
@@ -194,10 +211,10 @@ class Keeper(Callback):
         if better:
             self.progress = replace(self.progress, best=figures["score"], best_step=task.done)
         if better if self.keep_best else last:
-            self._keep(task, model, figures)
+            self._save(task, model, figures)
         self._since = time.monotonic()
 
-    def _keep(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
+    def _save(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
         temperature = task.loss.temperature
         save_model(
             self.folder,
@@ -210,36 +227,3 @@ class Keeper(Callback):
                 "validation": dict(figures),
             },
         )
-
-
-# What happens between two steps in the processes beside the first: counting, and stopping when all do.
-
-
-class Follower(Callback):
-    """Keeps step with the keeper of the first process, which keeps the records."""
-
-    def __init__(self, progress: Progress, stopping: Stopping, world: World) -> None:
-        self.progress = progress
-        self.stopping = stopping
-        self.world = world
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Meet the others."""
-        self.world.connect()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to signals, and take part in what the first process writes."""
-        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
-        self.stopping.listen()
-        pl_module.whole.serve()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count the step, wait for what the first process does after it, and stop when one is asked to."""
-        assert isinstance(pl_module, PretrainTask)  # noqa: S101 - for the type checker
-        pl_module.done += 1
-        self.progress = replace(self.progress, step=pl_module.done)
-        pl_module.whole.serve()
-        stop = self.stopping.agree()
-        pl_module.whole.serve()
-        if stop:
-            trainer.should_stop = True

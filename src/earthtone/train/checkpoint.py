@@ -180,7 +180,7 @@ class Progress:
 
 def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> None:
     """Write the checkpoint of `task`, whole or not at all."""
-    tensors = {**task.whole.tensors(), "torch_rng": torch.get_rng_state()}
+    tensors = {**task.full.tensors(), "torch_rng": torch.get_rng_state()}
     header = {
         "progress": progress.__dict__,
         "groups": task.trainer.optimizers[0].state_dict()["param_groups"],

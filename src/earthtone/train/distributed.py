@@ -12,7 +12,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning.pytorch import Callback
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 from torch.autograd.function import Function
@@ -30,12 +33,10 @@ if TYPE_CHECKING:
     from earthtone.train.task import PretrainTask
 
 
-# The processes that train together: which of them this is, and what they wait for and agree on.
-
-
 _PATIENCE = timedelta(days=14)  # while the first one packs or validates; a process that dies is noticed at once
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 _REASON = re.compile(r"connection (closed|reset) by peer|broken pipe|timed out[^.]*", re.IGNORECASE)
+_SMALLEST = 0.02  # share of an encoder's weights that is worth a transfer of its own
 _LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "timed out", "store")  # in messages of torch
 
 
@@ -59,7 +60,7 @@ class World:
 
     def join(self, device: str) -> None:
         """Meet the others where a launcher has started all; Lightning's own processes meet when the training begins."""
-        if self.size == 1 or not _started_by_launcher(self.environment):
+        if self.environment is None or isinstance(self.environment, LightningEnvironment):
             return
         if not distributed.is_initialized():
             os.environ["MASTER_ADDR"] = self.environment.main_address
@@ -105,10 +106,6 @@ def find_world(config: TrainConfig) -> World:
 
     Raises ConfigError when a launcher has started another number of processes, or there is none for several nodes.
     """
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-
     size = config.processes
     if TorchElasticEnvironment.detect():
         return _launched(TorchElasticEnvironment(), "torchrun", config)
@@ -134,16 +131,7 @@ def _launched(environment: Any, launcher: str, config: TrainConfig) -> World:
     return World(environment.global_rank(), size, environment) if size > 1 else World()
 
 
-def _started_by_launcher(environment: Any) -> bool:
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-
-    return environment is not None and not isinstance(environment, LightningEnvironment)
-
-
-# The embeddings of all processes in each of them, with exact gradients.
-
-
-def gathered(own: Tensor, world: World) -> Tensor:
+def gather_rows(own: Tensor, world: World) -> Tensor:
     """Return the (N, D) rows of the global batch; `own` (n, D) are rows rank, rank + size, rank + 2 size, ... of it.
 
     Each process then computes the loss of the whole batch, the same one. Its gradient with respect to the own rows is
@@ -170,16 +158,12 @@ class _Gather(Function):
         return gradients[0][context.rank :: context.size] * context.size, None, None
 
 
-# Weights, gradients and moments in parts, one a process: torch's FSDP2 under Lightning, on a CPU too.
-#
-# Whole weights of a block exist while it computes. Source: Zhao et al., "PyTorch FSDP", arXiv 2304.11277.
-
-
-_SMALLEST = 0.02  # share of an encoder's weights that is worth a transfer of its own
-
-
 class ShardedStrategy(DDPStrategy):
-    """Lightning's processes as for DDP, around a task whose `shard` replaces its weights by this process's part."""
+    """Lightning's processes as for DDP, around a task whose `shard` replaces its weights by this process's part.
+
+    By hand: Lightning's strategy for FSDP2 refuses CPUs. Whole weights of a block exist only while it computes.
+    Source: Zhao et al., "PyTorch FSDP", arXiv 2304.11277.
+    """
 
     def model_to_device(self) -> None:
         """Keep a part, then move it: the whole model never lies on the device."""
@@ -259,13 +243,13 @@ def _runs(encoder: nn.Module, shape: tuple[int, int, int]) -> Counter[nn.Module]
     return runs
 
 
-def own_part(value: Tensor) -> Tensor:
+def local_part(value: Tensor) -> Tensor:
     """Return what this process holds of a tensor, in the same memory."""
     part: Tensor = value.to_local() if isinstance(value, DTensor) else value
     return part
 
 
-def by_part(groups: Iterable[dict[str, Any]], model: TwoTower) -> list[dict[str, Any]]:
+def split_sharded(groups: Iterable[dict[str, Any]], model: TwoTower) -> list[dict[str, Any]]:
     """Return an optimizer's groups, a model's weights apart from others, such as a loss's, which are in no parts.
 
     Torch's kernels for many tensors at once take one kind or the other.
@@ -279,7 +263,7 @@ def by_part(groups: Iterable[dict[str, Any]], model: TwoTower) -> list[dict[str,
     return split
 
 
-def part_of_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def shard_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """Return the state dict of whole tensors as the parts that belong to the optimizer's weights."""
     weights = [value for group in optimizer.param_groups for value in group["params"]]
 
@@ -296,12 +280,12 @@ def part_of_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> di
     return {**state, "state": parts}
 
 
-def clip_in_parts(gradients: list[Tensor], longest: float | None, world: World) -> Tensor:
+def clip_sharded(gradients: list[Tensor], longest: float | None, world: World) -> Tensor:
     """Shorten gradients, changed in place, to a length over all processes, and return the length they had.
 
     Of a loss's weights, which are in no parts, the mean over processes is taken first: FSDP has averaged the others.
     """
-    parts = [own_part(value) for value in gradients if isinstance(value, DTensor)]
+    parts = [local_part(value) for value in gradients if isinstance(value, DTensor)]
     whole = [value for value in gradients if not isinstance(value, DTensor)]
     for value in whole:
         distributed.all_reduce(value)
@@ -318,11 +302,8 @@ def clip_in_parts(gradients: list[Tensor], longest: float | None, world: World) 
     return length
 
 
-# The weights as one process would have them, for who writes and validates.
-
-
-class Whole:
-    """Of a task whose weights each process has: there is nothing to gather."""
+class FullWeights:
+    """The weights as one process would have them, for validation and files; here each process has them all."""
 
     def __init__(self, task: "PretrainTask") -> None:
         self._task = task
@@ -342,8 +323,8 @@ class Whole:
         """Give the first process what it asks for until it is done; for the others."""
 
 
-class Gathered(Whole):
-    """Of a task whose weights are in parts (sharded.py): the first process asks, and all of them gather.
+class ShardedWeights(FullWeights):
+    """The full weights of a task that holds a part in each process: the first process asks, and all of them gather.
 
     So only the first one has to know what is due when, such as a checkpoint by its clock.
     """
@@ -402,13 +383,17 @@ def _without_weights(model: TwoTower) -> TwoTower:
     return empty
 
 
-# Lightning's trainer for a recipe: device, precision, and DDP or FSDP where several processes train together.
-
-
-def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -> Any:
-    """Return the trainer; `records` is called after each step."""
-    from lightning.pytorch import Trainer
-
+def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -> Trainer:
+    """Return Lightning's trainer, with DDP or FSDP for several processes; `records` is called after each step."""
+    several: dict[str, Any] = {"devices": 1}
+    if world.size > 1:
+        strategy = ShardedStrategy if recipe.train.strategy == "fsdp" else DDPStrategy
+        several = {
+            "devices": recipe.train.devices,
+            "num_nodes": recipe.train.nodes,
+            # buffers are not sent round: a queue is the same everywhere, running statistics are the first process's
+            "strategy": strategy(cluster_environment=world.environment, broadcast_buffers=False),
+        }
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
@@ -419,25 +404,10 @@ def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -
         gradient_clip_val=recipe.train.clip_norm,
         logger=False,
         callbacks=[records],
-        enable_progress_bar=False,  # the keeper has one that knows where a resume started
+        enable_progress_bar=False,  # `records` has one that knows where a resume started
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        **_processes(recipe, world),
+        **several,
     )
-
-
-def _processes(recipe: Recipe, world: World) -> dict[str, Any]:
-    """Return the trainer's options for the number of processes."""
-    if world.size == 1:
-        return {"devices": 1}
-    from lightning.pytorch.strategies import DDPStrategy
-
-    strategy = ShardedStrategy if recipe.train.strategy == "fsdp" else DDPStrategy
-    return {
-        "devices": recipe.train.devices,
-        "num_nodes": recipe.train.nodes,
-        # buffers are not sent round: a queue is the same everywhere, running statistics are those of the first process
-        "strategy": strategy(cluster_environment=world.environment, broadcast_buffers=False),
-    }

@@ -20,7 +20,7 @@ from earthtone.errors import ConfigError, DataError, changes, flat
 from earthtone.files import write_text_atomic
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import start_towers
-from earthtone.train.callbacks import Follower, Keeper, Stopping
+from earthtone.train.callbacks import OtherRanksCallback, RankZeroCallback, Stopping
 from earthtone.train.checkpoint import (
     CHECKPOINT_FILE,
     LOG_FILE,
@@ -44,9 +44,9 @@ from earthtone.train.task import (
     PretrainTask,
     check_queue,
     check_unfreeze,
-    named,
     recipe_loss,
     recipe_within,
+    with_ids,
 )
 
 #: Returns figures of a model on some rows of a table, `score` among them.
@@ -110,12 +110,12 @@ def fit(
     loader.first = progress.step
     stopping = Stopping(world)
     with ExitStack() as open_files:
-        records: Keeper | Follower = Follower(progress, stopping, world)
+        records = OtherRanksCallback(progress, stopping, world)
         if world.first:
             validation, keep_best = _validation(table, recipe, validate)
             write_state(out, identity, finished=False, start=start)
             write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
-            records = Keeper(
+            records = RankZeroCallback(
                 out,
                 open_files.enter_context(History(out, progress.step)),
                 progress,
@@ -128,14 +128,14 @@ def fit(
             )
         if loader.sampler.refresh_epochs:
             loader.refresh = Refresher(
-                out, task.whole, table, rows, loader.sampler, resumed=progress.step, world=world,
+                out, task.full, table, rows, loader.sampler, resumed=progress.step, world=world,
                 checkpoint=lambda: save_checkpoint(out, task, records.progress),
             )  # fmt: skip
         try:
             with stopping.signals(), world.watched():
                 make_trainer(recipe, device, world, records).fit(task, loader)
         except NotFiniteError as error:
-            raise named(error, table, out) from error
+            raise with_ids(error, table, out) from error
     done = records.progress.step >= loader.steps
     if done and world.first:
         write_state(out, identity, finished=True, start=start)

@@ -12,12 +12,9 @@ from torch.autograd.function import Function, once_differentiable
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
-#: Returns image and audio embeddings (n, D) of the rows of both inputs.
-Embed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-
-def embed_in_chunks(model: nn.Module, embed: Embed, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """Return what `embed` gives for the whole batch, with activations of one chunk, at most `chunk` rows, at a time.
+def embed_in_chunks(model: nn.Module, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """Return what `model` gives for the whole batch, with activations of one chunk, at most `chunk` rows, at a time.
 
     The forward pass keeps embeddings, and the last chunk's activations. Once the loss has told the gradients, the
     backward pass begins with these, and makes each other chunk's activations again, with the same random draws
@@ -33,20 +30,8 @@ def embed_in_chunks(model: nn.Module, embed: Embed, image: Tensor, audio: Tensor
     count = math.ceil(len(image) / chunk)  # equal parts: a last chunk of one row would be too few for a batch norm
     weights = [value for value in model.parameters() if value.requires_grad]
     keeps = torch.is_grad_enabled() and bool(weights)
-    images, sounds = _Chunks.apply(_Embedder(model, embed), count, keeps, image, audio, *weights)
+    images, sounds = _Chunks.apply(model, count, keeps, image, audio, *weights)
     return images, sounds
-
-
-class _Embedder(nn.Module):
-    """`embed` as a module around `model`, whose weights `functional_call` can exchange."""
-
-    def __init__(self, model: nn.Module, embed: Embed) -> None:
-        super().__init__()
-        self.model = model
-        self._embed = (embed,)  # in a tuple: a module would be registered, and its weights named, twice
-
-    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        return self._embed[0](image, audio)
 
 
 class _Chunks(Function):
@@ -54,22 +39,22 @@ class _Chunks(Function):
 
     @staticmethod
     def forward(
-        context: Any, embedder: _Embedder, count: int, keeps: bool, image: Tensor, audio: Tensor, *weights: Tensor
+        context: Any, model: nn.Module, count: int, keeps: bool, image: Tensor, audio: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        context.embedder, context.autocast = embedder, _autocast_of(image.device)
+        context.model, context.autocast = model, _autocast_of(image.device)
         context.save_for_backward(image, audio)
         # stand-ins gather the sums of gradients: the weights themselves get theirs once, from autograd
         context.standins = {
-            name: value.detach().requires_grad_() for name, value in embedder.named_parameters() if value.requires_grad
+            name: value.detach().requires_grad_() for name, value in model.named_parameters() if value.requires_grad
         }
         context.draws, parts = [], []
         *others, last = zip(image.tensor_split(count), audio.tensor_split(count), strict=True)
         with context.autocast():
             for rows in others:
                 context.draws.append(_random_states(image.device))
-                parts.append(embedder(*rows))
+                parts.append(model(*rows))
             with torch.set_grad_enabled(keeps):
-                context.last = functional_call(embedder, context.standins, last)
+                context.last = functional_call(model, context.standins, last)
         parts.append(tuple(part.detach() for part in context.last))
         images, sounds = zip(*parts, strict=True)
         return torch.cat(images), torch.cat(sounds)
@@ -77,14 +62,14 @@ class _Chunks(Function):
     @staticmethod
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        embedder, standins, count = context.embedder, context.standins, len(context.draws) + 1
+        model, standins, count = context.model, context.standins, len(context.draws) + 1
         *others, last = zip(*(part.tensor_split(count) for part in (*context.saved_tensors, *gradients)), strict=True)
         _backward(context.last, last[2:])
         context.last = None  # its activations go before others come
         for states, (image, audio, *gradient) in zip(context.draws, others, strict=True):
-            with _same_draws(image.device, states), _same_statistics(embedder), torch.enable_grad():
+            with _same_draws(image.device, states), _same_statistics(model), torch.enable_grad():
                 with context.autocast():
-                    embedded = functional_call(embedder, standins, (image, audio))
+                    embedded = functional_call(model, standins, (image, audio))
                 _backward(embedded, gradient)
         return None, None, None, None, None, *(standin.grad for standin in standins.values())
 

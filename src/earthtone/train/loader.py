@@ -19,7 +19,7 @@ from earthtone.losses import loss_class
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import Background, random_place, random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
-from earthtone.train.sampler import Sampler, looks_at_twins, table_facts
+from earthtone.train.sampler import Sampler, looks_at_twins, table_groups
 
 _log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for
@@ -77,11 +77,11 @@ class TrainLoader:
             raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
         self._warn_of_repeats(rows)
         self._sides_m = _tile_sides(table, rows) if recipe.model.scale_input else None
-        facts = table_facts(table, rows, recipe)
-        self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, facts, recipe.loss.twin_radius_m)
-        self._groups = facts.groups if looks_at_twins(recipe) else None
+        known = table_groups(table, rows, recipe)
+        self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, known, recipe.loss.twin_radius_m)
+        self._groups = known.groups if looks_at_twins(recipe) else None
         needs_points = loss_class(recipe.loss.name).needs_points or recipe.loss.twin_radius_m
-        self._points = facts.points if needs_points else None
+        self._points = known.points if needs_points else None
         if self._points is not None and choose_device(recipe.train.device) == "mps":
             self._points = self._points.astype(np.float32)  # mps has no float64
         #: Called before each step at which the sampler shall learn of the model (refresh.py).

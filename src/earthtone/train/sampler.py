@@ -18,7 +18,7 @@ from earthtone.losses import loss_class
 from earthtone.losses.twins import twins_between
 from earthtone.models.two_tower import Embeddings, unit_rows
 from earthtone.models.weights import read_safetensors, write_safetensors
-from earthtone.train.distributed import Whole, World
+from earthtone.train.distributed import FullWeights, World
 from earthtone.train.recipe import Recipe, SamplerConfig
 
 # Places as points on the unit sphere.
@@ -47,7 +47,7 @@ def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 # What is known of every row of a table beside its picture and sound: what tells twins and neighbours.
 
 
-class TableFacts(NamedTuple):
+class TableGroups(NamedTuple):
     """By row number of a table: `groups` int64 (rows, 3), `points` float64 (rows, 3); None where nothing needs them.
 
     Groups are numbers of image, recording and place, equal for equal ones, -1 for nobody's (a missing place). They
@@ -59,7 +59,7 @@ class TableFacts(NamedTuple):
     points: NDArray[np.float64] | None
 
 
-def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableFacts:
+def table_groups(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableGroups:
     """Return the facts that the recipe needs; `rows` are those of the training.
 
     Raises DataError when the loss compares places and one of `rows` has none, ConfigError when none of them has what
@@ -71,14 +71,14 @@ def table_facts(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableF
     compares = loss_class(recipe.loss.name).needs_points
     by_place = recipe.loss.twin_radius_m > 0 or sampler.ring_share > 0 or sampler.batches != "random"
     if not compares and not by_place:
-        return TableFacts(groups, None)
+        return TableGroups(groups, None)
     points = unit_points(table, rows if compares else rows[:0])
     if recipe.loss.twin_radius_m and not np.isfinite(points[rows]).all(axis=1).any():
         raise ConfigError(
             f"{table.path}: none of {len(rows)} training pairs has coordinates, so loss.twin_radius_m "
             f"{recipe.loss.twin_radius_m:g} would find nobody; leave it out, or give them longitude and latitude"
         )
-    return TableFacts(groups, points)
+    return TableGroups(groups, points)
 
 
 def looks_at_twins(recipe: Recipe) -> bool:
@@ -191,7 +191,7 @@ class Sampler:
     """
 
     def __init__(
-        self, rows: Rows, size: int, config: SamplerConfig, seed: int, facts: TableFacts, twin_radius_m: float = 0.0
+        self, rows: Rows, size: int, config: SamplerConfig, seed: int, facts: TableGroups, twin_radius_m: float = 0.0
     ) -> None:
         self._rows, self._size, self._config, self._seed = rows, size, config, seed
         self._facts, self._twin_radius_m = facts, twin_radius_m
@@ -373,7 +373,7 @@ class Refresher:
     def __init__(
         self,
         folder: Path,
-        whole: Whole,
+        full: FullWeights,
         table: Table,
         rows: NDArray[np.int64],
         sampler: Sampler,
@@ -386,7 +386,7 @@ class Refresher:
 
         Of several processes, which call it at the same steps, the first embeds and writes; the others read.
         """
-        self._folder, self._whole, self._table, self._rows = folder, whole, table, rows
+        self._folder, self._full, self._table, self._rows = folder, full, table, rows
         self._sampler, self._resumed, self._checkpoint = sampler, resumed, checkpoint
         self._world = world
 
@@ -401,15 +401,15 @@ class Refresher:
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
         if not self._world.first:
-            self._whole.serve()
+            self._full.serve()
             self._world.wait()
             self._sampler.similar = load_similar(path, step, len(self._rows))
             return
-        similar = Similar.of(*embed_rows(self._whole.model(), self._table, self._rows), step)
+        similar = Similar.of(*embed_rows(self._full.model(), self._table, self._rows), step)
         similar.save(path)
         if step > self._resumed:
             self._checkpoint()
-        self._whole.release()
+        self._full.release()
         self._world.wait()
         self._sampler.similar = similar
         drop_embeddings(self._folder, but=path)

@@ -1,4 +1,4 @@
-"""One training step as Lightning wants it: views, losses, momentum, frozen parts, optimizer and schedule."""
+"""One training step as Lightning wants it: model, losses, momentum encoders, frozen parts, optimizer, schedule."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,103 +23,25 @@ from earthtone.losses.twins import TwinRule
 from earthtone.models.encoders import Tower, layer_groups, parameter_groups, shares_by_depth
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.distributed import (
-    Gathered,
-    Whole,
+    FullWeights,
+    ShardedWeights,
     World,
-    by_part,
-    clip_in_parts,
-    gathered,
-    own_part,
-    part_of_state,
+    clip_sharded,
+    gather_rows,
+    local_part,
     shard_model,
+    shard_state,
+    split_sharded,
 )
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe, TrainConfig
 
-# Encoders that follow the trained ones slowly, so that the rows of a queue come from nearly the same encoder.
-
-
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-def follower_of(model: _Module) -> _Module:
-    """Return a copy of `model` without gradients, to be moved by `follow`."""
-    follower = copy.deepcopy(model)
-    return follower.requires_grad_(False)
-
-
-@torch.no_grad()
-def follow(follower: nn.Module, model: nn.Module, momentum: float) -> None:
-    """Move each weight of `follower` to momentum * itself + (1 - momentum) * the one of `model`.
-
-    Buffers are its own: its batch norms see its own activations. Source: He et al., "Momentum Contrast",
-    arXiv 1911.05722, equation 2.
-    """
-    own: list[Tensor] = [own_part(value) for value in follower.parameters()]
-    others: list[Tensor] = [own_part(value) for value in model.parameters()]
-    torch._foreach_lerp_(own, others, 1 - momentum)
-
-
-# Which encoders stay as they are, until when, and how several processes agree on gradients that nobody has.
-
-
-def is_frozen(config: TrainConfig, step: int) -> bool:
-    """Return whether the encoders of `frozen_encoders` stand still in step `step`, counted from 0."""
-    return config.freeze is not None and (config.unfreeze_step is None or step < config.unfreeze_step)
-
-
-def freeze_towers(model: TwoTower, config: TrainConfig, step: int) -> None:
-    """Freeze or unfreeze a model's encoders for a step: a function of the step, so a resume needs no state."""
-    for name in config.frozen_encoders:
-        cast(Tower, getattr(model, f"{name}_tower")).freeze(is_frozen(config, step))
-
-
-def frozen_weights(model: TwoTower, config: TrainConfig, step: int) -> list[nn.Parameter]:
-    """Return the weights that stand still in a step but will learn later."""
-    if config.unfreeze_step is None or not is_frozen(config, step):
-        return []
-    return [value for name in config.frozen_encoders for value in getattr(model, f"{name}_tower").encoder.parameters()]
-
-
-def nothing_of(weights: list[nn.Parameter]) -> Tensor:
-    """Return zero with a gradient of zeros: DDP waits for each weight's gradient, also while the weight is frozen."""
-    return torch.stack([value.sum() for value in weights]).sum() * 0.0
-
-
-def check_unfreeze(config: TrainConfig, steps: int) -> None:
-    """Raise ConfigError when a training of `steps` steps ends before its encoders join."""
-    if config.unfreeze_step is not None and config.unfreeze_step >= steps:
-        raise ConfigError(
-            f"train.unfreeze_step is {config.unfreeze_step}, but the training has {steps} steps; a smaller one "
-            "expected, or null for never"
-        )
-
-
-# Both towers' forward and backward pass as kernels that torch.compile writes for them.
-
-
+NOT_FINITE_FILE = "not_finite.json"
+_NAMED = 8  # ids in the message; all are in the file
+_ADVICE = "nothing of it is in the last checkpoint; lower --train.learning_rate, or leave these pairs out"
 #: Returns image and audio embeddings (n, D) that a model gives for the rows of both inputs.
 EmbedBy = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-def embed(model: nn.Module, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both embeddings (n, D) of a model, computed as they are written."""
-    images, sounds = model(image, audio)
-    return images, sounds
-
-
-def compiled_embed(backend: str = "inductor") -> EmbedBy:
-    """Return `embed`, compiled at its first call for each model, mode and shape; random draws are those of `embed`.
-
-    A function is compiled, not the model: its weights keep their names, validation and files run as ever.
-    """
-    torch.compiler.reset()  # what earlier trainings compiled counts too, and after eight torch silently stops compiling
-    options: dict[str, Any] | None = {"fallback_random": True} if backend == "inductor" else None
-    return torch.compile(embed, dynamic=False, backend=backend, options=options)
-
-
-# The loss that a recipe asks for, and its model, tried without weights.
 
 
 def recipe_loss(recipe: Recipe) -> Loss:
@@ -186,14 +108,20 @@ def check_model(recipe: Recipe) -> None:
             layer_groups(getattr(model, f"{name}_tower").encoder)
 
 
-# The terms within a modality: all views of an image, and all views of a recording, against each other.
+def check_unfreeze(config: TrainConfig, steps: int) -> None:
+    """Raise ConfigError when a training of `steps` steps ends before its encoders join."""
+    if config.unfreeze_step is not None and config.unfreeze_step >= steps:
+        raise ConfigError(
+            f"train.unfreeze_step is {config.unfreeze_step}, but the training has {steps} steps; a smaller one "
+            "expected, or null for never"
+        )
 
 
 class Within(nn.Module):
-    """The recipe's loss between two views, for each modality that has a weight, behind a projection of its own.
+    """The recipe's loss between two views of one modality, for each that has a weight, behind a projection of its own.
 
     The projection (dimensions -> hidden -> ReLU -> hidden) lies in checkpoints, and is no part of the model. Twins are
-    told as for the loss between the modalities, also where that ignores them.
+    recognised as for the loss between the modalities, also where that ignores them.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -205,8 +133,10 @@ class Within(nn.Module):
         self.loss.twin_rule = TwinRule("mask", recipe.loss.twin_radius_m)
         self.projections = nn.ModuleDict()
         if config.projection is not None:
+            hidden = config.projection
             for modality in self.weights:
-                self.projections[modality] = _projection(recipe.model.dimensions, config.projection)
+                first = nn.Linear(recipe.model.dimensions, hidden)
+                self.projections[modality] = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, hidden))
 
     def forward(
         self, image: Tensor, audio: Tensor, views: int, points: Tensor | None, groups: Tensor | None
@@ -215,18 +145,16 @@ class Within(nn.Module):
 
         `image` and `audio` are (views N, D), the first views of all pairs first; `points` and `groups` as in `Batch`.
         """
-        count = len(image) // views
-        facts: dict[str, Tensor | None] = {}
+        known: dict[str, Tensor | None] = {}
         if self.loss.uses_twins:
-            facts = {
-                "points": None if points is None else points[:count],
-                "groups": None if groups is None else groups[:count],
-            }
+            count = len(image) // views
+            given = {"points": points, "groups": groups}
+            known = {name: None if value is None else value[:count] for name, value in given.items()}
         terms = {}
         for modality, rows in (("image", image), ("audio", audio)):
             if modality in self.weights:
                 each = self._projected(modality, rows).chunk(views)  # (N, D) a view
-                both = [self.loss(one, other, **facts) for one, other in combinations(each, 2)]
+                both = [self.loss(one, other, **known) for one, other in combinations(each, 2)]
                 terms[modality] = torch.stack(both).mean()
         return terms
 
@@ -245,63 +173,12 @@ class Within(nn.Module):
 
 
 def recipe_within(recipe: Recipe) -> Within | None:
-    """Return what compares views within a modality; None where the recipe has nothing of it."""
+    """Return the recipe's terms within modalities; None where it has none."""
     return None if recipe.within.name == "none" else Within(recipe)
 
 
-def _projection(dimensions: int, hidden: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-
-
-# A loss or a gradient that is no number any more: which pairs, which of them are to blame, and a list on disk.
-
-
-NOT_FINITE_FILE = "not_finite.json"
-_NAMED = 8  # ids in the message; all are in the file
-
-
-class NotFiniteError(DataError):
-    """`what` ("loss is nan") of `step`; `rows` of the table are its batch, `guilty` those without finite embeddings."""
-
-    def __init__(self, what: str, step: int, rows: Sequence[int], guilty: Sequence[int] = ()) -> None:
-        super().__init__(f"{what} at step {step}, table rows {_some(rows)}; {_ADVICE}")
-        self.what = what
-        self.step = step
-        self.rows = list(rows)
-        self.guilty = list(guilty)
-
-
-_ADVICE = "nothing of it is in the last checkpoint; lower --train.learning_rate, or leave these pairs out"
-
-
-def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
-    """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do.
-
-    A row that is there with several views is named once.
-    """
-    bad = ~(torch.isfinite(image).all(dim=1) & torch.isfinite(audio).all(dim=1))
-    return [] if bool(bad.all()) else list(dict.fromkeys(rows[bad.to(rows.device)].tolist()))
-
-
-def named(error: NotFiniteError, table: Table, out: Path) -> DataError:
-    """Return the error with the ids of its pairs; all of them are written to `out`."""
-    ids, guilty = ([record["id"] for record in table.records(rows, ["id"])] for rows in (error.rows, error.guilty))
-    found = {"what": error.what, "step": error.step, "ids": ids, "ids_without_finite_embedding": guilty}
-    write_text_atomic(out / NOT_FINITE_FILE, json.dumps(found, indent=1) + "\n")
-    whose = f"embeddings of {_some(guilty)} of its {len(ids)} pairs" if guilty else f"pairs {_some(ids)}"
-    return DataError(f"{error.what} at step {error.step}: {whose} (all: {out / NOT_FINITE_FILE}); {_ADVICE}")
-
-
-def _some(names: Sequence[object]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(str, names[:_NAMED])) + more
-
-
-# One training step as Lightning wants it: two projections, one loss, one optimizer with its schedule.
-
-
 class PretrainTask(LightningModule):
-    """Model and loss under training; `done` counts all steps, also those before a resume (keeper.py)."""
+    """Model and loss under training; `done` counts all steps, also those before a resume."""
 
     def __init__(
         self,
@@ -314,7 +191,7 @@ class PretrainTask(LightningModule):
         within: Within | None = None,
         ignores_twins: bool = False,
     ) -> None:
-        """`within` compares views inside a modality; with `ignores_twins` only it is told who is whose twin."""
+        """`within` compares views of one modality; with `ignores_twins` it alone learns who is whose twin."""
         super().__init__()
         self.model = model
         self.loss = loss
@@ -329,13 +206,15 @@ class PretrainTask(LightningModule):
         if config.unfreeze_step is None:
             for name in config.frozen_encoders:
                 getattr(model, f"{name}_tower").encoder.requires_grad_(False)
-        self._layers()  # tells blocks that are not known
-        self.momentum_model = None if config.momentum is None else follower_of(model)
+        self._layers()  # raises where blocks are not known
+        self.momentum_model: TwoTower | None = None
+        if config.momentum is not None:
+            self.momentum_model = copy.deepcopy(model).requires_grad_(False)
         self._ignores_twins = ignores_twins
         self._world = world or World()
         self._rows: Tensor | None = None
-        self._in_parts = config.strategy == "fsdp"
-        self.whole = Gathered(self, self._world) if self._in_parts else Whole(self)
+        self._sharded = config.strategy == "fsdp"
+        self.full = ShardedWeights(self, self._world) if self._sharded else FullWeights(self)
         self._embed = compiled_embed() if config.compile else embed
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -354,8 +233,11 @@ class PretrainTask(LightningModule):
         if not math.isfinite(self.last_loss):
             guilty = rows_without_embedding(batch.rows.repeat(self.config.views), image, audio)
             raise NotFiniteError(f"loss is {self.last_loss}", self.done + 1, batch.rows.tolist(), guilty)
-        waiting = frozen_weights(self.model, self.config, self.done)
-        return loss + nothing_of(waiting) if waiting and self._world.size > 1 and not self._in_parts else loss
+        waiting = self._waiting()
+        if waiting and self._world.size > 1 and not self._sharded:
+            # a gradient of zeros: DDP waits for each weight's gradient, also while the weight is frozen
+            loss = loss + torch.stack([value.sum() for value in waiting]).sum() * 0.0
+        return loss
 
     def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return both embeddings (V N, D) of a batch, of all processes' rows."""
@@ -363,15 +245,15 @@ class PretrainTask(LightningModule):
             image, audio = self._embed(model, batch.image, batch.audio)
         else:
             rows = self.config.chunk_size * self.config.views
-            image, audio = embed_in_chunks(model, model, batch.image, batch.audio, rows)
-        return gathered(image, self._world), gathered(audio, self._world)
+            image, audio = embed_in_chunks(model, batch.image, batch.audio, rows)
+        return gather_rows(image, self._world), gather_rows(audio, self._world)
 
     @torch.no_grad()
     def _keys(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """Return what momentum encoders, where there are any, make of the batch; they take their step before."""
+        """Return the momentum encoders' embeddings of the batch, after their step; None where there are none."""
         if self.momentum_model is None or self.config.momentum is None:
             return None
-        follow(self.momentum_model, self.model, self.config.momentum)
+        update_momentum(self.momentum_model, self.model, self.config.momentum)
         return self._embeddings(self.momentum_model, batch)
 
     def configure_gradient_clipping(
@@ -381,11 +263,11 @@ class PretrainTask(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Shorten the gradient to the recipe's length. Raises NotFiniteError before it could spoil the weights."""
-        for value in frozen_weights(self.model, self.config, self.done):
+        for value in self._waiting():
             value.grad = None  # a zero would still be decayed
         weights = [value for group in optimizer.param_groups for value in group["params"] if value.grad is not None]
-        if self._in_parts:
-            length = clip_in_parts([cast(Tensor, value.grad) for value in weights], gradient_clip_val, self._world)
+        if self._sharded:
+            length = clip_sharded([cast(Tensor, value.grad) for value in weights], gradient_clip_val, self._world)
         elif gradient_clip_val is None:
             length = torch.nn.utils.get_total_norm([value.grad for value in weights])
         else:
@@ -395,10 +277,14 @@ class PretrainTask(LightningModule):
             raise NotFiniteError(f"gradient is {float(length)}", self.done + 1, rows)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Set what learns in this step, and how fast; of several processes each draws its own numbers in it."""
+        """Set what learns in this step, and how fast; of several processes each draws its own numbers in it.
+
+        All of it is a function of the step, so that a resume needs no state.
+        """
         for model in filter(None, (self.model, self.momentum_model)):
-            freeze_towers(model, self.config, self.done)
-        if self._world.size > 1:  # a function of the step: a resume needs nobody's state
+            for name in self.config.frozen_encoders:
+                cast(Tower, getattr(model, f"{name}_tower")).freeze(is_frozen(self.config, self.done))
+        if self._world.size > 1:
             draws = np.random.SeedSequence([self.config.seed, self.done, self._world.rank])
             torch.manual_seed(int(draws.generate_state(1)[0]))
         for group in self._groups():
@@ -414,11 +300,11 @@ class PretrainTask(LightningModule):
         """Return the optimizer, with its state where a checkpoint brought one."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         groups = parameter_groups(self._layers(), self.config.weight_decay)
-        if self._in_parts:
-            groups = by_part(groups, self.model)
+        if self._sharded:
+            groups = split_sharded(groups, self.model)
         optimizer: torch.optim.Optimizer = kinds[self.config.optimizer](groups, lr=self.config.learning_rate)
         if self.optimizer_state is not None:
-            optimizer.load_state_dict(part_of_state(optimizer, self.optimizer_state))
+            optimizer.load_state_dict(shard_state(optimizer, self.optimizer_state))
             self.optimizer_state = None
         return optimizer
 
@@ -430,7 +316,7 @@ class PretrainTask(LightningModule):
         return tensors
 
     def shard(self, mesh: DeviceMesh) -> None:
-        """Keep this process's part of the model, and of the one that follows it."""
+        """Keep this process's part of the model, and of its momentum encoders."""
         for model in filter(None, (self.model, self.momentum_model)):
             shard_model(model, mesh)
 
@@ -445,6 +331,14 @@ class PretrainTask(LightningModule):
         below = {id(value) for layer, _ in layers for value in layer}
         return [*layers, ([value for value in self.parameters() if id(value) not in below], 1.0)]
 
+    def _waiting(self) -> list[nn.Parameter]:
+        """Return the weights that stand still in this step but will learn later."""
+        config = self.config
+        if config.unfreeze_step is None or not is_frozen(config, self.done):
+            return []
+        towers = [getattr(self.model, f"{name}_tower") for name in config.frozen_encoders]
+        return [value for tower in towers for value in tower.encoder.parameters()]
+
     def _groups(self) -> list[dict[str, Any]]:
         return self.trainer.optimizers[0].param_groups
 
@@ -457,3 +351,73 @@ def schedule(step: int, steps: int, config: TrainConfig) -> float:
     if config.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def is_frozen(config: TrainConfig, step: int) -> bool:
+    """Return whether the encoders of `frozen_encoders` stand still in step `step`, counted from 0."""
+    return config.freeze is not None and (config.unfreeze_step is None or step < config.unfreeze_step)
+
+
+@torch.no_grad()
+def update_momentum(momentum_model: nn.Module, model: nn.Module, momentum: float) -> None:
+    """Move each weight of `momentum_model` to momentum * itself + (1 - momentum) * the one of `model`.
+
+    Buffers are its own: its batch norms see its own activations. So the rows of a queue come from nearly the same
+    encoder. Source: He et al., "Momentum Contrast", arXiv 1911.05722, equation 2.
+    """
+    own: list[Tensor] = [local_part(value) for value in momentum_model.parameters()]
+    others: list[Tensor] = [local_part(value) for value in model.parameters()]
+    torch._foreach_lerp_(own, others, 1 - momentum)
+
+
+def embed(model: nn.Module, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both embeddings (n, D) of a model, computed as they are written."""
+    images, sounds = model(image, audio)
+    return images, sounds
+
+
+def compiled_embed(backend: str = "inductor") -> EmbedBy:
+    """Return `embed`, compiled at its first call for each model, mode and shape; random draws are those of `embed`.
+
+    A function is compiled, not the model: its weights keep their names, validation and files run as ever.
+    """
+    torch.compiler.reset()  # what earlier trainings compiled counts too, and after eight torch silently stops compiling
+    options: dict[str, Any] | None = {"fallback_random": True} if backend == "inductor" else None
+    return torch.compile(embed, dynamic=False, backend=backend, options=options)
+
+
+class NotFiniteError(DataError):
+    """A loss or a gradient that is no number any more.
+
+    `what` ("loss is nan") of `step`; `rows` of the table are its batch, `guilty` those without finite embeddings.
+    """
+
+    def __init__(self, what: str, step: int, rows: Sequence[int], guilty: Sequence[int] = ()) -> None:
+        super().__init__(f"{what} at step {step}, table rows {_some(rows)}; {_ADVICE}")
+        self.what = what
+        self.step = step
+        self.rows = list(rows)
+        self.guilty = list(guilty)
+
+
+def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
+    """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do.
+
+    A row that is there with several views is named once.
+    """
+    bad = ~(torch.isfinite(image).all(dim=1) & torch.isfinite(audio).all(dim=1))
+    return [] if bool(bad.all()) else list(dict.fromkeys(rows[bad.to(rows.device)].tolist()))
+
+
+def with_ids(error: NotFiniteError, table: Table, out: Path) -> DataError:
+    """Return the error with the ids of its pairs; all of them are written to `out`."""
+    ids, guilty = ([record["id"] for record in table.records(rows, ["id"])] for rows in (error.rows, error.guilty))
+    found = {"what": error.what, "step": error.step, "ids": ids, "ids_without_finite_embedding": guilty}
+    write_text_atomic(out / NOT_FINITE_FILE, json.dumps(found, indent=1) + "\n")
+    whose = f"embeddings of {_some(guilty)} of its {len(ids)} pairs" if guilty else f"pairs {_some(ids)}"
+    return DataError(f"{error.what} at step {error.step}: {whose} (all: {out / NOT_FINITE_FILE}); {_ADVICE}")
+
+
+def _some(names: Sequence[object]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(str, names[:_NAMED])) + more
