@@ -268,7 +268,7 @@ def test_a_recipe_with_options_of_both_losses_is_read(
     )
     words = ["pretrain", str(world), "--out", str(tmp_path / "run"), "--recipe", str(recipe)]
     assert "'resnet81' is no timm model" in failure([*words, "--model.image_encoder", "resnet81"], capsys)
-    assert "unknown tau; known: temperature" in failure([*words, "--within.options.tau", "1"], capsys)
+    assert "'tau'; known are temperature" in failure([*words, "--within.options.tau", "1"], capsys)
     other = ["--loss.name", "siglip", "--within.name=none", "--model.image_encoder", "resnet81"]
     assert "'resnet81' is no timm model" in failure([*words, *other], capsys)  # options go with the name
 

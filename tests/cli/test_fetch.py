@@ -46,7 +46,7 @@ def test_the_page_is_in_step() -> None:
         (["--out", "x"], "--out has no effect"),
         (["esc50", "--list", "--check"], "--check has no effect"),
         (["esc50", "--check", "--subset", "sounds"], "--subset has no effect"),
-        (["esc50", "--retries", "-1"], "--retries must be at least 0"),
+        (["esc50", "--retries", "-1"], "--retries -1; 0 or more expected"),
         (["esc50", "--catalogue", "nowhere.yaml"], "cannot be read as a catalogue"),
         (["esc50", "--check", "--out", "nowhere"], "nothing was fetched there"),
         (["esc50", "--subsets", "1"], "did you mean --subset"),

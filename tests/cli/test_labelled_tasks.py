@@ -78,7 +78,7 @@ def test_finetune_prints_and_writes(scenes: Path, tmp_path: Path, capsys: pytest
     [
         ("probe", ["--shots", "1,x"], "--shots x; [a whole number, ...] expected"),
         ("probe", ["--shots", "7"], "1 to 6 a class expected"),
-        ("probe", ["--method", "svm"], "method 'svm'"),
+        ("probe", ["--method", "svm"], "--method svm;"),
         ("probe", ["--protocol", "release"], "probe or soundingearth expected"),
         ("probe", ["--bands", "1,2"], "--bands [1, 2]; [a whole number, a whole number, a whole number]"),
         ("probe", ["--stage", "9"], "--stage 9"),

@@ -1,6 +1,7 @@
 """One rule for empty values on every command line: null where an option may be null, else one line."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -170,3 +171,30 @@ def test_options_with_dashes_are_those_with_underscores() -> None:
     words = ["--data-root", "a-b", "--train.batch-size=4-4", "-h", "a-b=c", "--", "--left-alone"]
     expected = ["--data_root", "a-b", "--train.batch_size=4-4", "-h", "a-b=c", "--", "--left-alone"]
     assert list(underscored(words)) == expected
+
+
+WRONG = [
+    "demo --rows 3", "toyworld --out o --seed x", "fetch --retries x", "check d --sampel 1",
+    "pack d --out o --thread 1",
+    "pack d --out o --signal.audio.mels 1", "convert a b --unti", "pretrain d --out o --train.epochs x",
+    "pretrain d --out o --loss.name infonc", "pretrain d --out o --model.dimensions 0", "sweep d --out o --jobs 0",
+    "sweep d --out o", "reproduce paper --data d --out o --steps x",
+    "evaluate retrieval --model m --data d --protocol x",
+    "evaluate probe --model m --data d --method x", "evaluate finetune --model m --data d --seeds 1,1",
+    "evaluate segment --model m --data d --head x", "evaluate audio --model m --data d --features x",
+    "evaluate audiovisual --model m --data d --fusion_epochs 3", "evaluate why --model m --data d --out x.txt",
+    "evaluate suite --models m --data_root d --out o --tasks x",
+]  # fmt: skip
+
+
+def test_wrong_options_are_refused_before_pytorch_is_imported(tmp_path: Path) -> None:
+    """For every verb, in one process whose PyTorch cannot be imported."""
+    (tmp_path / "torch.py").write_text("raise ImportError('PyTorch was imported')\n")
+    code = "import sys; from earthtone.cli import main; print([main(line.split()) for line in sys.argv[1:]])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *WRONG], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.stdout.split("\n")[-2] == str([2] * len(WRONG)), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(WRONG) and all(line.startswith("earthtone: ") for line in lines), done.stderr

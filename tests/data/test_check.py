@@ -80,7 +80,7 @@ def test_threads_change_nothing(world: Path, workers: int) -> None:
 
 
 def test_headers_alone_find_less(world: Path) -> None:
-    result = check(world, decode=False)
+    result = check(world, headers_only=True)
     assert [problem.id for problem in result.problems["broken audio"]] == ["text", "both"]
     assert "broken image" not in result.problems  # its header is whole
     assert result.usable == 8
@@ -148,9 +148,9 @@ def test_broken_tables_and_options_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 5: not UTF-8"):
         check(tmp_path / "m.csv")
     (tmp_path / "m.csv").write_bytes(b"id,image,audio\n")
-    with pytest.raises(ConfigError, match="workers is 0"):
+    with pytest.raises(ConfigError, match="--workers 0; 1 or more"):
         check(tmp_path / "m.csv", workers=0)
-    with pytest.raises(ConfigError, match="sample is 0"):
+    with pytest.raises(ConfigError, match="--sample 0; 1 or more"):
         check(tmp_path / "m.csv", sample=0)
 
 

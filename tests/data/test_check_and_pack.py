@@ -196,7 +196,7 @@ def test_a_recording_a_sample_too_short_is_left_out_whatever_its_rate(world: Pat
         tmp_path, [{"id": name, "image": picture, "audio": f"{name}.wav"} for name in ("less", "just", "more")]
     )
     assert agree(path, tmp_path / "t.lance") == {"just", "more"}
-    headers = check(path, signal=SIGNAL, decode=False)
+    headers = check(path, signal=SIGNAL, headers_only=True)
     assert headers.usable == 2
 
 
@@ -213,7 +213,7 @@ def test_a_footprint_needs_metres_also_by_headers(world: Path, tmp_path: Path) -
     signal = SignalConfig(SIGNAL.audio, ImageConfig(pixels=16, stored_pixels=16, footprint_m=20.0))
     path = write(world, rows)
     assert agree(path, tmp_path / "t.lance", signal) == {"0.5"}
-    headers = check(path, signal=signal, decode=False)
+    headers = check(path, signal=signal, headers_only=True)
     assert headers.usable == 1 and "smaller than footprint" in headers.notes
 
 

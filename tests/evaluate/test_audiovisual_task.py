@@ -14,7 +14,7 @@ from earthtone.cli import main
 from earthtone.data.labelled import open_labelled
 from earthtone.embed.engine import release_view, tower_features
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.audiovisual import FusionPlan, evaluate_audiovisual, random_division
+from earthtone.evaluate.audiovisual import evaluate_audiovisual, random_division
 from earthtone.evaluate.results import TaskResult, read_task_result
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
@@ -106,11 +106,11 @@ def test_broken_files_are_left_out_of_both_sides(tmp_path: Path, tiny_model: Two
 @pytest.mark.slow
 def test_fusion_learns_and_leaves_the_model_alone(advance: Path, tiny_model: TwoTower) -> None:
     before = {name: value.clone() for name, value in tiny_model.state_dict().items()}
-    plan = FusionPlan(epochs=6, batch_size=8, learning_rate=1e-2)
-    found = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    plan = {"fusion": True, "fusion_epochs": 6, "fusion_batch": 8, "fusion_rate": 1e-2}
+    found = evaluate_audiovisual(tiny_model, advance, dataset="advance", **plan, **QUICK)  # type: ignore[arg-type]
     assert found.figures["fusion accuracy"].value > 0.6
     assert all(value.equal(before[name]) for name, value in tiny_model.state_dict().items())
-    again = evaluate_audiovisual(tiny_model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    again = evaluate_audiovisual(tiny_model, advance, dataset="advance", **plan, **QUICK)  # type: ignore[arg-type]
     assert again.figures == found.figures
 
 
@@ -118,8 +118,8 @@ def test_fusion_learns_and_leaves_the_model_alone(advance: Path, tiny_model: Two
 def test_a_model_that_is_told_metres_a_pixel(advance: Path, tiny_signal: SignalConfig) -> None:
     config = ModelConfig("test_resnet", "test_resnet", dimensions=16, scale_input=True)
     model = TwoTower(config, tiny_signal).eval()
-    plan = FusionPlan(epochs=1, batch_size=8)
-    found = evaluate_audiovisual(model, advance, dataset="advance", fusion=plan, **QUICK)  # type: ignore[arg-type]
+    plan = {"fusion": True, "fusion_epochs": 1, "fusion_batch": 8}
+    found = evaluate_audiovisual(model, advance, dataset="advance", **plan, **QUICK)  # type: ignore[arg-type]
     assert "fusion accuracy" in found.figures
     item = open_labelled(advance, dataset="advance").items[0]
     first = [release_view(model, [replace(item, image_gsd_m=gsd_m)], "image").embedding for gsd_m in (0.1, 9.0)]

@@ -11,17 +11,16 @@ from PIL import Image
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestCentroid
 
-from earthtone.embed.engine import FeatureOptions
 from earthtone.errors import DataError
-from earthtone.evaluate.classifiers import few_shot_probe
+from earthtone.evaluate.probe import evaluate_probe
 from earthtone.models.storage import open_model
 from earthtone.signal.image import read_image, resized
 
-EXACT = FeatureOptions(precision="32")
+AS_RELEASED: dict[str, Any] = {"protocol": "soundingearth", "precision": "32", "resamples": 20}
 
 
 def test_is_the_protocol_by_hand(class_folder: Path) -> None:
-    found = few_shot_probe("random:test_resnet", class_folder, features=EXACT, resamples=20)
+    found = evaluate_probe("random:test_resnet", class_folder, **AS_RELEASED)
     files = sorted(class_folder.rglob("*.png"))
     names = [file.parent.name for file in files]
     model = open_model("random:test_resnet")
@@ -46,7 +45,7 @@ def test_is_the_protocol_by_hand(class_folder: Path) -> None:
 def test_a_backbone_without_projection_gives_its_pooled_features(write_classes: Any, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "weights.pth")
     folder = write_classes(tmp_path / "scenes", 7)
-    found = few_shot_probe(f"timm:test_resnet@{tmp_path / 'weights.pth'}", folder, features=EXACT, resamples=20)
+    found = evaluate_probe(f"timm:test_resnet@{tmp_path / 'weights.pth'}", folder, **AS_RELEASED)
     assert found.facts["features"] == 96 and found.figures["centroid_accuracy"].value > 0.25
 
 
@@ -55,4 +54,4 @@ def test_each_class_must_have_six(write_classes: Any, tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(folder / "lake" / "more.png")
     (folder / "town" / "00.png").unlink()
     with pytest.raises(DataError, match=r"'town' with fewer than 6 images"):
-        few_shot_probe("random:test_resnet", folder)
+        evaluate_probe("random:test_resnet", folder, **AS_RELEASED)

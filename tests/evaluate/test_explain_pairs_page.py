@@ -56,7 +56,7 @@ def test_the_verb_takes_a_manifest_and_odd_names_do_nothing(
 
 
 def test_wrong_wishes_are_refused(tiny_model: TwoTower, tiny_table: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="1 to 50 pairs"):
+    with pytest.raises(ConfigError, match="--rows 0; 1 to 50"):
         why_pairs(tiny_model, tiny_table, tmp_path / "why.html", rows=0)
     with pytest.raises((ConfigError, DataError), match="split"):
         why_pairs(tiny_model, tiny_table, tmp_path / "why.html", split="tests")

@@ -11,8 +11,9 @@ from sklearn.preprocessing import StandardScaler
 
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.classifiers import FIXED_STRENGTH, STRENGTHS
-from earthtone.evaluate.probe import FeaturePart, ProbeOptions, probe_features
+from earthtone.evaluate.probe import FeaturePart, probe_features
 from earthtone.evaluate.results import TaskResult
+from earthtone.options import ProbePlan
 
 ACCURACY = "logistic_accuracy"
 Rows = tuple[np.ndarray[Any, Any], list[str]]
@@ -30,7 +31,7 @@ def probed(train: Rows, test: Rows, val: Rows | None = None, seed: int = 0) -> T
     """A logistic probe; `val` rows take a fifth of the fits that folds take."""
     rows = {"train": train, "test": test, **({} if val is None else {"val": val})}
     parts = {name: FeaturePart([f"{n}" for n in range(len(part[1]))], *part) for name, part in rows.items()}
-    return probe_features(parts, ProbeOptions(seed=seed), dataset="toy", model="m", facts={})
+    return probe_features(parts, ProbePlan(seed=seed), dataset="toy", model="m", facts={})
 
 
 def by_validation(train: Rows, test: Rows, seed: int = 0) -> TaskResult:

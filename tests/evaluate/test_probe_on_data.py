@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from earthtone.data.packed import Table
-from earthtone.embed.engine import FeatureOptions, image_features
+from earthtone.embed.engine import image_features
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
-from earthtone.evaluate.probe import FeaturePart, ProbeOptions, evaluate_probe, probe_features
+from earthtone.evaluate.probe import FeaturePart, evaluate_probe, probe_features
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import ProbePlan
 from earthtone.signal.config import SignalConfig
 
-QUICK = ProbeOptions(("centroid",), resamples=20)
+QUICK: dict[str, Any] = {"method": "centroid", "resamples": 20}
 MODEL = "random:test_resnet"
 
 
@@ -36,12 +37,14 @@ def manifest(folder: Path, images: Path, splits: tuple[str, ...], **labels: str)
 
 @pytest.mark.slow
 def test_a_folder_of_classes(class_folder: Path, tmp_path: Path) -> None:
-    features = FeatureOptions(cache=tmp_path / "cache")
-    options = ProbeOptions(("logistic", "knn", "centroid"), shots=(1, 5), draws=2, resamples=100)
-    found = evaluate_probe(MODEL, class_folder, probe=options, features=features, pixels=32)
+    options: dict[str, Any] = {
+        "method": "logistic,knn,centroid", "shots": (1, 5), "draws": 2, "resamples": 100, "cache": tmp_path / "cache",
+        "pixels": 32,
+    }  # fmt: skip
+    found = evaluate_probe(MODEL, class_folder, **options)
     assert (found.facts["train_rows"], found.facts["val_rows"], found.facts["test_rows"]) == (24, 8, 8)
     assert found.figures["logistic_accuracy"].value >= 0.75 and found.facts["pixels"] == 32
-    again = evaluate_probe(MODEL, class_folder, probe=options, features=features, pixels=32)
+    again = evaluate_probe(MODEL, class_folder, **options)
     assert again.facts["features_from_cache"] and again.figures == found.figures and again.ids == found.ids
 
 
@@ -50,7 +53,7 @@ def test_a_manifest_without_val_and_a_class_that_only_the_test_has(
 ) -> None:
     data = manifest(tmp_path, class_folder, ("train", "train", "test"), desert_02="oasis")
     with caplog.at_level(logging.WARNING):
-        found = evaluate_probe(MODEL, data, label="kind", probe=QUICK, pixels=32)
+        found = evaluate_probe(MODEL, data, label="kind", **QUICK, pixels=32)
     assert found.facts["labels_that_train_lacks"] == ["oasis"] and "count as wrong: 'oasis'" in caplog.text
     at = found.ids.index("desert-02")
     assert found.truth[at] == "oasis" and found.scores[at] == 0
@@ -64,7 +67,7 @@ def test_a_packed_table_gives_what_its_rows_give(tiny_model: TwoTower, tiny_tabl
         rows = table.rows_of(split)
         ids, labels = ([table.column(name)[row] for row in rows] for name in ("id", "label"))
         parts[split] = FeaturePart(ids, image_features(tiny_model, table, rows), labels)
-    alone = probe_features(parts, ProbeOptions(), dataset="toy", model="m", facts={})
+    alone = probe_features(parts, ProbePlan(), dataset="toy", model="m", facts={})
     assert found.figures == alone.figures and found.predicted == alone.predicted and found.ids == alone.ids
 
 
@@ -74,26 +77,26 @@ def test_measured_on_val_no_test_image_is_opened(
     data = manifest(tmp_path, class_folder, ("train", "val", "test"))
     lines = data.read_text().splitlines()
     data.write_text("\n".join(line.replace(".png", ".gone") if line.endswith("test") else line for line in lines))
-    found = evaluate_probe(MODEL, data, label="kind", probe=QUICK, pixels=32, split="val")
+    found = evaluate_probe(MODEL, data, label="kind", **QUICK, pixels=32, split="val")
     assert len(found.ids) == found.facts["val_rows"] and not found.facts["broken_images"]
     packed, table = evaluate_probe(tiny_model, tiny_table, label="label", split="val"), Table(tiny_table)
     assert list(packed.ids) == [table.column("id")[row] for row in table.rows_of("val")]
-    with pytest.raises(ConfigError, match="measured on test or val"):
+    with pytest.raises(ConfigError, match="--split train; test or val expected"):
         evaluate_probe(MODEL, data, label="kind", split="train")
 
 
 @pytest.mark.slow
 def test_files_by_the_model_of_a_table(tiny_model: TwoTower, tiny_pairs: Path, tiny_table: Path) -> None:
-    files = evaluate_probe(tiny_model, tiny_pairs, label="label", features=FeatureOptions(precision="32"))
+    files = evaluate_probe(tiny_model, tiny_pairs, label="label", precision="32")
     packed = evaluate_probe(tiny_model, tiny_table, label="label")
     assert dict(zip(files.ids, files.truth, strict=True)) == dict(zip(packed.ids, packed.truth, strict=True))
     assert abs(files.figures[files.headline].value - packed.figures[packed.headline].value) <= 0.25
 
 
 def test_what_a_table_does_not_take(tiny_model: TwoTower, tiny_table: Path) -> None:
-    for features, pixels in ((FeatureOptions(stage=1), None), (FeatureOptions(), 64)):
-        with pytest.raises(ConfigError, match="no effect on a packed table"):
-            evaluate_probe(tiny_model, tiny_table, label="label", features=features, pixels=pixels)
+    for name, value in (("stage", 1), ("pixels", 64), ("cache", "features")):
+        with pytest.raises(ConfigError, match=f"--{name} has no effect on a packed table"):
+            evaluate_probe(tiny_model, tiny_table, label="label", **{name: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="--label COLUMN expected"):
         evaluate_probe(tiny_model, tiny_table)
     with pytest.raises(DataError, match=r"'habitat'.*label"):
@@ -105,7 +108,7 @@ def test_what_a_table_does_not_take(tiny_model: TwoTower, tiny_table: Path) -> N
 
 def test_shots_are_checked_before_the_long_part(class_folder: Path) -> None:
     with pytest.raises(DataError, match=r"--shots 20: class 'desert' has 6 training items; 1 to 6"):
-        evaluate_probe("timm:no-such-model", class_folder, probe=ProbeOptions(shots=(20,)))
+        evaluate_probe("timm:no-such-model", class_folder, shots=(20,))
 
 
 def test_a_class_of_one_image(write_classes: Any, class_folder: Path, tmp_path: Path) -> None:
@@ -113,13 +116,13 @@ def test_a_class_of_one_image(write_classes: Any, class_folder: Path, tmp_path: 
     for file in sorted((folder / "lake").iterdir())[1:]:
         file.unlink()
     with pytest.raises(DataError, match="class 'lake' of one item alone"):
-        evaluate_probe(MODEL, folder, probe=QUICK, pixels=32)
+        evaluate_probe(MODEL, folder, **QUICK, pixels=32)
 
 
 def test_broken_images_are_told_in_the_result(write_classes: Any, tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "scenes", 8)
     (folder / "lake" / "03.png").write_bytes(b"no image")
-    found = evaluate_probe(MODEL, folder, probe=QUICK, pixels=32)
+    found = evaluate_probe(MODEL, folder, **QUICK, pixels=32)
     assert list(found.facts["broken_images"]) == ["lake/03.png"]
     assert sum(found.facts[f"{name}_rows"] for name in ("train", "val", "test")) == 31
 
@@ -130,5 +133,5 @@ def test_weights_of_another_channel_count(class_folder: Path, tmp_path: Path) ->
     torch.save(twelve, tmp_path / "twelve.pth")
     for spec in ("timm:test_resnet@{}/twelve.safetensors", "timm:test_resnet@{}/twelve.pth", "{}/twelve.safetensors"):
         with pytest.raises(EarthtoneError) as caught:
-            evaluate_probe(spec.format(tmp_path), class_folder, probe=QUICK, pixels=32)
+            evaluate_probe(spec.format(tmp_path), class_folder, **QUICK, pixels=32)
         assert "twelve" in str(caught.value) and "\n" not in str(caught.value)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.probe import METHODS, FeaturePart, ProbeOptions, probe_features
+from earthtone.evaluate.probe import METHODS, FeaturePart, probe_features
 from earthtone.evaluate.results import TaskResult
+from earthtone.options import ProbePlan
 
 ALL = ("logistic", "knn", "centroid")
 
@@ -21,9 +22,9 @@ def part(seed: int, count: int, spread: float = 1.0, classes: str = "abc") -> Fe
     return FeaturePart(ids, features.astype(np.float32), [classes[n] for n in number])
 
 
-def probed(options: ProbeOptions | None = None, **parts: FeaturePart) -> TaskResult:
+def probed(options: ProbePlan | None = None, **parts: FeaturePart) -> TaskResult:
     known = {"train": part(0, 90), "val": part(1, 30), "test": part(2, 60), **parts}
-    return probe_features(known, options or ProbeOptions(ALL), dataset="toy", model="m", facts={"more": 1})
+    return probe_features(known, options or ProbePlan(method=ALL), dataset="toy", model="m", facts={"more": 1})
 
 
 def test_all_methods_read_what_is_there() -> None:
@@ -40,19 +41,19 @@ def test_all_methods_read_what_is_there() -> None:
 
 
 def test_few_shots_grow_towards_all_rows() -> None:
-    found = probed(ProbeOptions(("centroid",), shots=(1, 20), draws=4))
+    found = probed(ProbePlan(method=("centroid",), shots=(1, 20), draws=4))
     one, twenty = found.figures["centroid_accuracy@1"], found.figures["centroid_accuracy@20"]
     assert one.low < one.value < twenty.value <= twenty.high <= 1
     told = found.facts["few_shot"]["centroid_accuracy@1"]
     assert len(told["draws"]) == 4 and told["deviation"] > 0 and np.mean(told["draws"]) == pytest.approx(one.value)
-    again = probed(ProbeOptions(("centroid",), shots=(1, 20), draws=4))
+    again = probed(ProbePlan(method=("centroid",), shots=(1, 20), draws=4))
     assert again.figures == found.figures
 
 
 @pytest.mark.slow
 def test_few_shots_need_no_val() -> None:
     found = probe_features(
-        {"train": part(0, 90), "test": part(2, 60)}, ProbeOptions(("logistic", "knn"), shots=(2,), draws=2),
+        {"train": part(0, 90), "test": part(2, 60)}, ProbePlan(method=("logistic", "knn"), shots=(2,), draws=2),
         dataset="toy", model="m", facts={},
     )  # fmt: skip
     assert "cross-validation on train" in found.protocol and "knn_accuracy@2" in found.figures
@@ -61,14 +62,14 @@ def test_few_shots_need_no_val() -> None:
 @pytest.mark.slow
 def test_measured_on_val_is_chosen_on_train_alone() -> None:
     train, val = part(0, 90), part(1, 30)
-    alone = probe_features({"train": train, "test": val}, ProbeOptions(), dataset="toy", model="m", facts={})
+    alone = probe_features({"train": train, "test": val}, ProbePlan(), dataset="toy", model="m", facts={})
     for parts in ({"train": train, "val": val}, {"train": train, "val": val, "test": part(2, 60)}):
-        found = probe_features(parts, ProbeOptions(), dataset="toy", model="m", facts={}, measured="val")
+        found = probe_features(parts, ProbePlan(), dataset="toy", model="m", facts={}, measured="val")
         assert found.figures == alone.figures and found.ids == tuple(val.ids)
         assert "chosen by cross-validation on train, measured on val" in found.protocol
         assert found.facts["val_rows"] == 30 and "test_rows" not in found.facts
     with pytest.raises(DataError, match="needs train and val"):
-        probe_features({"train": train}, ProbeOptions(), dataset="toy", model="m", facts={}, measured="val")
+        probe_features({"train": train}, ProbePlan(), dataset="toy", model="m", facts={}, measured="val")
 
 
 def test_a_test_label_that_train_lacks_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,10 +84,10 @@ def test_a_test_label_that_train_lacks_is_wrong(caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (lambda: ProbeOptions(("logistik",)), ConfigError, "did you mean logistic"),
-        (lambda: ProbeOptions(draws=0), ConfigError, "draws 0"),
-        (lambda: ProbeOptions(shots=(1, 31)), DataError, "--shots 1,31: class 'a' has 30 training items; 1 to 30"),
-        (lambda: ProbeOptions(shots=(0,)), DataError, "--shots 0"),
+        (lambda: ProbePlan(method=("logistik",)), ConfigError, "did you mean logistic"),
+        (lambda: ProbePlan(draws=0), ConfigError, "draws 0; 1 or more"),
+        (lambda: ProbePlan(shots=(1, 31)), DataError, "--shots 1,31: class 'a' has 30 training items; 1 to 30"),
+        (lambda: ProbePlan(shots=(0,)), ConfigError, "--shots 0"),
     ],
 )
 def test_wrong_options(options: object, error: type[Exception], message: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from earthtone.cli.evaluate import value_range_of
 from earthtone.errors import ConfigError, DataError
+from earthtone.options import FinetuneOptions
 from earthtone.signal.config import (
     AudioConfig,
     ImageConfig,
@@ -80,14 +80,14 @@ def test_ranges_that_are_none_are_refused(value: Any) -> None:
         ("0,1,0,2,0,3", ((0, 1), (0, 2), (0, 3))), ("[[0,1],[0,2],[0,3]]", ((0, 1), (0, 2), (0, 3))),
     ],
 )  # fmt: skip
-def test_ranges_on_the_command_line(text: str | None, expected: Any) -> None:
-    assert value_range_of(text) == expected
+def test_ranges_as_they_are_typed(text: Any, expected: Any) -> None:
+    assert FinetuneOptions("model", "data", value_range=text).value_range == expected
 
 
 @pytest.mark.parametrize("text", ["3000", "3000,0", "sentinl2", "0,a", "", "0,1,2,3"])
-def test_wrong_ranges_on_the_command_line(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--value_range is .*expected"):
-        value_range_of(text)
+def test_wrong_ranges_as_they_are_typed(text: Any) -> None:
+    with pytest.raises(ConfigError, match=r"--value_range .*expected"):
+        FinetuneOptions("model", "data", value_range=text)
 
 
 def test_a_range_in_a_recipe(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ On your own data:
   earthtone evaluate retrieval --model runs/first --data runs/first/table.lance
 """
 
-#: What each verb does; its function has its name and lies in the module that `_MODULES` names.
+#: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {
     "demo": "the whole way on a toy world, in a few minutes",
     "toyworld": "make a synthetic world of images and sounds",
@@ -54,13 +54,6 @@ VERBS: Mapping[str, str] = {
     "evaluate": "measure a model",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
-}
-
-
-_MODULES: Mapping[str, tuple[str, ...]] = {
-    "data": ("toyworld", "fetch", "check", "pack", "convert"),
-    "train": ("demo", "pretrain", "sweep", "reproduce"),
-    "evaluate": ("evaluate",),
 }
 
 
@@ -152,6 +145,5 @@ def _wrong(text: str) -> int:
 def _verb(name: str) -> Callable[[list[str]], int]:
     if name not in VERBS:
         raise ConfigError(f"no verb {name!r}; {did_you_mean(name, list(VERBS))}earthtone --help names all")
-    module = next(module for module, verbs in _MODULES.items() if name in verbs)
-    function: Callable[[list[str]], int] = getattr(import_module(f"earthtone.cli.{module}"), name)
+    function: Callable[[list[str]], int] = getattr(import_module("earthtone.cli.verbs"), name)
     return function

@@ -1,13 +1,27 @@
 """What the verbs' command lines share: parsers whose errors name the nearest option, common arguments."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from earthtone.errors import ConfigError, did_you_mean, flat
-from earthtone.value_types import expected, is_empty, is_huge, may_be_null, wrong
+from earthtone.value_types import (
+    NOT_TYPED,
+    Options,
+    Typed,
+    expected,
+    help_texts,
+    is_empty,
+    is_huge,
+    may_be_null,
+    type_hints,
+    wrong,
+)
+
+O = TypeVar("O", bound=Options)  # noqa: E741
 
 _NULLS = ("null", "~")  # what YAML takes for nothing
 
@@ -156,62 +170,71 @@ def _section(option: str, text: str) -> dict[str, Any]:
     return values
 
 
-def data_arguments(parser: Any, also: str = "") -> None:
-    parser.add_argument(
-        "data",
-        type=str,
-        help=f"manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder, or hf://datasets/OWNER/NAME{also}",
-    )
-    columns_argument(parser)
+def parsed(
+    verb: str, kind: type[O], words: Sequence[str], more: Callable[[Any], None] | None = None, **given: Any
+) -> tuple[O, Any]:
+    """Return the options of a verb as they were typed, and all that the parser found, `more` options too.
+
+    `given` are options of Python alone. Raises ConfigError.
+    """
+    parser = make_parser(verb, " ".join((kind.__doc__ or "").split()))
+    add_options(parser, kind)
+    if more is not None:
+        more(parser)
+    found = parser.parse_args(words)
+    return options_of(kind, found, **given), found
 
 
-def model_arguments(parser: Any) -> None:
-    parser.add_argument("--model", required=True, type=str, help="a run's folder, a .safetensors or release .pt file")
-    parser.add_argument(
-        "--data", required=True, type=str, help="packed table (or s3://...), manifest, release, hf://..."
-    )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
-    columns_argument(parser)
+def options_of(kind: type[O], found: Any, **given: Any) -> O:
+    """Return a verb's options of what its parser found. Raises ConfigError."""
+    typed = {field.name: found[field.name] for field in fields(kind) if field.name in found}
+    return kind(**{**typed, **given})
 
 
-def columns_argument(parser: Any) -> None:
-    parser.add_argument(
-        "--columns",
-        type=str | None,
-        default=None,
-        help="other names of columns: image=file,id=key; datetime= leaves it unread",
-    )
+def add_options(parser: Any, kind: type[Options]) -> None:
+    """Add each option of a verb but those of Python alone."""
+    texts = help_texts(kind)
+    by_name = {field.name: field for field in fields(kind)}
+    for name, hint in type_hints(kind).items():
+        field, text = by_name[name], texts[name]
+        required = field.default is MISSING
+        if get_origin(hint) is Annotated and NOT_TYPED in get_args(hint):
+            continue
+        typed = _typed(hint)
+        default = {} if required else {"default": _plain(field.default, typed)}
+        if field.name in kind.positional:
+            parser.add_argument(field.name, type=typed, help=text, **(default and {"nargs": "?", **default}))
+        elif hint is bool:
+            parser.add_argument(f"--{field.name}", action="store_true", help=text)
+        elif hint == Sequence[str]:
+            several = {"nargs": "+", "required": True} if required else {"action": "append", "default": []}
+            parser.add_argument(f"--{field.name}", type=str, help=text, **several)
+        else:
+            parser.add_argument(f"--{field.name}", type=typed, help=text, required=required, **default)
 
 
-def bands_argument(parser: Any) -> None:
-    parser.add_argument(
-        "--bands",
-        type=tuple[int, int, int] | None,
-        default=None,
-        help="bands of GeoTIFFs as red, green, blue: 4,3,2",
-    )
+def _plain(default: Any, typed: Any) -> Any:
+    """A default as it would be typed: several texts as one, numbers as a list."""
+    if isinstance(default, tuple):
+        return list(default) if typed == list[int] else ",".join(default)
+    return default
 
 
-def split_arguments(parser: Any) -> None:
-    parser.add_argument(
-        "--split_by", type=str | None, default=None,
-        help="deal the rows out: manifest (the default: their own splits), blocks, buffered-blocks, key-digit, geoclap "
-        "or psm-cells",
-    )  # fmt: skip
-    parser.add_argument(
-        "--buffer_km", type=float | None, default=None,
-        help="with buffered-blocks: leave out pairs this near to a block of another split; default 1",
-    )  # fmt: skip
+def _typed(hint: Any) -> Any:
+    """The type of which the parser reads an option: numbers and lists of them; all else is a text."""
+    kinds = [kind for kind in _alternatives_of(hint) if kind is not type(None)]
+    kind = kinds[0] if len(kinds) == 1 else str
+    if get_origin(kind) is Annotated:
+        kind = str if any(isinstance(note, Typed) for note in get_args(kind)) else get_args(kind)[0]
+    if kind == Sequence[int]:
+        kind = list[int]
+    elif kind not in (int, float) and get_origin(kind) is not tuple:
+        kind = str
+    return kind | None if len(kinds) < len(_alternatives_of(hint)) else kind
 
 
-def columns_mapping(text: str | None) -> dict[str, str] | None:
-    """`image=file,id=key` as a mapping; `datetime=` maps it to nothing."""
-    if text is None:
-        return None
-    parts = [part.split("=", 1) for part in text.split(",")]
-    if any(len(part) != 2 or not part[0].strip() for part in parts):
-        raise ConfigError(f"--columns {text}; OURS=THEIRS,OURS=THEIRS expected, such as image=file,id=key")
-    return {ours.strip(): theirs.strip() for ours, theirs in parts}
+def _alternatives_of(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def early_option(words: list[str], name: str, default: str) -> str:

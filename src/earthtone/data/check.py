@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +18,16 @@ from earthtone.data.dealing import NONE, split_code, split_of_code
 from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split
-from earthtone.errors import ConfigError, SignalError, one_line_each
+from earthtone.errors import SignalError, one_line_each
 from earthtone.files import content_digest
+from earthtone.options import CheckOptions
 from earthtone.progress import ordered_map
 from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
 from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
 from earthtone.signal.remarks import SILENT, Remark
 from earthtone.signal.spectrogram import check_bands, refuse_short
+from earthtone.value_types import takes
 
 if TYPE_CHECKING:
     from earthtone.data.packed import Table  # imports torch and lance, which check can do without
@@ -353,50 +354,34 @@ class CheckResult:
         return one_line_each(lines)
 
 
-def check(
-    source_path: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    need: tuple[str, ...] = MEDIA,
-    prefer: str = "auto",
-    decode: bool = True,
-    signal: SignalConfig | None = None,
-    bands: tuple[int, int, int] | None = None,
-    split_by: str = MANIFEST,
-    buffer_km: float | None = None,
-    workers: int | None = None,
-    sample: int | None = None,
-    progress: Progress | None = None,
-) -> CheckResult:
+@takes(CheckOptions)
+def check(options: CheckOptions) -> CheckResult:
     """Return what a manifest or a folder holds, the same for any number of `workers` (threads; all cores when null).
 
-    With `decode` every file is decoded whole (one recording a thread in memory), without it only headers are read.
+    Every file is decoded whole (one recording a thread in memory); with `headers_only` only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
     `signal` says how files are read, and is refused where `pack` refuses it; without it all sources can be looked at.
     `bands` chooses red, green and blue of GeoTIFFs alone. `split_by` and `buffer_km` deal the rows out as for `pack`.
     `progress` is called with (rows done, rows in all).
     Memory: about 400 bytes a row for hashes and splits, and every problem and note. Raises DataError, ConfigError.
 
-    >>> check("metadata.csv", decode=False).usable  # doctest: +SKIP
+    >>> check("metadata.csv", headers_only=True).usable  # doctest: +SKIP
     2100
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}; 1 or more, or null for all cores, expected")
-    if sample is not None and sample < 1:
-        raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
+    data, need, prefer = options.data, tuple(options.need), options.prefer
+    split_by, buffer_km = options.split_by or MANIFEST, options.buffer_km
     check_split_by(split_by, buffer_km)
-    packed = signal is not None
-    signal = signal or SignalConfig()
-    if bands is not None:
-        signal = replace(signal, image=replace(signal.image, bands=bands))
+    signal = options.signal or SignalConfig()
+    if options.bands is not None:
+        signal = replace(signal, image=replace(signal.image, bands=options.bands))
     check_signal_config(signal)
-    if packed and prefer == "auto":
-        prefer = preferred_audio(source_path, signal)
-    source = open_source(source_path, columns=columns, need=need, prefer=prefer)
-    if packed and "audio" in need:
+    if options.signal is not None and prefer == "auto":
+        prefer = preferred_audio(data, signal)
+    source = open_source(data, columns=options.columns, need=need, prefer=prefer)
+    if options.signal is not None and "audio" in need:
         check_input(source, signal)
     total = len(source)
-    kept = total if sample is None else min(sample, total)
+    kept = total if options.sample is None else min(options.sample, total)
 
     def chosen(number: int) -> bool:
         return (number + 1) * kept // total > number * kept // total
@@ -405,14 +390,18 @@ def check(
         number, item = numbered
         if isinstance(item, Problem) or not chosen(number):
             return number, item, None
-        return number, item, examine(item, decode=decode, signal=signal, spectrograms=source.ready_spectrograms)
+        return (
+            number,
+            item,
+            examine(item, decode=not options.headers_only, signal=signal, spectrograms=source.ready_spectrograms),
+        )
 
     items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally(named_split(split_by, source, buffer_km=buffer_km), need)
-    for number, item, found in ordered_map(work, enumerate(items), workers or os.cpu_count() or 1):
+    for number, item, found in ordered_map(work, enumerate(items), options.workers or os.cpu_count() or 1):
         tally.add(item, found)
-        if progress is not None:
-            progress(number + 1, total)
+        if options.progress is not None:
+            options.progress(number + 1, total)
     return tally.result(source)
 
 

@@ -39,6 +39,7 @@ from earthtone.data.source import Source, check_input, is_packed, items_skipping
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
 from earthtone.errors import ConfigError, DataError, SignalError, changes, flat, one_line, one_line_each, shell_line
 from earthtone.files import atomic_path, refuse_full_system, refuse_undecodable, write_text_atomic
+from earthtone.options import PackOptions
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
@@ -53,6 +54,7 @@ from earthtone.signal.image import (
 )
 from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
+from earthtone.value_types import takes
 
 _COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 _COMMIT_ROWS = 1024
@@ -125,17 +127,8 @@ class PackResult:
         return one_line_each(lines)
 
 
-def pack(
-    data: str | Path,
-    out: str | Path,
-    *,
-    signal: SignalConfig | None = None,
-    columns: Mapping[str, str] | None = None,
-    split_by: str = MANIFEST,
-    buffer_km: float | None = None,
-    threads: int | None = None,
-    preview_seconds: float = 10.0,
-) -> PackResult:
+@takes(PackOptions)
+def pack(options: PackOptions) -> PackResult:
     """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
 
     `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`; a table takes no rows that
@@ -145,21 +138,23 @@ def pack(
     Memory does not grow with the rows, but for about 400 bytes a row of ids and hashes. Raises DataError, also when
     nothing is usable.
     """
-    signal = signal or SignalConfig()
+    signal, split_by, data = options.signal or SignalConfig(), options.split_by or MANIFEST, options.data
     check_signal_config(signal)
-    check_split_by(split_by, buffer_km)
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads is {threads}; at least 1 expected")
-    refuse_remote(out, f"pack on a disk, then copy: aws s3 cp --recursive {last_part(out)} {out}")
-    out = Path(out).absolute()
+    check_split_by(split_by, options.buffer_km)
+    copied = f"aws s3 cp --recursive {last_part(options.out)} {options.out}"
+    refuse_remote(options.out, f"pack on a disk, then copy: {copied}")
+    out = Path(options.out).absolute()
     refuse_undecodable(out)
-    source = open_source(data, columns=columns, prefer=preferred_audio(data, signal))
+    source = open_source(data, columns=options.columns, prefer=preferred_audio(data, signal))
     check_input(source, signal)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
-            split = named_split(split_by, source, buffer_km=buffer_km, packed=Table(out) if _begun(out) else None)
-            return _pack_locked(source, out, signal, split, threads or os.cpu_count() or 1, preview_seconds)
+            split = named_split(
+                split_by, source, buffer_km=options.buffer_km, packed=Table(out) if _begun(out) else None
+            )
+            threads = options.threads or os.cpu_count() or 1
+            return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.device import autocast, choose_device, choose_precision
+from earthtone.device import autocast, choose_precision
 from earthtone.embed.engine import (
     TowerFeatures,
     decoding_threads,
@@ -26,7 +26,7 @@ from earthtone.embed.engine import (
     shown_square,
     tower_features,
 )
-from earthtone.errors import ConfigError, DataError, ModelError, did_you_mean, one_line_each
+from earthtone.errors import DataError, ModelError, one_line_each
 from earthtone.evaluate.classifiers import (
     Readout,
     Rows,
@@ -44,15 +44,18 @@ from earthtone.evaluate.results import (
     classification_figures,
     compare_results,
     group_numbers,
+    write_task_result,
 )
 from earthtone.evaluate.shared import told_of_items
-from earthtone.models.storage import open_model
+from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import AudiovisualOptions
 from earthtone.progress import ordered_map, progress_bar
 from earthtone.signal.image import Pixels
 from earthtone.signal.spectrogram import Spectrogram, windows
 from earthtone.train.augment import random_sound, random_starts, random_view
 from earthtone.train.recipe import AugmentConfig
+from earthtone.value_types import takes
 
 _TEST_SEED = 42
 _RESPLITS = 5
@@ -123,13 +126,6 @@ class FusionPlan:
     batch_size: int = 32
     learning_rate: float = 1e-3
     """Of the head; the towers learn at a tenth of it."""
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or not 0 < self.learning_rate < 10:
-            raise ConfigError(
-                f"fusion of {self.epochs} epochs, batches of {self.batch_size}, rate {self.learning_rate}; "
-                "at least 1, at least 2 and above 0 expected"
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -297,8 +293,6 @@ def _named(
     return said
 
 
-FEATURES = ("encoder", "embedding")
-PROTOCOLS = ("grouped", "soundingearth")
 VIEWS = ("image", "sound", "mean", "concat")
 _SHOWN = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1")
 _RELEASE_STRENGTH = 1.0
@@ -322,22 +316,8 @@ class _Pairs:
         return [item.label for item in self.items]
 
 
-def evaluate_audiovisual(
-    model: TwoTower | str | Path,
-    data: str | Path,
-    *,
-    dataset: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    protocol: str = "grouped",
-    features: str | None = None,
-    fusion: FusionPlan | None = None,
-    cache: Path | None = None,
-    precision: str = "auto",
-    device: str = "auto",
-    seed: int = 0,
-    resamples: int = 1000,
-) -> TaskResult:
+@takes(AudiovisualOptions)
+def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
     """Return how well scenes are told from images, sounds, the mean of both embeddings, and both side by side.
 
     `grouped` (default): the set's splits, which keep all pairs of one recording together; logistic regression, its
@@ -347,14 +327,18 @@ def evaluate_audiovisual(
     `grouped`) or `embedding`; the mean is always one of embeddings. With `fusion` both towers and a small head are
     trained end to end too. Raises DataError, ConfigError, ModelError.
     """
-    features = _checked_options(protocol, features, fusion)
-    device = choose_device(device)
+    protocol, seed, resamples = options.protocol, options.seed, options.resamples
+    features = options.features or ("embedding" if protocol == "soundingearth" else "encoder")
+    fusion = None
+    if options.fusion:
+        fusion = FusionPlan(options.fusion_epochs, options.fusion_batch, options.fusion_rate)
+    cache, precision = None if options.cache is None else Path(options.cache), options.precision
     start = time.perf_counter()
-    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
-    tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
+    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    tower = opened_model(options.model, seed=seed, device=options.device)
     whole = _whole_pairs(labelled.name, labelled.items)
     pairs = _read(labelled.name, whole, tower, features, cache, precision, as_released=protocol == "soundingearth")
-    name = "two-tower model" if isinstance(model, TwoTower) else str(model)
+    name = model_name(options.model)
     figures: dict[str, Estimate] = {}
     notes = list(labelled.warnings)
     if protocol == "soundingearth":
@@ -384,7 +368,10 @@ def evaluate_audiovisual(
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
         "fusion": None if fusion is None else fusion.to_dict(), **_told(pairs, division, tower),
     }  # fmt: skip
-    return replace(result, facts=facts)
+    result = replace(result, facts=facts)
+    if options.out is not None:
+        write_task_result(Path(options.out), result)
+    return result
 
 
 def audiovisual_lines(result: TaskResult) -> str:
@@ -397,18 +384,6 @@ def audiovisual_lines(result: TaskResult) -> str:
     if count := result.facts["recordings_on_both_sides"]:
         lines.append(f"  {count} recordings are both trained on and tested")
     return one_line_each(lines)
-
-
-def _checked_options(protocol: str, features: str | None, fusion: FusionPlan | None) -> str:
-    if protocol not in PROTOCOLS:
-        hint = did_you_mean(protocol, PROTOCOLS)
-        raise ConfigError(f"--protocol {protocol}; {hint}{' or '.join(PROTOCOLS)} expected")
-    if protocol == "soundingearth" and (features == "encoder" or fusion is not None):
-        raise ConfigError("--protocol soundingearth is about frozen embeddings; leave --features and --fusion out")
-    chosen = features or ("embedding" if protocol == "soundingearth" else "encoder")
-    if chosen not in FEATURES:
-        raise ConfigError(f"--features {chosen}; {did_you_mean(chosen, FEATURES)}{' or '.join(FEATURES)} expected")
-    return chosen
 
 
 def _whole_pairs(name: str, items: Sequence[LabelledItem]) -> list[LabelledItem]:

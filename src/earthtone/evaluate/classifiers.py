@@ -4,7 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from earthtone.evaluate.ranking import normalised_rows
 from earthtone.evaluate.results import FIGURES, TaskResult, accuracy_by_class, classification_figures
 from earthtone.models.backbone import SOURCES, Backbone, open_backbone
 from earthtone.models.encoders import Tower, Trunk
-from earthtone.models.storage import open_model
+from earthtone.models.storage import model_name, opened_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.options import ProbeOptions
 
 SPLITS = ("train", "val", "test")
 Parts = dict[str, list[LabelledItem]]
@@ -311,17 +313,7 @@ class _Embedder(nn.Module):
         return self.tower.encoder.forward_intermediates(inputs)  # type: ignore[operator]
 
 
-def few_shot_probe(
-    model: str | Path,
-    data: str | Path,
-    *,
-    dataset: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    features: FeatureOptions | None = None,
-    device: str = "auto",
-    resamples: int = 1000,
-) -> TaskResult:
+def few_shot_probe(options: ProbeOptions) -> TaskResult:
     """Return how the nearest centroid of few embeddings names all other images of a set.
 
     The short side is resized to 300 and the centre 192 x 192 seen; the embedding is the model's own (for a backbone
@@ -329,12 +321,15 @@ def few_shot_probe(
     by a stratified split with seed 42, so that a larger class may give more than five; the splits of the set are not
     looked at. After Heidler et al., arXiv 2108.00688. Raises DataError, ConfigError, ModelError.
     """
-    device = choose_device(device)
-    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
     known, asked = _drawn(labelled)
     start = time.perf_counter()
-    embedder = _embedder(model, device)
-    found = extract_features(embedder, labelled.items, replace(features or FeatureOptions(), resize=SIDE))
+    embedder = _embedder(options.model, choose_device(options.device))
+    features = FeatureOptions(
+        bands=options.bands, value_range=options.value_range, precision=options.precision, resize=SIDE,
+        cache=None if options.cache is None else Path(options.cache),
+    )  # fmt: skip
+    found = extract_features(embedder, labelled.items, features)
     usable = set(found.usable.tolist())
     train_at, test_at = ([row for row in rows if row in usable] for rows in (known, asked))
     names = [item.label for item in labelled.items]
@@ -342,11 +337,11 @@ def few_shot_probe(
     test = checked_rows("test", found.values[test_at], [names[row] for row in test_at])
     said = fit_centroid(train).predict(test.values).tolist()
     truth = test.labels.tolist()
-    figures = classification_figures(truth, said, resamples=resamples)
+    figures = classification_figures(truth, said, resamples=options.resamples)
     return TaskResult(
         task="probe",
         dataset=labelled.name,
-        model=str(model),
+        model=model_name(options.model),
         protocol=_PROTOCOL,
         headline="centroid_accuracy",
         figures={f"centroid_{name}": figures[name] for name in FIGURES},
@@ -383,13 +378,14 @@ def _drawn(labelled: LabelledSet) -> tuple[list[int], list[int]]:
     return sorted(known.tolist()), sorted(asked.tolist())
 
 
-def _embedder(model: str | Path, device: str) -> Backbone:
+def _embedder(model: TwoTower | str | Path, device: str) -> Backbone:
     kind, colon, _ = str(model).partition(":")
-    if colon and kind in SOURCES and kind != "random" and not Path(model).exists():
-        return open_backbone(model, pixels=CROP, device=device)
-    tower = open_model(model, device=device)
+    named = not isinstance(model, TwoTower) and colon and kind in SOURCES and kind != "random"
+    if named and not Path(str(model)).exists():
+        return open_backbone(str(model), pixels=CROP, device=device)
+    tower = opened_model(model, device=device)
     with torch.no_grad():
         embedder = _Embedder(tower.image_tower, tower.config.unit)
     name = f"{tower.config.image_encoder} to {tower.config.dimensions}, unit {tower.config.unit}"
-    backbone = Backbone(Trunk(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), str(model))
+    backbone = Backbone(Trunk(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), model_name(model))
     return backbone.to(device).eval()

@@ -23,14 +23,17 @@ from earthtone.data.labelled.masks import default_colours
 from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.embed.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
-from earthtone.errors import ConfigError, DataError, ModelError, SignalError
+from earthtone.errors import DataError, ModelError, SignalError
 from earthtone.evaluate.ranking import normalised_rows
 from earthtone.files import write_text_atomic
+from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import WhyOptions
 from earthtone.pages import render_page
 from earthtone.progress import progress
 from earthtone.signal.image import Pixels, seen
 from earthtone.signal.spectrogram import Spectrogram
+from earthtone.value_types import takes
 
 MAX_CLASSES = 80
 _NUMBERS = 16  # classes up to which cells show their number
@@ -430,37 +433,24 @@ def data_uri(content: bytes | None, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}" if content else ""
 
 
-def why_pairs(
-    model: TwoTower,
-    data: str | Path,
-    out: str | Path,
-    *,
-    name: str = "model",
-    rows: int = 8,
-    split: str = "test",
-    columns: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Path:
+@takes(WhyOptions)
+def why_pairs(options: WhyOptions) -> Path:
     """Write the page of some pairs of a split to `out` and return its path.
 
     The pairs are drawn with `seed`, not picked: what is seen is not the best. `data` is a packed table of the model's
     signal, or what one can be packed from. Raises ConfigError, DataError, ModelError.
     """
-    if not 1 <= rows <= MAX_PAIRS or seed < 0:
-        raise ConfigError(f"--rows {rows}, --seed {seed}; 1 to {MAX_PAIRS} pairs and a seed from 0 on expected")
-    out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
-        raise ConfigError(f"--out {out}; the name of a page expected, such as why.html")
-    with open_table(data, model.signal, columns=columns) as table:
+    model, out, split = opened_model(options.model, device=options.device), Path(options.out), options.split
+    with open_table(options.data, model.signal, columns=options.columns) as table:
         check_signal(model, table)
         known = table.rows_of(split)
         if not len(known):
-            raise DataError(f"{data}: no pairs in split {split!r}; --split train, val, test or all")
-        drawn = np.sort(np.random.default_rng(seed).permutation(known)[:rows])
+            raise DataError(f"{options.data}: no pairs in split {split!r}; --split train, val, test or all")
+        drawn = np.sort(np.random.default_rng(options.seed).permutation(known)[: options.rows])
         pairs = [_pair(model, table, row) for row in progress(drawn, total=len(drawn), label="why", unit="pair")]
         facts = {
-            "Model": name,
-            "Pairs": f"{len(drawn)} of {len(known):,} ({split}), drawn with seed {seed}",
+            "Model": model_name(options.model),
+            "Pairs": f"{len(drawn)} of {len(known):,} ({split}), drawn with seed {options.seed}",
             "Data": table.name,
             "Encoders": f"{model.config.image_encoder}, {model.config.audio_encoder}",
         }

@@ -36,11 +36,13 @@ from earthtone.evaluate.shared import told_of_items
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.encoders import parameter_groups, shares_by_depth
+from earthtone.options import FinetuneOptions
 from earthtone.progress import ordered_map, progress_bar
 from earthtone.signal.config import ValueRange, plain_range
 from earthtone.signal.image import Pixels
 from earthtone.train.augment import random_view
 from earthtone.train.recipe import AugmentConfig
+from earthtone.value_types import takes
 
 
 @dataclass(frozen=True)
@@ -318,26 +320,8 @@ RESULT_FILE = "result.json"
 _log = logging.getLogger(__name__)
 
 
-def evaluate_finetune(
-    model: str | Path,
-    data: str | Path,
-    *,
-    dataset: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    protocol: str = "modern",
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    pixels: int | None = None,
-    bands: Bands | None = None,
-    value_range: ValueRange | None = None,
-    seeds: Sequence[int] = (0,),
-    precision: str = "auto",
-    device: str = "auto",
-    out: str | Path | None = None,
-    resamples: int = 1000,
-) -> TaskResult:
+@takes(FinetuneOptions)
+def evaluate_finetune(options: FinetuneOptions) -> TaskResult:
     """Return how well the whole network with a linear head, trained on `train`, names the images of `test`.
 
     `protocol` is `modern` (chosen on `val`) or `soundingearth` (the release's); what is not None changes it. Each seed
@@ -345,24 +329,30 @@ def evaluate_finetune(
     the end. With `out`, every finished seed is kept there and a stopped call goes on with the others; `result.json` is
     the result. Raises DataError, ConfigError, ModelError.
     """
-    device = choose_device(device)
-    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
-    plan = finetune_plan(protocol, labelled.name, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"--seeds {','.join(map(str, seeds))}; different numbers from 0 on expected, such as 0,1,2")
-    parts = even_odd(labelled) if protocol == "soundingearth" else split_items(labelled)
-    task = _Task(parts, plan, bands, value_range, precision, device, None if out is None else Path(out))
+    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    plan = finetune_plan(
+        options.protocol, labelled.name, epochs=options.epochs, batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+    )  # fmt: skip
+    parts = even_odd(labelled) if options.protocol == "soundingearth" else split_items(labelled)
+    device, out = choose_device(options.device), None if options.out is None else Path(options.out)
+    task = _Task(parts, plan, options.bands, options.value_range, options.precision, device, out)
     start = time.perf_counter()
     items = [(item, name) for name in ("train", "test") for item in parts[name]]
-    told = told_of_items([item for item, _ in items], [name for _, name in items], "test", ["image"], bands=bands)
-    found = task.run(lambda seed: open_backbone(model, pixels=pixels, seed=seed, device=device), seeds)
+    told = told_of_items(
+        [item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands
+    )
+    found = task.run(
+        lambda seed: open_backbone(options.model, pixels=options.pixels, seed=seed, device=device), options.seeds
+    )
     if not parts["val"] and plan.choose_epoch:
         _log.warning("%s has no images of split val; the last epoch of each seed was tested", labelled.name)
-    by_seed = dict(zip(seeds, found, strict=True))
-    result = _result(labelled.name, str(model), task, by_seed, resamples, round(time.perf_counter() - start, 1))
+    by_seed = dict(zip(options.seeds, found, strict=True))
+    seconds = round(time.perf_counter() - start, 1)
+    result = _result(labelled.name, str(options.model), task, by_seed, options.resamples, seconds)
     result = replace(result, facts={**result.facts, **told})
     if out is not None:
-        write_task_result(Path(out) / RESULT_FILE, result)
+        write_task_result(out / RESULT_FILE, result)
     return result
 
 

@@ -17,7 +17,7 @@ from earthtone.data.remote import last_part
 from earthtone.data.source import is_packed
 from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions, extract_features, image_features
-from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.classifiers import (
     Features,
     Labels,
@@ -27,17 +27,26 @@ from earthtone.evaluate.classifiers import (
     check_shots,
     checked_rows,
     drawn,
+    few_shot_probe,
     fit_centroid,
     fit_knn,
     fit_logistic,
     split_items,
     standardised,
 )
-from earthtone.evaluate.results import Estimate, TaskResult, accuracy_by_class, classification_figures
+from earthtone.evaluate.results import (
+    Estimate,
+    TaskResult,
+    accuracy_by_class,
+    classification_figures,
+    write_task_result,
+)
 from earthtone.evaluate.shared import told_of_items, told_of_table
 from earthtone.models.backbone import Backbone, model_trunk, open_backbone
-from earthtone.models.storage import open_model
+from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import ProbeOptions, ProbePlan
+from earthtone.value_types import takes
 
 _log = logging.getLogger(__name__)
 
@@ -65,33 +74,9 @@ class FeaturePart:
     labels: Sequence[str]
 
 
-@dataclass(frozen=True)
-class ProbeOptions:
-    """How frozen features are read."""
-
-    methods: Sequence[str] = ("logistic",)
-    """Of `METHODS`; the first gives the headline."""
-    shots: Sequence[int] = ()
-    """Also with so many training items a class ..."""
-    draws: int = 5
-    """... drawn so often."""
-    resamples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in self.methods:
-            if name not in METHODS:
-                raise ConfigError(f"method {name!r}; {did_you_mean(name, METHODS)}of {', '.join(METHODS)} expected")
-        if not self.methods or self.draws < 1 or self.resamples < 1 or self.seed < 0:
-            raise ConfigError(
-                f"methods {list(self.methods)}, draws {self.draws}, resamples {self.resamples}, seed {self.seed}; "
-                "one method or more, at least 1, at least 1, at least 0 expected"
-            )
-
-
 def probe_features(
     parts: Mapping[str, FeaturePart],
-    options: ProbeOptions,
+    options: ProbePlan,
     *,
     dataset: str,
     model: str,
@@ -115,16 +100,16 @@ def probe_features(
     figures: dict[str, Estimate] = {}
     chosen: dict[str, Any] = {}
     said: dict[str, list[str]] = {}
-    for method in options.methods:
+    for method in options.method:
         said[method], chosen[method] = _read(method, rows, options.seed)
         found = classification_figures(truth, said[method], resamples=options.resamples, seed=options.seed)
         figures |= {f"{method}_{name}": found[name] for name in ("accuracy", "macro_f1")}
     spread: dict[str, Any] = {}
-    for method in options.methods:
+    for method in options.method:
         for shots in options.shots:
             name = f"{method}_accuracy@{shots}"
             figures[name], spread[name] = _few(method, rows, shots, options)
-    first = options.methods[0]
+    first = options.method[0]
     return TaskResult(
         task="probe",
         dataset=dataset,
@@ -170,7 +155,7 @@ def _read(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], 
     return fitted.predict(test.values).tolist(), dict(fitted.chosen)
 
 
-def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbeOptions) -> tuple[Estimate, dict[str, Any]]:
+def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbePlan) -> tuple[Estimate, dict[str, Any]]:
     """The accuracy with few training rows a class: over the draws, and of each."""
     truth = rows["test"].labels.tolist()
     said = []
@@ -186,47 +171,50 @@ def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbeOption
     return found["accuracy"], spread
 
 
-def _protocol(options: ProbeOptions, has_val: bool, measured: str) -> str:
+def _protocol(options: ProbePlan, has_val: bool, measured: str) -> str:
     few = f"; @k: k items a class, mean of {options.draws} draws" if options.shots else ""
     by = "val" if has_val else "cross-validation on train"
     return (
-        f"{', '.join(options.methods)} on frozen features standardised on train, chosen by {by}, measured on "
+        f"{', '.join(options.method)} on frozen features standardised on train, chosen by {by}, measured on "
         f"{measured}{few}"
     )
 
 
-def evaluate_probe(
-    model: TwoTower | str | Path,
-    data: str | Path,
-    *,
-    dataset: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    probe: ProbeOptions | None = None,
-    features: FeatureOptions | None = None,
-    pixels: int | None = None,
-    device: str = "auto",
-    split: str = "test",
-) -> TaskResult:
+@takes(ProbeOptions)
+def evaluate_probe(options: ProbeOptions) -> TaskResult:
     """Return how well simple classifiers read a label off frozen image features.
 
     Fitted on `train`, what there is to choose chosen on `val` where there is one, measured on `test`. With `split`
     val it is measured there, chosen by cross-validation on `train`, and no test image is opened: for choices between
     models. `data` is what `open_labelled` takes, read by the backbone that `model` names; or a packed table with a
-    column `label`, read by a two-tower model of the same signal config. Raises DataError, ConfigError, ModelError.
+    column `label`, read by a two-tower model of the same signal config. `protocol` soundingearth: see
+    `few_shot_probe`. Raises DataError, ConfigError, ModelError.
     """
-    if split not in ("test", "val"):
-        raise ConfigError(f"split {split!r}; a probe is measured on test or val")
-    device = choose_device(device)
-    probe, features = probe or ProbeOptions(), features or FeatureOptions()
-    if is_packed(data):
-        _refuse_for_tables(dataset, pixels, features)
-        return _on_table(model, data, label, columns, probe, device, split)
-    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    if options.protocol == "soundingearth":
+        result = few_shot_probe(options)
+    else:
+        result = _on_table(options) if is_packed(options.data) else _on_images(options)
+    if options.out is not None:
+        write_task_result(Path(options.out), result)
+    return result
+
+
+def features_asked(options: ProbeOptions) -> FeatureOptions:
+    """Return how the features of a probe are taken."""
+    cache = None if options.cache is None else Path(options.cache)
+    return FeatureOptions(
+        stage=options.stage, bands=options.bands, value_range=options.value_range, precision=options.precision,
+        cache=cache,
+    )  # fmt: skip
+
+
+def _on_images(options: ProbeOptions) -> TaskResult:
+    features, split = features_asked(options), options.split
+    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
     chosen = split_items(labelled, measured=split)
-    check_shots([item.label for item in chosen["train"]], probe.shots)  # before the long part
+    check_shots([item.label for item in chosen["train"]], options.shots)  # before the long part
     start = time.perf_counter()
-    backbone = _backbone(model, pixels, probe.seed, device)
+    backbone = _backbone(options.model, options.pixels, options.seed, choose_device(options.device))
     items = [item for part in chosen.values() for item in part]
     found = extract_features(backbone, items, features)
     at = {item.id: row for row, item in enumerate(items)}
@@ -245,49 +233,33 @@ def evaluate_probe(
             items, [item.split for item in items], split, ["image"], bands=features.bands, alike=found.values
         ),
     }  # fmt: skip
-    return probe_features(parts, probe, dataset=labelled.name, model=_name(model), facts=facts, measured=split)
+    return probe_features(
+        parts, options, dataset=labelled.name, model=model_name(options.model), facts=facts, measured=split
+    )
 
 
 def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, device: str) -> Backbone:
     if not isinstance(model, TwoTower):
         return open_backbone(model, pixels=pixels, seed=seed, device=device)
     trunk = model_trunk(model)
-    return Backbone(replace(trunk, pixels=pixels or trunk.pixels), _name(model)).to(model.device)
+    return Backbone(replace(trunk, pixels=pixels or trunk.pixels), model_name(model)).to(model.device)
 
 
-def _name(model: TwoTower | str | Path) -> str:
-    return "two-tower model" if isinstance(model, TwoTower) else str(model)
-
-
-def _refuse_for_tables(dataset: str | None, pixels: int | None, features: FeatureOptions) -> None:
-    wrong = [
-        name
-        for name, value in (
-            ("--dataset", dataset), ("--pixels", pixels), ("--stage", features.stage), ("--bands", features.bands),
-            ("--value_range", features.value_range),
-            ("--cache", features.cache),
-        )
-        if value is not None
-    ]  # fmt: skip
-    if wrong:
+def _on_table(options: ProbeOptions) -> TaskResult:
+    if idle := options.changed("dataset", "pixels", "stage", "bands", "value_range", "cache"):
         raise ConfigError(
-            f"{', '.join(wrong)} has no effect on a packed table, whose images are the model's own; remove it"
+            f"{', '.join(idle)} has no effect on a packed table, whose images are the model's own; remove it"
         )
-
-
-def _on_table(
-    model: TwoTower | str | Path, data: str | Path, label: str | None, columns: Mapping[str, str] | None,
-    probe: ProbeOptions, device: str, split: str,
-) -> TaskResult:  # fmt: skip
-    if label is None:
-        raise ConfigError(f"{data} is a packed table: --label COLUMN expected")
-    tower = model if isinstance(model, TwoTower) else open_model(model, device=device)
-    with open_table(data, tower.signal, columns=columns) as table:
-        parts, rows = _table_parts(tower, table, label, split)
-        facts = {"label": label, **told_of_table(table, split, rows, media=["image"])}
+    if options.label is None:
+        raise ConfigError(f"{options.data} is a packed table: --label COLUMN expected")
+    tower = opened_model(options.model, device=options.device)
+    with open_table(options.data, tower.signal, columns=options.columns) as table:
+        parts, rows = _table_parts(tower, table, options.label, options.split)
+        facts = {"label": options.label, **told_of_table(table, options.split, rows, media=["image"])}
     return probe_features(
-        parts, probe, dataset=f"{last_part(data)} {label}", model=_name(model), facts=facts, measured=split
-    )
+        parts, options, dataset=f"{last_part(options.data)} {options.label}", model=model_name(options.model),
+        facts=facts, measured=options.split,
+    )  # fmt: skip
 
 
 def _table_parts(

@@ -1,6 +1,5 @@
 """Retrieval of a model on data as a user names it: a packed table, a manifest, a release folder."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,56 +10,49 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.splits import split_in_words
 from earthtone.embed.engine import embed_rows
-from earthtone.errors import ConfigError, DataError
+from earthtone.errors import DataError
 from earthtone.evaluate.label_match import LabelMatch
-from earthtone.evaluate.protocols import HONEST, RetrievalResult, check_protocol, evaluate_by
-from earthtone.evaluate.ranking import TWINS, EmbeddedPairs, rank_pairs
+from earthtone.evaluate.protocols import RetrievalResult, check_protocol, evaluate_by
+from earthtone.evaluate.ranking import EmbeddedPairs, rank_pairs
 from earthtone.evaluate.shared import told_of_table
-from earthtone.models.storage import open_model
+from earthtone.models.storage import opened_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import RetrievalOptions
+from earthtone.value_types import takes
 
 _PLACE_COLUMNS = ("id", "longitude", "latitude")
 
 
-def evaluate_retrieval(
-    model: TwoTower | str | Path,
-    data: str | Path,
-    *,
-    split: str = "test",
-    columns: Mapping[str, str] | None = None,
-    split_by: str | None = None,
-    buffer_km: float | None = None,
-    match: LabelMatch | str | None = None,
-    twins: str | None = None,
-    protocol: str = HONEST,
-    resamples: int = 1000,
-    seed: int = 0,
-    then: Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None = None,
-) -> RetrievalResult:
+@takes(RetrievalOptions)
+def evaluate_retrieval(options: RetrievalOptions) -> RetrievalResult:
     """Return how well a split's images find their recordings and the other way round, counted by `protocol`.
 
     What is not packed yet is packed for this once, `split_by` and `buffer_km` as for `pack`.
     `twins` and `match` are for the protocol `honest`: identical items are right (`merge`, the default) or wrong
-    (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `then` gets the open table, for a
-    report. Raises ConfigError, DataError, ModelError.
+    (`ignore`), and hits are also counted by label (`scene=sound:concepts.json`). `report` is a page to write; `then`
+    gets the open table. Raises ConfigError, DataError, ModelError.
     """
-    model = model if isinstance(model, TwoTower) else open_model(model)
-    check_protocol(protocol, twins, match)  # before the long part, like the next ones
-    match = LabelMatch.parse(match) if isinstance(match, str) else match
-    if twins not in (None, *TWINS) or resamples < 1 or seed < 0:
-        known = " or ".join(TWINS)
-        raise ConfigError(
-            f"twins {twins!r}, resamples {resamples}, seed {seed}; {known}, at least 1, at least 0 expected"
-        )
-    with open_table(data, model.signal, columns=columns, split_by=split_by, buffer_km=buffer_km) as table:
+    check_protocol(options.protocol, options.twins, options.match)  # before the long part, like the next ones
+    match = LabelMatch.parse(options.match) if isinstance(options.match, str) else options.match
+    model, split = opened_model(options.model, device=options.device), options.split
+    with open_table(
+        options.data, model.signal, columns=options.columns, split_by=options.split_by, buffer_km=options.buffer_km
+    ) as table:
         rows = table.rows_of(split)
         careful = told_of_table(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
-        result = evaluate_by(protocol, pairs, twins=twins, match=match, resamples=resamples, seed=seed)
+        result = evaluate_by(
+            options.protocol, pairs, twins=options.twins, match=match, resamples=options.resamples, seed=options.seed
+        )
         told = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
         result = replace(result, facts={**result.facts, "split": told, **careful})
-        if then is not None:
-            then(table, rows, result)
+        if options.then is not None:
+            options.then(table, rows, result)
+        if options.report is not None:
+            from earthtone.evaluate.report import Measured, write_run_report  # brings Matplotlib
+
+            measured, run = Measured(split, rows, result), Path(str(options.model))
+            write_run_report(run, model, table, measured=measured, path=Path(options.report))
     return result
 
 

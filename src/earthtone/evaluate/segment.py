@@ -19,7 +19,7 @@ from earthtone.data.labelled import open_masked
 from earthtone.data.labelled.items import MaskedSet, Palette
 from earthtone.data.labelled.masks import IGNORED
 from earthtone.device import choose_device, choose_precision
-from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.results import Estimate, TaskResult, interval, resample_weights, write_task_result
 from earthtone.evaluate.segment_network import (
     PROTOCOLS,
@@ -33,10 +33,12 @@ from earthtone.evaluate.segment_network import (
 from earthtone.evaluate.shared import shared, told
 from earthtone.files import atomic_path, regular_file
 from earthtone.models.backbone import Backbone
+from earthtone.options import SegmentOptions
 from earthtone.progress import progress
 from earthtone.signal.config import ImageConfig, ValueRange
 from earthtone.signal.image import Pixels
 from earthtone.signal.raster import TIFF_MAGIC
+from earthtone.value_types import takes
 
 Confusion = NDArray[np.int64]
 
@@ -314,48 +316,27 @@ def segment(
     )
 
 
-def evaluate_segment(
-    model: str,
-    data: str | Path | MaskedSet,
-    *,
-    dataset: str | None = None,
-    head: str = "deeplabv3plus",
-    frozen: bool = False,
-    protocol: str = "modern",
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    patch_pixels: int | None = None,
-    learning_rate: float | None = None,
-    tile_pixels: int | None = None,
-    overlap: float = 0.25,
-    bands: tuple[int, int, int] | None = None,
-    value_range: ValueRange | None = None,
-    seeds: Sequence[int] = (0,),
-    precision: str = "auto",
-    device: str = "auto",
-    out: str | Path | None = None,
-    resamples: int = 1000,
-) -> TaskResult:
+@takes(SegmentOptions)
+def evaluate_segment(options: SegmentOptions) -> TaskResult:
     """Return how well a backbone with a head draws land cover: mIoU, overall accuracy, IoU a class.
 
     `model` is what `open_backbone` takes; `data` a folder of images and masks, a manifest, or a set that is open
     already. What is None is the protocol's. `out` gets `result.json`, `pictures/` and `maps/`. Raises ConfigError,
     DataError, ModelError.
     """
-    if protocol not in PROTOCOLS:
-        hint = did_you_mean(protocol, PROTOCOLS)
-        raise ConfigError(f"--protocol {protocol}; {hint}one of {', '.join(PROTOCOLS)} expected")
-    asked = {"epochs": epochs, "batch_size": batch_size, "patch_pixels": patch_pixels, "learning_rate": learning_rate}
-    changed = {name: value for name, value in asked.items() if value is not None}
-    chosen = choose_device(device)
-    half = choose_precision(precision, chosen).startswith("bf16")
-    folder = None if out is None else Path(out)
+    names = ("epochs", "batch_size", "patch_pixels", "learning_rate")
+    asked = {name: value for name in names if (value := getattr(options, name)) is not None}
+    device = choose_device(options.device)
+    half = choose_precision(options.precision, device).startswith("bf16")
+    folder = None if options.out is None else Path(options.out)
+    data = options.data
     result = segment(
-        lambda seed: segment_backbone(model, head, seed, chosen),
-        data if isinstance(data, MaskedSet) else open_masked(data, dataset=dataset),
-        protocol=replace(PROTOCOLS[protocol], **changed),  # type: ignore[arg-type]
-        head=head, frozen=frozen, bands=bands, value_range=value_range, seeds=seeds, tile=tile_pixels,
-        overlap=overlap, precision=torch.bfloat16 if half else torch.float32, out=folder, resamples=resamples,
+        lambda seed: segment_backbone(str(options.model), options.head, seed, device),
+        data if isinstance(data, MaskedSet) else open_masked(data, dataset=options.dataset),
+        protocol=replace(PROTOCOLS[options.protocol], **asked),
+        head=options.head, frozen=options.frozen, bands=options.bands, value_range=options.value_range,
+        seeds=options.seeds, tile=options.tile_pixels, overlap=options.overlap,
+        precision=torch.bfloat16 if half else torch.float32, out=folder, resamples=options.resamples,
     )  # fmt: skip
     if folder is not None:
         write_task_result(folder / "result.json", result)

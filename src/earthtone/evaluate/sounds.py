@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.device import choose_device
 from earthtone.embed.engine import TowerFeatures, tower_features
-from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
+from earthtone.errors import DataError, one_line_each
 from earthtone.evaluate.classifiers import (
     SPLITS,
     Rows,
@@ -34,13 +33,13 @@ from earthtone.evaluate.results import (
     confusion_counts,
     estimates,
     group_numbers,
+    write_task_result,
 )
 from earthtone.evaluate.shared import told_of_items
-from earthtone.models.storage import open_model
-from earthtone.models.two_tower import TwoTower
+from earthtone.models.storage import model_name, opened_model
+from earthtone.options import AudioOptions
 from earthtone.progress import progress
-
-FEATURES = ("encoder", "embedding")
+from earthtone.value_types import takes
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,8 @@ class _Answers:
     """Labels of test items that their training items lack."""
 
 
-def evaluate_audio(
-    model: TwoTower | str | Path,
-    data: str | Path,
-    *,
-    dataset: str | None = None,
-    label: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    features: str = "encoder",
-    cache: Path | None = None,
-    precision: str = "auto",
-    device: str = "auto",
-    seed: int = 0,
-    resamples: int = 1000,
-) -> TaskResult:
+@takes(AudioOptions)
+def evaluate_audio(options: AudioOptions) -> TaskResult:
     """Return how well a linear classifier reads the label off the frozen sound tower's features.
 
     Where the set has folds each of them is the test once, the others train; the strength of the L2 penalty is chosen
@@ -77,38 +64,33 @@ def evaluate_audio(
     what they say. Features are standardised on the rows that are fitted, alone. Accuracy is the mean over folds; its
     interval draws the items of one group (a recording) together. Raises DataError, ConfigError, ModelError.
     """
-    check_features(features)
-    device = choose_device(device)
-    start = time.perf_counter()
-    labelled = open_labelled(data, dataset=dataset, label=label, columns=columns)
+    start, seed = time.perf_counter(), options.seed
+    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
     if all(item.audio is None for item in labelled.items):
         raise DataError(f"{labelled.name} has no sounds; recordings with a label each were expected")
-    tower = model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=device)
+    tower = opened_model(options.model, seed=seed, device=options.device)
     folds = fold_numbers(labelled)
     items = labelled.items if folds is not None else [i for part in split_items(labelled).values() for i in part]
-    found = tower_features(tower, items, "audio", cache=cache, precision=precision)
+    cache = None if options.cache is None else Path(options.cache)
+    found = tower_features(tower, items, "audio", cache=cache, precision=options.precision)
     seconds = round(time.perf_counter() - start, 2)
     good = np.array([at for at, item in enumerate(items) if item.id not in found.broken], np.int64)
     items = [items[at] for at in good]
-    values = (found.encoder if features == "encoder" else found.embedding)[good]
+    values = (found.encoder if options.features == "encoder" else found.embedding)[good]
     rows = checked_rows("sounds", values, [item.label for item in items])
     answers = _by_folds(rows, items, seed) if folds is not None else _by_split(rows, items, seed)
     facts = {
-        "features": features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
+        "features": options.features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
         **_file_facts(found), "notes": list(labelled.warnings), "seed": seed,
         **told_of_items(
             items, [item.split if folds is None else item.fold for item in items], "test" if folds is None else None,
             ["recording"],
         ),
     }  # fmt: skip
-    name = "two-tower model" if isinstance(model, TwoTower) else str(model)
-    return _result(labelled.name, name, items, answers, folds, facts, resamples)
-
-
-def check_features(name: str) -> None:
-    """Raise ConfigError for features that no tower has."""
-    if name not in FEATURES:
-        raise ConfigError(f"features {name!r}; {did_you_mean(name, FEATURES)}encoder or embedding expected")
+    result = _result(labelled.name, model_name(options.model), items, answers, folds, facts, options.resamples)
+    if options.out is not None:
+        write_task_result(Path(options.out), result)
+    return result
 
 
 def fold_numbers(labelled: LabelledSet) -> list[int] | None:

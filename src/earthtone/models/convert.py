@@ -11,6 +11,8 @@ from earthtone.errors import ConfigError
 from earthtone.models.backbone import BACKBONE_FILE, model_trunk, write_trunk
 from earthtone.models.storage import ReleaseModel, load_model, read_release, save_model
 from earthtone.models.weights import write_safetensors
+from earthtone.options import ConvertOptions
+from earthtone.value_types import takes
 
 LOSS_FILE = "loss.safetensors"
 
@@ -27,7 +29,8 @@ class Converted:
     """Learnt parts of the loss, where the checkpoint had some."""
 
 
-def convert(checkpoint: str | Path, out: str | Path, *, unit: bool = False, backbone_only: bool = False) -> Converted:
+@takes(ConvertOptions)
+def convert(options: ConvertOptions) -> Converted:
     """Write a release checkpoint into the folder `out` as a model of ours, and return what was written.
 
     A state dict does not tell by which loss it was trained: `unit` says by a contrastive one, so that embeddings have
@@ -39,11 +42,10 @@ def convert(checkpoint: str | Path, out: str | Path, *, unit: bool = False, back
     >>> convert("latest.pt", "models/release").card["converted_from"]["file"]  # doctest: +SKIP
     'latest.pt'
     """
-    source, folder = Path(checkpoint), Path(out)
+    source, folder = Path(options.checkpoint), Path(options.out)
+    unit, backbone_only = options.unit, options.backbone_only
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; choose another OUT")
-    if backbone_only and unit:
-        raise ConfigError("unit has no effect on a backbone, which has no embeddings; leave one of them out")
     if backbone_only:
         model = load_model(source)
         path = write_trunk(folder / BACKBONE_FILE, model_trunk(model), model.card)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from earthtone.device import choose_device
 from earthtone.errors import ConfigError, ModelError, shell_line
 from earthtone.files import write_text_atomic
 from earthtone.models.config import ModelConfig, model_to_dict
@@ -271,3 +272,13 @@ def open_model(spec: str | Path, *, seed: int = 0, device: str | torch.device = 
         model = TwoTower(ModelConfig(image_encoder=name, audio_encoder=name), RANDOM_SIGNAL)
     model.card = {"untrained": {"encoder": name, "seed": seed}}
     return model.to(device).eval()
+
+
+def opened_model(model: TwoTower | str | Path, *, seed: int = 0, device: str = "auto") -> TwoTower:
+    """Return a model that is open already as it is, and open any other on `device`. Raises ModelError, ConfigError."""
+    return model if isinstance(model, TwoTower) else open_model(model, seed=seed, device=choose_device(device))
+
+
+def model_name(model: TwoTower | str | Path) -> str:
+    """Return what results call a model: as it was named, `two-tower model` for one that is open already."""
+    return "two-tower model" if isinstance(model, TwoTower) else str(model)

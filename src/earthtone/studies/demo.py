@@ -1,6 +1,5 @@
 """The whole way on the toy world: make it, pack it, train, measure, report; each step is one verb."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from earthtone.build.toyworld import write_toyworld
 from earthtone.data.pack import pack
 from earthtone.data.packed import Table
-from earthtone.errors import ConfigError
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.protocols import RetrievalResult, standing
@@ -20,10 +18,12 @@ from earthtone.evaluate.results import TaskResult
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import DemoOptions
 from earthtone.progress import progress_calls
 from earthtone.studies.pretrain import pretrain
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
+from earthtone.value_types import takes
 
 _FEWEST_ROWS = 200
 
@@ -64,23 +64,13 @@ class DemoResult:
         return "\n".join(lines)
 
 
-def demo(
-    out: str | Path,
-    *,
-    rows: int = 1500,
-    epochs: int | None = None,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
-) -> DemoResult | None:
+@takes(DemoOptions)
+def demo(options: DemoOptions) -> DemoResult | None:
     """Run all steps in the folder `out`; a stopped demo goes on when it is called again. None: training was stopped.
 
     `say` gets a line before each step.
     """
-    if rows < _FEWEST_ROWS:
-        raise ConfigError(
-            f"{rows} rows; at least {_FEWEST_ROWS} expected, so that every split has some of each land cover"
-        )
-    out = Path(out)
+    out, rows, epochs, seed, say = Path(options.out), options.rows, options.epochs, options.seed, options.say
     overrides = {"train.seed": seed} | ({} if epochs is None else {"train.epochs": epochs})
     recipe = load_recipe("demo", overrides)
     say(f"1/5 a toy planet of {rows} places: synthetic images and sounds, nothing real")

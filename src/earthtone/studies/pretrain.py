@@ -1,6 +1,5 @@
 """From data to a run: pack if need be, train, measure on the validation pairs, report."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,25 +17,18 @@ from earthtone.evaluate.shared import tell_of_splits
 from earthtone.files import only_writer
 from earthtone.models.storage import load_model
 from earthtone.models.warm_start import check_start
+from earthtone.options import PretrainOptions
 from earthtone.train.checkpoint import refuse_other_run
 from earthtone.train.distributed import find_world
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_device, check_recipe, load_recipe
 from earthtone.train.task import check_model, recipe_loss
+from earthtone.value_types import takes
 
 
-def pretrain(
-    data: str | Path,
-    out: str | Path,
-    *,
-    recipe: Recipe | str = "default",
-    resume: bool = False,
-    columns: Mapping[str, str] | None = None,
-    split_by: str | None = None,
-    buffer_km: float | None = None,
-    report: bool = True,
-) -> FitResult:
+@takes(PretrainOptions)
+def pretrain(options: PretrainOptions) -> FitResult:
     """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`.
 
     What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
@@ -44,14 +36,14 @@ def pretrain(
     Raises EarthtoneError for wrong input, and while another process writes into `out`; what was written before stays
     whole.
     """
-    refuse_remote(out, "choose a folder on a disk, and copy the run when it has ended")
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    out = Path(out)
+    refuse_remote(options.out, "choose a folder on a disk, and copy the run when it has ended")
+    out, resume = Path(options.out), options.resume
+    recipe = options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
     check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
     check_device(recipe, choose_device(recipe.train.device))
     recipe_loss(recipe)
     check_model(recipe)
-    keep = out / "table.lance"
+    keep, columns, split_by, buffer_km = out / "table.lance", options.columns, options.split_by, options.buffer_km
     world = find_world(recipe.train)
     if not resume:
         check_start(recipe.model)
@@ -66,13 +58,13 @@ def pretrain(
             if not world.first:
                 world.wait()  # until the first process has packed
         table = stack.enter_context(
-            open_table(data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
+            open_table(options.data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
         )
         if world.first:
             world.wait()
             tell_of_splits(table)
         result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
-        if result.finished and report and world.first:
+        if result.finished and options.report and world.first:
             report_on_validation(out, table)
     return result
 

@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from earthtone.errors import DataError, EarthtoneError
 from earthtone.files import only_writer
+from earthtone.options import ReproduceOptions
 from earthtone.studies.reproduce_page import make_head, rows, write_outputs
-from earthtone.studies.reproduce_units import ReproduceOptions, Setup, Steps, StoppedError, Unit, make_setup, plan
+from earthtone.studies.reproduce_units import Setup, Steps, StoppedError, Unit, make_setup, plan
+from earthtone.value_types import takes
 
 _NEED_PAIRS = {"pretrain", "retrieval", "losses"}  # places pack their own
 
@@ -28,8 +31,22 @@ class Reproduced:
     stopped: str | None = None
     """Where training was when it was asked to stop."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "out": str(self.out), "tables": [str(path) for path in self.tables], "done": list(self.done),
+            "left_out": dict(self.left_out), "failed": dict(self.failed), "stopped": self.stopped,
+        }  # fmt: skip
 
-def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = lambda _: None) -> Reproduced:
+    def lines(self) -> list[str]:
+        """Return lines for a terminal."""
+        lines = [f"{len(self.done)} measurements and trainings done, {len(self.left_out)} left out"]
+        lines += [f"  failed, {name}: {reason}" for name, reason in self.failed.items()]
+        return [*lines, *(f"table: {path}" for path in self.tables)]
+
+
+@takes(ReproduceOptions)
+def reproduce_paper(options: ReproduceOptions) -> Reproduced:
     """Run the paper's steps that are not done yet and write `reproduction.md`, `.csv` and `.html` into `options.out`.
 
     What cannot be done is left out by name; a step that meets wrong data does not keep the others from being done.
@@ -37,14 +54,14 @@ def reproduce_paper(options: ReproduceOptions, *, say: Callable[[str], None] = l
     Raises ConfigError where `options.out` was begun with another recipe, model or data, and while another process
     writes into it; ModelError, DataError.
     """
-    setup, steps = make_setup(options), Steps(options.out / "steps")
+    setup, steps = make_setup(options), Steps(Path(options.out) / "steps")
     units = plan(setup, steps.names())
     steps.refuse_changes(units)
     if all(unit.lacking for unit in units) and not steps.names():
         raise DataError(f"{options.data} holds no data of the paper; first: {units[0].lacking}")
     todo = [unit for unit in units if _asked(unit, options) and not steps.done(unit.name)]
-    with only_writer(options.out, "reproducing", "steps"):
-        run = _Run(setup, steps, units, say)
+    with only_writer(Path(options.out), "reproducing", "steps"):
+        run = _Run(setup, steps, units, options.say)
         for number, unit in enumerate(todo, 1):
             if not run.do(unit, f"{number}/{len(todo)}"):
                 break
@@ -91,7 +108,7 @@ class _Run:
         tables = self._write()
         done = [unit.name for unit in self.units if self.steps.done(unit.name)]
         left_out = {unit.name: self._why(unit) for unit in self.units if unit.name not in done}
-        return Reproduced(self.setup.options.out, tables, done, left_out, self.failed, self.stopped)
+        return Reproduced(Path(self.setup.options.out), tables, done, left_out, self.failed, self.stopped)
 
     def _leave_out(self, unit: Unit, count: str, reason: str) -> None:
         self.reasons[unit.name] = reason
@@ -104,4 +121,4 @@ class _Run:
     def _write(self) -> list[Path]:
         undone = {unit.name: self._why(unit) for unit in self.units if not self.steps.done(unit.name)}
         found = rows(self.units, self.steps, undone, self.setup.backbone)
-        return write_outputs(self.setup.options.out, make_head(self.setup, undone), found)
+        return write_outputs(Path(self.setup.options.out), make_head(self.setup, undone), found)

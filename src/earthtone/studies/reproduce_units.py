@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,12 +15,10 @@ from earthtone.data.labelled.items import LABELLED, MASKED
 from earthtone.data.pack import pack
 from earthtone.data.releases import METADATA, looks_like_release
 from earthtone.device import choose_device
-from earthtone.embed.engine import FeatureOptions
-from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, changes, did_you_mean, flat, shell_line
+from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, changes, flat, shell_line
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
-from earthtone.evaluate.classifiers import few_shot_probe
 from earthtone.evaluate.finetune import evaluate_finetune
-from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
+from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import Estimate, TaskResult
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.evaluate.segment import evaluate_segment
@@ -30,6 +28,7 @@ from earthtone.losses import loss_class
 from earthtone.models.backbone import open_backbone
 from earthtone.models.storage import WEIGHTS_FILE, load_model, open_model
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import ReproduceOptions
 from earthtone.studies.pretrain import pretrain
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
@@ -37,72 +36,11 @@ from earthtone.train.recipe_file import load_recipe
 # What may be asked of a reproduction, and what follows from it: recipe, encoder, how it departs from the paper.
 
 
-STEPS: Mapping[str, str] = {
-    "pretrain": "pack the release, train the paper's two encoders",
-    "retrieval": "images find their recordings, recordings their images",
-    "ucmerced": "scene classification, UC Merced, all weights trained on",
-    "resisc45": "scene classification, NWPU-RESISC45",
-    "aid": "scene classification, AID",
-    "aid_few_shot": "AID, five images a class, frozen embeddings, nearest centroid",
-    "deepglobe": "land cover, DeepGlobe",
-    "advance": "scenes told from image, sound and both, ADVANCE, frozen embeddings",
-    "places": "with --places: train and measure on places that lie apart",
-    "losses": "retrieval after training with each loss of --losses",
-}
 #: Encoders of the paper's recipes, and of which published backbone they are.
 BACKBONES: Mapping[str, str] = {"release_resnet18": "resnet18", "release_resnet50": "resnet50"}
 #: Values of a recipe that do not change what is learned, but for rounding.
 _HOW_IT_RUNS = ("train.device", "train.threads", "train.checkpoint_seconds", "train.validate_every",
                 "train.validation_rows", "train.seed")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """What is asked for; None: as in the paper."""
-
-    data: Path
-    out: Path
-    backbone: str | None = None
-    recipe: str | None = None
-    model: str | None = None
-    imagenet: str | None = None
-    tile2vec: Path | None = None
-    losses: tuple[str, ...] = ()
-    places: bool = False
-    """Also train and measure on a split whose places lie apart."""
-    steps: tuple[str, ...] = ()
-    """Of `STEPS`; none: all."""
-    honest: bool = True
-    """Measure each step by the honest protocol too."""
-    epochs: int | None = None
-    finetune_epochs: int | None = None
-    segment_epochs: int | None = None
-    pixels: int | None = None
-    """Side of labelled images as the network sees them, and of segmentation's patches."""
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for step in self.steps:
-            if step not in STEPS:
-                raise ConfigError(f"--steps {step}; {did_you_mean(step, STEPS)}of {', '.join(STEPS)} expected")
-        if self.backbone not in (None, *BACKBONES.values()):
-            raise ConfigError(f"--backbone {self.backbone}; {' or '.join(BACKBONES.values())} expected")
-        if self.model is not None and (self.recipe is not None or self.epochs is not None):
-            raise ConfigError("--model is trained already: --recipe and --epochs have no effect; leave them out")
-        if "places" in self.steps and not self.places:
-            raise ConfigError("--steps places needs --places, since it trains once more")
-        if self.model is not None and (self.losses or self.places):
-            raise ConfigError("--losses and --places train models, --model gives one: leave one of them out")
-        if "losses" in self.steps and not self.losses:
-            raise ConfigError("--steps losses needs --losses, such as --losses TripletLoss,SymmetricCL")
-        for name in ("epochs", "finetune_epochs", "segment_epochs"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ConfigError(f"--{name} {value}; 1 or more expected")
-        if self.pixels is not None and self.pixels < 16:
-            raise ConfigError(f"--pixels {self.pixels}; 16 or more expected")
-        for loss in self.losses:
-            loss_class(loss)
 
 
 @dataclass(frozen=True)
@@ -130,6 +68,8 @@ class Setup:
 
 def make_setup(options: ReproduceOptions) -> Setup:
     """Return what follows from the options. Raises ConfigError, ModelError."""
+    for loss in options.losses:
+        loss_class(loss)
     device = choose_device(options.device)
     if options.model is None:
         recipe: Recipe | None = _recipe(options)
@@ -224,7 +164,7 @@ PIXELS: Mapping[str, int] = {"ucmerced": 256, "resisc45": 256, "aid": 600}
 PUBLISHED_PAIRS = 50_545
 _FEW_PIXELS = 192
 _SHOTS = 5
-HEAD = "deeplabv3plus"
+HEAD: Literal["deeplabv3plus"] = "deeplabv3plus"
 VALID_IDS = "valid_ids.txt"
 _KEPT = (
     "notes", "tiles", "pairs", "classes", "train_rows", "test_rows", "train_images", "test_images", "broken_images",
@@ -273,7 +213,7 @@ def train(recipe: Recipe, table: Path, run: Path) -> Measured:
 
 def retrieval(setup: Setup, model: str, table: Path, *, honest: bool) -> Measured:
     """Measure retrieval on the release's test pairs; figures are named `DIRECTION FIGURE`."""
-    protocol = "honest" if honest else "soundingearth"
+    protocol: Literal["honest", "soundingearth"] = "honest" if honest else "soundingearth"
     found = evaluate_retrieval(load_model(model, setup.device), table, protocol=protocol, seed=setup.options.seed)
     told = found.facts["protocol"]["difference"]
     return Measured(
@@ -299,19 +239,22 @@ def few_shot(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measured
     """Name AID's images by the nearest centroid of five a class."""
     options = setup.options
     if not honest:
-        found = few_shot_probe(
-            spec, folder, dataset="aid", features=FeatureOptions(precision="32"), device=setup.device
+        released = evaluate_probe(
+            spec, folder, dataset="aid", protocol="soundingearth", precision="32", device=setup.device
         )
-        return _of_task(found)
-    asked = ProbeOptions(methods=("centroid",), shots=(_SHOTS,), seed=options.seed)
+        return _of_task(released)
     side = options.pixels or _FEW_PIXELS
-    found = evaluate_probe(spec, folder, dataset="aid", probe=asked, pixels=side, device=setup.device)
+    found = evaluate_probe(
+        spec, folder, dataset="aid", method=("centroid",), shots=(_SHOTS,), seed=options.seed, pixels=side,
+        device=setup.device,
+    )  # fmt: skip
     return _of_task(found, pixels=side)
 
 
 def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measured:
     """Train a segmentation head and all weights on DeepGlobe."""
-    options, name = setup.options, "modern" if honest else "soundingearth"
+    options = setup.options
+    name: Literal["modern", "soundingearth"] = "modern" if honest else "soundingearth"
     protocol = PROTOCOLS[name]
     found = evaluate_segment(
         spec, folder, dataset="deepglobe", head=HEAD, protocol=name, epochs=options.segment_epochs,
@@ -446,7 +389,7 @@ class Contender:
 
 def model_spec(setup: Setup) -> str:
     """Return where the model is, or will be once it is trained."""
-    return setup.options.model or str(setup.options.out / "runs" / "paper")
+    return setup.options.model or str(Path(setup.options.out) / "runs" / "paper")
 
 
 def contenders(setup: Setup) -> tuple[Contender, ...]:
@@ -459,7 +402,11 @@ def contenders(setup: Setup) -> tuple[Contender, ...]:
         Contender("random", f"random {setup.encoder}", f"random:{setup.encoder}", {"encoder": setup.encoder}),
         Contender("imagenet", f"ImageNet {_short(imagenet)}", imagenet, _imagenet_identity(options.imagenet)),
         Contender(
-            "tile2vec", "Tile2Vec", f"tile2vec:{options.tile2vec}", _tile2vec_identity(options.tile2vec), lacking
+            "tile2vec",
+            "Tile2Vec",
+            f"tile2vec:{options.tile2vec}",
+            _tile2vec_identity(None if options.tile2vec is None else Path(options.tile2vec)),
+            lacking,
         ),
     )
 
@@ -628,14 +575,14 @@ def _retrieval(
 
 def _table(setup: Setup, step: str) -> Path:
     """Where the packed pairs of a step lie."""
-    return setup.options.out / ("pairs-apart.lance" if step == "places" else "pairs.lance")
+    return Path(setup.options.out) / ("pairs-apart.lance" if step == "places" else "pairs.lance")
 
 
 def _run(setup: Setup, names: tuple[str, str, str]) -> Path:
     step, contender, _ = names
     if step == "pretrain":
         return Path(model_spec(setup))
-    return setup.options.out / "runs" / f"{step}-{contender}"
+    return Path(setup.options.out) / "runs" / f"{step}-{contender}"
 
 
 # Units on labelled data: every encoder by both protocols.
@@ -664,7 +611,7 @@ def labelled_units(setup: Setup, step: str, source: Source, contender: Contender
     lacking = source.lacking or contender.lacking
     needs = (TRAIN,) if contender.name == "model" and setup.recipe else ()
     for protocol in COUNTINGS:
-        honest, parts = protocol == HONEST, options.out / "parts" / f"{step}-{contender.name}-{protocol}"
+        honest, parts = protocol == HONEST, Path(options.out) / "parts" / f"{step}-{contender.name}-{protocol}"
         if step == "deepglobe":
             run = partial(land_cover, setup, contender.spec, source.folder, honest=honest)
         elif step == "aid_few_shot":
@@ -713,7 +660,7 @@ def plan(setup: Setup, done: Sequence[str]) -> list[Unit]:
     Raises ModelError for files of weights that are not there.
     """
     options = setup.options
-    sources = {name: find_source(options.data, name) for name in (PAIRS, *dict.fromkeys(LABELLED_TASKS.values()))}
+    sources = {name: find_source(Path(options.data), name) for name in (PAIRS, *dict.fromkeys(LABELLED_TASKS.values()))}
     units = [*paper_units(setup, sources[PAIRS])]
     rivals = contenders(setup)
     for step, name in LABELLED_TASKS.items():
@@ -724,7 +671,7 @@ def plan(setup: Setup, done: Sequence[str]) -> list[Unit]:
             units += place_units(setup, sources[PAIRS])
         for loss in _losses(options, done):
             units += loss_units(setup, loss, sources[PAIRS])
-    return [unit for unit in units if options.honest or unit.protocol != HONEST or unit.name in done]
+    return [unit for unit in units if not options.published_only or unit.protocol != HONEST or unit.name in done]
 
 
 def _losses(options: ReproduceOptions, done: Sequence[str]) -> list[str]:

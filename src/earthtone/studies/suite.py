@@ -26,21 +26,21 @@ from earthtone.data.labelled.items import (
     recognised,
 )
 from earthtone.data.labelled.masked_sets import masked_manifest
-from earthtone.device import choose_precision
+from earthtone.device import choose_device, choose_precision
 from earthtone.embed.engine import FeatureOptions
 from earthtone.embed.store import file_state
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, did_you_mean
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
-from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
+from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import TaskResult, read_task_result, write_task_result
 from earthtone.evaluate.segment import evaluate_segment
 from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.files import only_writer
 from earthtone.models.backbone import open_backbone
 from earthtone.models.storage import model_fingerprint, open_model
+from earthtone.options import SuiteOptions
 from earthtone.progress import duration_text
-from earthtone.signal.config import ValueRange
 from earthtone.studies.suite_page import (
     DONE,
     FAILED,
@@ -57,41 +57,9 @@ from earthtone.studies.suite_page import (
     write_close_up,
     write_pages,
 )
+from earthtone.value_types import takes
 
 # What is asked of a suite, apart from models and data.
-
-
-@dataclass(frozen=True)
-class SuiteOptions:
-    """How every task of a suite is run."""
-
-    seeds: Sequence[int] = (0,)
-    """One training each, where a task trains a network."""
-    quick: bool = False
-    """Few epochs and light heads: to see that everything runs, not to publish."""
-    epochs: int | None = None
-    """Of every task that trains a network; None: each task's own."""
-    pixels: int | None = None
-    """Side of the pictures that models see in probe and finetune; None: each model's own."""
-    bands: tuple[int, int, int] | None = None
-    """1-based bands of GeoTIFFs that image tasks take for red, green, blue."""
-    value_range: ValueRange | None = None
-    """Values of more than 8 bits that image tasks show as black and white; each picture's own percentiles when null."""
-    resamples: int = 1000
-    """Of every bootstrap."""
-    device: str = "cpu"
-    precision: str = "auto"
-    """`auto`, `bf16` or `32`."""
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ConfigError(f"seeds {list(self.seeds)}; different numbers from 0 on expected, such as 0,1,2")
-        for name in ("epochs", "pixels", "resamples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} {value}; 1 or more expected")
-        if self.precision not in ("auto", "bf16", "32"):
-            raise ConfigError(f"precision {self.precision!r}; auto, bf16 or 32 expected")
 
 
 # The models of a suite: opened once to see that they are there, what they can, and which weights they have.
@@ -414,8 +382,8 @@ def _features(options: SuiteOptions, places: Places) -> FeatureOptions:
 def _probe(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> TaskResult:
     return evaluate_probe(
         model, found.path, dataset=found.known, pixels=settings["pixels"], device=options.device,
-        probe=ProbeOptions(methods=settings["methods"], resamples=settings["resamples"]),
-        features=_features(options, places),
+        method=settings["methods"], resamples=settings["resamples"], bands=options.bands,
+        value_range=options.value_range, precision=options.precision, cache=places.features,
     )  # fmt: skip
 
 
@@ -507,15 +475,6 @@ class PlannedCell:
         return f"{self.task} on {self.found.name}: {self.model.spec}"
 
 
-def check_tasks(tasks: Sequence[str]) -> None:
-    """Raise ConfigError for an unknown task, or one that is named twice."""
-    for name in tasks:
-        if name not in TASKS:
-            raise ConfigError(f"--tasks {name}; {did_you_mean(name, TASKS)}of {', '.join(TASKS)} expected")
-    if not tasks or len(set(tasks)) != len(tasks):
-        raise ConfigError(f"--tasks {','.join(tasks) or 'nothing'}; of {', '.join(TASKS)} expected, each once")
-
-
 def plan_cells(
     models: Sequence[SuiteModel], sets: Sequence[FoundSet], tasks: Sequence[str], options: SuiteOptions
 ) -> list[PlannedCell]:
@@ -556,17 +515,8 @@ Say = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
-def run_suite(
-    models: Sequence[str],
-    data_root: str | Path,
-    out: str | Path,
-    *,
-    tasks: Sequence[str] = tuple(TASKS),
-    datasets: Sequence[str] = (),
-    baseline: str | None = None,
-    options: SuiteOptions | None = None,
-    say: Say = _log.info,
-) -> SuiteTable:
+@takes(SuiteOptions)
+def run_suite(options: SuiteOptions) -> SuiteTable:
     """Return the table of all models in all tasks on all sets below `data_root`; write it to `out` after every cell.
 
     `out` gets `suite.html`, `suite.csv`, `suite.md` and `results/`, one JSON a cell, named by the model's weights, the
@@ -574,18 +524,21 @@ def run_suite(
     taken for it. A cell that fails is named in the table and run again by the next call. `baseline` (the first model)
     is whom all others are compared with. Raises ConfigError, DataError, ModelError for what concerns the whole suite.
     """
-    options = options or SuiteOptions()
-    check_tasks(tasks)
-    _check_baseline(baseline, models)
-    search = find_sets(Path(data_root), {TASKS[name].reads for name in tasks}, datasets)
+    options = replace(options, device=choose_device(options.device))
+    models, tasks, say = options.models, [*(options.tasks or TASKS)], options.say
+    _check_baseline(options.baseline, models)
+    search = find_sets(Path(options.data_root), {TASKS[name].reads for name in tasks}, options.datasets)
     if not search.sets:
-        raise DataError(f"no data set to run {', '.join(tasks)} on below {data_root}: {'; '.join(search.lines())}")
+        raise DataError(
+            f"no data set to run {', '.join(tasks)} on below {options.data_root}: {'; '.join(search.lines())}"
+        )
     for line in search.lines():
         say(line)
     heard = any(TASKS[name].hears and any(found.kind == TASKS[name].reads for found in search.sets) for name in tasks)
     identified = identify_models(models, sound=heard)
     planned = plan_cells(identified, search.sets, tasks, options)
-    suite = _Suite(Path(out), planned, baseline or models[0], options, say, _notes(search, identified, options))
+    notes = _notes(search, identified, options)
+    suite = _Suite(Path(options.out), planned, options.baseline or models[0], options, say, notes)
     with only_writer(suite.out, "measuring", "results", "why"):
         return suite.run()
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from earthtone.errors import ConfigError, flat
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.files import only_writer, write_text_atomic
 from earthtone.models.warm_start import check_start
+from earthtone.options import SweepOptions
 from earthtone.progress import duration_text, progress_bar
 from earthtone.signal.config import SignalConfig, signal_to_dict
 from earthtone.studies.processes import Ended, Job, run_jobs
@@ -34,7 +35,9 @@ from earthtone.studies.sweep_grid import (
     check_probe,
     check_table,
     plan,
+    read_axes,
     read_figures,
+    read_grid,
     run_steps,
 )
 from earthtone.studies.sweep_page import DONE, FAILED, WAITING, RunRow, SweepTable, sweep_table, write_outputs
@@ -42,6 +45,7 @@ from earthtone.train.callbacks import Stopping
 from earthtone.train.checkpoint import STATE_FILE, last_step, open_run
 from earthtone.train.distributed import World
 from earthtone.train.recipe import Recipe
+from earthtone.value_types import takes
 
 # How far a sweep is: one bar over the steps of all runs, read from their logs.
 
@@ -140,19 +144,18 @@ class Swept:
         return sum(run.state == state for run in self.table.runs)
 
 
-def sweep(
-    data: str | Path,
-    out: str | Path,
-    *,
-    recipe: Recipe | str | Path = "default",
-    grid: Grid | None = None,
-    jobs: int = 1,
-    measure: Measure | None = None,
-    columns: Mapping[str, str] | None = None,
-    split_by: str | None = None,
-    buffer_km: float | None = None,
-    say: Say = _log.info,
-) -> Swept:
+def asked_grid(options: SweepOptions) -> Grid:
+    """Return what is varied: the grid of the file, or that of `set`, with the seeds. Raises ConfigError."""
+    if isinstance(options.grid, Grid):
+        return options.grid if options.seeds is None else replace(options.grid, seeds=tuple(options.seeds))
+    if options.grid is not None:
+        found = read_grid(Path(options.grid))
+        return found if options.seeds is None else replace(found, seeds=tuple(options.seeds))
+    return Grid(read_axes(options.set), seeds=(0,) if options.seeds is None else tuple(options.seeds))
+
+
+@takes(SweepOptions)
+def sweep(options: SweepOptions) -> Swept:
     """Train every combination of `grid` with every seed, `jobs` at a time, and return what each reached on val.
 
     `out` gets `sweep.csv`, `sweep.md`, `sweep.html`, `runs.csv` and a run's folder each. What is done is not done
@@ -161,10 +164,12 @@ def sweep(
     Raises ConfigError, before anything starts, for a combination that no training can have, and where `out` holds runs
     of something else or another process writes into it; DataError.
     """
-    refuse_remote(out, "choose a folder on a disk, and copy the sweep when it has ended")
-    out, measure = Path(out), measure or Measure()
-    runs = plan(recipe, grid or Grid(), out)
-    environments = shares(jobs, [run.recipe for run in runs])
+    refuse_remote(options.out, "choose a folder on a disk, and copy the sweep when it has ended")
+    out, data = Path(options.out), options.data
+    columns, split_by, buffer_km = options.columns, options.split_by, options.buffer_km
+    measure = Measure(options.match, options.probe, options.probe_label, options.probe_columns)
+    runs = plan(options.recipe, asked_grid(options), out)
+    environments = shares(options.jobs, [run.recipe for run in runs])
     match = None if measure.match is None else LabelMatch.parse(measure.match)
     check_probe(measure)
     for run in runs:
@@ -180,7 +185,7 @@ def sweep(
             )
             check_table(table, signals, match)
             tables[signals] = table
-        going = _Sweep(out, runs, tables, measure, say)
+        going = _Sweep(out, runs, tables, measure, options.say)
         return going.go(environments)
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 from earthtone.data.packed import Table
 from earthtone.device import choose_device
 from earthtone.errors import DataError, EarthtoneError, printable
-from earthtone.evaluate.probe import ProbeOptions, evaluate_probe
+from earthtone.evaluate.probe import evaluate_probe
 from earthtone.models.storage import CARD_FILE
 from earthtone.studies.pretrain import pretrain, report_on_validation
 from earthtone.studies.processes import REASON, STOPPED
@@ -69,7 +69,7 @@ def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu"
     if measure.probe is not None:
         result = evaluate_probe(
             str(run), measure.probe, label=measure.probe_label, columns=measure.probe_columns, device=device,
-            split="val", probe=ProbeOptions(resamples=1),
+            split="val", resamples=1,
         )  # fmt: skip
         figures["probe accuracy"] = result.figures[result.headline].value
     return RunFigures(figures, step, max(line.get("seconds", 0.0) for line in log))

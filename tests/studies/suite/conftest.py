@@ -1,15 +1,14 @@
 """Tiny sets in the layouts of published ones, and a quick suite on them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from earthtone.studies.suite import SuiteOptions
-
 CLASSES = {"forest": (40, 90, 40), "sea": (20, 50, 120), "town & <b>|*": (120, 120, 120)}
-QUICK = SuiteOptions(quick=True, pixels=32, resamples=50, precision="32")
+QUICK: dict[str, Any] = {"quick": True, "pixels": 32, "resamples": 50, "precision": "32"}
 
 
 def write_scenes(folder: Path, count: int = 10) -> None:
@@ -50,6 +49,6 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def quick() -> SuiteOptions:
+def quick() -> dict[str, Any]:
     """Seconds a cell: few epochs, 32 px, few resamples."""
     return QUICK

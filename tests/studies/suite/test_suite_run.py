@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.evaluate.results import read_task_result
 from earthtone.models.backbone import open_backbone, write_trunk
 from earthtone.models.encoders import Trunk
-from earthtone.studies.suite import KEY, SuiteOptions, run_suite
+from earthtone.studies.suite import KEY, run_suite
 
 pytestmark = pytest.mark.slow
 
@@ -71,8 +71,8 @@ def test_a_killed_suite_goes_on_to_the_same_files(
     assert {name: after[name] for name in before} == before  # nothing was run twice
 
 
-def test_every_cell_is_what_its_result_says(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
-    table = run_suite(MODELS, root, tmp_path / "out", tasks=("probe", "segment"), options=quick)
+def test_every_cell_is_what_its_result_says(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
+    table = run_suite(MODELS, root, tmp_path / "out", tasks=("probe", "segment"), **quick)
     assert [(column.task, column.dataset) for column in table.columns] == [
         ("probe", "ucmerced"),
         ("segment", "deepglobe"),
@@ -88,31 +88,31 @@ def test_every_cell_is_what_its_result_says(root: Path, tmp_path: Path, quick: S
             assert f"{figure.value:.3f}" in (tmp_path / "out" / name).read_text(encoding="utf-8")
 
 
-def test_changed_options_models_and_data_are_never_mixed(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+def test_changed_options_models_and_data_are_never_mixed(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
 
-    def cells(models: tuple[str, ...] = MODELS[:1], options: SuiteOptions = quick) -> str:
+    def cells(models: tuple[str, ...] = MODELS[:1], options: dict[str, Any] = quick) -> str:
         lines.clear()
-        run_suite(models, root, out, tasks=("probe",), options=options, say=lines.append)
+        run_suite(models, root, out, tasks=("probe",), **options, say=lines.append)
         return next(line for line in lines if "done before" in line)
 
     assert cells() == "1 cells, 0 of them done before"
     assert cells() == "1 cells, 1 of them done before"
-    assert cells(options=replace(quick, resamples=60)).startswith("1 cells, 0 of them done before; 1 results of other")
+    assert cells(options={**quick, "resamples": 60}).startswith("1 cells, 0 of them done before; 1 results of other")
     assert cells(MODELS).startswith("2 cells, 1 of them done before")
     (root / "UCMerced_LandUse/Images/sea/00.png").unlink()
     assert cells(MODELS).startswith("2 cells, 0 of them done before; 3 results")
     [path] = [p for p in (out / "results").iterdir() if read_task_result(p).facts[KEY]["settings"]["resamples"] == 60]
     path.write_text("{", encoding="utf-8")  # a damaged result is made again
-    assert cells(options=replace(quick, resamples=60)).startswith("1 cells, 0 of them")
+    assert cells(options={**quick, "resamples": 60}).startswith("1 cells, 0 of them")
 
 
-def test_a_broken_cell_is_named_and_the_others_go_on(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+def test_a_broken_cell_is_named_and_the_others_go_on(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
     for mask in (root / "deepglobe256/masks").iterdir():
         mask.write_bytes(b"no mask")
     out, lines = tmp_path / "out", list[str]()
-    table = run_suite(MODELS[:1], root, out, tasks=("segment", "probe"), options=quick, say=lines.append)
+    table = run_suite(MODELS[:1], root, out, tasks=("segment", "probe"), **quick, say=lines.append)
     assert [cell.state for cell in table.cells] == ["failed", "done"]
     for name in FILES:
         assert "segment" in (out / name).read_text() and "failed" in (out / name).read_text()
@@ -138,28 +138,28 @@ def test_exit_codes(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_what_concerns_the_whole_suite_is_told_before_anything_runs(
-    root: Path, tmp_path: Path, quick: SuiteOptions
+    root: Path, tmp_path: Path, quick: dict[str, Any]
 ) -> None:
     with pytest.raises(ModelError, match="no such file"):
-        run_suite([*MODELS, "runs/typo"], root, tmp_path / "out", options=quick)
+        run_suite([*MODELS, "runs/typo"], root, tmp_path / "out", **quick)
     with pytest.raises(ConfigError, match="twice"):
-        run_suite([MODELS[0], MODELS[0]], root, tmp_path / "out", options=quick)
+        run_suite([MODELS[0], MODELS[0]], root, tmp_path / "out", **quick)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match=r"no data set to run .*ucmerced: not found under"):
-        run_suite(MODELS, empty, tmp_path / "out", options=quick)
+        run_suite(MODELS, empty, tmp_path / "out", **quick)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_same_weights_under_two_names_are_told_and_measured_once(
-    root: Path, tmp_path: Path, quick: SuiteOptions
+    root: Path, tmp_path: Path, quick: dict[str, Any]
 ) -> None:
     backbone = open_backbone(MODELS[0])
     names = []
     for name in ("a [x].safetensors", "b.safetensors"):
         trunk = Trunk(backbone.encoder, backbone.architecture, backbone.pixels)
         names.append(str(write_trunk(tmp_path / name, trunk, {})))
-    table = run_suite(names, root, tmp_path / "out", tasks=("finetune",), options=quick)
+    table = run_suite(names, root, tmp_path / "out", tasks=("finetune",), **quick)
     assert [cell.model for cell in table.cells] == names
     first, second = (cell.result for cell in table.cells)
     assert first is not None and second is not None and first.facts["seconds"] == second.facts["seconds"]
@@ -168,19 +168,19 @@ def test_the_same_weights_under_two_names_are_told_and_measured_once(
     assert table.comparisons[0].found is not None and table.comparisons[0].found.difference.value == 0
 
 
-def test_results_have_names_that_any_disk_takes(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+def test_results_have_names_that_any_disk_takes(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
     folder = root / "süd: 50% | <x>"
     (root / "UCMerced_LandUse").rename(folder)
     lines = [f"{path.relative_to(folder).as_posix()},{path.parent.name}" for path in sorted(folder.rglob("*.png"))]
     (folder / "metadata.csv").write_text("file,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    run_suite(MODELS[:1], root, tmp_path / "out", tasks=("probe",), options=quick)
+    run_suite(MODELS[:1], root, tmp_path / "out", tasks=("probe",), **quick)
     [path] = (tmp_path / "out/results").iterdir()
     assert path.name.isascii() and path.name.startswith("probe-s_d_50_x_-")
     assert json.loads(path.read_text(encoding="utf-8"))["dataset"] == folder.name
     assert rows(tmp_path / "out")[0]["dataset"] == folder.name
 
 
-def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
     write_esc50(root / "ESC-50")
     write_advance(root / "ADVANCE")
     deaf = open_backbone(MODELS[0])
@@ -189,7 +189,7 @@ def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path:
     lines: list[str] = []
     out = tmp_path / "out"
     table = run_suite(
-        [silent, MODELS[0]], root, out, tasks=("audio", "audiovisual"), options=quick, say=lines.append
+        [silent, MODELS[0]], root, out, tasks=("audio", "audiovisual"), **quick, say=lines.append
     )  # fmt: skip
     assert [(cell.task, cell.dataset, cell.state) for cell in table.cells] == [
         ("audio", "esc50", "skipped"), ("audio", "esc50", "done"),
@@ -202,9 +202,9 @@ def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path:
     assert table.comparisons == []  # the baseline is silent
 
 
-def test_the_page_shows_why_also_after_a_second_call(root: Path, tmp_path: Path, quick: SuiteOptions) -> None:
+def test_the_page_shows_why_also_after_a_second_call(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:
     out = tmp_path / "out"
-    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), **quick)
     page = (out / "suite.html").read_text(encoding="utf-8")
     assert page.count('class="confusion"') == 2 and page.count('class="map"') == 1
     assert "map of the features of 6 test items" in page
@@ -212,11 +212,11 @@ def test_the_page_shows_why_also_after_a_second_call(root: Path, tmp_path: Path,
     assert page.count("data:image/jpeg;base64,") == 6 * 6
     assert "forest called " in page and "town &amp; &lt;b&gt;|*" in page and "<b>|*" not in page
     assert not re.search(r"https?:|<script", page)
-    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), **quick)
     assert (out / "suite.html").read_text(encoding="utf-8") == page
     for path in (out / "why").iterdir():
         path.write_text("[]", encoding="utf-8")
-    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), options=quick)
+    run_suite(MODELS[:1], root, out, tasks=("probe", "segment"), **quick)
     assert 'class="map"' not in (out / "suite.html").read_text(encoding="utf-8")
 
 

@@ -81,11 +81,11 @@ def test_mistakes_come_before_the_first_run(tiny_table: Path, recipe_file: Path,
     with pytest.raises(ConfigError, match="packed with another signal config"):
         sweep(tiny_table, out, recipe=recipe_file, grid=Grid({"signal.audio.mels": [32, 16]}))
     with pytest.raises(DataError, match="no label column 'scene'"):
-        sweep(tiny_table, out, recipe=recipe_file, measure=Measure(match="scene"))
+        sweep(tiny_table, out, recipe=recipe_file, match="scene", seeds=(0,))
     with pytest.raises(ConfigError, match="probe_label and probe_columns are for --probe"):
-        sweep(tiny_table, out, recipe=recipe_file, measure=Measure(probe_label="label"))
+        sweep(tiny_table, out, recipe=recipe_file, probe_label="label", seeds=(0,))
     with pytest.raises(DataError):
-        sweep(tiny_table, out, recipe=recipe_file, measure=Measure(probe=str(tmp_path / "none")))
+        sweep(tiny_table, out, recipe=recipe_file, probe=str(tmp_path / "none"), seeds=(0,))
     assert not list(out.glob("runs/*"))
 
 

@@ -2,7 +2,7 @@
 
 from earthtone.build.fetch.catalogue import CATALOGUE, PublicSet, RemoteFile, find_set, read_catalogue
 from earthtone.build.fetch.download import Patience
-from earthtone.build.fetch.fetch import Fetched, Recheck, fetch, recheck
+from earthtone.build.fetch.fetch import Fetched, Recheck, fetch, plain_sets, recheck, sets_text
 
 __all__ = [
     "CATALOGUE",
@@ -13,6 +13,8 @@ __all__ = [
     "RemoteFile",
     "fetch",
     "find_set",
+    "plain_sets",
     "read_catalogue",
     "recheck",
+    "sets_text",
 ]

@@ -29,9 +29,28 @@ from earthtone.build.fetch.unpack import BadArchiveError, Members, unpack
 from earthtone.data.remote import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each, shell_line
 from earthtone.files import write_text_atomic
+from earthtone.options import FetchOptions
 from earthtone.progress import progress_bar
+from earthtone.value_types import takes
 
 # A catalogue's entries in words: for the terminal and for the page in the documentation.
+
+
+def sets_text(sets: Mapping[str, PublicSet]) -> str:
+    """Return a table of data sets, or all that is known of a single one."""
+    if len(sets) == 1:
+        return long_text(next(iter(sets.values())))
+    rows = [("NAME", "DOWNLOAD", "LICENCE", "ITEMS", "WHAT"), *(row(entry) for entry in sets.values())]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(4)]
+    lines = ["  ".join([*(cells[k].ljust(widths[k]) for k in range(4)), cells[4]]) for cells in rows]
+    return one_line_each(
+        [*lines, "", "earthtone fetch NAME --list tells more; earthtone fetch NAME brings it to data/NAME"]
+    )
+
+
+def plain_sets(sets: Mapping[str, PublicSet]) -> list[dict[str, Any]]:
+    """Return data sets as plain values for JSON."""
+    return [{**asdict(entry), "bytes": entry.bytes, "part_names": entry.part_names} for entry in sets.values()]
 
 
 def row(entry: PublicSet) -> tuple[str, str, str, str, str]:
@@ -255,6 +274,16 @@ class Recheck:
         """Return plain values for JSON."""
         return {"ok": self.ok, **asdict(self), "out": str(self.out)}
 
+    def to_text(self, catalogue: str | Path | None = None) -> str:
+        """Return lines for a terminal; the last says what to type where files are damaged."""
+        lines = [f"{self.out}: {self.files} files, {size_text(self.bytes)}, checked against their SHA-256"]
+        for label, paths in (("damaged", self.damaged), ("missing", self.missing), ("unfinished", self.unfinished)):
+            lines += [f"  {label}: {path}" for path in paths[:20]]
+            lines += [f"  {label}: {len(paths) - 20} more; --json names all"] if len(paths) > 20 else []
+        again = ["fetch", self.name, "--out", self.out, *([] if catalogue is None else ["--catalogue", catalogue])]
+        repair = f"delete the damaged ones and type: {shell_line('earthtone', *again)}"
+        return one_line_each([*lines, "all is as it was fetched" if self.ok else repair])
+
 
 def recheck(name: str, out: str | Path | None = None, *, catalogue: str | Path = CATALOGUE) -> Recheck:
     """Return how what was fetched compares with its notes; nothing is downloaded or changed. Raises DataError."""
@@ -416,29 +445,32 @@ class Fetched:
         """Return plain values for JSON."""
         return {**asdict(self), "out": str(self.out)}
 
+    def to_text(self) -> str:
+        """Return lines for a terminal: what was done, where it lies, what to type next."""
+        lines = [f"{self.name}: {len(self.fetched)} files fetched, {len(self.already_there)} were there already"]
+        lines += [f"  note: {remark}" for remark in self.remarks]
+        return one_line_each([*lines, f"it lies in {self.out}", f"next: {self.next}"])
 
-def fetch(
-    name: str,
-    out: str | Path | None = None,
-    *,
-    subset: str | None = None,
-    catalogue: str | Path = CATALOGUE,
-    downloaded: str | Path | None = None,
-    patience: Patience | None = None,
-) -> Fetched:
+
+@takes(FetchOptions)
+def fetch(options: FetchOptions) -> Fetched:
     """Bring a public data set to the folder `out` (default: data/NAME) and return what lies there.
 
     A repeated call goes on where an earlier one was stopped, and downloads nothing that is complete. `subset` names
     parts (`images,metadata`) and, for Parquet releases, how many files of each (`train,2`). `downloaded` is a folder
     with files that were downloaded by hand. Raises ConfigError, DataError.
     """
-    entry = find_set(read_catalogue(catalogue), name)
-    if entry.by_hand and downloaded is None:
+    if options.name is None:
+        raise ConfigError("fetch needs a data set's name; earthtone fetch lists them")
+    name = options.name
+    entry = find_set(read_catalogue(options.catalogue or CATALOGUE), name)
+    if entry.by_hand and options.downloaded is None:
         steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(entry.by_hand, 1))
         raise DataError(f"{name} cannot be fetched by a program; what to do by hand:\n{steps}")
-    folder = Path(out) if out is not None else Path("data") / name
+    folder = Path(options.out) if options.out is not None else Path("data") / name
+    patience = options.patience or Patience(retries=options.retries, read_seconds=options.timeout_seconds)
     with claimed(folder):
-        return _Fetch(entry, folder, patience or Patience(), downloaded).run(subset)
+        return _Fetch(entry, folder, patience, options.downloaded).run(options.subset)
 
 
 @contextmanager

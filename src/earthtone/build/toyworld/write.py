@@ -8,7 +8,7 @@ import struct
 import wave
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -26,6 +26,8 @@ from earthtone.build.toyworld.noise import Stream, key_of
 from earthtone.build.toyworld.planet import Planet, check_sound, check_square, split_of, spot
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import atomic_path, write_text_atomic
+from earthtone.options import ToyworldOptions
+from earthtone.value_types import takes
 
 # PNG, WAV and GeoTIFF files; PNG and WAV have the same bytes whatever libraries are installed.
 
@@ -121,21 +123,8 @@ class _World:
     geotiff: bool
 
 
-def write_toyworld(
-    out: Path,
-    *,
-    rows: int,
-    seed: int = 0,
-    pixels: int = 128,
-    size_m: float = 256.0,
-    seconds: float = 10.0,
-    hz: int = 32_000,
-    masks: bool = False,
-    geotiff: bool = False,
-    start: int = 0,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
+@takes(ToyworldOptions)
+def write_toyworld(options: ToyworldOptions) -> Path:
     """Write rows `start` ... `start + rows - 1` of a toy world to a folder and return the path of its manifest.
 
     Row i depends on the seed, i and the sizes only. Files of an interrupted run are kept, and the run goes on. The
@@ -147,31 +136,28 @@ def write_toyworld(
     Raises ConfigError for options that make no sense, DataError when the folder holds another toy world, is in use
     or cannot be written.
     """
-    world = _World(seed, pixels, float(size_m), float(seconds), hz, masks, geotiff)
-    _check(world, rows, start, workers)
-    out = Path(out)
+    world = _World(
+        options.seed, options.pixels, float(options.size_m), float(options.seconds), options.hz, options.masks,
+        options.geotiff,
+    )  # fmt: skip
+    _check(world)
+    rows, start, out = options.rows, options.start, Path(options.out)
     manifest = out / "manifest.csv"
     numbers = range(start, start + rows)
     with _claimed(out, world):
         write_text_atomic(out / "README.txt", README + "".join(f"  {k:2d} {v}\n" for k, v in enumerate(LAND_COVER)))
         with atomic_path(manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            columns = [name for name in COLUMNS if masks or name != "mask"]
+            columns = [name for name in COLUMNS if options.masks or name != "mask"]
             table = csv.DictWriter(file, columns, lineterminator="\n")
             table.writeheader()
-            for done, row in enumerate(_rows(out, world, numbers, workers), 1):
+            for done, row in enumerate(_rows(out, world, numbers, options.workers), 1):
                 table.writerow(row)
-                if progress is not None:
-                    progress(done, rows)
+                if options.progress is not None:
+                    options.progress(done, rows)
     return manifest
 
 
-def _check(world: _World, rows: int, start: int, workers: int | None) -> None:
-    if rows < 1:
-        raise ConfigError(f"rows is {rows}; a toy world needs at least 1, for example rows=1000")
-    if start < 0:
-        raise ConfigError(f"start is {start}; rows are counted from 0")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers is {workers}; give at least 1, or null for all processors")
+def _check(world: _World) -> None:
     if world.size_m > 2_000.0:
         raise ConfigError(f"size_m is {world.size_m:g}; tiles of a written toy world are at most 2000 m wide")
     if world.pixels < 16:

@@ -1,0 +1,352 @@
+"""Every verb of the command line: its options are read, the function of the same name is called, the result is shown.
+
+The options are dataclasses (options.py). What is imported in a function is heavy, and wanted only once they are right.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import earthtone
+from earthtone import options as told
+from earthtone.cli.parsing import (
+    add_options,
+    early_option,
+    flat_recipe,
+    make_parser,
+    option_words,
+    options_of,
+    parsed,
+    typed_options,
+)
+from earthtone.errors import ConfigError, did_you_mean, one_line_each, printable, shell_line
+from earthtone.progress import progress_calls
+from earthtone.terminal import json_text
+from earthtone.value_types import Options
+
+#: What each task of `evaluate` measures.
+TASKS: Mapping[str, str] = {
+    "retrieval": "how well images find their recordings and the other way round",
+    "probe": "how well simple classifiers read a label off frozen image features",
+    "finetune": "how well a whole network with a linear head learns labelled images",
+    "segment": "how well a backbone with a head draws land cover",
+    "audiovisual": "how well scenes are told from images, from sounds, and from both",
+    "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
+    "why": "which part of a tile and of a recording speaks for their match, as a page",
+    "suite": "models in all these tasks on all sets below a folder, as one table",
+}
+_ITEMS = ("ids", "scores", "truth", "predicted")
+_OF_FILES = ("--columns", "--bands", "--recipe", "--split_by", "--buffer_km")  # without effect on what is packed
+
+
+def call(name: str, options: Options) -> Any:
+    """Return what a public function gives for options that are read already."""
+    return getattr(earthtone, name)(options)
+
+
+def _json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _shown(result: Any, found: Any, more: str = "") -> int:
+    """Print a task's result, without its items as JSON."""
+    plain = {name: value for name, value in result.to_dict().items() if name not in _ITEMS}
+    print(json_text(plain) if found.json else f"{result.to_text()}{more}")
+    return 0
+
+
+def toyworld(words: list[str]) -> int:
+    options, _ = parsed("toyworld", told.ToyworldOptions, words, progress=progress_calls("toy world"))
+    manifest = call("write_toyworld", options)
+    print(f"{manifest}: {options.rows} synthetic places\nnext: {shell_line('earthtone', 'check', manifest)}")
+    return 0
+
+
+def fetch(words: list[str]) -> int:
+    """List public data sets, bring one to a folder, or look again at what was fetched (1: it is damaged)."""
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--list", action="store_true", help="print the catalogue (or one entry) and fetch nothing")
+        parser.add_argument("--check", action="store_true", help="verify what was fetched before, download nothing")
+        _json(parser)
+
+    options, found = parsed("fetch", told.FetchOptions, words, more)
+    listed = options.name is None or found.list
+    idle = options.changed(*(("out", "subset", "downloaded") if listed else ("subset", "downloaded")))
+    idle += ["--check"] if listed and found.check else []
+    if idle and (listed or found.check):
+        instead = "a data set's name and without --list" if listed else "no --check"
+        raise ConfigError(f"{idle[0]} has no effect here; give it with {instead}")
+    from earthtone.build import fetch as fetching
+
+    catalogue = options.catalogue or fetching.CATALOGUE
+    if listed:
+        sets = fetching.read_catalogue(catalogue)
+        sets = sets if options.name is None else {options.name: fetching.find_set(sets, options.name)}
+        print(json_text(fetching.plain_sets(sets)) if found.json else fetching.sets_text(sets))
+        return 0
+    if found.check:
+        checked = fetching.recheck(str(options.name), options.out, catalogue=catalogue)
+        print(json_text(checked.to_dict()) if found.json else checked.to_text(options.catalogue))
+        return 0 if checked.ok else 1
+    result = call("fetch", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def check(words: list[str]) -> int:
+    """Look at data before it is packed; of a packed table, whether it is what was packed."""
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--recipe", type=str | None, default=None, help="take what pack takes with this recipe")
+        _json(parser)
+
+    options, found = parsed("check", told.CheckOptions, words, more, progress=progress_calls("check"))
+    from earthtone.data.remote import is_remote
+    from earthtone.data.source import is_packed
+
+    if not is_remote(options.data) and is_packed(options.data):
+        from earthtone.data.check_table import check_table
+
+        if idle := [name for name in _OF_FILES if any(word.split("=")[0] == name for word in words)]:
+            raise ConfigError(f"{options.data} is packed: {idle[0]} has no effect on it; leave it out")
+        result: Any = check_table(
+            options.data, decode=not options.headers_only, sample=options.sample, progress=options.progress
+        )
+    else:
+        if found.recipe is not None:
+            from earthtone.train.recipe_file import read_recipe, recipe_from_dict  # only when it is asked for
+
+            options = replace(options, signal=recipe_from_dict(read_recipe(found.recipe), found.recipe).signal)
+        result = call("check", options)
+    print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
+    return 0 if result.ok else 1
+
+
+def pack(words: list[str]) -> int:
+    """Decode pairs once into one table that training reads fast; appends, resumes."""
+    from earthtone.signal.config import SignalConfig
+    from earthtone.train.recipe_file import check_recipe, read_recipe, recipe_from_dict
+
+    words = option_words(words, SignalConfig, "signal")
+    name = early_option(words, "--recipe", "default")
+    base = recipe_from_dict(read_recipe(name), name)
+    parser = make_parser("pack", "Decode pairs into a packed table. A stopped call goes on when it is repeated.")
+    add_options(parser, told.PackOptions)
+    parser.add_argument("--recipe", type=str, default=name, help="recipe whose `signal` section is used")
+    parser.add_argument("--model", type=str | None, default=None, help="pack as this run's model wants it instead")
+    parser.add_class_arguments(SignalConfig, "signal")
+    parser.set_defaults({key: value for key, value in flat_recipe(base).items() if key.startswith("signal.")})
+    found = parser.parse_args(words)
+    if found.model is not None:
+        if any(word.startswith(("--recipe", "--signal")) for word in words):
+            raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
+        from earthtone.models.storage import open_model
+
+        signal = open_model(found.model).signal
+    else:
+        signal = parser.instantiate(found).signal
+        check_recipe(replace(base, signal=signal), "command line")
+    result = call("pack", options_of(told.PackOptions, found, signal=signal))
+    print(result.to_text())
+    if found.model is not None:
+        line = ["evaluate", "retrieval", "--model", found.model, "--data", result.path]
+    else:
+        same = typed_options(words, "--signal")
+        line = ["pretrain", result.path, "--recipe", found.recipe, *same, "--out", "runs/first"]
+    print(f"next: {shell_line('earthtone', *line)}")
+    return 0
+
+
+def convert(words: list[str]) -> int:
+    options, found = parsed("convert", told.ConvertOptions, words, _json)
+    result = call("convert", options)
+    if found.json:
+        loss = None if result.loss_path is None else str(result.loss_path)
+        print(json_text({"path": str(result.path), "loss_path": loss, "card": dict(result.card)}))
+        return 0
+    print(f"{result.path}: written from {options.checkpoint}")
+    if result.loss_path is not None:
+        print(f"{result.loss_path}: learnt parts of the loss, which have no part in the embeddings")
+    if not options.backbone_only:
+        compared = "cosine" if options.unit else "Euclidean distance"
+        print(f"embeddings are compared by {compared}{'' if options.unit else ' (--unit: by cosine)'}")
+        line = shell_line("earthtone", "evaluate", "retrieval", "--model", options.out, "--data", "DATA")
+        print(f"next: {line}")
+    return 0
+
+
+def demo(words: list[str]) -> int:
+    options, _ = parsed("demo", told.DemoOptions, words, say=lambda line: print(line, flush=True))
+    result = call("demo", options)
+    if result is None:
+        _say(f"stopped; go on with: {shell_line('earthtone', 'demo', *words)}")
+        return 130
+    print(result.to_text())
+    return 0
+
+
+def pretrain(words: list[str]) -> int:
+    """Train two encoders on pairs; logs, checkpoints, a report."""
+    from earthtone.train.recipe import Recipe
+    from earthtone.train.recipe_file import check_recipe, drop_options, read_recipe, recipe_from_dict
+
+    typed_words = words  # as the next call would be typed
+    words = option_words(words, Recipe)
+    name = early_option(words, "--recipe", "default")
+    values = read_recipe(name)
+    named = {key: early_option(words, f"--{key}", "") for key in ("loss.name", "within.name")}
+    drop_options(values, {key: value for key, value in named.items() if value})
+    base = recipe_from_dict(values, name)
+    parser = make_parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
+    add_options(parser, told.PretrainOptions)
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults({"recipe": name, **flat_recipe(base)})
+    found = parser.parse_args(words)
+    sections = parser.instantiate(found)
+    recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})
+    check_recipe(recipe, "command line")
+    options = options_of(told.PretrainOptions, found, recipe=recipe)
+    result = call("pretrain", options)
+    if result.rank:
+        return 0  # the first process tells
+    if not result.finished:
+        again = [word for word in typed_words if word != "--resume"]
+        _say(
+            f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
+            f"go on with: {shell_line('earthtone', 'pretrain', *again, '--resume')}"
+        )
+        return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
+    print(f"{result.folder}: {result.steps} steps, {result.progress.seconds:.0f} s of training")
+    print(f"report: {result.folder}/report.html")
+    table = result.folder / "table.lance"
+    data = table if table.exists() else options.data
+    line = ["evaluate", "retrieval", "--model", result.folder, "--data", data, "--split", "test"]
+    device = [] if recipe.train.device == "auto" else ["--device", recipe.train.device]
+    print(f"next: {shell_line('earthtone', *line, *device)}")
+    return 0
+
+
+def sweep(words: list[str]) -> int:
+    """Train every combination of a grid with every seed; one table of what they reach on val.
+
+    0: every run is done, or SIGTERM has stopped them; 1: some failed, which the table names; 130: Ctrl-C.
+    """
+    options, _ = parsed("sweep", told.SweepOptions, words, say=_say)
+    result = call("sweep", options)
+    if result.stopped_by is not None:
+        done = f"stopped by {result.stopped_by} with {result.count('done')} of {len(result.table.runs)} runs done"
+        _say(f"{done}; go on with: {shell_line('earthtone', 'sweep', *words)}")
+        return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
+    if failed := result.count("failed"):
+        _say(f"{failed} runs failed; they are named in the table and tried again by the next call")
+    print(f"{result.out}/sweep.html")
+    return 1 if failed else 0
+
+
+def reproduce(words: list[str]) -> int:
+    """The paper's steps in order, and one table of published figures and ours."""
+    if not words or words[0] not in ("paper", "-h", "--help"):
+        raise ConfigError(f"reproduce {words[0] if words else 'nothing'}; type: earthtone reproduce paper --data DIR")
+    rest = words[1:] if words[0] == "paper" else words
+    options, found = parsed("reproduce paper", told.ReproduceOptions, rest, _json, say=_say)
+    result = call("reproduce_paper", options)
+    if found.json:
+        print(json_text(result.to_dict()))
+    else:
+        again = f"; go on with: {shell_line('earthtone', 'reproduce', *words)}"
+        print(one_line_each([*result.lines(), *([f"stopped in {result.stopped}{again}"] if result.stopped else [])]))
+    return 2 if result.failed else 0
+
+
+def retrieval(words: list[str]) -> int:
+    def show(table: Any, rows: Any, result: Any) -> None:
+        print(json_text(result.to_dict()) if found.json else result.to_text(), flush=True)
+
+    options, found = parsed("evaluate retrieval", told.RetrievalOptions, words, _json, then=show)
+    report, run = options.report, Path(str(options.model))
+    if report is None and run.is_dir():
+        other = "" if options.protocol == "honest" else f"-{options.protocol}"
+        report = run / f"report-{options.split}{other}.html"
+    call("evaluate_retrieval", replace(options, report=report))
+    if report is not None:
+        _say(f"report: {report}")
+    return 0
+
+
+def probe(words: list[str]) -> int:
+    options, found = parsed("evaluate probe", told.ProbeOptions, words, _json)
+    return _shown(call("evaluate_probe", options), found)
+
+
+def finetune(words: list[str]) -> int:
+    options, found = parsed("evaluate finetune", told.FinetuneOptions, words, _json)
+    return _shown(call("evaluate_finetune", options), found)
+
+
+def segment(words: list[str]) -> int:
+    options, found = parsed("evaluate segment", told.SegmentOptions, words, _json)
+    result = call("evaluate_segment", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def audiovisual(words: list[str]) -> int:
+    options, found = parsed("evaluate audiovisual", told.AudiovisualOptions, words, _json)
+    result = call("evaluate_audiovisual", options)
+    from earthtone.evaluate.audiovisual import audiovisual_lines
+
+    return _shown(result, found, f"\n{audiovisual_lines(result)}")
+
+
+def audio(words: list[str]) -> int:
+    options, found = parsed("evaluate audio", told.AudioOptions, words, _json)
+    result = call("evaluate_audio", options)
+    from earthtone.evaluate.sounds import fold_lines
+
+    return _shown(result, found, f"\n{fold_lines(result)}")
+
+
+def why(words: list[str]) -> int:
+    options, _ = parsed("evaluate why", told.WhyOptions, words)
+    print(call("why_pairs", options))
+    return 0
+
+
+def suite(words: list[str]) -> int:
+    """Many models in all tasks that fit the sets in a folder: one table with intervals and paired comparisons.
+
+    0: at least one cell has a figure (failed ones are named); 1: none has.
+    """
+    options, found = parsed("evaluate suite", told.SuiteOptions, words, _json, say=_say)
+    table = call("run_suite", options)
+    from earthtone.studies.suite_page import DONE, FAILED, suite_rows
+
+    if failed := table.count(FAILED):
+        _say(f"{failed} of {len(table.cells)} cells failed; they are named in the table and run again by the next call")
+    print(json_text(suite_rows(table)) if found.json else f"{options.out}/suite.html")
+    return 0 if table.count(DONE) else 1
+
+
+_TASKS: Mapping[str, Callable[[list[str]], int]] = {
+    "retrieval": retrieval, "probe": probe, "finetune": finetune, "segment": segment, "audiovisual": audiovisual,
+    "audio": audio, "why": why, "suite": suite,
+}  # fmt: skip
+
+
+def evaluate(words: list[str]) -> int:
+    """Measure a model in one of the tasks."""
+    if words and words[0] in ("-h", "--help"):
+        print("usage: earthtone evaluate TASK [options]; --help after the task tells its options\n")
+        print("\n".join(f"  {name:<12} {text}" for name, text in TASKS.items()))
+        return 0
+    if not words or words[0] not in TASKS:
+        typed = words[0] if words else "nothing"
+        raise ConfigError(f"evaluate {typed}; {did_you_mean(typed, TASKS)}one of {', '.join(TASKS)} expected")
+    return _TASKS[words[0]](words[1:])
