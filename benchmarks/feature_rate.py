@@ -24,7 +24,7 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import FeatureOptions, extract_features
 from earthtone.evaluate.probe import FeaturePart, ProbeOptions, probe_features
 from earthtone.models.backbone import open_backbone
-from earthtone.signal.image import read_image
+from earthtone.signal.image import read_picture
 from machine import bfloat16_features
 
 SIDE = 512
@@ -42,7 +42,7 @@ def write_images(folder: Path, count: int) -> None:
         out = csv.writer(labels)
         for row in csv.DictReader(file):
             path = folder / f"{row['id']}.jpg"
-            Image.fromarray(read_image(manifest.parent / row["image"])).save(path, quality=90)
+            Image.fromarray(read_picture(manifest.parent / row["image"]).pixels).save(path, quality=90)
             out.writerow([row["id"], path, row["land_cover"]])
 
 

@@ -27,12 +27,17 @@ from earthtone.signal.image import (
     encode_tile,
     image_hash,
     read_grey,
-    read_image,
+    read_picture,
     resized,
     seen,
     stored_tile,
     warped,
 )
+
+
+def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:
+    return read_picture(source, ImageConfig(bands=bands)).pixels
+
 
 Pixels = NDArray[np.uint8]
 PLACE = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)}
@@ -276,7 +281,7 @@ def test_reading_in_threads_leaves_the_warning_filters_alone() -> None:
 @pytest.mark.parametrize("min_side", [64, 150, 288, 600, 2000])
 def test_jpegs_are_never_decoded_below_what_is_needed(side: int, min_side: int) -> None:
     whole = np.asarray(Image.fromarray(smooth()).resize((side + 50, side)))
-    found = read_image(saved(whole, "JPEG", quality=90), min_side=min_side)
+    found = read_picture(saved(whole, "JPEG", quality=90), min_side=min_side).pixels
     assert min(found.shape[:2]) >= min(min_side, side)
     assert min(found.shape[:2]) < max(2 * min_side + 2, side + 1)
     there = np.asarray(Image.fromarray(found).resize((60, 48), Image.Resampling.BOX)).astype(int)

@@ -12,6 +12,10 @@ from earthtone.errors import SignalError
 from earthtone.signal.image import read_stored_values
 
 
+def stored(source: Path | bytes, colour: bool = False) -> np.ndarray:
+    return read_stored_values(source, colour).values
+
+
 def png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
@@ -29,32 +33,32 @@ VALUES = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
 
 def test_grey_values_are_untouched() -> None:
-    assert np.array_equal(read_stored_values(png(Image.fromarray(VALUES))), VALUES)
+    assert np.array_equal(stored(png(Image.fromarray(VALUES))), VALUES)
     deep = VALUES.astype(np.uint16) * 1000
-    assert np.array_equal(read_stored_values(png(Image.fromarray(deep))), deep)
-    assert np.array_equal(read_stored_values(png(Image.fromarray(VALUES > 5))), VALUES > 5)
+    assert np.array_equal(stored(png(Image.fromarray(deep))), deep)
+    assert np.array_equal(stored(png(Image.fromarray(VALUES > 5))), VALUES > 5)
 
 
 def test_a_colour_table_gives_numbers_or_colours() -> None:
     image = Image.fromarray(VALUES, "P")
     image.putpalette([value for n in range(12) for value in (n, 0, 255 - n)])
-    assert np.array_equal(read_stored_values(png(image)), VALUES)
-    found = read_stored_values(png(image), colour=True)
+    assert np.array_equal(stored(png(image)), VALUES)
+    found = stored(png(image), colour=True)
     assert found.shape == (3, 4, 3) and found[2, 3].tolist() == [11, 0, 244]
 
 
 def test_transparency_is_dropped() -> None:
     image = Image.new("RGBA", (4, 3), (1, 2, 3, 0))
-    assert read_stored_values(png(image))[0, 0].tolist() == [1, 2, 3]
-    assert read_stored_values(png(Image.new("LA", (4, 3), (7, 0))))[0, 0] == 7
+    assert stored(png(image))[0, 0].tolist() == [1, 2, 3]
+    assert stored(png(Image.new("LA", (4, 3), (7, 0))))[0, 0] == 7
 
 
 def test_geotiffs(tmp_path: Path) -> None:
-    assert np.array_equal(read_stored_values(tiff(tmp_path / "1.tif", VALUES[None])), VALUES)
+    assert np.array_equal(stored(tiff(tmp_path / "1.tif", VALUES[None])), VALUES)
     signed = VALUES[None].astype(np.int16) - 3
-    assert np.array_equal(read_stored_values(tiff(tmp_path / "2.tif", signed)), signed[0])
+    assert np.array_equal(stored(tiff(tmp_path / "2.tif", signed)), signed[0])
     colours = np.stack([VALUES, VALUES + 1, VALUES + 2])
-    assert np.array_equal(read_stored_values(tiff(tmp_path / "3.tif", colours)), np.moveaxis(colours, 0, -1))
+    assert np.array_equal(stored(tiff(tmp_path / "3.tif", colours)), np.moveaxis(colours, 0, -1))
 
 
 @pytest.mark.parametrize(
@@ -63,11 +67,11 @@ def test_geotiffs(tmp_path: Path) -> None:
 )
 def test_other_tiffs_are_refused(tmp_path: Path, bands: np.ndarray, message: str) -> None:
     with pytest.raises(SignalError, match=message):
-        read_stored_values(tiff(tmp_path / "a.tif", bands))
+        stored(tiff(tmp_path / "a.tif", bands))
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"II*\0 broken"])
 def test_broken_files_are_one_line(content: bytes) -> None:
     with pytest.raises(SignalError) as error:
-        read_stored_values(content)
+        stored(content)
     assert "\n" not in str(error.value)

@@ -21,8 +21,6 @@ from earthtone.signal.image import (
     Picture,
     kept_remarks,
     picture_header,
-    read_image,
-    read_labels,
     read_picture,
     read_stored_values,
     stored_tile,
@@ -37,6 +35,15 @@ from earthtone.signal.remarks import (
     STRETCHED,
     TURNED,
 )
+
+
+def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:
+    return read_picture(source, ImageConfig(bands=bands)).pixels
+
+
+def stored(source: Path | bytes, colour: bool = False) -> NDArray[Any]:
+    return read_stored_values(source, colour).values
+
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 CONFIG = ImageConfig()
@@ -161,7 +168,7 @@ def test_deep_colours_that_nothing_reads_are_refused(data: bytes) -> None:
     with pytest.raises(SignalError, match=r"more than 8 bits a channel.*; write it as PNG or TIFF"):
         read_image(data)
     with pytest.raises(SignalError, match="more than 8 bits a channel"):
-        read_stored_values(data)
+        stored(data)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +271,7 @@ def test_white_is_zero(dtype: type, options: dict[str, int]) -> None:
     found = read_image(raster(ramp, photometric="MINISWHITE", **options)).astype(int)
     plain = read_image(raster(ramp, **options)).astype(int)
     np.testing.assert_array_equal(found, 255 - plain)
-    assert np.array_equal(read_stored_values(raster(ramp, photometric="MINISWHITE", **options)), ramp[0])
+    assert np.array_equal(stored(raster(ramp, photometric="MINISWHITE", **options)), ramp[0])
 
 
 def test_tiffs_of_other_colour_spaces() -> None:
@@ -424,7 +431,7 @@ def test_every_orientation_is_shown_upright(format: str, orientation: int) -> No
         with Image.open(io.BytesIO(data)) as image:
             np.testing.assert_array_equal(found.pixels, np.asarray(ImageOps.exif_transpose(image)))
     if format in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(read_stored_values(data), UPRIGHT)
+        np.testing.assert_array_equal(stored(data), UPRIGHT)
 
 
 def test_orientation_in_tiffs_of_other_builds() -> None:
@@ -487,7 +494,7 @@ BOMBS = {
 def test_large_pictures_are_refused_alike_by_header_and_reading(kind: str) -> None:
     said = []
     tracemalloc.start()
-    for read in (picture_header, lambda data: read_picture(data, CONFIG), read_labels):
+    for read in (picture_header, lambda data: read_picture(data, CONFIG), read_stored_values):
         with pytest.raises(SignalError) as error:
             read(BOMBS[kind])
         said.append(str(error.value))
@@ -532,8 +539,8 @@ def test_large_deep_pictures_are_scaled_in_parts() -> None:
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_grey_masks_keep_their_numbers(bits: int) -> None:
     values = (np.arange(16 * 16).reshape(16, 16) % min(2**bits, 5000)).astype(np.uint16)
-    np.testing.assert_array_equal(read_stored_values(png(values[..., None], bits)), values)
-    np.testing.assert_array_equal(read_stored_values(raster(values[None], nbits=bits) if bits == 16 else raster(
+    np.testing.assert_array_equal(stored(png(values[..., None], bits)), values)
+    np.testing.assert_array_equal(stored(raster(values[None], nbits=bits) if bits == 16 else raster(
         values[None].astype(np.uint8), nbits=bits)), values)  # fmt: skip
 
 
@@ -543,7 +550,7 @@ def test_pgm_masks_keep_their_numbers(most: int) -> None:
     plain = b"P2\n4 3\n%d\n%s\n" % (most, b" ".join(b"%d" % value for value in values))
     binary = b"P5\n4 3\n%d\n" % most + values.astype(">u2" if most > 255 else np.uint8).tobytes()
     for data in (binary, plain) if most < 256 else (binary,):
-        assert read_stored_values(data).ravel().tolist() == values.tolist()
+        assert stored(data).ravel().tolist() == values.tolist()
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -553,22 +560,22 @@ def test_masks_with_a_colour_table_of_any_depth(bits: int) -> None:
     image.putpalette([value for n in range(2**bits) for value in (n, 255 - n, 7)])
     data = saved(image, "PNG", bits=bits)
     assert data[24] == bits
-    np.testing.assert_array_equal(read_stored_values(data), values)
-    assert read_stored_values(data, colour=True)[0, 1].tolist() == [1, 254, 7]
+    np.testing.assert_array_equal(stored(data), values)
+    assert stored(data, colour=True)[0, 1].tolist() == [1, 254, 7]
 
 
 @pytest.mark.parametrize(("nodata", "dtype"), [(0, np.uint8), (255, np.uint8), (-1, np.int16), (np.nan, np.float32)])
 def test_no_data_in_a_mask_is_told(nodata: float, dtype: type) -> None:
     values = np.ones((1, 4, 4), dtype)
     values[0, 0] = nodata
-    found = read_labels(raster(values, nodata=nodata))
+    found = read_stored_values(raster(values, nodata=nodata))
     assert found.valid is not None and not found.valid[0].any() and found.valid[1:].all()
     assert np.isnan(found.nodata or 0) if np.isnan(nodata) else found.nodata == nodata
-    assert read_labels(raster(np.ones((1, 4, 4), np.uint8)))[1:] == (None, None)
+    assert read_stored_values(raster(np.ones((1, 4, 4), np.uint8)))[1:] == (None, None)
 
 
 def test_a_mask_in_colour_heeds_its_declared_bands() -> None:
-    assert read_stored_values(raster(TRUE[::-1], [BLUE, GREEN, RED]))[0, 0].tolist() == [200, 120, 30]
+    assert stored(raster(TRUE[::-1], [BLUE, GREEN, RED]))[0, 0].tolist() == [200, 120, 30]
     for bands in (2, 5):
         with pytest.raises(SignalError, match=f"{bands} bands; a mask of one band"):
-            read_labels(raster(np.zeros((bands, 4, 4), np.uint8), [NONE] * bands))
+            read_stored_values(raster(np.zeros((bands, 4, 4), np.uint8), [NONE] * bands))

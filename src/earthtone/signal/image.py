@@ -78,6 +78,7 @@ def with_scale(pixels: Pixels, gsd_m: float) -> Pixels:
 
 Positions = NDArray[np.float64]
 
+_AS_DECLARED = ImageConfig()
 _MOST_FILE_BYTES = 2**30
 _CHUNK = 2**22  # numbers that are scaled to 8 bits at once
 _SAMPLE = 2**24  # numbers, evenly spread over a picture, that percentiles are taken of
@@ -94,7 +95,9 @@ class Picture:
     empty: NDArray[np.bool_] | None = None
 
 
-def read_picture(source: Path | bytes | Image.Image, config: ImageConfig, min_side: int | None = None) -> Picture:
+def read_picture(
+    source: Path | bytes | Image.Image, config: ImageConfig = _AS_DECLARED, min_side: int | None = None
+) -> Picture:
     """Return a picture of any format that Pillow reads, of a GeoTIFF, or one that Pillow has opened, with remarks.
 
     It is turned as EXIF says. Grey becomes RGB, palettes are resolved; where there is no data, and where it is fully
@@ -134,19 +137,6 @@ def picture_header(source: Path | bytes) -> tuple[int, int, str]:
         sideways = not late and exif_orientation(image.getexif) > 4
         width, height = reversed(image.size) if sideways else image.size
         return width, height, image.mode
-
-
-def read_image(source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None) -> Pixels:
-    """Return RGB pixels (height, width, 3) of a picture; see `read_picture`. Raises SignalError."""
-    return read_picture(source, ImageConfig(bands=bands), min_side).pixels
-
-
-def read_shrunk(
-    source: Path | bytes, bands: tuple[int, int, int] | None = None, min_side: int | None = None
-) -> tuple[Pixels, float]:
-    """Return what `read_image` does, and how many of the file's pixels one of these is wide. Raises SignalError."""
-    picture = read_picture(source, ImageConfig(bands=bands), min_side)
-    return picture.pixels, picture.shrunk
 
 
 def read_grey(source: Path | bytes) -> Pixels:
@@ -328,9 +318,8 @@ def _named_errors(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise SignalError(f"{name}: not an image; JPEG, PNG, WebP, GeoTIFF ... expected") from error
     except Exception as error:  # each format's decoder has its own errors for broken data
-        raise SignalError(
-            f"{name}: broken image ({' '.join(str(error).split())}); a whole file was expected"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise SignalError(f"{name}: broken image ({reason}); a whole file was expected") from error
 
 
 def _refuse_large(image: Image.Image, name: str) -> None:
@@ -349,23 +338,21 @@ def _of_pillow(image: Image.Image, name: str, data: bytes = b"") -> Raster:
     """Return a picture that Pillow has opened as numbers: grey of more than 8 bits as stored, all else as RGB."""
     if image.format == "AVIF" and _cut_to_8_bits(image, data):
         return _deep_avif(image, name, data)
-    refuse_cut_bits(image, name, data)
+    _refuse_cut_bits(image, name, data)
     _refuse_large(image, name)
     shown = None
     if not _shallow(image):
         values = np.asarray(image)[..., None]
+    elif image.mode in ("P", "RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        whole = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"), np.uint8)
+        values, shown = whole[..., :3], opaque(whole[..., 3])
     else:
-        clear = image.mode == "P" or "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
-        if clear:
-            whole = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"), np.uint8)
-            values, shown = whole[..., :3], opaque(whole[..., 3])
-        else:
-            values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+        values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     bits = 8 * values.dtype.itemsize
     return Raster(values, valid=shown, bits=bits, orientation=exif_orientation(image.getexif))
 
 
-def refuse_cut_bits(image: Image.Image, name: str, data: bytes) -> None:
+def _refuse_cut_bits(image: Image.Image, name: str, data: bytes) -> None:
     """Raise SignalError for a picture of more than 8 bits a channel of which Pillow would give the upper 8."""
     if _cut_to_8_bits(image, data):
         raise SignalError(
@@ -378,7 +365,7 @@ def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
     if image.format == "AVIF":
         flags = data.partition(b"av1C")[2][2:3]  # after marker and version, profile and level
         return bool(flags) and flags[0] & 0x40 > 0
-    words = [word for codec, arguments in decoders(image) for word in (codec, *arguments)]
+    words = [word for codec, arguments in _decoders(image) for word in (codec, *arguments)]
     if image.format in ("ICO", "ICNS"):  # hold PNGs
         return data.partition(PNG_MAGIC)[2][16:17] == b"\x10"
     if image.format == "PPM":  # the plain kinds; GDAL reads the others
@@ -387,8 +374,8 @@ def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
     return any(deep) and _shallow(image)
 
 
-def decoders(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return by which of its decoders, with which arguments, Pillow will read an opened file."""
+def _decoders(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return by which of its _decoders, with which arguments, Pillow will read an opened file."""
     tiles = getattr(image, "tile", [])
     return [(tile[0], tile[3] if isinstance(tile[3], tuple) else (tile[3],)) for tile in tiles]
 
@@ -421,7 +408,8 @@ def _picture(raster: Raster, name: str, config: ImageConfig, shrunk: float = 1.0
     else:
         pixels, valid, told = _eight_bits(raster, config)
         remarks += told
-    pixels = turned(_grey_to_rgb(255 - pixels if raster.white_is_zero else pixels), raster.orientation)
+    pixels = turned(255 - pixels if raster.white_is_zero else pixels, raster.orientation)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     valid = None if valid is None or valid.all() else turned(valid, raster.orientation)
     if raster.orientation > 1:
         remarks.append(Remark(TURNED, f"orientation {raster.orientation}; shown upright"))
@@ -506,10 +494,6 @@ def _out_of_range(pixels: Pixels, there: NDArray[np.bool_], ranges: Any) -> list
     return [Remark(OUTSIDE_VALUE_RANGE, f"{found}; a range that holds the values was expected")]
 
 
-def _grey_to_rgb(values: Pixels) -> Pixels:
-    return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
-
-
 class StoredValues(NamedTuple):
     """What `read_stored_values` returns, where it counts (None: everywhere), and the value declared to be no data."""
 
@@ -518,23 +502,19 @@ class StoredValues(NamedTuple):
     nodata: float | None = None
 
 
-def read_stored_values(source: Path | bytes, colour: bool = False) -> NDArray[Any]:
-    """Return (height, width) values of one channel, or (height, width, 3) 8-bit colours; transparency is dropped.
+def read_stored_values(source: Path | bytes, colour: bool = False) -> StoredValues:
+    """Return the values that stand in a picture file, untouched: for masks, whose numbers name classes.
 
-    They are turned as EXIF says, and never scaled: grey of 1, 2, 4 or 16 bits keeps its numbers.
-    Pictures with a colour table give their table's numbers, or with `colour` the colours. Raises SignalError.
+    They are (height, width) of one channel, or (height, width, 3) 8-bit colours; transparency is dropped. They are
+    turned as EXIF says, and never scaled: grey of 1, 2, 4 or 16 bits keeps its numbers. Pictures with a colour table
+    give their table's numbers, or with `colour` the colours. Raises SignalError.
     """
-    return read_labels(source, colour).values
-
-
-def read_labels(source: Path | bytes, colour: bool = False) -> StoredValues:
-    """Return what `read_stored_values` does, and where a TIFF says that there is no data. Raises SignalError."""
     data, name = bytes_of(source)
     driver = gdal_driver(data)
     if driver is not None:
         return _of_raster(data, name, driver, colour)
     with opened_picture(data, name) as picture:
-        refuse_cut_bits(picture, name, data)
+        _refuse_cut_bits(picture, name, data)
         most = _largest(picture, data)
         values = _of_picture(picture, colour)
         if most not in (0, 255) and values.ndim == 2 and picture.mode == "L":  # Pillow made it 255
@@ -547,21 +527,18 @@ def _largest(picture: Image.Image, data: bytes) -> int:
     if picture.format == "PNG":
         return int(2 ** data[24]) - 1  # bits a channel, in the header
     if picture.format == "PPM":
-        numbers = [word for codec, words in decoders(picture) if codec.startswith("ppm") for word in words]
+        numbers = [word for codec, words in _decoders(picture) if codec.startswith("ppm") for word in words]
         return next((number for number in numbers if isinstance(number, int)), 0)
     return 0
 
 
 def _of_picture(picture: Image.Image, colour: bool) -> NDArray[Any]:
-    if picture.mode == "P":
-        return np.asarray(picture.convert("RGB") if colour else picture)
     if picture.mode == "1":
         return np.asarray(picture).astype(np.uint8)
     if picture.mode in ("LA", "La"):
         return np.asarray(picture.getchannel(0))
-    if picture.mode in ("L", "F") or picture.mode.startswith("I"):
-        return np.asarray(picture)
-    return np.asarray(picture.convert("RGB"))
+    as_stored = picture.mode in ("L", "F") or picture.mode.startswith("I") or (picture.mode == "P" and not colour)
+    return np.asarray(picture if as_stored else picture.convert("RGB"))
 
 
 def _of_raster(data: bytes, name: str, driver: str, colour: bool) -> StoredValues:
@@ -580,8 +557,5 @@ def _of_raster(data: bytes, name: str, driver: str, colour: bool) -> StoredValue
     if raster.table is not None and colour:
         values = raster.table[:, :3][values]
     turn = raster.orientation
-    return StoredValues(turned(values, turn), None if valid is None else turned(valid, turn), _shown(raster))
-
-
-def _shown(raster: Raster) -> float | None:
-    return None if raster.valid is None else raster.nodata
+    nodata = None if raster.valid is None else raster.nodata
+    return StoredValues(turned(values, turn), None if valid is None else turned(valid, turn), nodata)

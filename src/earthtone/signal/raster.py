@@ -3,6 +3,7 @@
 What is read are the numbers in the file, which bands of it are red, green and blue, and where it holds data at all.
 """
 
+import io
 import re
 import threading
 import warnings
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from earthtone.errors import SignalError
 
@@ -233,7 +235,7 @@ def _nodata(value: float | None, dtype: np.dtype[Any]) -> float | None:
 def _orientation(data: bytes, name: str, driver: str, file: Any) -> int:
     if driver == "PNG":
         return _png_orientation(data)
-    found = _tiff_orientation(data) if driver == "GTiff" else 1
+    found = exif_orientation(partial(_tiff_tags, data)) if driver == "GTiff" else 1
     if found > 1 and file.crs is not None:
         raise SignalError(
             f"{name}: georeferenced, and to be turned (orientation {found}); one of both was expected: write it anew "
@@ -242,20 +244,14 @@ def _orientation(data: bytes, name: str, driver: str, file: Any) -> int:
     return found
 
 
-def _tiff_orientation(data: bytes) -> int:
-    """Return the orientation in the first directory of a TIFF or BigTIFF, 1 where it has none."""
-    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(data[at : at + size], order)
-
-    big = number(2, 2) == 43
-    at, step, head = (number(8, 8), 20, 8) if big else (number(4, 4), 12, 2)
-    for entry in range(at + head, at + head + step * min(number(at, head), 4096), step):
-        if number(entry, 2) == _ORIENTATION:
-            found = number(entry + (12 if big else 8), 2)
-            return found if 1 <= found <= 8 else 1
-    return 1
+def _tiff_tags(data: bytes) -> ImageFileDirectory_v2:
+    """Return the tags in the first directory of a TIFF or BigTIFF."""
+    tags = ImageFileDirectory_v2(data[: 16 if b"+" in data[2:4] else 8])
+    file = io.BytesIO(data)
+    file.seek(tags.next)
+    with warnings_as("ignore", UserWarning):  # of a directory that breaks off
+        tags.load(file)
+    return tags
 
 
 def _png_orientation(data: bytes) -> int:
@@ -274,7 +270,7 @@ def _exif(block: bytes) -> Image.Exif:
     return exif
 
 
-def exif_orientation(exif: Callable[[], Image.Exif]) -> int:
+def exif_orientation(exif: Callable[[], Image.Exif | ImageFileDirectory_v2]) -> int:
     """Return the orientation (1 to 8) in the EXIF block that `exif` reads; 1 where it is broken or says nothing."""
     try:
         found = exif().get(_ORIENTATION, 1)

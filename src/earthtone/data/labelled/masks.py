@@ -28,7 +28,7 @@ from earthtone.data.tables import CsvTable
 from earthtone.errors import DataError, SignalError
 from earthtone.files import read_yaml, regular_file
 from earthtone.signal.config import ImageConfig
-from earthtone.signal.image import Picture, read_labels, read_picture
+from earthtone.signal.image import Picture, read_picture, read_stored_values
 from earthtone.signal.remarks import TURNED
 
 IGNORED = 255
@@ -77,7 +77,7 @@ def read_mask(source: Path, palette: Palette, size: tuple[int, int] | None = Non
     Pixels that a TIFF declares to be no data are ignored, also where their value is a class. `size` is the (height,
     width) of the image. Raises DataError when the mask has another size or cannot be read.
     """
-    found = read_labels(source, colour=bool(palette.colours) and not palette.values)
+    found = read_stored_values(source, colour=bool(palette.colours) and not palette.values)
     values = found.values
     if size is not None and values.shape[:2] != size:
         raise DataError(
@@ -127,7 +127,7 @@ def found_values(masks: Iterable[Path]) -> set[Value]:
     """Return every value or colour that occurs in masks. Raises DataError when there are more than classes may be."""
     found: set[Value] = set()
     for mask in masks:
-        values, valid = read_labels(mask)[:2]
+        values, valid = read_stored_values(mask)[:2]
         values = values.reshape(-1, *values.shape[2:]) if valid is None else values[valid]
         if values.ndim == 2:
             found.update(_colour(int(code)) for code in np.unique(_codes(values)))
