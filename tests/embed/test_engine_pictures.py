@@ -14,8 +14,8 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import FeatureOptions, extract_features, picture_batches, tower_features
 from earthtone.embed.store import data_fingerprint
 from earthtone.evaluate.finetune import PLANS, TrainingData, finetune
-from earthtone.models.backbone import Backbone, model_trunk
-from earthtone.models.encoders import tell_of_usual
+from earthtone.models.backbone import Backbone, encoder_of_model
+from earthtone.models.encoders import warn_of_unknown_gsd
 from earthtone.models.two_tower import TwoTower
 
 
@@ -31,7 +31,7 @@ def test_the_fourth_channel(class_items: list[LabelledItem], caplog: pytest.LogC
     assert np.array_equal(found.pixels[..., :3], plain.pixels) and (found.pixels[:2, ..., 3] == 96).all()
     [middle] = picture_batches(of_scale(class_items[:1], 1.0), 32, 1, {}, resize=40, usual_gsd_m=3.0)
     assert (middle.pixels[..., 3] == 96).all() and not caplog.records
-    tell_of_usual.cache_clear()
+    warn_of_unknown_gsd.cache_clear()
     [unknown] = picture_batches(class_items[:1], 32, 1, {}, resize=40, usual_gsd_m=4.0)
     assert (unknown.pixels[..., 3] == 128).all() and "taken: 4 m a pixel" in caplog.text
 
@@ -39,7 +39,7 @@ def test_the_fourth_channel(class_items: list[LabelledItem], caplog: pytest.LogC
 def test_features_of_backbone_and_tower(
     scaled: TwoTower, class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture
 ) -> None:
-    backbone = Backbone(model_trunk(scaled), "scaled")
+    backbone = Backbone(encoder_of_model(scaled), "scaled")
     items = class_items[:3]
     usual, same, other = (of_scale(items, gsd_m) for gsd_m in (None, 2.4, 24.0))  # 40 pixels of 2.4 m: 96 m
     with caplog.at_level(logging.WARNING):
@@ -54,8 +54,8 @@ def test_features_of_backbone_and_tower(
 def test_only_unknown_metres_are_warned_of(
     scaled: TwoTower, class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell_of_usual.cache_clear()
-    backbone = Backbone(model_trunk(scaled), "scaled")
+    warn_of_unknown_gsd.cache_clear()
+    backbone = Backbone(encoder_of_model(scaled), "scaled")
     extract_features(backbone, of_scale(class_items[:2], 2.4))
     assert not caplog.records
     extract_features(backbone, class_items[:2])
@@ -63,7 +63,7 @@ def test_only_unknown_metres_are_warned_of(
 
 
 def test_metres_that_no_image_has(scaled: TwoTower, class_items: list[LabelledItem]) -> None:
-    backbone = Backbone(model_trunk(scaled), "scaled")
+    backbone = Backbone(encoder_of_model(scaled), "scaled")
     [odd], [good] = of_scale(class_items[:1], 1e308), of_scale(class_items[1:2], 2.4)
     found = extract_features(backbone, [odd, good])
     assert list(found.usable) == [1] and "image_gsd_m is 1e+308; 0.001 to 100,000" in found.broken[odd.id]
@@ -75,7 +75,7 @@ def test_fine_tuning(scaled: TwoTower, class_items: list[LabelledItem], augment:
     classes = tuple(sorted({item.label for item in class_items}))
     items = [replace(item, image_gsd_m=0.5 if number % 3 else None) for number, item in enumerate(class_items)]
     before = scaled.image_tower.encoder.conv1[0].weight.detach().clone()  # type: ignore[index,union-attr]
-    backbone = Backbone(model_trunk(scaled), "scaled")
+    backbone = Backbone(encoder_of_model(scaled), "scaled")
     assert len(finetune(backbone, TrainingData(items[::2], [], items[1::2], classes), plan).predicted) == 20
     after = scaled.image_tower.encoder.conv1[0].weight  # type: ignore[index,union-attr]
     assert not torch.equal(before[:, 3], after[:, 3])
@@ -115,7 +115,7 @@ def test_a_range_of_values_is_kept_apart_in_features(scaled: TwoTower, tmp_path:
     [ranged] = picture_batches(items, 32, 2, {}, value_range=(0, 3000))
     unlike = np.abs(plain.pixels[0].astype(int) - plain.pixels[1])[8:, 8:].mean()
     assert np.array_equal(ranged.pixels[0, 8:, 8:], ranged.pixels[1, 8:, 8:]) and unlike > 1
-    backbone, cache = Backbone(model_trunk(scaled), "scaled"), tmp_path / "cache"
+    backbone, cache = Backbone(encoder_of_model(scaled), "scaled"), tmp_path / "cache"
     found = [
         extract_features(backbone, items, FeatureOptions(value_range=value, cache=cache))
         for value in (None, "sentinel2")

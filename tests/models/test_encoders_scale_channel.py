@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.backbone import Backbone, model_trunk, open_backbone
+from earthtone.models.backbone import Backbone, encoder_of_model, open_backbone
 from earthtone.models.convert import convert
-from earthtone.models.encoders import IMAGENET_MEAN, IMAGENET_STD, byte_statistics, tell_of_usual
+from earthtone.models.encoders import IMAGENET_MEAN, IMAGENET_STD, byte_statistics, warn_of_unknown_gsd
 from earthtone.models.storage import load_model, model_fingerprint, save_model
 from earthtone.models.two_tower import TwoTower
 
@@ -28,7 +28,7 @@ def test_what_the_encoder_sees(scaled: TwoTower) -> None:
 
 
 def test_files_of_known_and_unknown_scale(scaled: TwoTower, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tell_of_usual.cache_clear()
+    warn_of_unknown_gsd.cache_clear()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     [known] = scaled.embed_images([tmp_path / "a.png"], gsd_m=1.5)  # 64 pixels of 1.5 m: 96 m
@@ -79,6 +79,6 @@ def test_a_file_whose_usual_side_is_no_length(scaled: TwoTower, tmp_path: Path, 
 
 
 def test_pictures_of_other_channels_are_none(scaled: TwoTower) -> None:
-    backbone = Backbone(model_trunk(scaled), "scaled")
+    backbone = Backbone(encoder_of_model(scaled), "scaled")
     with pytest.raises(ConfigError, match=r"uint8 \(N, height, width, 3 or 4\) expected"):
         backbone.prepare(np.zeros((1, 32, 32, 2), np.uint8))

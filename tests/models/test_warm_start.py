@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from earthtone.errors import ConfigError, ModelError
-from earthtone.models.backbone import model_trunk, open_backbone, write_trunk
+from earthtone.models.backbone import encoder_of_model, open_backbone, write_encoder
 from earthtone.models.config import ModelConfig
-from earthtone.models.encoders import fresh_trunk
+from earthtone.models.encoders import untrained_encoder
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import check_start, start_towers
@@ -124,7 +124,7 @@ def test_position_embeddings_are_resampled(tiny_signal: SignalConfig, tmp_path: 
 def test_a_backbone_file_and_a_release_checkpoint(
     tiny_signal: SignalConfig, release_file: Path, tmp_path: Path
 ) -> None:
-    written = write_trunk(tmp_path / "backbone.safetensors", fresh_trunk("test_resnet", 64, 32), {})
+    written = write_encoder(tmp_path / "backbone.safetensors", untrained_encoder("test_resnet", 64, 32), {})
     weights = {"image_weights": str(tmp_path), "audio_weights": str(release_file)}
     model = model_of(tiny_signal, audio_encoder="release_resnet18", **weights)
     told = start_towers(model)
@@ -157,8 +157,8 @@ def test_published_weights_from_the_cache(
 def test_colours_of_another_normalisation_are_told(
     tiny_signal: SignalConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trunk = replace(fresh_trunk("test_resnet", 64, 32), mean=(0.5, 0.5, 0.5))
-    path = write_trunk(tmp_path / "half.safetensors", trunk, {})
+    source = replace(untrained_encoder("test_resnet", 64, 32), mean=(0.5, 0.5, 0.5))
+    path = write_encoder(tmp_path / "half.safetensors", source, {})
     start_towers(model_of(tiny_signal, image_weights=str(path)))
     assert "learned on something else (mean and std of colours ((0.5, 0.5, 0.5)" in caplog.text
 
@@ -250,6 +250,6 @@ def test_a_scaled_tower_begins_with_a_scaled_one_alone(tiny_signal: SignalConfig
 
 
 def test_sounds_begin_with_no_scaled_encoder(tiny_signal: SignalConfig, tmp_path: Path) -> None:
-    path = write_trunk(tmp_path / "scaled.safetensors", model_trunk(model_of(tiny_signal, scale_input=True)), {})
+    path = write_encoder(tmp_path / "scaled.safetensors", encoder_of_model(model_of(tiny_signal, scale_input=True)), {})
     with pytest.raises(ConfigError, match=r"model.audio_weights .*scaled.safetensors: .*metres a pixel; choose other"):
         start_towers(model_of(tiny_signal, audio_weights=str(path), scale_input=True))

@@ -18,7 +18,7 @@ from earthtone.data.pack import pack
 from earthtone.data.packed import Table
 from earthtone.embed.engine import embed_rows
 from earthtone.errors import ConfigError
-from earthtone.models.encoders import tell_of_usual
+from earthtone.models.encoders import warn_of_unknown_gsd
 from earthtone.models.storage import load_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
@@ -137,7 +137,7 @@ def test_a_table_of_before_trains_and_embeds_but_without_scale(
     with pytest.raises(ConfigError, match=r"packed before .* pack again with earthtone pack DATA --out NEW.lance"):
         fit(table, scaled, tmp_path / "run")
     assert fit(table, replace(tiny_recipe, train=replace(tiny_recipe.train, epochs=1)), tmp_path / "plain").finished
-    tell_of_usual.cache_clear()  # it is told once a process, and another test may have been first
+    warn_of_unknown_gsd.cache_clear()  # it is told once a process, and another test may have been first
     with caplog.at_level(logging.WARNING):
         assert np.isfinite(embed_rows(TwoTower(scaled.model, table.signal), table, table.rows_of("test"))[0]).all()
     assert "metres a pixel of pictures are unknown" in caplog.text

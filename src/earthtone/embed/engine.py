@@ -21,7 +21,7 @@ from earthtone.device import autocast, choose_precision
 from earthtone.embed.store import FeatureCache, data_fingerprint, kept_features
 from earthtone.errors import ConfigError, DataError, ModelError, SignalError
 from earthtone.models.backbone import Backbone
-from earthtone.models.encoders import Tower, folded, tell_of_usual
+from earthtone.models.encoders import Tower, folded, warn_of_unknown_gsd
 from earthtone.models.storage import model_fingerprint
 from earthtone.models.two_tower import Embeddings, TwoTower, unit_rows, weighted_mean
 from earthtone.progress import ordered_map, progress, progress_bar
@@ -126,7 +126,7 @@ def measured_square(
     if usual_gsd_m is None:
         return square, None
     if gsd_m is None:
-        tell_of_usual(usual_gsd_m)
+        warn_of_unknown_gsd(usual_gsd_m)
         return square, usual_gsd_m * side
     check_gsd_m(gsd_m)
     return square, tile_side_m(picture.pixels, config, gsd_m * picture.shrunk)

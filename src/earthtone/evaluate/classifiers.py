@@ -25,7 +25,7 @@ from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.ranking import normalised_rows
 from earthtone.evaluate.results import FIGURES, TaskResult, accuracy_by_class, classification_figures
 from earthtone.models.backbone import SOURCES, Backbone, open_backbone
-from earthtone.models.encoders import Tower, Trunk
+from earthtone.models.encoders import ImageEncoder, Tower
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import ProbeOptions
@@ -387,5 +387,5 @@ def _embedder(model: TwoTower | str | Path, device: str) -> Backbone:
     with torch.no_grad():
         embedder = _Embedder(tower.image_tower, tower.config.unit)
     name = f"{tower.config.image_encoder} to {tower.config.dimensions}, unit {tower.config.unit}"
-    backbone = Backbone(Trunk(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), model_name(model))
+    backbone = Backbone(ImageEncoder(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), model_name(model))
     return backbone.to(device).eval()

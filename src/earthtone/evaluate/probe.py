@@ -42,7 +42,7 @@ from earthtone.evaluate.results import (
     write_task_result,
 )
 from earthtone.evaluate.shared import told_of_items, told_of_table
-from earthtone.models.backbone import Backbone, model_trunk, open_backbone
+from earthtone.models.backbone import Backbone, encoder_of_model, open_backbone
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import ProbeOptions, ProbePlan
@@ -241,8 +241,8 @@ def _on_images(options: ProbeOptions) -> TaskResult:
 def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, device: str) -> Backbone:
     if not isinstance(model, TwoTower):
         return open_backbone(model, pixels=pixels, seed=seed, device=device)
-    trunk = model_trunk(model)
-    return Backbone(replace(trunk, pixels=pixels or trunk.pixels), model_name(model)).to(model.device)
+    source = encoder_of_model(model)
+    return Backbone(replace(source, pixels=pixels or source.pixels), model_name(model)).to(model.device)
 
 
 def _on_table(options: ProbeOptions) -> TaskResult:

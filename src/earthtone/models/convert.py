@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError
-from earthtone.models.backbone import BACKBONE_FILE, model_trunk, write_trunk
+from earthtone.models.backbone import BACKBONE_FILE, encoder_of_model, write_encoder
 from earthtone.models.storage import ReleaseModel, load_model, read_release, save_model
 from earthtone.models.weights import write_safetensors
 from earthtone.options import ConvertOptions
@@ -48,7 +48,7 @@ def convert(options: ConvertOptions) -> Converted:
         raise ConfigError(f"{folder} exists and is not empty; choose another OUT")
     if backbone_only:
         model = load_model(source)
-        path = write_trunk(folder / BACKBONE_FILE, model_trunk(model), model.card)
+        path = write_encoder(folder / BACKBONE_FILE, encoder_of_model(model), model.card)
         return Converted(path, model.card)
     release = read_release(source, unit=unit)
     try:

@@ -337,9 +337,6 @@ def make_projection(features: int, dimensions: int, kind: str) -> nn.Module:
     raise ConfigError(f"projection {kind!r}; linear, mlp or mlp_norm expected (model.projection)")
 
 
-# What a backbone is made from: an encoder with its weights, and the pictures that it was trained to see.
-
-
 Colour = tuple[float, float, float]
 
 IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
@@ -347,11 +344,11 @@ IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Trunk:
-    """An image encoder that answers as timm's models do, pooled by its call."""
+class ImageEncoder:
+    """An image encoder with its weights, and how the pictures that it was trained on were sized and normalised."""
 
     encoder: nn.Module
-    """Takes (N, 3, H, W), or four channels with `usual_gsd_m`; has `forward_intermediates`."""
+    """Pools (N, 3, H, W), or four channels with `usual_gsd_m`; has `forward_intermediates`, as timm's models."""
     architecture: str
     """What it is, without saying where its weights came from."""
     pixels: int
@@ -364,7 +361,9 @@ class Trunk:
     """Metres a pixel that stand for unknown ones, of an encoder that is told them as a fourth channel; else None."""
 
 
-def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0, channels: int = 3) -> Trunk:
+def untrained_encoder(
+    name: str, pixels: int | None, output_stride: int, seed: int = 0, channels: int = 3
+) -> ImageEncoder:
     """Return an untrained encoder and the pictures its family is trained with. Raises ConfigError."""
     if name in RELEASE_RESNETS:
         side, mean, std = pixels or RELEASE_PIXELS, IMAGENET_MEAN, IMAGENET_STD
@@ -374,7 +373,7 @@ def fresh_trunk(name: str, pixels: int | None, output_stride: int, seed: int = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, _ = make_encoder(name, (channels, side, side), output_stride=output_stride)
-    return Trunk(encoder, name, side, mean, std)
+    return ImageEncoder(encoder, name, side, mean, std)
 
 
 def timm_pictures(name: str) -> tuple[int, Colour, Colour]:
@@ -408,12 +407,12 @@ def byte_statistics(mean: Colour, std: Colour, *, scale: bool) -> tuple[Tensor, 
 
 def with_usual_scale(pixels: Tensor, gsd_m: float) -> Tensor:
     """Return uint8 pixels (N, H, W, 4) of such (N, H, W, 3): they are taken to be `gsd_m` metres, with a warning."""
-    tell_of_usual(gsd_m)
+    warn_of_unknown_gsd(gsd_m)
     return torch.cat([pixels, torch.full_like(pixels[..., :1], scale_byte(gsd_m))], dim=3)
 
 
 @cache
-def tell_of_usual(gsd_m: float) -> None:
+def warn_of_unknown_gsd(gsd_m: float) -> None:
     """Warn, once, that pictures of unknown scale are taken for what was usual in training."""
     _log.warning(
         "model.scale_input: metres a pixel of pictures are unknown; what was usual in training is taken: %.3g m a "
@@ -490,7 +489,7 @@ class _Block(nn.Module):
 _UNUSED = re.compile(r"layer\d\.\d\.(conv3|bn3)\.\w+|linear\.(weight|bias)")
 
 
-def tile2vec_trunk(file: Path, pixels: int | None, output_stride: int) -> Trunk:
+def encoder_from_tile2vec(file: Path, pixels: int | None, output_stride: int) -> ImageEncoder:
     """Return the encoder of a Tile2Vec checkpoint for pictures of three channels in 0-1. Raises ModelError."""
     encoder = TileNet(output_stride)
     weights = read_checkpoint(file)
@@ -503,7 +502,7 @@ def tile2vec_trunk(file: Path, pixels: int | None, output_stride: int) -> Trunk:
     fill(encoder, weights, file)
     if unused:
         _log.info("%s: %d tensors without a part in the encoder were left out", file, len(unused))
-    return Trunk(encoder, "tile2vec", pixels or _PIXELS, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return ImageEncoder(encoder, "tile2vec", pixels or _PIXELS, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 # A copy of a network for inference: batch norms become part of the convolutions before them.

