@@ -11,10 +11,10 @@ from PIL import Image
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate import finetune as finetune_loop
-from earthtone.evaluate.finetune import PLANS, Classifier, FinetunePlan, TrainingData, finetune
+from earthtone.evaluate.finetune import FINETUNE_PLANS, Classifier, FinetunePlan, TrainingData, finetune
 from earthtone.models.backbone import Backbone, open_backbone
 
-PLAN = replace(PLANS["modern"], epochs=3, batch_size=8, learning_rate=5e-3)
+PLAN = replace(FINETUNE_PLANS["modern"], epochs=3, batch_size=8, learning_rate=5e-3)
 EPOCHS = 25  # enough on any processor: with 12, one of two kinds was at 0.5
 CLASSES = ("desert", "forest", "lake", "town")
 
@@ -82,12 +82,12 @@ def test_shallow_layers_learn_slower(class_items: list[LabelledItem]) -> None:
     for depth, layer in enumerate(groups):
         assert {share[id(value)] for value in layer} == {0.5 ** (len(groups) - 1 - depth)}
     assert share[id(model.head.weight)] == 1 and decay[id(model.head.bias)] == 0 < decay[id(model.head.weight)]
-    plain = finetune_loop._optimizer(model, PLANS["soundingearth"])
+    plain = finetune_loop._optimizer(model, FINETUNE_PLANS["soundingearth"])
     assert type(plain) is torch.optim.Adam and {group["share"] for group in plain.param_groups} == {1.0}
 
 
 def test_without_augmentation_a_view_is_the_centre_square(class_items: list[LabelledItem]) -> None:
-    data, plan = divided(class_items), replace(PLANS["soundingearth"], batch_size=8)
+    data, plan = divided(class_items), replace(FINETUNE_PLANS["soundingearth"], batch_size=8)
     views = list(finetune_loop._views(data, plan, 32, 0, 0))
     assert [len(pixels) for pixels, _, _ in views] == [8, 8, 4] and sum(count for _, _, count in views) == 20
     again = list(finetune_loop._views(data, plan, 32, 0, 1))  # another epoch, another order, the same pictures
@@ -138,5 +138,5 @@ def test_pictures_smaller_than_the_view(tmp_path: Path) -> None:
         Image.new("RGB", (20, 12), (30 * n, 0, 0)).save(tmp_path / f"{n}.png")
         items.append(LabelledItem(str(n), "ab"[n % 2], tmp_path / f"{n}.png"))
     data = TrainingData(items[:4], [], items[4:], ("a", "b"))
-    for plan in (PLAN, PLANS["soundingearth"]):
+    for plan in (PLAN, FINETUNE_PLANS["soundingearth"]):
         assert len(finetune(backbone(), data, replace(plan, epochs=1)).predicted) == 4

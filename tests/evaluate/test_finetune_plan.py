@@ -3,7 +3,7 @@
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.evaluate.finetune import PLANS, FinetunePlan, finetune_plan, learning_rate_share
+from earthtone.evaluate.finetune import FINETUNE_PLANS, FinetunePlan, finetune_plan, learning_rate_share
 
 
 def test_the_release_as_published() -> None:
@@ -16,7 +16,7 @@ def test_the_release_as_published() -> None:
 def test_changes_are_applied() -> None:
     plan = finetune_plan("modern", "ucmerced", epochs=3, batch_size=4, learning_rate=0.1)
     assert (plan.epochs, plan.batch_size, plan.learning_rate) == (3, 4, 0.1)
-    assert plan.layer_decay == PLANS["modern"].layer_decay
+    assert plan.layer_decay == FINETUNE_PLANS["modern"].layer_decay
     assert finetune_plan("soundingearth", "aid", batch_size=16).batch_size == 16
 
 
@@ -42,4 +42,4 @@ def test_the_learning_rate_rises_and_falls() -> None:
     plan = FinetunePlan(warmup_share=0.2)
     shares = [learning_rate_share(done, plan) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
     assert shares == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
-    assert learning_rate_share(0.9, PLANS["soundingearth"]) == 1.0
+    assert learning_rate_share(0.9, FINETUNE_PLANS["soundingearth"]) == 1.0

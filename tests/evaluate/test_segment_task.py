@@ -16,11 +16,11 @@ from earthtone.data.labelled.items import MaskedItem, MaskedSet, Palette
 from earthtone.errors import DataError
 from earthtone.evaluate.results import TaskResult, read_task_result
 from earthtone.evaluate.segment import segment
-from earthtone.evaluate.segment_network import PROTOCOLS
+from earthtone.evaluate.segment_network import SEGMENT_PLANS
 from earthtone.models.backbone import Backbone, open_backbone
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
-QUICK = replace(PROTOCOLS["modern"], epochs=8, batch_size=8, patch_pixels=32, learning_rate=3e-2)
+QUICK = replace(SEGMENT_PLANS["modern"], epochs=8, batch_size=8, patch_pixels=32, learning_rate=3e-2)
 
 
 def write_tile(folder: Path, number: int, *, tiff: bool = False, side: int = 48) -> tuple[Path, Path]:
@@ -105,10 +105,10 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
 
 
 def test_the_published_protocol_runs(tmp_path: Path) -> None:
-    protocol = replace(PROTOCOLS["soundingearth"], epochs=1, batch_size=4, patch_pixels=32, stride_pixels=24)
+    protocol = replace(SEGMENT_PLANS["soundingearth"], epochs=1, batch_size=4, patch_pixels=32, stride_pixels=24)
     result = segment(tiny_backbone, masked_set(tmp_path, 10), protocol=protocol, resamples=20)
     assert "patches of 32 px at stride 24" in result.protocol and "1 epochs, the last weights" in result.protocol
-    assert "patches of 512 px at stride 347, no augmentation" in PROTOCOLS["soundingearth"].sentence()
+    assert "patches of 512 px at stride 347, no augmentation" in SEGMENT_PLANS["soundingearth"].sentence()
     assert result.facts["epoch_kept"] == [1]
 
 
@@ -179,7 +179,7 @@ def test_one_class_in_train_is_refused(tmp_path: Path) -> None:
 
 def test_val_need_not_be_labelled_where_no_epoch_is_chosen(tmp_path: Path) -> None:
     data = relabelled(masked_set(tmp_path, 5), "val", 77)
-    protocol = replace(PROTOCOLS["soundingearth"], epochs=1, batch_size=2, patch_pixels=32)
+    protocol = replace(SEGMENT_PLANS["soundingearth"], epochs=1, batch_size=2, patch_pixels=32)
     assert segment(tiny_backbone, data, protocol=protocol, head="linear", resamples=5).facts["cautions"] == []
 
 

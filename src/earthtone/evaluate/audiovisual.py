@@ -36,6 +36,7 @@ from earthtone.evaluate.classifiers import (
     fit_strength,
     standardised,
 )
+from earthtone.evaluate.overlap import item_facts
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.results import (
     Estimate,
@@ -46,7 +47,6 @@ from earthtone.evaluate.results import (
     group_numbers,
     write_task_result,
 )
-from earthtone.evaluate.shared import told_of_items
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import AudiovisualOptions
@@ -519,7 +519,7 @@ def _told(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
         for row in rows:
             part[row] = name
     images = pairs.values["image"]
-    return told_of_items(
+    return item_facts(
         pairs.items, part, "test", ["image", "recording"], bands=tower.signal.image.bands, alike=images
     )  # fmt: skip
 

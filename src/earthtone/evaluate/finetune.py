@@ -30,9 +30,9 @@ from earthtone.embed.engine import (
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError, ModelError, changes, did_you_mean
 from earthtone.evaluate.classifiers import even_odd, split_items
+from earthtone.evaluate.overlap import item_facts
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.results import TaskResult, accuracy_by_class, classification_figures, write_task_result
-from earthtone.evaluate.shared import told_of_items
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.encoders import parameter_groups, shares_by_depth
@@ -79,7 +79,7 @@ class FinetunePlan:
 
 #: Adam, layer-wise decay (Clark et al., arXiv 2003.10555), warm-up and cosine (arXiv 1608.03983), label smoothing
 #: (arXiv 1512.00567); and the release's (Heidler et al., arXiv 2108.00688), on sorted files, even train, odd test.
-PLANS: Mapping[str, FinetunePlan] = {
+FINETUNE_PLANS: Mapping[str, FinetunePlan] = {
     "modern": FinetunePlan(),
     "soundingearth": FinetunePlan(
         protocol="soundingearth", epochs=5, batch_size=48, learning_rate=1e-3, weight_decay=0.0, layer_decay=1.0,
@@ -99,9 +99,11 @@ def finetune_plan(
     learning_rate: float | None = None,
 ) -> FinetunePlan:
     """Return a protocol's plan with what is not None changed. Raises ConfigError."""
-    if protocol not in PLANS:
-        raise ConfigError(f"--protocol {protocol}; {did_you_mean(protocol, PLANS)}{' or '.join(PLANS)} expected")
-    plan = PLANS[protocol]
+    if protocol not in FINETUNE_PLANS:
+        raise ConfigError(
+            f"--protocol {protocol}; {did_you_mean(protocol, FINETUNE_PLANS)}{' or '.join(FINETUNE_PLANS)} expected"
+        )
+    plan = FINETUNE_PLANS[protocol]
     if protocol == "soundingearth":
         plan = replace(plan, batch_size=RELEASE_BATCH_SIZES.get(dataset, plan.batch_size))
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
@@ -339,9 +341,7 @@ def evaluate_finetune(options: FinetuneOptions) -> TaskResult:
     task = _Task(parts, plan, options.bands, options.value_range, options.precision, device, out)
     start = time.perf_counter()
     items = [(item, name) for name in ("train", "test") for item in parts[name]]
-    told = told_of_items(
-        [item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands
-    )
+    told = item_facts([item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands)
     found = task.run(
         lambda seed: open_backbone(options.model, pixels=options.pixels, seed=seed, device=device), options.seeds
     )

@@ -34,6 +34,7 @@ from earthtone.evaluate.classifiers import (
     split_items,
     standardised,
 )
+from earthtone.evaluate.overlap import item_facts, table_facts
 from earthtone.evaluate.results import (
     Estimate,
     TaskResult,
@@ -41,7 +42,6 @@ from earthtone.evaluate.results import (
     classification_figures,
     write_task_result,
 )
-from earthtone.evaluate.shared import told_of_items, told_of_table
 from earthtone.models.backbone import Backbone, encoder_of_model, open_backbone
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
@@ -229,7 +229,7 @@ def _on_images(options: ProbeOptions) -> TaskResult:
         "broken_images": dict(found.broken),
         "features_from_cache": found.cached, "feature_seconds": round(time.perf_counter() - start, 2),
         "notes": list(labelled.warnings),
-        **told_of_items(
+        **item_facts(
             items, [item.split for item in items], split, ["image"], bands=features.bands, alike=found.values
         ),
     }  # fmt: skip
@@ -255,7 +255,7 @@ def _on_table(options: ProbeOptions) -> TaskResult:
     tower = opened_model(options.model, device=options.device)
     with open_table(options.data, tower.signal, columns=options.columns) as table:
         parts, rows = _table_parts(tower, table, options.label, options.split)
-        facts = {"label": options.label, **told_of_table(table, options.split, rows, media=["image"])}
+        facts = {"label": options.label, **table_facts(table, options.split, rows, media=["image"])}
     return probe_features(
         parts, options, dataset=f"{last_part(options.data)} {options.label}", model=model_name(options.model),
         facts=facts, measured=options.split,

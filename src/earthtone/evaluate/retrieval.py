@@ -12,9 +12,9 @@ from earthtone.data.splits import split_in_words
 from earthtone.embed.engine import embed_rows
 from earthtone.errors import DataError
 from earthtone.evaluate.label_match import LabelMatch
+from earthtone.evaluate.overlap import table_facts
 from earthtone.evaluate.protocols import RetrievalResult, check_protocol, evaluate_by
 from earthtone.evaluate.ranking import EmbeddedPairs, rank_pairs
-from earthtone.evaluate.shared import told_of_table
 from earthtone.models.storage import opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import RetrievalOptions
@@ -39,7 +39,7 @@ def evaluate_retrieval(options: RetrievalOptions) -> RetrievalResult:
         options.data, model.signal, columns=options.columns, split_by=options.split_by, buffer_km=options.buffer_km
     ) as table:
         rows = table.rows_of(split)
-        careful = told_of_table(table, split, rows)
+        careful = table_facts(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
         result = evaluate_by(
             options.protocol, pairs, twins=options.twins, match=match, resamples=options.resamples, seed=options.seed

@@ -20,17 +20,17 @@ from earthtone.data.labelled.items import MaskedSet, Palette
 from earthtone.data.labelled.masks import IGNORED
 from earthtone.device import choose_device, choose_precision
 from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.overlap import overlap_facts, overlap_of
 from earthtone.evaluate.results import Estimate, TaskResult, interval, resample_weights, write_task_result
 from earthtone.evaluate.segment_network import (
-    PROTOCOLS,
+    SEGMENT_PLANS,
     Segmenter,
-    SegmentProtocol,
+    SegmentPlan,
     Tiles,
     class_map,
     segment_backbone,
     train_segmenter,
 )
-from earthtone.evaluate.shared import shared, told
 from earthtone.files import atomic_path, regular_file
 from earthtone.models.backbone import Backbone
 from earthtone.options import SegmentOptions
@@ -244,7 +244,7 @@ def segment(
     open_backbone: Callable[[int], Backbone],
     data: MaskedSet,
     *,
-    protocol: SegmentProtocol,
+    protocol: SegmentPlan,
     head: str = "deeplabv3plus",
     frozen: bool = False,
     bands: tuple[int, int, int] | None = None,
@@ -333,7 +333,7 @@ def evaluate_segment(options: SegmentOptions) -> TaskResult:
     result = segment(
         lambda seed: segment_backbone(str(options.model), options.head, seed, device),
         data if isinstance(data, MaskedSet) else open_masked(data, dataset=options.dataset),
-        protocol=replace(PROTOCOLS[options.protocol], **asked),
+        protocol=replace(SEGMENT_PLANS[options.protocol], **asked),
         head=options.head, frozen=options.frozen, bands=options.bands, value_range=options.value_range,
         seeds=options.seeds, tile=options.tile_pixels, overlap=options.overlap,
         precision=torch.bfloat16 if half else torch.float32, out=folder, resamples=options.resamples,
@@ -343,7 +343,7 @@ def evaluate_segment(options: SegmentOptions) -> TaskResult:
     return result
 
 
-def _splits(tiles: Tiles, name: str, protocol: SegmentProtocol) -> tuple[list[int], list[int], list[int]]:
+def _splits(tiles: Tiles, name: str, protocol: SegmentPlan) -> tuple[list[int], list[int], list[int]]:
     """The numbers of the training, validation and test tiles. Raises DataError when one lacks."""
     train, val, test = (tiles.of_split(split) for split in ("train", "val", "test"))
     if not train or not test:
@@ -382,11 +382,11 @@ def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, 
     rows = np.array([*train, *test], np.int64)
     images = np.unique(np.array(tiles.digests, np.str_)[rows], return_inverse=True)[1].astype(np.int64)
     tested = np.arange(len(rows)) >= len(train)
-    found = shared([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
+    found = overlap_of([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
     contents = {
         name: contents_of(images[at], None, None, int(at.sum())) for name, at in (("train", ~tested), ("test", tested))
     }
-    return told(found, contents, None, "test images")
+    return overlap_facts(found, contents, None, "test images")
 
 
 def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:

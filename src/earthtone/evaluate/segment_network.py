@@ -377,7 +377,7 @@ _WARMUP = 0.05
 
 
 @dataclass(frozen=True)
-class SegmentProtocol:
+class SegmentPlan:
     """How a segmenter is trained and chosen."""
 
     name: str
@@ -409,12 +409,12 @@ class SegmentProtocol:
         )
 
 
-PROTOCOLS = {
-    "modern": SegmentProtocol(
+SEGMENT_PLANS = {
+    "modern": SegmentPlan(
         name="modern", epochs=20, batch_size=16, patch_pixels=256, stride_pixels=None, learning_rate=1e-3, adamw=True,
         backbone_rate=0.3, choose=True,
     ),
-    "soundingearth": SegmentProtocol(
+    "soundingearth": SegmentPlan(
         name="soundingearth (the release's)", epochs=5, batch_size=16, patch_pixels=512, stride_pixels=347,
         learning_rate=1e-3, adamw=False, backbone_rate=1.0, choose=False,
     ),
@@ -425,7 +425,7 @@ def train_segmenter(
     model: Segmenter,
     items: Sequence[int],
     read: ReadTile,
-    protocol: SegmentProtocol,
+    protocol: SegmentPlan,
     *,
     seed: int,
     precision: torch.dtype,
@@ -479,7 +479,7 @@ def _cross_entropy(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return total / (mask != IGNORED).sum().clamp_min(1)
 
 
-def _optimizer(model: Segmenter, protocol: SegmentProtocol) -> torch.optim.Optimizer:
+def _optimizer(model: Segmenter, protocol: SegmentPlan) -> torch.optim.Optimizer:
     groups: list[dict[str, object]] = [{"params": list(model.head.parameters()), "share": 1.0}]
     if not model.frozen:
         groups.append({"params": list(model.backbone.parameters()), "share": protocol.backbone_rate})
@@ -487,7 +487,7 @@ def _optimizer(model: Segmenter, protocol: SegmentProtocol) -> torch.optim.Optim
     return kind(groups, lr=protocol.learning_rate)
 
 
-def _rate(epochs: float, protocol: SegmentProtocol) -> float:
+def _rate(epochs: float, protocol: SegmentPlan) -> float:
     """The learning rate after so many epochs: constant for Adam, warm-up and half a cosine for AdamW."""
     if not protocol.adamw:
         return protocol.learning_rate

@@ -24,6 +24,7 @@ from earthtone.evaluate.classifiers import (
     split_items,
     standardised,
 )
+from earthtone.evaluate.overlap import item_facts
 from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.results import (
     PerQuery,
@@ -35,7 +36,6 @@ from earthtone.evaluate.results import (
     group_numbers,
     write_task_result,
 )
-from earthtone.evaluate.shared import told_of_items
 from earthtone.models.storage import model_name, opened_model
 from earthtone.options import AudioOptions
 from earthtone.progress import progress
@@ -82,7 +82,7 @@ def evaluate_audio(options: AudioOptions) -> TaskResult:
     facts = {
         "features": options.features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
         **_file_facts(found), "notes": list(labelled.warnings), "seed": seed,
-        **told_of_items(
+        **item_facts(
             items, [item.split if folds is None else item.fold for item in items], "test" if folds is None else None,
             ["recording"],
         ),

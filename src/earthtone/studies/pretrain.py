@@ -10,10 +10,10 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_device
+from earthtone.evaluate.overlap import warn_of_overlap
 from earthtone.evaluate.protocols import RetrievalResult
 from earthtone.evaluate.report import Measured, write_run_report
 from earthtone.evaluate.retrieval import evaluate_retrieval, validation_figures
-from earthtone.evaluate.shared import tell_of_splits
 from earthtone.files import only_writer
 from earthtone.models.storage import load_model
 from earthtone.models.warm_start import check_start
@@ -62,7 +62,7 @@ def pretrain(options: PretrainOptions) -> FitResult:
         )
         if world.first:
             world.wait()
-            tell_of_splits(table)
+            warn_of_overlap(table)
         result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
         if result.finished and options.report and world.first:
             report_on_validation(out, table)

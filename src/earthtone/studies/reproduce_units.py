@@ -22,7 +22,7 @@ from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import Estimate, TaskResult
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.evaluate.segment import evaluate_segment
-from earthtone.evaluate.segment_network import PROTOCOLS
+from earthtone.evaluate.segment_network import SEGMENT_PLANS
 from earthtone.files import write_text_atomic
 from earthtone.losses import loss_class
 from earthtone.models.backbone import open_backbone
@@ -255,7 +255,7 @@ def land_cover(setup: Setup, spec: str, folder: Path, *, honest: bool) -> Measur
     """Train a segmentation head and all weights on DeepGlobe."""
     options = setup.options
     name: Literal["modern", "soundingearth"] = "modern" if honest else "soundingearth"
-    protocol = PROTOCOLS[name]
+    protocol = SEGMENT_PLANS[name]
     found = evaluate_segment(
         spec, folder, dataset="deepglobe", head=HEAD, protocol=name, epochs=options.segment_epochs,
         patch_pixels=options.pixels, seeds=(options.seed,), precision="auto" if honest else "32", device=setup.device,

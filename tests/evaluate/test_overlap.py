@@ -14,16 +14,16 @@ from earthtone.data.labelled.items import MaskedItem, MaskedSet, Palette
 from earthtone.data.pack import pack
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
+from earthtone.evaluate.overlap import overlap_of, same_pixels
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.evaluate.segment import segment
-from earthtone.evaluate.segment_network import PROTOCOLS
-from earthtone.evaluate.shared import same_pixels, shared
+from earthtone.evaluate.segment_network import SEGMENT_PLANS
 from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.models.backbone import open_backbone
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import SignalConfig
-from earthtone.studies.pretrain import tell_of_splits
+from earthtone.studies.pretrain import warn_of_overlap
 
 MODEL = "random:test_resnet"
 
@@ -120,7 +120,7 @@ def test_tables_tell_before_training_and_in_every_figure(
     probed = evaluate_probe(tiny_model, tmp_path / "t.lance", label="label")
     assert probed.facts["shared_with_train"]["by"] == {"image": 2}
     caplog.clear()
-    tell_of_splits(tables[0])
+    warn_of_overlap(tables[0])
     assert "3 of 19 test pairs share" in caplog.text and "val holds 4 rows of 4 images, 4 recordings" in caplog.text
 
 
@@ -136,7 +136,7 @@ def test_segmentation_tells(tmp_path: Path) -> None:
     Image.open(items[0].image).save(copy)
     items[1] = replace(items[1], image=copy)
     data = MaskedSet("noise", tuple(items), Palette(("a", "b"), values={0: 0, 1: 1}))
-    protocol = replace(PROTOCOLS["modern"], epochs=1, batch_size=4, patch_pixels=32)
+    protocol = replace(SEGMENT_PLANS["modern"], epochs=1, batch_size=4, patch_pixels=32)
     found = segment(
         lambda seed: open_backbone(MODEL, pixels=32, seed=seed), data, protocol=protocol, head="linear", resamples=20
     )
@@ -157,7 +157,7 @@ def test_equal_features_alone_are_no_equal_pixels(pairs: Path) -> None:
 def test_shared_with_another_part_alone_counts() -> None:
     keys = {"image": np.array([1, 1, 2, 2, -1, -1, 3]), "recording": np.array([5, 6, 7, 7, 8, 8, 8])}
     part = np.array([0, 1, 1, 1, 0, 1, -1])
-    found = shared("abcdefg", keys, part, part == 1)
+    found = overlap_of("abcdefg", keys, part, part == 1)
     assert (found.items, found.of, found.by) == (2, 4, {"image": 1, "recording": 1})
     assert list(found.examples) == ["b = a", "f = e"]
     assert found.to_text("test pairs").startswith(

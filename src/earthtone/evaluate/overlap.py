@@ -1,4 +1,4 @@
-"""What is measured on and was trained on as well: identical images, recordings, and parts of one recording."""
+"""Overlap of test and training data: identical images, identical recordings, and parts of one recording."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ Keys = Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """How much of what is measured was trained on."""
+class Overlap:
+    """How many of the measured items share an image, a recording or a group with training items."""
 
     items: int
     """Measured items that share something with training items ..."""
@@ -50,7 +50,7 @@ class Shared:
         )
 
 
-def shared(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured: NDArray[np.bool_]) -> Shared:
+def overlap_of(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured: NDArray[np.bool_]) -> Overlap:
     """Return which `measured` items (N,) share a key with an item of another `part` (N,); part -1 is left out.
 
     Parts are splits, those measured and trained on, or folds.
@@ -68,11 +68,11 @@ def shared(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured: ND
             other = known[(key[known] == key[row]) & (part[known] != part[row])][0]
             examples[int(row)] = f"{ids[row]} = {ids[other]}"
         hit |= found
-    return Shared(int(hit.sum()), int(measured.sum()), by, [examples[row] for row in sorted(examples)][:_NAMED])
+    return Overlap(int(hit.sum()), int(measured.sum()), by, [examples[row] for row in sorted(examples)][:_NAMED])
 
 
-def told(found: Shared, contents: Mapping[str, Contents], measured: str | None, what: str) -> dict[str, Any]:
-    """Return what a result tells of what is shared and of how little there is in a split, after warning of both."""
+def overlap_facts(found: Overlap, contents: Mapping[str, Contents], measured: str | None, what: str) -> dict[str, Any]:
+    """Return the facts of a result on what overlaps and on how little a split holds, after warning of both."""
     little = little_text(measured, contents[measured]) if measured is not None and measured in contents else ""
     lines = [line for line in (found.to_text(what), little) if line]
     for line in lines:
@@ -84,34 +84,31 @@ def told(found: Shared, contents: Mapping[str, Contents], measured: str | None, 
     }
 
 
-def told_of_table(
+def table_facts(
     table: Table, measured: str, rows: NDArray[np.int64], *, media: Sequence[str] = ("image", "recording")
 ) -> dict[str, Any]:
-    """Return what a result on `rows` of the split `measured` tells of its table, after warning of what is amiss."""
-    splits = table.column("split")
-    part = np.array([0 if split == "train" else -1 for split in splits], np.int64)
-    chosen = np.zeros(len(table), bool)
-    if measured in MEASURED:
-        part[rows] = 1
-        chosen[rows] = True
-    columns = {"image": "image_hash", "recording": "audio_hash"}
-    keys = {name: table.groups(columns[name]) for name in media}
-    train = np.flatnonzero(part == 0)
-    contents = table_contents(table, {"train": train, measured: rows} if measured != "train" else {measured: rows})
-    ids = table.column("id") if chosen.any() else []
-    found = shared(ids, keys, part, chosen) if len(ids) else Shared(0, len(rows), {}, [])
-    return told(found, contents, measured, f"{measured} pairs")
+    """Return the facts of a result on `rows` of the split `measured`: overlap with train, what both hold; and warn."""
+    train = np.flatnonzero(np.array(table.column("split")) == "train")
+    contents = table_contents(table, {"train": train, measured: rows})
+    found = Overlap(0, len(rows), {}, [])
+    if measured in MEASURED and len(rows):
+        part = np.full(len(table), -1, np.int64)
+        part[train], part[rows] = 0, 1
+        columns = {"image": "image_hash", "recording": "audio_hash"}
+        keys = {name: table.groups(columns[name]) for name in media}
+        found = overlap_of(table.column("id"), keys, part, part == 1)
+    return overlap_facts(found, contents, measured, f"{measured} pairs")
 
 
-def tell_of_splits(table: Table) -> None:
+def warn_of_overlap(table: Table) -> None:
     """Warn, before training, of a table's val and test pairs that are also trained on, and of how few there are."""
     splits = np.array([str(split) for split in table.column("split")], np.str_)
     for name in MEASURED:
         if len(rows := np.flatnonzero(splits == name)):
-            told_of_table(table, name, rows)
+            table_facts(table, name, rows)
 
 
-def told_of_items(
+def item_facts(
     items: Sequence[LabelledItem],
     part: Sequence[str | int | None],
     measured: str | None,
@@ -120,7 +117,7 @@ def told_of_items(
     bands: Bands | None = None,
     alike: NDArray[np.float32] | None = None,
 ) -> dict[str, Any]:
-    """Return what a result on labelled items tells of them, after warning of what is amiss.
+    """Return the facts of a result on labelled items: overlap of the parts, what train and test hold; and warn.
 
     `part` is the split or fold of each; `measured` the split that is measured, None for folds, each of which is once.
     `media` are those that are read, image and recording. Images are compared by their pixels: all are decoded for that,
@@ -135,21 +132,20 @@ def told_of_items(
     if "recording" in media:
         sounds = [item.audio for item in items]
         keys["recording"] = without_silence(same_content(lambda: sounds), lambda: sounds)
-    files = dict(keys)
+    contents = {}
+    for name in () if measured is None else ("train", measured):
+        if name not in part:
+            continue
+        rows = np.flatnonzero([one == name for one in part])
+        image, recording = (keys[medium][rows] if medium in keys else None for medium in ("image", "recording"))
+        contents[name] = contents_of(image, recording, None, len(rows))
     groups = [item.group or "" for item in items]
     if any(groups):
         numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
         keys["group"] = np.where(np.array(groups) == "", -1, numbers)
-    found = shared([item.id for item in items], keys, number, chosen)
-    parts = ("train", measured) if measured is not None else ()
-    contents = {}
-    for name in parts:
-        rows = np.flatnonzero([one == name for one in part])
-        image, recording = (files[medium][rows] if medium in files else None for medium in ("image", "recording"))
-        if len(rows):
-            contents[name] = contents_of(image, recording, None, len(rows))
+    found = overlap_of([item.id for item in items], keys, number, chosen)
     what = "pairs" if len(media) > 1 else {"image": "images", "recording": "sounds"}[media[0]]
-    return told(found, contents, measured, f"{measured or 'tested'} {what}")
+    return overlap_facts(found, contents, measured, f"{measured or 'tested'} {what}")
 
 
 def same_pixels(
@@ -160,7 +156,7 @@ def same_pixels(
 ) -> NDArray[np.int64]:
     """Return a number each (N,), equal where the bytes or the pixels are equal; -1 for what cannot be read.
 
-    Pixels of files in different parts are compared; see `told_of_items` for `alike`.
+    Pixels of files in different parts are compared; see `item_facts` for `alike`.
     """
     numbers = same_content(lambda: files)
     asked = np.flatnonzero((numbers >= 0) & (part >= 0))
