@@ -1,23 +1,30 @@
-"""What reports are written with: HTML from templates, Markdown, CSV that no spreadsheet runs, small charts."""
+"""What reports are written with: HTML from templates, tables as HTML, Markdown and harmless CSV, small bars."""
 
 import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from earthtone.errors import printable
+from earthtone.files import write_text_atomic
 
-# The pages that evaluations and verbs write: templates with one frame and one style, escaped throughout.
+NONE = "none"  # of a figure that was not measured
+_MARKUP = re.compile(r"[\\`*_<>|#~$]|\](?=[(\[:])")  # of Markdown; brackets mean nothing but before these
+_ADDRESS = re.compile(r"(https://[\w./#%?=&~+-]*[\w/])")
 
 
 def render_page(template: str, **values: Any) -> str:
     """Return the HTML of a template in `templates`, by its name there; all values are escaped.
 
-    It extends `page.html.j2`; `title` and `notes` are the frame's own.
+    It extends `page.html.j2`; `title` and `notes` are the frame's own. Control characters in names are written out,
+    and halves of characters, which no file can hold: some turn the direction of writing, so that a reader sees another
+    name than that of the file.
     """
     environment = Environment(
         loader=PackageLoader("earthtone", "templates"),
@@ -26,37 +33,130 @@ def render_page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return shown(environment.get_template(template).render(**values))
-
-
-def shown(page: str) -> str:
-    """Return a page with control characters in names written out, and halves of characters, which no file can hold.
-
-    Some turn the direction of writing, so that a reader sees another name than that of the file.
-    """
+    environment.filters["with_links"] = with_links
+    page = environment.get_template(template).render(**values)
     return "\t".join(map(printable, page.split("\t")))
 
 
-# Tables and names as Markdown that shows them as they are.
+def with_links(text: str) -> Markup:
+    """Return escaped text in which addresses are links."""
+    link = Markup('<a href="{0}">{0}</a>')
+    return Markup("").join(link.format(part) if at % 2 else part for at, part in enumerate(_ADDRESS.split(text)))
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown already."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+# A table once, for the page and for Markdown.
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """Text of one cell, with what stands beside it."""
+
+    text: str
+    small: str = ""
+    """Behind it in small letters, such as an interval."""
+    below: str = ""
+    """On the page alone: why there is no figure."""
+    folded: str = ""
+    """A protocol or source: folded away on the page, a numbered note in Markdown."""
+    mark: str = ""
+    """A class of the page's style; `best` is bold in Markdown."""
+    drawing: str = ""
+    """SVG, on the page alone."""
+    link: str = ""
+
+
+Cells = Sequence[TableCell | str]
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table with its title; the first cell of each row names the row."""
+
+    title: str
+    head: Cells
+    rows: Sequence[Cells]
+    lead: str = ""
+    """A sentence below the title, on the page alone."""
+    only_html: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """Notes that must be read first, tables, and titled lists below them; the same as HTML and as Markdown."""
+
+    title: str
+    notes: Sequence[str]
+    tables: Sequence[PageTable]
+    lists: Mapping[str, Sequence[str]]
+    template: str = "study.html.j2"
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else the template shows."""
+
+    def html(self) -> str:
+        """Return one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
+        return render_page(
+            self.template, title=self.title, notes=self.notes, tables=self.tables, lists=self.lists, **self.more
+        )
+
+    def markdown(self) -> str:
+        """Return the page as Markdown, what is folded away there as numbered notes."""
+        notes: dict[str, int] = {}
+        parts = [f"# {markdown_text(self.title)}", _bullets(self.notes)]
+        for number, table in enumerate(table for table in self.tables if not table.only_html):
+            head = [_markdown_cell(cell, notes, ": ") for cell in table.head]
+            rows = ([_markdown_cell(cell, notes) for cell in row] for row in table.rows)
+            lines = (f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
+            parts += [f"{markdown_text(table.title)}:"] * (number > 0) + ["\n".join(lines)]
+        if notes:
+            numbered = (f"{number}. {markdown_text(text)}" for text, number in notes.items())
+            parts += ["Notes, in brackets behind the figures:", "\n".join(numbered)]
+        for title, told in self.lists.items():
+            parts += [f"{markdown_text(title)}:", _bullets(told)] if told else []
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def write(self, out: Path, stem: str, csv: str) -> list[Path]:
+        """Write STEM.html, STEM.md and, with the text `csv`, STEM.csv, each whole; return their paths."""
+        texts = {out / f"{stem}.csv": csv, out / f"{stem}.md": self.markdown(), out / f"{stem}.html": self.html()}
+        for path, text in texts.items():
+            write_text_atomic(path, text)
+        return list(texts)
+
+
+def _markdown_cell(cell: TableCell | str, notes: dict[str, int], between: str = " ") -> str:
+    if isinstance(cell, str):
+        return markdown_text(cell)
+    text = between.join(markdown_text(part) for part in (cell.text, cell.small) if part)
+    text += f" ({notes.setdefault(cell.folded, len(notes) + 1)})" if cell.folded else ""
+    return f"**{text}**" if cell.mark == "best" else text
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
 def markdown_text(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line: names come from folders and files."""
+    """Return text that Markdown shows as it is, on one line: names come from folders and files. Addresses stay."""
     one_line = " ".join(text.encode("utf-8", "replace").decode().split())
-    return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", one_line).replace("&", "&amp;")
+    parts = _ADDRESS.split(one_line)
+    parts[::2] = [_MARKUP.sub(r"\\\g<0>", part).replace("&", "&amp;") for part in parts[::2]]
+    return "".join(parts)
 
 
-# Rows as CSV whose names no spreadsheet takes for formulas.
+def interval_text(low: float, high: float, digits: int = 3, sign: str = "") -> str:
+    """Return `[0.890, 0.930]`; `sign` `+` shows the sign of both."""
+    return f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def figure_text(figure: "Interval", digits: int = 3, sign: str = "") -> str:
+    """Return `0.912 [0.890, 0.930]`, a figure with its interval; `sign` `+` shows the sign of all three."""
+    return f"{figure.value:{sign}.{digits}f} {interval_text(figure.low, figure.high, digits, sign)}"
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as CSV, numbers with full precision; a row may lack columns."""
+    """Return the rows as CSV, numbers with full precision, names that no spreadsheet takes for formulas.
+
+    A row may lack columns.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -9,7 +9,7 @@ from typing import Any
 from earthtone.errors import DataError, EarthtoneError
 from earthtone.files import only_writer
 from earthtone.options import ReproduceOptions
-from earthtone.studies.reproduce_page import make_head, rows, write_outputs
+from earthtone.studies.reproduce_page import make_page, rows, write_outputs
 from earthtone.studies.reproduce_units import Setup, Steps, StoppedError, Unit, make_setup, plan
 from earthtone.value_types import takes
 
@@ -120,5 +120,6 @@ class _Run:
 
     def _write(self) -> list[Path]:
         undone = {unit.name: self._why(unit) for unit in self.units if not self.steps.done(unit.name)}
-        found = rows(self.units, self.steps, undone, self.setup.backbone)
-        return write_outputs(Path(self.setup.options.out), make_head(self.setup, undone), found)
+        results = {unit.name: self.steps.read(unit) for unit in self.units if unit.name not in undone}
+        found = rows(self.units, results, undone, self.setup.backbone)
+        return write_outputs(Path(self.setup.options.out), make_page(self.setup, found, undone), found)

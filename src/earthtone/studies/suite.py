@@ -47,14 +47,15 @@ from earthtone.studies.suite_page import (
     SKIPPED,
     WAITING,
     Cell,
-    CloseUp,
-    Known,
+    Compared,
+    FeatureView,
+    Name,
     Notes,
     SuiteTable,
-    close_up,
-    read_close_up,
+    read_feature_view,
     suite_table,
-    write_close_up,
+    view_features,
+    write_feature_view,
     write_pages,
 )
 from earthtone.value_types import takes
@@ -358,7 +359,7 @@ class SuiteTask:
     settings: Callable[[SuiteOptions], Settings]
     """What its figures depend on beside model and data."""
     run: Callable[[str, FoundSet, Settings, SuiteOptions, Places], TaskResult]
-    close_up: Callable[[str, FoundSet, Settings, SuiteOptions, Places], CloseUp] | None = None
+    view: Callable[[str, FoundSet, Settings, SuiteOptions, Places], FeatureView] | None = None
     """What the features look like, for the page."""
 
 
@@ -387,10 +388,10 @@ def _probe(model: str, found: FoundSet, settings: Settings, options: SuiteOption
     )  # fmt: skip
 
 
-def _probe_close_up(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> CloseUp:
+def _probe_view(model: str, found: FoundSet, settings: Settings, options: SuiteOptions, places: Places) -> FeatureView:
     assert isinstance(found.data, LabelledSet)  # noqa: S101 - the task reads classes alone
     backbone = open_backbone(model, pixels=settings["pixels"], device=options.device)
-    return close_up(backbone, found.data, _features(options, places))
+    return view_features(backbone, found.data, _features(options, places))
 
 
 def _finetune_settings(options: SuiteOptions) -> Settings:
@@ -442,7 +443,7 @@ def _audio(model: str, found: FoundSet, settings: Settings, options: SuiteOption
 
 #: By the names that `earthtone evaluate` knows them by, cheap ones first.
 TASKS: Mapping[str, SuiteTask] = {
-    "probe": SuiteTask(IMAGES, hears=False, settings=_probe_settings, run=_probe, close_up=_probe_close_up),
+    "probe": SuiteTask(IMAGES, hears=False, settings=_probe_settings, run=_probe, view=_probe_view),
     "segment": SuiteTask(MASKS, hears=False, settings=_segment_settings, run=_segment),
     "audiovisual": SuiteTask(PAIRS, hears=True, settings=_tower_settings, run=_audiovisual),
     "audio": SuiteTask(SOUNDS, hears=True, settings=_tower_settings, run=_audio),
@@ -553,7 +554,7 @@ class _Suite:
     options: SuiteOptions
     say: Say
     notes: Notes
-    known: Known = field(default_factory=dict)
+    known: dict[Name, Compared] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> SuiteTable:
@@ -589,8 +590,8 @@ class _Suite:
         found = store.read(planned.key)
         if found is None:
             return cell
-        seen = read_close_up(self._close_up_path(planned, store))
-        return replace(cell, state=DONE, result=_named(found, planned), close_up=seen)
+        seen = read_feature_view(self._view_path(planned, store))
+        return replace(cell, state=DONE, result=_named(found, planned), features=seen)
 
     def _measure(self, planned: PlannedCell, store: ResultStore) -> Cell:
         cell = Cell(planned.task, planned.found.name, planned.model.spec, DONE, groups=_groups(planned))
@@ -601,9 +602,9 @@ class _Suite:
         given = (planned.model.spec, planned.found, planned.settings, self.options, places)
         try:
             result = task.run(*given)
-            if task.close_up is not None:  # before the result: what is done has all its parts
-                cell = replace(cell, close_up=task.close_up(*given))
-                write_close_up(self._close_up_path(planned, store), cell.close_up or {})
+            if task.view is not None:  # before the result: what is done has all its parts
+                cell = replace(cell, features=task.view(*given))
+                write_feature_view(self._view_path(planned, store), cell.features or {})
         except EarthtoneError as error:
             return replace(cell, state=FAILED, why=str(error))
         except Exception as error:  # one cell in a night of many: told in the table, with its trace for --debug
@@ -612,7 +613,7 @@ class _Suite:
         store.write(planned.key, _named(result, planned))
         return replace(cell, result=_named(result, planned))
 
-    def _close_up_path(self, planned: PlannedCell, store: ResultStore) -> Path:
+    def _view_path(self, planned: PlannedCell, store: ResultStore) -> Path:
         return self.out / "why" / store.path(planned.key).name
 
     def _write(self, cells: Sequence[Cell]) -> SuiteTable:

@@ -1,4 +1,4 @@
-"""Runs as a table: means over seeds, differences paired by seed, and the files they are written to."""
+"""The table of a sweep - means over seeds, differences to the first variant paired by seed - and its files."""
 
 import math
 import statistics
@@ -10,11 +10,8 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from earthtone.files import write_text_atomic
-from earthtone.pages import csv_text, markdown_table, markdown_text, render_page
+from earthtone.pages import NONE, Page, PageTable, TableCell, csv_text, interval_text
 from earthtone.studies.sweep_grid import RunFigures, value_text
-
-# Runs as a table: means over seeds, and what each variant differs from the first, paired by seed.
-
 
 DONE, FAILED, WAITING = "done", "failed", "waiting"
 
@@ -69,6 +66,11 @@ class VariantRow:
     def done(self) -> int:
         """How many of its runs have figures."""
         return sum(run.state == DONE for run in self.runs)
+
+    @property
+    def seeds_text(self) -> str:
+        """Return `3`, or `2 of 3` where some have no figures."""
+        return str(self.done) if self.done == len(self.runs) else f"{self.done} of {len(self.runs)}"
 
 
 @dataclass(frozen=True)
@@ -126,51 +128,89 @@ def _by_seed(runs: Sequence[RunRow], name: str) -> dict[int, float]:
     return {run.seed: run.found.figures[name] for run in runs if run.found and name in run.found.figures}
 
 
-# What a sweep's figures mean, and how they are written.
-
-
 SELECTION = (
     "Everything here was measured on val: it is for choosing a variant. The best of many on val is also the luckiest "
     "there; measure the one that you choose, once, on test: earthtone evaluate retrieval --split test."
 )
-NONE = "none"
+_COLUMNS = (
+    "figure", "mean", "deviation", "n", "difference", "difference_low", "difference_high", "difference_n",
+    "training_seconds",
+)  # fmt: skip
 
 
-def reading(table: SweepTable, settings: Mapping[str, Any]) -> list[str]:
+def write_outputs(out: Path, table: SweepTable, settings: Mapping[str, Any]) -> list[Path]:
+    """Write `sweep.csv`, `sweep.md`, `sweep.html` and `runs.csv`, each whole, and return the paths of the first three.
+
+    `settings` say what was measured.
+    """
+    write_text_atomic(out / "runs.csv", runs_csv(table))
+    return sweep_page(table, settings).write(out, "sweep", variants_csv(table))
+
+
+def sweep_page(table: SweepTable, settings: Mapping[str, Any]) -> Page:
+    """Return what the page and the Markdown show: variants, their differences to the first, on the page every run."""
+    first, *others = table.variants
+    names = [name.replace("_", " ") for name in table.figures]
+    variants = [
+        [row.label, row.seeds_text, *(spread_text(row.figures.get(name)) for name in table.figures),
+         spread_text(row.seconds, 0)]
+        for row in table.variants
+    ]  # fmt: skip
+    gaps = [[row.label, *(difference_text(row.differences.get(name)) for name in table.figures)] for row in others]
+    tables = [
+        PageTable(
+            "The table", ["variant", "seeds", *names, "training s"], variants,
+            lead="Means over seeds, ± the standard deviation between seeds.",
+        ),
+        PageTable(
+            f"Compared with {first.label}", ["variant", *names], gaps,
+            lead="Each variant minus the first, seed by seed, with a 95 % interval over the seeds.",
+        ),
+        PageTable(
+            "Every run", ["run", "state", *names], [_run_cells(run, table.figures) for run in table.runs],
+            only_html=True,
+        ),
+    ]  # fmt: skip
+    failed = [f"{run.variant}, seed {run.seed}: failed: {run.why}" for run in table.runs if run.state == FAILED]
+    waiting = sum(run.state == WAITING for run in table.runs)
+    unfinished = f"Not finished: {waiting} of {len(table.runs)} runs are still to be run. The same command goes on."
+    return Page(
+        "A sweep, measured on val",
+        [SELECTION, *failed, *([unfinished] if waiting else [])],
+        [each for each in tables if each.rows],
+        {"How to read this": _reading(table, settings)},
+    )
+
+
+def _run_cells(run: RunRow, names: Sequence[str]) -> list[TableCell | str]:
+    report = f"{run.folder}/report.html" if run.state == DONE else ""
+    figures = {} if run.found is None else run.found.figures
+    return [
+        TableCell(f"{run.variant}, seed {run.seed}", link=report),
+        TableCell(run.state, below=run.why),
+        *(f"{figures[name]:.3f}" if name in figures else "" for name in names),
+    ]
+
+
+def _reading(table: SweepTable, settings: Mapping[str, Any]) -> list[str]:
     """Return sentences that tell what each column is and how variants are compared."""
-    first = table.variants[0].label
-    lines = [
+    match = settings.get("match")
+    fits = f", as is match precision@10, the share of the first ten whose label fits ({match})" if match else ""
+    probe = (
+        "probe accuracy: logistic regression on the frozen image features, fitted on train of "
+        f"{settings.get('probe')}, its strength chosen by cross-validation there, measured on its val."
+    )
+    return [
         "score is the choice metric, by which a run chooses its weights: the mean reciprocal rank of both directions, "
         "as the run's own log has it for the step whose weights were kept.",
-        f"R@10 is measured with these weights on all pairs of val{_match(settings)}.",
-    ]
-    if "probe accuracy" in table.figures:
-        lines.append(
-            "probe accuracy: logistic regression on the frozen image features, fitted on train of "
-            f"{settings['probe']}, its strength chosen by cross-validation there, measured on its val."
-        )
-    return [
-        *lines,
+        f"R@10 is measured with these weights on all pairs of val{fits}.",
+        *([probe] if "probe accuracy" in table.figures else []),
         "Figures are means over seeds, ± the standard deviation between seeds (n - 1); training s counts steps, not "
         "validation, and compares only what ran on one machine with as much beside it.",
-        f"Differences are to {first}, seed by seed, with a 95 % interval by Student's t over the seeds: whether other "
-        "seeds would say the same, on these pairs. It is not corrected for the number of variants.",
+        f"Differences are to {table.variants[0].label}, seed by seed, with a 95 % interval by Student's t over the "
+        "seeds: whether other seeds would say the same, on these pairs. It is not corrected for the number of "
+        "variants.",
     ]
-
-
-def state_notes(table: SweepTable) -> list[str]:
-    """Return a line for each failed run, and how many have not been run."""
-    lines = [f"{run.variant}, seed {run.seed}: failed: {run.why}" for run in table.runs if run.state == FAILED]
-    if waiting := sum(run.state == WAITING for run in table.runs):
-        lines.append(
-            f"Not finished: {waiting} of {len(table.runs)} runs are still to be run. The same command goes on."
-        )
-    return lines
-
-
-def seeds_text(row: VariantRow) -> str:
-    """Return `3`, or `2 of 3` where some have no figures."""
-    return str(row.done) if row.done == len(row.runs) else f"{row.done} of {len(row.runs)}"
 
 
 def spread_text(found: Spread | None, digits: int = 3) -> str:
@@ -181,76 +221,26 @@ def spread_text(found: Spread | None, digits: int = 3) -> str:
 
 
 def difference_text(found: Difference | None) -> str:
-    """Return `+0.012 [-0.003, +0.027]`, with how many seeds it is of."""
+    """Return `+0.012 [-0.003, +0.027], n 3`, with how many seeds it is of."""
     if found is None:
         return NONE
-    interval = "" if found.low is None else f" [{found.low:+.3f}, {found.high:+.3f}]"
+    interval = "" if found.low is None or found.high is None else f" {interval_text(found.low, found.high, sign='+')}"
     return f"{found.mean:+.3f}{interval}, n {found.n}"
-
-
-def column_text(name: str) -> str:
-    """Return a figure's name in words."""
-    return name.replace("_", " ")
-
-
-def markdown(table: SweepTable, settings: Mapping[str, Any]) -> str:
-    """Return both tables, what is missing, and how to read them."""
-    names = [column_text(name) for name in table.figures]
-    rows = [
-        [markdown_text(row.label), seeds_text(row), *(spread_text(row.figures.get(name)) for name in table.figures),
-         spread_text(row.seconds, 0)]
-        for row in table.variants
-    ]  # fmt: skip
-    parts = [SELECTION, markdown_table(["variant", "seeds", *names, "training s"], rows)]
-    if len(table.variants) > 1:
-        gaps = [
-            [markdown_text(row.label), *(difference_text(row.differences.get(name)) for name in table.figures)]
-            for row in table.variants[1:]
-        ]
-        first = markdown_text(table.variants[0].label)
-        parts += [f"Differences to {first}:", markdown_table(["variant", *names], gaps)]
-    lines = [*state_notes(table), *reading(table, settings)]
-    return "\n\n".join([*parts, "\n".join(f"- {markdown_text(line)}" for line in lines)]) + "\n"
-
-
-def _match(settings: Mapping[str, Any]) -> str:
-    if not settings.get("match"):
-        return ""
-    return f", as is match precision@10, the share of the first ten whose label fits ({settings['match']})"
-
-
-# The files of a sweep: `sweep.csv`, `sweep.md`, `sweep.html`, and `runs.csv` with every run.
-
-
-_COLUMNS = (
-    "figure", "mean", "deviation", "n", "difference", "difference_low", "difference_high", "difference_n",
-    "training_seconds",
-)  # fmt: skip
-
-
-def write_outputs(out: Path, table: SweepTable, settings: Mapping[str, Any]) -> list[Path]:
-    """Write all four files, each whole, and return the paths of the first three; `settings` say what was measured."""
-    texts = {"csv": variants_csv(table), "md": markdown(table, settings), "html": page(table, settings)}
-    for suffix, text in texts.items():
-        write_text_atomic(out / f"sweep.{suffix}", text)
-    write_text_atomic(out / "runs.csv", runs_csv(table))
-    return [out / f"sweep.{suffix}" for suffix in texts]
 
 
 def variants_csv(table: SweepTable) -> str:
     """Return a row for each variant and figure, with full precision; what a variant changes has its own columns."""
-    keys = _keys(table)
-    return csv_text(["variant", *keys, *_COLUMNS], _variant_rows(table, keys))
+    keys = _changed_keys(table)
+    return csv_text(["variant", *keys, *_COLUMNS], _variant_rows(table))
 
 
-def _variant_rows(table: SweepTable, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _variant_rows(table: SweepTable) -> Iterator[dict[str, Any]]:
     for row in table.variants:
-        changed = {key: value_text(row.changes[key]) for key in keys if key in row.changes}
         seconds = {} if row.seconds is None else {"training_seconds": row.seconds.mean}
         for name in table.figures:
             found, gap = row.figures.get(name), row.differences.get(name)
             yield {
-                "variant": row.label, **changed, "figure": name, **seconds, "n": 0,
+                "variant": row.label, **_changed(row), "figure": name, **seconds, "n": 0,
                 **({} if found is None else {"mean": found.mean, "deviation": found.deviation, "n": found.n}),
                 **({} if gap is None else {"difference": gap.mean, "difference_low": gap.low,
                                            "difference_high": gap.high, "difference_n": gap.n}),
@@ -259,12 +249,14 @@ def _variant_rows(table: SweepTable, keys: Sequence[str]) -> Iterator[dict[str, 
 
 def runs_csv(table: SweepTable) -> str:
     """Return a row for each run, with full precision."""
-    keys = _keys(table)
-    head = ["variant", "seed", "state", *keys, *table.figures, "kept_step", "training_seconds", "folder", "note"]
+    head = [
+        "variant", "seed", "state", *_changed_keys(table), *table.figures, "kept_step", "training_seconds", "folder",
+        "note",
+    ]  # fmt: skip
     rows = (
         {
             "variant": run.variant, "seed": run.seed, "state": run.state, "folder": run.folder, "note": run.why,
-            **{key: value_text(run.changes[key]) for key in keys if key in run.changes},
+            **_changed(run),
             **({} if run.found is None else {**run.found.figures, "kept_step": run.found.kept_step,
                                              "training_seconds": run.found.training_seconds}),
         }
@@ -273,39 +265,9 @@ def runs_csv(table: SweepTable) -> str:
     return csv_text(head, rows)
 
 
-def page(table: SweepTable, settings: Mapping[str, Any]) -> str:
-    """Return the HTML page."""
-    return render_page(
-        "sweep.html.j2",
-        title="A sweep, measured on val",
-        notes=[SELECTION, *state_notes(table)],
-        names=[column_text(name) for name in table.figures],
-        variants=[
-            {
-                "label": row.label,
-                "seeds": seeds_text(row),
-                "figures": [spread_text(row.figures.get(name)) for name in table.figures],
-                "seconds": spread_text(row.seconds, 0),
-                "differences": [difference_text(row.differences.get(name)) for name in table.figures],
-            }
-            for row in table.variants
-        ],
-        runs=[
-            {
-                "name": f"{run.variant}, seed {run.seed}",
-                "state": run.state,
-                "why": run.why,
-                "report": f"{run.folder}/report.html" if run.state == DONE else "",
-                "figures": [
-                    f"{run.found.figures[name]:.3f}" if run.found and name in run.found.figures else ""
-                    for name in table.figures
-                ],
-            }
-            for run in table.runs
-        ],
-        reading=reading(table, settings),
-    )
-
-
-def _keys(table: SweepTable) -> list[str]:
+def _changed_keys(table: SweepTable) -> list[str]:
     return list(dict.fromkeys(key for row in table.variants for key in row.changes))
+
+
+def _changed(row: VariantRow | RunRow) -> dict[str, str]:
+    return {key: value_text(value) for key, value in row.changes.items()}

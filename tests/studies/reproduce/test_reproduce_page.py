@@ -4,16 +4,18 @@ import csv
 from pathlib import Path
 from urllib.parse import urlparse
 
+from earthtone.pages import Page
 from earthtone.studies.reproduce_page import (
     COLUMNS,
     KINDS,
-    Head,
+    TITLE,
     Row,
+    figures_table,
     published,
     published_figures,
     tables_not_read,
     write_outputs,
-)  # fmt: skip
+)
 
 
 def test_every_figure_says_where_it_was_read() -> None:
@@ -57,8 +59,8 @@ def test_what_is_not_the_papers_own_says_so() -> None:
 def test_the_table_holds_no_formula_and_no_half_character(tmp_path: Path) -> None:
     hostile = "=HYPERLINK(1) \udcff"
     row = Row(**dict.fromkeys(COLUMNS, hostile))
-    head = Head(hostile, [hostile], {"model": hostile}, [hostile])
-    paths = {path.suffix: path for path in write_outputs(tmp_path, head, [row])}
+    page = Page(TITLE, [hostile], [figures_table([row])], {"Left out": [hostile]})
+    paths = {path.suffix: path for path in write_outputs(tmp_path, page, [row])}
     assert set(paths) == {".md", ".csv", ".html"}
     with paths[".csv"].open(newline="", encoding="utf-8") as file:
         (cells,) = csv.DictReader(file)

@@ -17,10 +17,9 @@ from earthtone.studies.sweep_page import (
     Difference,
     RunRow,
     difference,
-    markdown,
-    page,
     runs_csv,
     spread,
+    sweep_page,
     sweep_table,
     variants_csv,
 )
@@ -73,7 +72,7 @@ def test_one_seed_has_no_spread_and_no_interval() -> None:
 
 
 def test_markdown_says_what_was_chosen_on_and_what_failed() -> None:
-    text = markdown(sweep_table(ROWS), SETTINGS)
+    text = sweep_page(sweep_table(ROWS), SETTINGS).markdown()
     assert "measured on val" in text and "| infonce | 3 | 0.375 ± 0.125 |" in text
     assert "+0.188 [-0.607, +0.982], n 2" in text and "| 2 of 3 |" in text
     assert "seed 1: failed: memory \\| ran \\<out\\>" in text and "3 of 9 runs are still to be run" in text
@@ -103,6 +102,6 @@ def test_formulas_do_not() -> None:
 
 
 def test_the_page_is_escaped() -> None:
-    text = page(sweep_table(ROWS), SETTINGS)
+    text = sweep_page(sweep_table(ROWS), SETTINGS).html()
     assert "<siglip>" not in text and "&lt;siglip&gt;" in text and "ran &lt;out&gt;" in text
     assert 'href="runs/infonce/seed-0/report.html"' in text and "+0.188 [-0.607, +0.982], n 2" in text
