@@ -72,14 +72,24 @@ def duration_text(seconds: float) -> str:
 Result = TypeVar("Result")
 
 
-def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield `work(item)` for each item, in order; at most four items a thread wait at once."""
-    with ThreadPoolExecutor(threads) as pool:
+def ordered_map(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    *,
+    ahead: int | None = None,
+    begin: Callable[[], object] | None = None,
+) -> Iterator[Result]:
+    """Yield `work(item)` for each item, in order; at most `ahead` items, by default four a thread, wait at once.
+
+    Each thread calls `begin` first.
+    """
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) >= 4 * threads:
+                if len(waiting) >= (ahead or 4 * threads):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

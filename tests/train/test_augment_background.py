@@ -8,7 +8,7 @@ import pytest
 
 from earthtone.data.packed import Table
 from earthtone.signal.config import AudioConfig
-from earthtone.train.augment import Background, random_place, with_added
+from earthtone.train.augment import Background, random_background, with_added
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import AugmentConfig, Recipe
 
@@ -57,7 +57,7 @@ def test_levels_and_shares_are_drawn() -> None:
 def test_nothing_is_added_and_drawn_where_it_is_off() -> None:
     d = draw(3)
     assert with_added(WINDOW, AUDIO, AugmentConfig(), None, d) is WINDOW
-    assert random_place(1, np.arange(3), np.zeros(3, np.int32), AugmentConfig(), d) is None
+    assert random_background(1, np.arange(3), np.zeros(3, np.int32), AugmentConfig(), d) is None
     assert d.random() == draw(3).random()
 
 
@@ -70,13 +70,13 @@ def test_the_background_is_any_part_of_any_other_recording() -> None:
     rows, room = np.array([2, 3, 5, 9]), np.arange(10, dtype=np.int32)
     config = AugmentConfig(mix_share=0.5, mix_db=(-9.0, -3.0))
     for row in rows:
-        places = [random_place(int(row), rows, room, config, draw(seed)) for seed in range(2000)]
-        found = [place for place in places if place is not None]
+        drawn = [random_background(int(row), rows, room, config, draw(seed)) for seed in range(2000)]
+        found = [background for background in drawn if background is not None]
         assert 900 < len(found) < 1100
-        counts = np.bincount([place.row for place in found], minlength=10)
+        counts = np.bincount([other for other, _, _ in found], minlength=10)
         assert set(np.flatnonzero(counts)) == set(rows) - {row} and counts[counts > 0].min() > 270
-        assert {place.start for place in found if place.row == 5} == set(range(6)) or row == 5
-        assert all(-9 <= place.decibel <= -3 for place in found)
+        assert {start for other, start, _ in found if other == 5} == set(range(6)) or row == 5
+        assert all(-9 <= decibel <= -3 for _, _, decibel in found)
 
 
 @pytest.mark.parametrize("several", [1, 3])

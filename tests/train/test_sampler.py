@@ -126,7 +126,7 @@ def test_neighbours_lie_in_the_ring_of_the_row_before_and_are_no_twins(seed: int
     groups, points = torch.from_numpy(facts.groups), torch.from_numpy(facts.points)
     for step in range(6):
         batch = one.batch(step)
-        own = set(base_rows(one, step))
+        own = set(one.base_rows(step).tolist())
         chosen = [place for place, row in enumerate(batch.tolist()) if row not in own]
         assert len(chosen) == config.rows(16).ring
         for place in chosen:
@@ -134,14 +134,6 @@ def test_neighbours_lie_in_the_ring_of_the_row_before_and_are_no_twins(seed: int
             assert low - 1e-9 <= apart(points.numpy(), anchor, batch[place]) <= 80 + 1e-9
             pair = torch.tensor([anchor, batch[place]])
             assert not twins_between(groups[pair[:1]], points[pair[:1]], groups[pair[1:]], points[pair[1:]], 200).any()
-
-
-def base_rows(one: Sampler, step: int) -> list[int]:
-    """The rows whose turn it is, by the plain permutation."""
-    base = one.counts.base
-    turn, number = divmod(step, len(one._rows) // base)
-    found: list[int] = one._order(turn)[number * base : (number + 1) * base].tolist()
-    return found
 
 
 def test_rows_without_neighbours_get_pairs_by_chance_and_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +158,7 @@ def test_look_alikes_are_the_nearest_of_the_other_modality_but_no_twins() -> Non
     groups, points = torch.from_numpy(facts.groups), torch.from_numpy(facts.points)
     twins = twins_between(groups, points, groups, points, 200).numpy()
     for step in range(10):
-        batch, own = one.batch(step).tolist(), base_rows(one, step)
+        batch, own = one.batch(step).tolist(), one.base_rows(step).tolist()
         by_chance = 0
         for place, row in enumerate(batch):
             if row in own:

@@ -15,21 +15,15 @@ from earthtone.signal.image import Pixels, Positions, warped, with_scale
 from earthtone.signal.spectrogram import Spectrogram
 from earthtone.train.recipe import AugmentConfig
 
-# What is added to a window of sound: another recording in the background, and noise; powers add.
-
-
 Power = NDArray[np.float32]
 
 _MIX_DB = (-20.0, -5.0)  # where a recipe names no levels
 _NOISE_DB = (-30.0, -10.0)
-
-
-class Place(NamedTuple):
-    """A stretch of a recording, from frame `start` on, that is to be mixed in at `decibel` of the own mean power."""
-
-    row: int
-    start: int
-    decibel: float
+# NTSC's YIQ: brightness, and two axes of colour in which turning changes the hue alone
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB = np.linalg.inv(_YIQ)
+_CELLS = 5  # columns and rows of the grid that is distorted
+_FAINTEST_BLUR = 0.2  # sigma in pixels; below it 8 bits hardly change
 
 
 class Background(NamedTuple):
@@ -39,10 +33,10 @@ class Background(NamedTuple):
     decibel: float
 
 
-def random_place(
+def random_background(
     row: int, rows: NDArray[np.int64], room: NDArray[np.int32], config: AugmentConfig, draw: Generator
-) -> Place | None:
-    """Return which part of which other of the training `rows` is mixed into a window of `row`; None for nothing.
+) -> tuple[int, int, float] | None:
+    """Return what is mixed into a window of `row`: another of the training `rows`, its first frame, decibel; or None.
 
     `room` are the last possible first frames of all rows of the table. Draws nothing without a `mix_share`.
     """
@@ -50,7 +44,7 @@ def random_place(
         return None
     other = int(rows[draw.integers(len(rows) - 1)])  # one of the others: the last one stands in for the row itself
     other = int(rows[-1]) if other == row else other
-    return Place(other, int(draw.integers(room[other] + 1)), draw.uniform(*config.mix_db or _MIX_DB))
+    return other, int(draw.integers(room[other] + 1)), draw.uniform(*config.mix_db or _MIX_DB)
 
 
 def with_added(
@@ -69,9 +63,9 @@ def with_added(
     mean = power.mean()
     if background is not None and background.window.any():  # silence has nothing that could be made louder
         other = _powers(audio)[background.window]
-        power = power + other * (mean / other.mean() * _amplitude_ratio(background.decibel))
+        power = power + other * (mean / other.mean() * _power_ratio(background.decibel))
     if noisy:
-        level = _amplitude_ratio(draw.uniform(*config.noise_db or _NOISE_DB))
+        level = _power_ratio(draw.uniform(*config.noise_db or _NOISE_DB))
         power = power + draw.standard_exponential(window.shape, np.float32) * (mean * level)
     steps = 255.0 / (audio.ceiling_db - audio.floor_db)  # bytes a decibel
     # no power is below that of byte 0, as the `Abs` would have it; twenty times as fast as NumPy's logarithm
@@ -86,25 +80,15 @@ def _powers(audio: AudioConfig) -> Power:
     return np.asarray(10 ** (decibel / 10), np.float32)
 
 
-def _amplitude_ratio(decibel: float) -> np.float32:
+def _power_ratio(decibel: float) -> np.float32:
     return np.float32(10 ** (decibel / 10))
-
-
-# Random views of a pair in uint8: warp, blur and colour matrix for the tile; places, gain and masks for the sound.
-
-
-# NTSC's YIQ: brightness, and two axes of colour in which turning changes the hue alone
-_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-_RGB = np.linalg.inv(_YIQ)
-_CELLS = 5  # columns and rows of the grid that is distorted
-_FAINTEST_BLUR = 0.2  # sigma in pixels; below it 8 bits hardly change
 
 
 def random_view(tile: Pixels, side: int, config: AugmentConfig, draw: Generator, side_m: float | None = None) -> Pixels:
     """Return a random view (side, side, 3) of a stored tile.
 
-    What the recipe leaves at zero draws nothing: an option that is not used does not change the others' draws.
-    With `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (scale.py): those
+    What the recipe leaves at zero draws nothing: an option that is not used does not change the others' draws. With
+    `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (`with_scale`): those
     of its mean over both directions, where `crop_ratio` stretches it.
     """
     area = draw.uniform(*config.crop_area)

@@ -203,12 +203,12 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
     FSDP2 gathers weights for the backward pass by a hook on the output, which a view that is changed in place loses.
     """
-    module.register_forward_hook(lambda _, __, output: tree_map_only(Tensor, _owned, output))
+
+    def no_view(_: nn.Module, __: Any, output: Any) -> Any:
+        return tree_map_only(Tensor, lambda part: part.clone() if part._is_view() else part, output)
+
+    module.register_forward_hook(no_view)
     fully_shard(module, mesh=mesh, reshard_after_forward=True)
-
-
-def _owned(output: Tensor) -> Tensor:
-    return output.clone() if output._is_view() else output
 
 
 def _blocks(encoder: nn.Module, shape: tuple[int, int, int]) -> list[nn.Module]:
@@ -375,12 +375,8 @@ class ShardedWeights(FullWeights):
 
 def _without_weights(model: TwoTower) -> TwoTower:
     """Return a copy that has buffers, but parameters without memory."""
-    empty = copy.deepcopy(model)
-    for module in empty.modules():
-        for name, value in module._parameters.items():
-            if value is not None:
-                module._parameters[name] = nn.Parameter(torch.empty_like(value, device="meta"), value.requires_grad)
-    return empty
+    empty = {id(value): nn.Parameter(value.to("meta"), value.requires_grad) for value in model.parameters()}
+    return copy.deepcopy(model, empty)
 
 
 def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -> Trainer:

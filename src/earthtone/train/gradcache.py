@@ -1,4 +1,7 @@
-"""A large batch with the memory of a small one: embedded chunk by chunk, and again when the gradient is known."""
+"""A large batch with the memory of a small one: embedded chunk by chunk, and again when the gradient is known.
+
+By hand: torch.utils.checkpoint keeps no random state on mps, and autocast's cast weights would be shared by chunks.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,9 +1,8 @@
 """Batches from a packed table by threads; each is a function of seed and step alone, so training resumes exactly."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,8 +15,9 @@ from earthtone.data.packed import Table
 from earthtone.device import choose_device
 from earthtone.errors import ConfigError, DataError
 from earthtone.losses import loss_class
+from earthtone.progress import ordered_map
 from earthtone.signal.image import decode_tile
-from earthtone.train.augment import Background, random_place, random_sound, random_starts, random_view
+from earthtone.train.augment import Background, random_background, random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
 from earthtone.train.sampler import Sampler, looks_at_twins, table_groups
 
@@ -28,10 +28,10 @@ _AHEAD = 4  # batches prepared before they are asked for
 class Batch(NamedTuple):
     """`image` uint8 (V n, side, side, C), `audio` uint8 (V n, W, frames, mels), `rows` int64 (N,).
 
-    C is 3, or 4 with `model.scale_input`: red, green, blue, metres a pixel (scale.py).
+    C is 3, or 4 with `model.scale_input`: red, green, blue, metres a pixel (`with_scale`).
 
     The first views of all pairs come first, then all second ones, up to V = `train.views`. n = N where one process
-    trains; of several each has n = N / processes pairs' pictures and recordings, but all facts.
+    trains; of several each has n = N / processes pairs' pictures and recordings, but groups and points of all.
 
     `groups` int64 (V N, 3): numbers of image, recording and place, equal for equal ones; given when twins are looked
     at. `points` float64 (V N, 3): unit vectors of the places, NaN where unknown; given when the loss or twins need
@@ -84,8 +84,8 @@ class TrainLoader:
         self._points = known.points if needs_points else None
         if self._points is not None and choose_device(recipe.train.device) == "mps":
             self._points = self._points.astype(np.float32)  # mps has no float64
-        #: Called before each step at which the sampler shall learn of the model (refresh.py).
         self.refresh: Callable[[int], None] | None = None
+        """Called before each step at which the sampler shall learn of the model (`Refresher`)."""
         self.steps_per_epoch = len(rows) // size
         self.first = first
         self._share = slice(rank, None, processes)
@@ -100,32 +100,22 @@ class TrainLoader:
         return self.steps - self.first
 
     def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(self._recipe.train.threads, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            for start, stop in self._stretches():
-                if self.refresh is not None:
-                    self.refresh(start)
-                yield from self._batches(pool, range(max(start, self.first), stop))
+        for start, stop in self._stretches():
+            if self.refresh is not None:
+                self.refresh(start)
+            steps = range(max(start, self.first), stop)
+            yield from ordered_map(
+                self._batch, steps, self._recipe.train.threads, ahead=_AHEAD, begin=partial(cv2.setNumThreads, 1)
+            )
 
     def _stretches(self) -> list[tuple[int, int]]:
-        """The steps between which the sampler learns of the model: from its last refresh before `first` on."""
+        """Return the steps between which the sampler learns of the model: from its last refresh before `first` on."""
         epochs = self.sampler.refresh_epochs
         if epochs is None:
             return [(self.first, self.steps)]
         every = epochs * self.steps_per_epoch
         starts = range(self.first // every * every, self.steps, every)
         return [(start, min(start + every, self.steps)) for start in starts]
-
-    def _batches(self, pool: ThreadPoolExecutor, numbers: range) -> Iterator[Batch]:
-        waiting: deque[Future[Batch]] = deque()
-        steps = iter(numbers)
-        try:
-            for _ in numbers:
-                while len(waiting) < _AHEAD and (step := next(steps, None)) is not None:
-                    waiting.append(pool.submit(self._batch, step))
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
     def _batch(self, step: int) -> Batch:
         recipe, signal = self._recipe, self._table.signal
@@ -169,17 +159,17 @@ class TrainLoader:
 
     def _backgrounds(self, rows: NDArray[np.int64], draws: list[np.random.Generator]) -> list[Background | None]:
         """Return what is mixed into one window each of `rows`."""
-        places = [
-            random_place(int(row), self._rows, self._room, self._recipe.augment, draw)
+        drawn = [
+            random_background(int(row), self._rows, self._room, self._recipe.augment, draw)
             for row, draw in zip(rows, draws, strict=True)
         ]
-        found = [place for place in places if place is not None]
+        found = [background for background in drawn if background is not None]
         if not found:
-            return [None] * len(places)
-        frames = [self._table.signal.audio.window_frames] * len(found)
-        sound = self._table.sound([place.row for place in found], [place.start for place in found], frames)
-        read = iter([Background(window, place.decibel) for window, place in zip(sound, found, strict=True)])
-        return [None if place is None else next(read) for place in places]
+            return [None] * len(drawn)
+        others, starts, decibel = zip(*found, strict=True)
+        sound = self._table.sound(others, starts, [self._table.signal.audio.window_frames] * len(found))
+        read = map(Background, sound, decibel)
+        return [None if background is None else next(read) for background in drawn]
 
     def _warn_of_repeats(self, rows: NDArray[np.int64]) -> None:
         """Say how many recordings are too short for as many different windows as the recipe asks for."""

@@ -21,10 +21,16 @@ from earthtone.models.weights import read_safetensors, write_safetensors
 from earthtone.train.distributed import FullWeights, World
 from earthtone.train.recipe import Recipe, SamplerConfig
 
-# Places as points on the unit sphere.
+Rows = NDArray[np.int64]
+CELL_KM = 50.0
+POOL = 16_384  # rows that are searched for a batch; bounds its time whatever the data's size
+_NEAREST = 32  # candidates of a row, nearest first
+_ASKED = 1000  # rows whose rings are counted at the start
+
+_log = logging.getLogger(__name__)
 
 
-def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def unit_points(table: Table, rows: Rows) -> NDArray[np.float64]:
     """Return the unit position vectors (len(table), 3) of the rows' longitude and latitude; NaN where there are none.
 
     x points to 0 E on the equator, y to 90 E, z to the North pole; float64, since float32 tells only metres apart.
@@ -44,23 +50,20 @@ def unit_points(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return points
 
 
-# What is known of every row of a table beside its picture and sound: what tells twins and neighbours.
-
-
 class TableGroups(NamedTuple):
-    """By row number of a table: `groups` int64 (rows, 3), `points` float64 (rows, 3); None where nothing needs them.
+    """What shows twins and neighbours, by row number of a table; None where nothing needs it.
 
-    Groups are numbers of image, recording and place, equal for equal ones, -1 for nobody's (a missing place). They
-    are numbered over the whole table, so that all processes that open it have the same numbers. Points are unit
-    vectors, NaN where a row has no coordinates.
+    `groups` int64 (rows, 3), `points` float64 (rows, 3). Groups are numbers of image, recording and place, equal for
+    equal ones, -1 for nobody's (a missing place). They are numbered over the whole table, so that all processes that
+    open it have the same numbers. Points are unit vectors, NaN where a row has no coordinates.
     """
 
-    groups: NDArray[np.int64] | None
+    groups: Rows | None
     points: NDArray[np.float64] | None
 
 
-def table_groups(table: Table, rows: NDArray[np.int64], recipe: Recipe) -> TableGroups:
-    """Return the facts that the recipe needs; `rows` are those of the training.
+def table_groups(table: Table, rows: Rows, recipe: Recipe) -> TableGroups:
+    """Return the groups and points that the recipe needs; `rows` are those of the training.
 
     Raises DataError when the loss compares places and one of `rows` has none, ConfigError when none of them has what
     an option of the recipe looks at.
@@ -86,28 +89,17 @@ def looks_at_twins(recipe: Recipe) -> bool:
     return recipe.loss.twins != "ignore" or recipe.within.name == "simclr"
 
 
-def _groups(table: Table, rows: NDArray[np.int64], place_column: str | None) -> NDArray[np.int64]:
-    columns = [table.groups("image_hash"), table.groups("audio_hash")]
-    if place_column is None:
-        columns.append(np.full(len(table), -1))
-    else:
-        columns.append(table.groups(place_column))
-        if (columns[-1][rows] < 0).all():
-            raise ConfigError(
-                f"{table.path}: column {place_column!r} (loss.place_column) is empty for all {len(rows)} training pairs"
-            )
-    return np.stack(columns, axis=1)
-
-
-# Rows that the model finds alike: the nearest of the other modality, by embeddings of a while ago.
-
-
-POOL = 16_384  # rows that are searched for a batch; bounds its time whatever the data's size
-_NEAREST = 32  # candidates of a row, nearest first
+def _groups(table: Table, rows: Rows, place_column: str | None) -> Rows:
+    places = np.full(len(table), -1) if place_column is None else table.groups(place_column)
+    if place_column is not None and (places[rows] < 0).all():
+        raise ConfigError(
+            f"{table.path}: column {place_column!r} (loss.place_column) is empty for all {len(rows)} training pairs"
+        )
+    return np.stack([table.groups("image_hash"), table.groups("audio_hash"), places], axis=1)
 
 
 class Similar:
-    """The embeddings of the training rows as they were at a step, and an exact search among some of them.
+    """The embeddings of the training rows as they were before a step, to search for rows that the model finds alike.
 
     Unit vectors are kept as whole numbers of 8 bits (a component of 4 / sqrt(D) is 127; beyond it is cut off), whose
     products add up exactly in float32: the order of the sums, and so the number of threads, changes nothing.
@@ -123,9 +115,7 @@ class Similar:
         """Of float embeddings (N, D) of any length."""
         return cls(_small(image), _small(audio), step)
 
-    def nearest(
-        self, positions: NDArray[np.int64], pool: NDArray[np.int64], *, sound_to_image: bool
-    ) -> NDArray[np.int64]:
+    def nearest(self, positions: Rows, pool: Rows, *, sound_to_image: bool) -> Rows:
         """Return, for each of `positions` (A), the up to 32 of `pool` (P) nearest to it in the other modality.
 
         Positions count the training rows; the result (A, up to 32) holds such positions, nearest first.
@@ -168,20 +158,10 @@ def _small(embeddings: Embeddings) -> NDArray[np.int8]:
     return out
 
 
-# Which rows a batch holds: chance, place, neighbours, look-alikes; each batch is a function of seed and step.
-#
-# State: none but the embeddings that look-alikes are sought by (similar.py), which belong to a step.
-
-
-Rows = NDArray[np.int64]
-CELL_KM = 50.0
-
-_log = logging.getLogger(__name__)
-_ASKED = 1000  # rows whose rings are counted at the start
-
-
 class Sampler:
     """Chooses the rows of every batch among `rows`; safe to use from several threads.
+
+    It has no state but `similar`, the embeddings that look-alikes are sought by, which belong to a step.
 
     The base rows of all steps in a row go through the training rows pass after pass, in an order of its own for each
     pass: no row comes twice before all others came once, but for fewer than a batch at a pass's end, which wait for
@@ -191,10 +171,10 @@ class Sampler:
     """
 
     def __init__(
-        self, rows: Rows, size: int, config: SamplerConfig, seed: int, facts: TableGroups, twin_radius_m: float = 0.0
+        self, rows: Rows, size: int, config: SamplerConfig, seed: int, known: TableGroups, twin_radius_m: float = 0.0
     ) -> None:
         self._rows, self._size, self._config, self._seed = rows, size, config, seed
-        self._facts, self._twin_radius_m = facts, twin_radius_m
+        self._known, self._twin_radius_m = known, twin_radius_m
         self.counts = config.rows(size)
         self.once = self.counts.base == size
         self.similar: Similar | None = None
@@ -210,30 +190,37 @@ class Sampler:
 
     def batch(self, step: int) -> Rows:
         """Return the row numbers (size) of a step's batch, no two of them equal."""
-        base = self.counts.base
-        turn, number = divmod(step, len(self._rows) // base)
-        own = self._order(turn)[number * base : (number + 1) * base]
+        own = self.base_rows(step)
         if self.once:
             return own
         draw = np.random.default_rng([self._seed, step, 1])
         batch = _Growing(own)
-        if self.counts.ring:
-            self._add_ring(batch, self.counts.ring, draw)
+        if self._ring is not None:
+            asked, ring = draw.permutation(own).tolist(), self._ring
+            batch.add_around(asked, self.counts.ring, lambda row: self._strangers(row, ring.around(row, draw)))
         if self.counts.similar:
-            self._add_similar(batch, self.counts.similar, draw)
+            alike = self._look_alikes(own, draw)
+            batch.add_around(list(alike), self.counts.similar, alike.__getitem__)
         while len(batch.rows) < self._size:  # where neighbours are few
             batch.add(int(draw.choice(self._rows)), None)
         return batch.ordered()
 
+    def base_rows(self, step: int) -> Rows:
+        """Return the rows whose turn it is in a step, without hard negatives."""
+        base = self.counts.base
+        turn, number = divmod(step, len(self._rows) // base)
+        found: Rows = self._order(turn)[number * base : (number + 1) * base]
+        return found
+
     def _make_order(self, turn: int) -> Rows:
-        """All rows in the order of a pass."""
+        """Return all rows in the order of a pass."""
         draw = np.random.default_rng([self._seed, turn])
         order: Rows = draw.permutation(self._rows)
         if self._config.batches == "random":
             return order
-        assert self._facts.points is not None  # noqa: S101 - for the type checker: the start saw to it
+        assert self._known.points is not None  # noqa: S101 - for the type checker: the start saw to it
         shift = draw.random(3)  # no two places are always on two sides of a border
-        keys = cell_keys(self._facts.points[order], self._config.cell_km or CELL_KM, shift)
+        keys = cell_keys(self._known.points[order], self._config.cell_km or CELL_KM, shift)
         _, cell, counts = np.unique(keys, return_inverse=True, return_counts=True)
         if self._config.batches == "spread":
             return order[np.argsort(_even_times(cell, counts, draw), kind="stable")]
@@ -242,43 +229,24 @@ class Sampler:
         batches = draw.permutation(order[:whole].reshape(-1, self.counts.base))  # a city fills several: not in a row
         return np.concatenate([batches.ravel(), order[whole:]])
 
-    def _add_ring(self, batch: "_Growing", count: int, draw: np.random.Generator) -> None:
-        """Add `count` neighbours of base rows, each of another one while there are any."""
-        assert self._ring is not None  # noqa: S101 - for the type checker
-        asked = [int(row) for row in draw.permutation(batch.own)]
-        while asked and count:
-            answered = []
-            for row in asked:
-                if count and batch.add_first(self._strangers(row, self._ring.around(row, draw)), row):
-                    answered.append(row)
-                    count -= 1
-            asked = answered  # those without another neighbour are not asked again
-
-    def _add_similar(self, batch: "_Growing", count: int, draw: np.random.Generator) -> None:
-        """Add `count` look-alikes of base rows: of half of these by their images, of the others by their sounds."""
+    def _look_alikes(self, own: Rows, draw: np.random.Generator) -> dict[int, Rows]:
+        """Return rows like some of the base rows: like half of these by their images, the others by their sounds."""
         if self.similar is None:
             raise ConfigError("sampler.similar_share needs the model's embeddings before the first batch: none given")
         rows = len(self._rows)
         pool = np.arange(rows) if rows <= POOL else draw.choice(rows, POOL, replace=False, shuffle=False)
-        asked = draw.permutation(np.searchsorted(self._rows, batch.own))[:count]
+        asked = draw.permutation(np.searchsorted(self._rows, own))[: self.counts.similar]
         half = len(asked) // 2
         nearest = [
             *self.similar.nearest(asked[:half], pool, sound_to_image=False),
             *self.similar.nearest(asked[half:], pool, sound_to_image=True),
         ]
-        found = [(int(self._rows[a]), self._rows[near]) for a, near in zip(asked, nearest, strict=True)]
-        found = [(row, self._strangers(row, near)) for row, near in found]
-        while found and count:
-            answered = []
-            for row, near in found:
-                if count and batch.add_first(near, row):
-                    answered.append((row, near))
-                    count -= 1
-            found = answered
+        found = zip(self._rows[asked].tolist(), nearest, strict=True)
+        return {row: self._strangers(row, self._rows[near]) for row, near in found}
 
     def _strangers(self, row: int, candidates: Rows) -> Rows:
-        """The candidates that are no twins of a row and not the row itself."""
-        groups, points = self._facts
+        """Return the candidates that are no twins of a row and not the row itself."""
+        groups, points = self._known
         assert groups is not None  # noqa: S101 - for the type checker
         one = slice(row, row + 1)
         here, there = (None, None) if points is None else (torch.from_numpy(points[r]) for r in (one, candidates))
@@ -289,8 +257,8 @@ class Sampler:
         return kept
 
     def _located(self, option: str) -> Rows:
-        """The training rows with a place. Raises ConfigError when they are fewer than a batch."""
-        points = self._facts.points
+        """Return the training rows with a place. Raises ConfigError when they are fewer than a batch."""
+        points = self._known.points
         assert points is not None  # noqa: S101 - for the type checker: the facts follow the recipe
         located = self._rows[np.isfinite(points[self._rows]).all(axis=1)]
         if len(located) < self._size:
@@ -301,12 +269,12 @@ class Sampler:
         return located
 
     def _make_ring(self) -> Ring:
-        """The ring search. Raises ConfigError when no row has a neighbour, and says when some have none."""
+        """Return the search for neighbours. Raises ConfigError when no row has one, and warns when some have none."""
         config = self._config
         located = self._located("sampler.ring_share")
-        assert config.ring_km is not None and self._facts.points is not None  # noqa: S101 - for the type checker
-        points = np.full_like(self._facts.points, np.nan)
-        points[located] = self._facts.points[located]  # rows of other splits are nobody's neighbours
+        assert config.ring_km is not None and self._known.points is not None  # noqa: S101 - for the type checker
+        points = np.full_like(self._known.points, np.nan)
+        points[located] = self._known.points[located]  # rows of other splits are nobody's neighbours
         low, high = config.ring_km
         ring = Ring(points, low, high)
         draw = np.random.default_rng([self._seed, 0, 2])
@@ -334,40 +302,44 @@ class _Growing:
         self._places = {row: float(place) for place, row in enumerate(self.rows)}
 
     def add(self, row: int, chosen_for: int | None) -> bool:
-        """Add a row unless it is there; say whether it was added."""
+        """Add a row unless it is there; return whether it was added."""
         if row in self._places:
             return False
         self.rows.append(row)
         self._places[row] = len(self.own) if chosen_for is None else self._places[chosen_for] + 0.5
         return True
 
-    def add_first(self, candidates: Rows, chosen_for: int) -> bool:
-        """Add the first candidate that is not there; say whether there was one."""
-        return any(self.add(int(row), chosen_for) for row in candidates)
+    def add_around(self, asked: list[int], count: int, candidates: Callable[[int], Rows]) -> None:
+        """Add `count` rows, each the first of another base row's candidates that is not there, while there are any."""
+        while asked and count:
+            answered = []
+            for row in asked:
+                if count and any(self.add(int(other), row) for other in candidates(row)):
+                    answered.append(row)
+                    count -= 1
+            asked = answered  # those without another candidate are not asked again
 
     def ordered(self) -> Rows:
-        """The rows, each base row followed by those chosen for it: some losses compare a row with the one before."""
+        """Return the rows, each base row before those chosen for it: some losses compare a row with the one before."""
         order = np.argsort([self._places[row] for row in self.rows], kind="stable")
         return np.array(self.rows, np.int64)[order]
 
 
 def _even_times(cell: Rows, counts: Rows, draw: np.random.Generator) -> NDArray[np.float64]:
-    """When, from 0 to 1, each row comes, so that those of one cell come at even intervals: systematic sampling."""
+    """Return when, from 0 to 1, each row comes: those of one cell at even intervals (systematic sampling)."""
     by_cell = np.argsort(cell, kind="stable")
     rank = np.empty(len(cell), np.int64)
     rank[by_cell] = np.arange(len(cell)) - np.repeat(counts.cumsum() - counts, counts)
     return np.asarray((rank + draw.random(len(counts))[cell]) / counts[cell], np.float64)
 
 
-# Between two epochs: the model embeds all training rows, and the sampler seeks look-alikes among them from then on.
-
-
 class Refresher:
-    """Gives the sampler the embeddings of a step; they are a file in the run's folder until the next ones.
+    """Embeds all training rows between two epochs, for the sampler to seek look-alikes among them from then on.
 
-    A checkpoint of a later step has other weights, so a resume reads them from that file. What goes before: the new
-    file is written, `checkpoint` is called, and only then are the older files deleted, so that there always are a
-    checkpoint and the embeddings it needs, whenever the run is killed.
+    The embeddings are a file in the run's folder until the next ones. A checkpoint of a later step has other weights,
+    so a resume reads them from that file. What goes before: the new file is written, `checkpoint` is called, and only
+    then are the older files deleted, so that there always are a checkpoint and the embeddings it needs, whenever the
+    run is killed.
     """
 
     def __init__(
@@ -375,7 +347,7 @@ class Refresher:
         folder: Path,
         full: FullWeights,
         table: Table,
-        rows: NDArray[np.int64],
+        rows: Rows,
         sampler: Sampler,
         *,
         resumed: int,
