@@ -49,7 +49,7 @@ def test_rows_are_added_to_a_table_of_before_it_kept_metres(
     assert pack(head(pairs, 4), out, signal=tiny_signal).added == 2
     assert not caplog.records
     table = Table(out)
-    assert len(table) == 4 and not table.tells_scale and np.isnan(table.tile_sides_m).all()
+    assert len(table) == 4 and not table.has_column("tile_side_m") and np.isnan(table.tile_sides_m).all()
 
 
 def test_metres_that_an_older_table_cannot_keep_are_told(

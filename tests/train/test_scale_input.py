@@ -132,7 +132,7 @@ def test_a_table_of_before_trains_and_embeds_but_without_scale(
     shutil.copytree(scaled_table, old)
     lance.dataset(str(old)).drop_columns(["tile_side_m"])
     table = Table(old)
-    assert not table.tells_scale and np.isnan(table.tile_sides_m).all()
+    assert not table.has_column("tile_side_m") and np.isnan(table.tile_sides_m).all()
     assert table.fingerprint == Table(scaled_table).fingerprint and table.extra_columns == ("label",)
     with pytest.raises(ConfigError, match=r"packed before .* pack again with earthtone pack DATA --out NEW.lance"):
         fit(table, scaled, tmp_path / "run")

@@ -32,6 +32,7 @@ from earthtone.data.check import (
     tells_silence,
     torn_lines,
 )
+from earthtone.data.dealing import id_number
 from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
@@ -97,15 +98,8 @@ class PackResult:
     @property
     def skipped_text(self) -> str:
         """How many rows were skipped, of how many, and why; for a warning."""
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.problems.items()))
         count, share = self._share(sum(self.problems.values()))
-        return f"{count} rows skipped ({share}; {kinds})"
-
-    @property
-    def notes_text(self) -> str:
-        """What was noticed about how many of the added rows; for a warning."""
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.notes.items()))
-        return f"of {self.added} added rows some need a look ({kinds})"
+        return f"{count} rows skipped ({share}; {_kinds_text(self.problems)})"
 
     def _share(self, count: int) -> tuple[str, str]:
         seen = self.added + self.already_there + sum(self.problems.values())
@@ -182,9 +176,9 @@ def _pack_locked(
 
         def fresh() -> Iterator[Pair | Problem]:
             nonlocal already
-            items = items_skipping(source, lambda _, name: _id_hash(name) in known)
+            items = items_skipping(source, lambda _, name: id_number(name) in known)
             for pair in progress(items, total=len(source), label="pack"):
-                if isinstance(pair, Pair) and _id_hash(pair.id) in known:
+                if isinstance(pair, Pair) and id_number(pair.id) in known:
                     already += 1
                 else:
                     yield pair
@@ -253,7 +247,7 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSpli
             f"{out} has the free columns {sorted(table.extra_columns)}, {source.path} has "
             f"{sorted(source.extra_columns)}; make them equal or choose another --out"
         )
-    return {_id_hash(name) for name in table.column("id")}
+    return {id_number(name) for name in table.column("id")}
 
 
 def _packed(
@@ -262,58 +256,43 @@ def _packed(
     """Return the table's row of a pair and what was noticed about it, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
-    try:
-        row, remarks = _row(pair, source, signal, split, preview_seconds)
-    except _BrokenPair as problem:
-        return Problem(pair.id, problem.kind, str(problem))
-    except DECODER_FAULTS as error:
-        return broken_pair(pair, error)
-    remarks = [*pair.remarks, *remarks]
-    row[NOTES] = "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None
-    return row, [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
-
-
-class _BrokenPair(Exception):  # noqa: N818 - a signal between functions, never shown as an error
-    """Which file of a pair keeps it out and, as the message, why."""
-
-    def __init__(self, kind: str, error: SignalError) -> None:
-        super().__init__(str(error))
-        self.kind = kind
-
-
-def _row(
-    pair: Pair, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
-) -> tuple[Row, list[Remark]]:
+    broken = BROKEN_IMAGE
     try:
         tile, side_m, remarks = _tile(pair, signal)
-    except SignalError as error:
-        raise _BrokenPair(BROKEN_IMAGE, error) from error
-    try:
+        broken = BROKEN_AUDIO
         spectrogram, samples, noticed = _sound(pair, source, signal)
-        remarks += noticed
+        preview = None if samples is None else _preview(samples, signal, preview_seconds)
+        image = encode_tile(tile, signal.image)
     except SignalError as error:
-        raise _BrokenPair(BROKEN_AUDIO, error) from error
+        return Problem(pair.id, broken, str(error))
+    except DECODER_FAULTS as error:
+        return broken_pair(pair, error)
+    remarks = [*pair.remarks, *remarks, *noticed]
     digest = hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest()
-    return {
+    row = {
         **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
         **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
         "split": split.assign(pair),
-        "image": encode_tile(tile, signal.image),
+        "image": image,
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
         TILE_SIDE: side_m,
         "audio_hash": "" if tells_silence(remarks) else digest,  # an empty hash has no twins
         "audio_frames": len(spectrogram),
         "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
-        "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
+        "audio_preview": preview,
+        NOTES: "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None,
         **pair.extra,
-    }, remarks
+    }
+    return row, [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
 
 
 def _tile(pair: Pair, signal: SignalConfig) -> tuple[Pixels, float | None, list[Remark]]:
     """Return the stored tile of a pair, the metres along its side, and what was noticed. Raises SignalError."""
     assert pair.image is not None  # noqa: S101 - `open_source` asked for both
-    whole = read_picture(pair.image, signal.image, min_side=_decode_side(signal))
+    # a JPEG may be decoded small, but not where only a part of it is kept
+    min_side = None if signal.image.footprint_m is not None else signal.image.stored_pixels
+    whole = read_picture(pair.image, signal.image, min_side)
     tile = stored_tile(whole.pixels, signal.image, pair.image_gsd_m)
     gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * whole.shrunk
     remarks = [*whole.remarks, *kept_remarks(whole, signal.image, pair.image_gsd_m)]
@@ -330,13 +309,8 @@ def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogra
     return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)
 
 
-def _decode_side(signal: SignalConfig) -> int | None:
-    """How small a JPEG may be decoded: never, when only a part of it is kept."""
-    return None if signal.image.footprint_m is not None else signal.image.stored_pixels
-
-
 def _preview(samples: Samples, signal: SignalConfig, seconds: float) -> bytes | None:
-    """The middle of a recording, as a file for the browser."""
+    """Return the middle of a recording, as a file for the browser."""
     hz = signal.audio.sample_rate_hz
     count = min(len(samples), round(seconds * hz))
     start = (len(samples) - count) // 2
@@ -353,7 +327,7 @@ def _commit(rows: list[Row], out: Path, schema: pa.Schema) -> int:
 
 
 def _begun(out: Path) -> bool:
-    """Whether a first commit was made; a folder without one is what a kill during it left behind, or not ours."""
+    """Return whether a first commit was made; a folder without one is what a kill during it left, or not ours."""
     if not out.exists() or any(out.glob("_versions/*.manifest")):
         return out.exists()
     if foreign := sorted(
@@ -407,17 +381,13 @@ class _ProblemList:
 
 
 def _no_formula(text: str) -> str:
-    """A cell of one line, without controls, that no spreadsheet takes for a formula."""
+    """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
     text = one_line(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _id_hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
 def _reason(error: OSError) -> str:
-    """What the system said; Lance wraps it into long texts of its own."""
+    """Return what the system said; Lance wraps it into long texts of its own."""
     text = error.strerror or str(error)
     for telling in ("No space left on device", "Permission denied", "Read-only file system", "File too large"):
         if telling in text:
@@ -454,13 +424,13 @@ def open_table(
         yield Table(data)
     elif keep is not None:
         note, source = _source_note(data, keep)
-        _tell(pack(data, keep, signal=signal, columns=columns, **options))
+        _warn_of(pack(data, keep, signal=signal, columns=columns, **options))
         write_text_atomic(note, source)
         yield Table(keep)
     else:
         with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
             once = Path(folder) / "once.lance"
-            _tell(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0, **options), kept=False)
+            _warn_of(pack(data, once, signal=signal, columns=columns, preview_seconds=5.0, **options), kept=False)
             yield Table(once)
 
 
@@ -477,12 +447,16 @@ def _source_note(data: str | Path, keep: Path) -> tuple[Path, str]:
     return note, f"{source}\n"
 
 
-def _tell(result: PackResult, *, kept: bool = True) -> None:
+def _warn_of(result: PackResult, *, kept: bool = True) -> None:
     """Warn of skipped and of odd rows: what is measured or learned is not all that was given."""
     where = f"each is named in {result.problems_path}" if kept else "earthtone check names each"
     if result.problems:
         _log.warning("%s; %s", result.skipped_text, where)
     if result.notes:
-        _log.warning("%s; %s", result.notes_text, where)
+        _log.warning("of %d added rows some need a look (%s); %s", result.added, _kinds_text(result.notes), where)
     if result.splits.get("none"):
         _log.warning("%s: those are not used", result.split_text)
+
+
+def _kinds_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))

@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, lru_cache
@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from earthtone.data.dealing import id_number
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
 from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError, shell_line
@@ -52,7 +53,8 @@ def write_seal(table: Path, dataset: Any) -> None:
         before = None  # a broken one is made again
     known = before.files if before is not None else {}
     files = {}
-    for name in _data_files(dataset):
+    for file in (file for fragment in dataset.get_fragments() for file in fragment.data_files()):
+        name = f"data/{file.path}"
         size = (table / name).stat().st_size
         if name in known and known[name][0] == size:
             files[name] = known[name]
@@ -69,14 +71,14 @@ def write_seal(table: Path, dataset: Any) -> None:
 def read_seal(table: Path | str) -> Seal | None:
     """Return the seal of a table on a disk or in an object store, None where there is none. Raises DataError."""
     try:
-        text = _local_text(table) if isinstance(table, Path) else _remote_text(table)
+        text = _seal_text(table)
         if text is None:
             return None
-        told = json.loads(text)
-        if told["format"] != _FORMAT:
-            raise ValueError(f"format {told['format']}, {_FORMAT} expected")
-        files = {str(name): (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
-        return Seal(int(told["rows"]), int(told["version"]), files)
+        values = json.loads(text)
+        if values["format"] != _FORMAT:
+            raise ValueError(f"format {values['format']}, {_FORMAT} expected")
+        files = {str(name): (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
+        return Seal(int(values["rows"]), int(values["version"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
         raise DataError(f"{table}: {SEAL_FILE} cannot be read ({reason}): {LOST}") from error
@@ -98,13 +100,8 @@ def check_opened(table: Path | str, dataset: Any) -> None:
             raise DataError(f"{table}: {fault}: {LOST}")
 
 
-def file_faults(
-    table: Path, seal: Seal, *, whole: bool, progress: Callable[[int], None] = lambda _: None
-) -> Iterator[str]:
-    """Yield what is wrong with each data file: missing, another size, with `whole` another content.
-
-    `progress` gets the bytes that were looked at.
-    """
+def file_faults(table: Path, seal: Seal, *, whole: bool) -> Iterator[str]:
+    """Yield what is wrong with each data file: missing, another size, with `whole` another content."""
     for name, (size, digest) in seal.files.items():
         path = table / name
         try:
@@ -115,11 +112,6 @@ def file_faults(
                 yield f"{name} has another content than was packed"
         except OSError as error:
             yield f"{name} cannot be read ({error.strerror})"
-        progress(size)
-
-
-def _data_files(dataset: Any) -> list[str]:
-    return [f"data/{file.path}" for fragment in dataset.get_fragments() for file in fragment.data_files()]
 
 
 def _digest(path: Path) -> str:
@@ -133,15 +125,13 @@ def _known_digest(path: Path, size: int, changed_ns: int) -> str:
     return _digest(path)
 
 
-def _local_text(table: Path) -> str | None:
-    path = table / SEAL_FILE
-    return path.read_text(encoding="utf-8") if path.exists() else None
-
-
-def _remote_text(address: str) -> str | None:
+def _seal_text(table: Path | str) -> str | None:
+    if isinstance(table, Path):
+        path = table / SEAL_FILE
+        return path.read_text(encoding="utf-8") if path.exists() else None
     from lance.file import LanceFileSession
 
-    session = LanceFileSession(address)
+    session = LanceFileSession(table)
     if not session.contains(SEAL_FILE):
         return None
     with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
@@ -229,27 +219,20 @@ class Table:
         self.signal = signal_from_dict(signal)
         own = table_schema(self.signal, ())
         kinds = {field.name: field.type for field in own if field.name != "audio"}  # Lance shows a blob as it lies
-        self.tells_scale = self._type_of(TILE_SIDE) is not None
-        """Whether there is a column `tile_side_m`."""
         for name in LATER_COLUMNS:
-            if self._type_of(name) is None:
+            if not self.has_column(name):
                 del kinds[name]
         if lost := [name for name, kind in kinds.items() if self._type_of(name) != kind]:
             raise DataError(f"{path}: columns {lost} are missing or of another type: a damaged table; pack it again")
         if check:
             check_opened(self.path, self._dataset)
         self.extra_columns = tuple(name for name in self._dataset.schema.names if name not in own.names)
-        if not self.tells_notes and self.signal.audio.input == "waveform":
-            _tell_once_of_old_sound(str(self.path))
-
-    @property
-    def tells_notes(self) -> bool:
-        """Whether there is a column `packing_notes`; tables without it were packed by an earlier version."""
-        return self._type_of(NOTES) is not None
+        if not self.has_column(NOTES) and self.signal.audio.input == "waveform":
+            _warn_once_of_old_sound(str(self.path))
 
     def notes(self, rows: NDArray[np.int64] | None = None) -> dict[str, int]:
         """Return how many of the rows (of all by default) packing noticed something about, by its kind."""
-        if not self.tells_notes:
+        if not self.has_column(NOTES):  # of an earlier version
             return {}
         column = self.column(NOTES)
         noted = column if rows is None else [column[row] for row in rows]
@@ -297,9 +280,9 @@ class Table:
         """
         hashes = [np.fromiter(map(_value_hash, part.to_pylist()), np.uint64, len(part)) for part in self._parts(name)]
         values, first, numbers = np.unique(np.concatenate([_NO_VALUE, *hashes]), return_index=True, return_inverse=True)
-        place = np.empty(len(values), np.int64)
-        place[np.argsort(first)] = np.arange(-1, len(values) - 1)  # in the order of appearance, no value before all
-        return np.asarray(place[numbers[1:]], np.int64)
+        group = np.empty(len(values), np.int64)
+        group[np.argsort(first)] = np.arange(-1, len(values) - 1)  # in the order of appearance, no value before all
+        return np.asarray(group[numbers[1:]], np.int64)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column of numbers of all rows; NaN where there is none."""
@@ -312,7 +295,7 @@ class Table:
 
         Raises DataError for what float32 cannot hold as a length.
         """
-        if not self.tells_scale:
+        if not self.has_column(TILE_SIDE):
             return np.full(len(self), np.nan)
         sides_m = self.numbers(TILE_SIDE)
         odd = sides_m[~np.isnan(sides_m) & ~((sides_m >= _FLOAT32.tiny) & (sides_m <= _FLOAT32.max))]
@@ -330,13 +313,8 @@ class Table:
         parts = [np.array([value == split for value in part.to_pylist()], bool) for part in self._parts("split")]
         rows = np.flatnonzero(np.concatenate([np.empty(0, bool), *parts]))
         if not len(rows):
-            splits = self.column("split")
-            have = (
-                ", ".join(
-                    f"{name} ({[str(s) for s in splits].count(name)})" for name in sorted({str(s) for s in splits})
-                )
-                or "no rows"
-            )
+            counts = Counter(str(value) for value in self.column("split"))
+            have = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no rows"
             raise DataError(f"{self.path}: no rows of split {split!r}; it has {have}; choose one with --split")
         return rows
 
@@ -403,7 +381,7 @@ class Table:
 
 
 @cache
-def _tell_once_of_old_sound(path: str) -> None:
+def _warn_once_of_old_sound(path: str) -> None:
     _LOG.warning(
         "%s was packed by an earlier version of earthtone, which made up sound where an MP3, or any file that was cut, "
         "held less than its header promised; if that may be so, pack it again: earthtone pack DATA --out NEW",
@@ -413,6 +391,4 @@ def _tell_once_of_old_sound(path: str) -> None:
 
 def _value_hash(value: Any) -> int:
     """Return 64 bits of a value, 0 for none: Python's texts would take twenty times the memory of a million rows."""
-    if value in (None, ""):
-        return 0
-    return int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=8).digest(), "little")
+    return 0 if value in (None, "") else id_number(str(value))

@@ -195,7 +195,7 @@ def _tile_sides(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def training_side_m(table: Table, rows: NDArray[np.int64]) -> float:
     """Return what stands for unknown metres along a tile's side. Raises ConfigError where `rows` tell none."""
-    if not table.tells_scale:
+    if not table.has_column("tile_side_m"):
         raise ConfigError(
             f"{table.path} was packed before tables kept the metres along a tile; model.scale_input needs them: pack "
             "again with earthtone pack DATA --out NEW.lance"
