@@ -37,7 +37,7 @@ class BarlowTwins(Loss):
         self.normality = normality
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class."""
+        """Return the scalar loss; see the class."""
         variance, mean = torch.var_mean(torch.cat([image, audio]), dim=0)  # (D) each
         variance = variance.clamp(min=_LEAST_VARIANCE)
         deviation = variance.sqrt()
@@ -47,7 +47,3 @@ class BarlowTwins(Loss):
         agreement = (off * torch.where(identity > 0, 1.0, self.redundancy)).sum()
         divergence = (mean.square() + variance - variance.log() - 1).mean() / 2
         return agreement + self.normality * divergence
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"redundancy={self.redundancy}, normality={self.normality}"

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import ClassVar
 
 import torch
@@ -21,7 +22,7 @@ class Loss(nn.Module, ABC):
     needs_points: ClassVar[bool] = False
     """Whether `points` must be given."""
     has_queue: ClassVar[bool] = False
-    """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which tell twins among them."""
+    """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which show twins among them."""
     uses_twins: ClassVar[bool] = True
     """Whether there are negatives that twins can be kept out of."""
     takes_views: ClassVar[bool] = True
@@ -48,7 +49,7 @@ class Loss(nn.Module, ABC):
         keys: tuple[Tensor, Tensor] | None = None,
         pairs: Tensor | None = None,
     ) -> Tensor:
-        """The loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
+        """Return the loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
         `image` and `audio` are (N, D). `groups` int64 (N, 2 or 3) are numbers of image, recording and place, negative
         ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both show twins by
@@ -83,7 +84,7 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss of checked embeddings in full precision."""
+        """Return the scalar loss of checked embeddings in full precision."""
 
     def _batch_twins(
         self,
@@ -93,7 +94,7 @@ class Loss(nn.Module, ABC):
         points: Tensor | None,
         pairs: Tensor | None,
     ) -> Twins:
-        """The checked groups on the embeddings' device; masks are made at once where no tiles are used."""
+        """Return the checked groups on the embeddings' device; masks are made at once where no tiles are used."""
         rows = len(image)
         if points is not None:
             points = _checked("points", points, image, None, (rows, 3))
@@ -111,9 +112,14 @@ class Loss(nn.Module, ABC):
         """What similarities are divided by, for the log; None for a loss without one."""
         return self.fixed_temperature
 
+    def extra_repr(self) -> str:
+        """Return the options that are shown by `print(model)`."""
+        options = {name: getattr(self, name, None) for name in signature(type(self)).parameters}
+        return ", ".join(f"{name}={value}" for name, value in options.items() if isinstance(value, float | int | str))
+
 
 def unit(embeddings: Tensor) -> Tensor:
-    """The rows (N, D) at length 1; the floor keeps the gradient of an all-zero embedding moderate."""
+    """Return the rows (N, D) at length 1; the floor keeps the gradient of an all-zero embedding moderate."""
     return F.normalize(embeddings, dim=1, eps=1e-6)
 
 
@@ -146,7 +152,7 @@ def _check_embeddings(image: Tensor, audio: Tensor) -> None:
 
 
 def _checked(name: str, given: Tensor, image: Tensor, dtype: torch.dtype | None, *shapes: tuple[int, ...]) -> Tensor:
-    """`given` on the embeddings' device, when it has one of the shapes and `dtype` (None: any floating point)."""
+    """Return `given` on the embeddings' device, when it has one of the shapes and `dtype` (None: any float)."""
     right = given.is_floating_point() if dtype is None else given.dtype == dtype
     if not right or tuple(given.shape) not in shapes:
         raise ConfigError(
@@ -157,7 +163,7 @@ def _checked(name: str, given: Tensor, image: Tensor, dtype: torch.dtype | None,
 
 
 def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`keys` in full precision without gradients, when each is as large as the embeddings."""
+    """Return `keys` in full precision without gradients, when each is as large as the embeddings."""
     if any(part.shape != image.shape for part in keys):
         found = " and ".join(str(tuple(part.shape)) for part in keys)
         raise ConfigError(f"keys have shapes {found}; embeddings of shape {tuple(image.shape)} need keys of the same")
@@ -179,7 +185,7 @@ def check_directions(loss: str, directions: str) -> None:
 
 
 def cross_entropy_term(logits: Tensor, against: Tensor) -> Tensor:
-    """The cross-entropy of one positive against all negatives, log(1 + exp(against - logit))."""
+    """Return the cross-entropy of one positive against all negatives, log(1 + exp(against - logit))."""
     return torch.logaddexp(against, logits) - logits
 
 
@@ -192,7 +198,7 @@ def partner_loss(
     directions: str,
     term: Term = cross_entropy_term,
 ) -> Tensor:
-    """The scalar loss of finding each row's partners, in one or both directions; by default the cross-entropy.
+    """Return the scalar loss of finding each row's partners, in one or both directions; by default the cross-entropy.
 
     `logits` makes (n, m) of images (n, D), recordings (m, D) and the loss's own `weights`. Twins and views are partners
     too (`multi_partner`) or do not count, as `twins` has them. A batch that does not fit a tile is compared tile by
@@ -211,14 +217,14 @@ def partner_loss(
 
 
 def _one_way(logits: Tensor, positive: Tensor | None, term: Term) -> Tensor:
-    """Along the rows; positives are symmetric, so that they are those of columns too."""
+    """Return the loss along the rows; positives are symmetric, so that they are those of columns too."""
     if positive is not None or term is not cross_entropy_term:
         return multi_partner(logits, positive, term)
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def multi_partner(logits: Tensor, positive: Tensor | None, term: Term = cross_entropy_term) -> Tensor:
-    """The scalar cross-entropy with several partners: each row's own column and its positives' alike.
+    """Return the scalar cross-entropy with several partners: each row's own column and its positives' alike.
 
     The mean over rows i of the mean over partners p of -log(exp l[i,p] / (exp l[i,p] + sum_n exp l[i,n])), n being
     the columns that are no partners: equation 2 of Khosla et al., "Supervised Contrastive Learning",
@@ -234,7 +240,7 @@ def multi_partner(logits: Tensor, positive: Tensor | None, term: Term = cross_en
 def partner_terms(
     logits: Tensor, partners: Tensor, against: Tensor, term: Term = cross_entropy_term
 ) -> tuple[Tensor, Tensor]:
-    """Of each row of logits (N, M): the sum (N) over its partners of what each costs, and their count."""
+    """Return, of each row of logits (N, M), the sum (N) over its partners of what each costs, and their count."""
     terms = term(logits, against[:, None])
     return terms.masked_fill(~partners, 0.0).sum(dim=1), partners.sum(dim=1)
 
@@ -248,7 +254,7 @@ def _in_tiles(
     dims: tuple[int, ...],
     term: Term,
 ) -> list[Tensor]:
-    """`multi_partner` along each of `dims`, in two passes: all negatives of a row, then each partner alone."""
+    """Return `multi_partner` along each of `dims`, in two passes: all negatives of a row, then each partner alone."""
     negatives = negatives_in_tiles(logits, image, audio, weights, twins, dims)
 
     def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *shared: Tensor) -> tuple[Tensor, ...]:

@@ -50,11 +50,12 @@ class InfoNCE(Loss):
         self.directions = directions
         robust_lambda = check_robust("infonce", robust_q, robust_lambda, temperature, learned=learnable_temperature)
         self._term = robust_term(robust_q, robust_lambda)
-        self._robust = f", robust_q={robust_q}, robust_lambda={robust_lambda}" if robust_q else ""
+        if robust_q:
+            self.robust_q, self.robust_lambda = robust_q, robust_lambda
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable_temperature)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class."""
+        """Return the scalar loss; see the class."""
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.to(image.dtype).exp()
@@ -64,10 +65,6 @@ class InfoNCE(Loss):
     def temperature(self) -> float:
         """The current temperature, at least 0.01."""
         return max(math.exp(-self.log_scale.item()), 1 / MAX_SCALE)
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"directions={self.directions}{self._robust}"
 
 
 def _logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:

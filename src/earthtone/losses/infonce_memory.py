@@ -35,7 +35,7 @@ class InfoNCEMemory(MemoryLoss):
         self.fixed_temperature = temperature
 
     def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
-        """The scalar cross-entropy of finding the own key; see the class."""
+        """Return the scalar cross-entropy of finding the own key; see the class."""
         scaled = query / self.fixed_temperature
         if twins.has_positives():
             return self._multi_partner(scaled, keys, twins, queued, queued_keys)

@@ -45,7 +45,7 @@ class PlaceDistillation(MemoryLoss):
         self.nu = nu
 
     def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
-        """The scalar cross-entropy with soft targets; see the class."""
+        """Return the scalar cross-entropy with soft targets; see the class."""
         assert twins.groups.points is not None  # noqa: S101 - for the type checker: forward saw to it
         places = twins.groups.points.to(query.dtype)
         points = places / self.nu

@@ -123,14 +123,14 @@ class MemoryLoss(Loss):
 
     @abstractmethod
     def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
-        """The scalar loss of unit queries (N, D), keys (N, D) and the keys of the queue (its field `queued_keys`)."""
+        """Return the scalar loss of unit queries (N, D), keys (N, D) and the queue's keys, its field `queued_keys`."""
 
     def queue_masks(self, twins: Twins, block: Queued) -> Masks:
         """What the rows of the queue are to the rows of the batch, where groups or pairs are known."""
         return masks_between(twins.groups, RowGroups(block.groups, block.points, block.pairs), twins.rule)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""
+        """Return the scalar loss; see the class. Raises ConfigError for embeddings not `dimensions` wide."""
         if image.shape[1] != self.dimensions:
             raise ConfigError(
                 f"{self.name}: embeddings have {image.shape[1]} dimensions, its queue {self.dimensions}; "

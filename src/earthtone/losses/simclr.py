@@ -31,7 +31,7 @@ class NTXent(Loss):
         self.fixed_temperature = temperature
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss of first views (N, D) and second views (N, D)."""
+        """Return the scalar loss of first views (N, D) and second views (N, D)."""
         views, count = unit(torch.cat([image, audio])), len(image)
         never = torch.eye(2 * count, dtype=torch.bool, device=views.device)  # a view does not find itself
         either = twins.masks().either
@@ -74,7 +74,7 @@ class SimCLR(Loss):
         self.g = nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, dimensions))
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class. Raises ConfigError for embeddings of another width than `dimensions`."""
+        """Return the scalar loss; see the class. Raises ConfigError for embeddings not `dimensions` wide."""
         if image.shape[1] != self.dimensions:
             raise ConfigError(
                 f"simclr: embeddings have {image.shape[1]} dimensions, its projection {self.dimensions}; "

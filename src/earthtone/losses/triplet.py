@@ -20,10 +20,6 @@ class MarginLoss(Loss):
         check_positive(self.name, "margin", margin, 1.0)
         self.margin = margin
 
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"margin={self.margin}"
-
 
 class BatchTriplet(MarginLoss):
     """Hinge on L2 distances of embeddings that are not normalised.
@@ -43,7 +39,7 @@ class BatchTriplet(MarginLoss):
     name = "batch_triplet"
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class."""
+        """Return the scalar loss; see the class."""
         distances, own = pair_distances(image, audio)
         of_image = of_audio = own  # (N)
         masks, left_out = twins.masks(), twins.masks().either
@@ -98,7 +94,7 @@ class TripletMargin(MarginLoss):
     name = "triplet_margin"
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss; see the class."""
+        """Return the scalar loss; see the class."""
         # the gradient of vector_norm at 0 is 0
         own: Tensor = torch.linalg.vector_norm(image - audio, dim=1)  # (N)
         other: Tensor = torch.linalg.vector_norm(image - audio.roll(1, dims=0), dim=1)

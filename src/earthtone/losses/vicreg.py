@@ -27,23 +27,19 @@ class VICReg(Loss):
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()
-        self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        for option, weight in self.weights.items():
+        for option, weight in (("invariance", invariance), ("variance", variance), ("covariance", covariance)):
             check_not_negative("vicreg", option, weight, 25)
+        self.invariance, self.variance, self.covariance = invariance, variance, covariance
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The scalar loss of first views (N, D) and second views (N, D)."""
+        """Return the scalar loss of first views (N, D) and second views (N, D)."""
         invariance = (image - audio).square().sum(dim=1).mean()
         (variance, covariance), others = _spread(image), _spread(audio)
         return (
-            self.weights["invariance"] * invariance
-            + self.weights["variance"] * (variance + others[0])
-            + self.weights["covariance"] * (covariance + others[1])
+            self.invariance * invariance
+            + self.variance * (variance + others[0])
+            + self.covariance * (covariance + others[1])
         )
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return ", ".join(f"{option}={weight}" for option, weight in self.weights.items())
 
 
 def _spread(rows: Tensor) -> tuple[Tensor, Tensor]:

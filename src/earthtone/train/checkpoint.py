@@ -4,10 +4,9 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -20,15 +19,17 @@ from earthtone.train.recipe import Recipe
 from earthtone.train.task import PretrainTask
 from earthtone.value_types import fits
 
-# The log of a run: one JSON object a line, the same figures for TensorBoard.
-
-
 LOG_FILE = "log.jsonl"
+STATE_FILE = "run.json"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 _TAIL_BYTES = 4096
 
 
-class History:
-    """Writes `log.jsonl` and `tensorboard/`; lines after the step that a resume starts from are dropped."""
+class History(AbstractContextManager["History"]):
+    """The log of a run, one JSON object a line, and the same figures for TensorBoard.
+
+    Lines after the step that a resume starts from are dropped.
+    """
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self._path = folder / LOG_FILE
@@ -47,12 +48,7 @@ class History:
         except OSError as error:
             raise DataError(f"cannot write {self._path}: {error.strerror}; free the disk, then --resume") from error
 
-    def __enter__(self) -> "History":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # what could be written is written; an error before this one says more
             os.fsync(self._file)  # before the state says that the training has ended
             self._file.close()
@@ -77,9 +73,10 @@ def read_history(folder: Path) -> list[dict[str, float]]:
             figures = json.loads(line)
         except (ValueError, RecursionError):
             break
-        if isinstance(figures, dict) and type(figures.get("step")) is int:
+        step = figures.get("step", -1) if isinstance(figures, dict) else -1
+        if fits(step, int) and step >= 0:
             lines.append({name: value for name, value in figures.items() if fits(value, float)})
-    return [line for line in lines if line.get("step", -1) >= 0]
+    return lines
 
 
 def last_step(folder: Path) -> int:
@@ -91,12 +88,6 @@ def last_step(folder: Path) -> int:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         found = re.findall(rb'^\{"step": (\d+),.*\}$', file.read(), re.MULTILINE)
     return int(found[-1]) if found else 0
-
-
-# What a run is: of which recipe and data, and whether its training has ended; decides what a resume may do.
-
-
-STATE_FILE = "run.json"
 
 
 def open_run(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> bool:
@@ -129,8 +120,8 @@ def refuse_other_run(folder: Path, *, resume: bool) -> None:
 def write_state(
     folder: Path, identity: Mapping[str, Any], *, finished: bool, start: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the state, whole or not at all; `start` tells which weights the towers began with."""
-    state = {"finished": finished, "identity": dict(identity), **({"start": dict(start)} if start else {})}
+    """Write the state, whole or not at all; `start` names the weights that the towers began with."""
+    state = {"finished": finished, "identity": dict(identity)} | ({"start": dict(start)} if start else {})
     write_text_atomic(folder / STATE_FILE, json.dumps(state, indent=1) + "\n")
 
 
@@ -158,15 +149,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return {"identity": identity, "finished": finished, "start": start}
 
 
-# Everything a training needs to go on exactly where it was, in one safetensors file; no pickle.
-#
-# Tensors: weights of model and loss, the optimizer's moments, the state of torch's generator. The header: where the
-# training is; run_state.py says which training.
-
-
-CHECKPOINT_FILE = "checkpoint.safetensors"
-
-
 @dataclass(frozen=True)
 class Progress:
     """Where a training is: steps done, seconds spent, the best validation so far, batches of twins only."""
@@ -179,12 +161,13 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> None:
-    """Write the checkpoint of `task`, whole or not at all."""
+    """Write all that `task` needs to go on exactly where it was: one safetensors file, whole or not at all, no pickle.
+
+    Tensors: weights of model and loss, the optimizer's moments, the state of torch's generator. The header says where
+    the training is; run.json says which training.
+    """
     tensors = {**task.full.tensors(), "torch_rng": torch.get_rng_state()}
-    header = {
-        "progress": progress.__dict__,
-        "groups": task.trainer.optimizers[0].state_dict()["param_groups"],
-    }
+    header = {"progress": asdict(progress), "groups": task.trainer.optimizers[0].state_dict()["param_groups"]}
     write_safetensors(folder / CHECKPOINT_FILE, tensors, {"earthtone_checkpoint": json.dumps(header)})
 
 
