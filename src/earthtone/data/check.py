@@ -7,7 +7,9 @@ import statistics
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -187,29 +189,29 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
     image = audio = spectrogram = digest = None
     problems: list[Problem] = []
     remarks = list(pair.remarks)
-    try:
+    with _as_problem(pair, BROKEN_IMAGE, problems):
         if pair.image is not None:
             image, seen = _picture(pair.image, decode, signal.image, pair.image_gsd_m)
             remarks += seen
-    except SignalError as error:
-        problems.append(Problem(pair.id, BROKEN_IMAGE, str(error)))
-    except DECODER_FAULTS as error:
-        problems.append(broken_pair(pair, error))
-    try:
+    with _as_problem(pair, BROKEN_AUDIO, problems):
         if pair.audio is not None and spectrograms:
             spectrogram = _spectrogram(pair.audio, decode, signal.audio)
         elif pair.audio is not None:
             audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
             remarks += noticed
-        if pair.audio is not None and digest is None:
-            digest = bytes_digest(pair.audio)
-        digest = None if tells_silence(remarks) else digest
-    except SignalError as error:
-        problems.append(Problem(pair.id, BROKEN_AUDIO, str(error)))
-    except DECODER_FAULTS as error:
-        problems.append(broken_pair(pair, error))
+        digest = digest or bytes_digest(pair.audio) if pair.audio is not None and not tells_silence(remarks) else None
     notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
     return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
+
+
+@contextmanager
+def _as_problem(pair: Pair, kind: str, problems: list[Problem]) -> Iterator[None]:
+    try:
+        yield
+    except SignalError as error:
+        problems.append(Problem(pair.id, kind, str(error)))
+    except DECODER_FAULTS as error:
+        problems.append(broken_pair(pair, error))
 
 
 def tells_silence(remarks: Iterable[Remark]) -> bool:
@@ -244,28 +246,26 @@ def _recording(
 def _picture(
     source: FileOrBytes, decode: bool, config: ImageConfig, gsd_m: float | None
 ) -> tuple[PictureFacts, list[Remark]]:
-    if not decode:
+    if decode:
+        picture = read_picture(source, config)
+        digest = bytes.fromhex(image_hash(picture.pixels))
+        _, _, mode = picture_header(source)
+        height, width = picture.pixels.shape[:2]
+    else:
         width, height, mode = picture_header(source)
-        unseen = Picture(np.broadcast_to(np.uint8(0), (height, width, 3)))
-        return PictureFacts(width, height, mode, bytes_digest(source)), kept_remarks(unseen, config, gsd_m)
-    picture = read_picture(source, config)
-    remarks = [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
-    _, _, mode = picture_header(source)
-    height, width = picture.pixels.shape[:2]
-    return PictureFacts(width, height, mode, bytes.fromhex(image_hash(picture.pixels))), remarks
+        picture, digest = Picture(np.broadcast_to(np.uint8(0), (height, width, 3))), bytes_digest(source)
+    return PictureFacts(width, height, mode, digest), [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
 
 
 def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> PictureFacts:
-    if not decode:
-        width, height, mode = picture_header(source)
-        if config.input == "spectrogram":
-            check_bands(height, config, source)
-        return PictureFacts(width, height, mode, bytes_digest(source))
-    values = read_grey(source)
+    values = read_grey(source) if decode else None
+    width, height, mode = picture_header(source)
+    if values is not None:
+        height, width = values.shape
     if config.input == "spectrogram":  # else nobody said how many there should be
-        check_bands(values.shape[0], config, source)
-    _, _, mode = picture_header(source)
-    return PictureFacts(values.shape[1], values.shape[0], mode, bytes.fromhex(image_hash(values)))
+        check_bands(height, config, source)
+    digest = bytes_digest(source) if values is None else bytes.fromhex(image_hash(values))
+    return PictureFacts(width, height, mode, digest)
 
 
 Progress = Callable[[int, int], None]
@@ -281,7 +281,7 @@ class Twins:
     splits: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckResult:
     """What a source holds. Counts are of usable rows, facts about files of the `examined` ones.
 
@@ -289,29 +289,29 @@ class CheckResult:
     """
 
     path: str
-    rows: int
-    usable: int
-    examined: int
-    splits: dict[str, int]
-    problems: dict[str, list[Problem]]
-    notes: dict[str, list[Note]]
-    hours: float
-    seconds_min: float | None
-    seconds_median: float | None
-    seconds_max: float | None
-    audio_hz: dict[str, int]
-    audio_channels: dict[str, int]
-    spectrogram_rows: dict[str, int]
-    image_sizes: dict[str, int]
-    image_modes: dict[str, int]
-    extent: tuple[float, float, float, float] | None
-    without_coordinates: int
-    contents: dict[str, Contents]
+    rows: int = 0
+    usable: int = 0
+    examined: int = 0
+    splits: dict[str, int] = field(default_factory=Counter)
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    notes: dict[str, list[Note]] = field(default_factory=dict)
+    hours: float = 0.0
+    seconds_min: float | None = None
+    seconds_median: float | None = None
+    seconds_max: float | None = None
+    audio_hz: dict[str, int] = field(default_factory=Counter)
+    audio_channels: dict[str, int] = field(default_factory=Counter)
+    spectrogram_rows: dict[str, int] = field(default_factory=Counter)
+    image_sizes: dict[str, int] = field(default_factory=Counter)
+    image_modes: dict[str, int] = field(default_factory=Counter)
+    extent: tuple[float, float, float, float] | None = None
+    without_coordinates: int = 0
+    contents: dict[str, Contents] = field(default_factory=dict)
     """How many distinct images, recordings and places each split has; images and recordings where all were examined."""
-    duplicate_images: list[Twins]
-    duplicate_audio: list[Twins]
-    licenses: dict[str, int]
-    extra_columns: tuple[str, ...]
+    duplicate_images: list[Twins] = field(default_factory=list)
+    duplicate_audio: list[Twins] = field(default_factory=list)
+    licenses: dict[str, int] = field(default_factory=Counter)
+    extra_columns: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -381,10 +381,7 @@ def check(options: CheckOptions) -> CheckResult:
     if options.signal is not None and "audio" in need:
         check_input(source, signal)
     total = len(source)
-    kept = total if options.sample is None else min(options.sample, total)
-
-    def chosen(number: int) -> bool:
-        return (number + 1) * kept // total > number * kept // total
+    chosen = partial(is_sampled, total=total, sample=options.sample)
 
     def work(numbered: tuple[int, Pair | Problem]) -> tuple[int, Pair | Problem, Examined | None]:
         number, item = numbered
@@ -397,118 +394,115 @@ def check(options: CheckOptions) -> CheckResult:
         )
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(named_split(split_by, source, buffer_km=buffer_km), need)
+    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km), need)
     for number, item, found in ordered_map(work, enumerate(items), options.workers or os.cpu_count() or 1):
         tally.add(item, found)
         if options.progress is not None:
             options.progress(number + 1, total)
-    return tally.result(source)
+    return tally.finished()
+
+
+def is_sampled(row: int, total: int, sample: int | None) -> bool:
+    """Return whether a row is one of the `sample` that are evenly spread over all; None: all are."""
+    kept = total if sample is None else min(sample, total)
+    return (row + 1) * kept // total > row * kept // total
 
 
 class _Tally:
-    """Adds up what one pass over a source finds."""
+    """Adds up in `result` what one pass over a source finds."""
 
-    def __init__(self, split: NamedSplit, need: tuple[str, ...]) -> None:
-        self._split, self._need = split, need
+    def __init__(self, source: Source, split: NamedSplit, need: tuple[str, ...]) -> None:
+        self.result = CheckResult(str(source.path), extra_columns=source.extra_columns)
+        self._source, self._split, self._need = source, split, need
         self._splits, self._digests, self._places = array("B"), array("q"), array("d")
-        self.rows = self.usable = self.examined = self.unexamined = self.without_coordinates = 0
-        self.problems: dict[str, list[Problem]] = {}
-        self.notes: dict[str, list[Note]] = {}
-        self.counts: dict[str, Counter[str]] = {
-            name: Counter()
-            for name in (
-                "splits", "licenses", "audio_hz", "audio_channels", "spectrogram_rows", "image_sizes", "image_modes",
-            )
-        }  # fmt: skip
-        self.seconds = array("d")
-        self.extent: tuple[float, float, float, float] | None = None
+        self._seconds = array("d")
+        self._unexamined = 0
 
     def add(self, item: Pair | Problem, found: Examined | None) -> None:
-        self.rows += 1
-        self.examined += found is not None
-        problems = (item,) if isinstance(item, Problem) else () if found is None else found.problems
-        for problem in problems:
-            self.problems.setdefault(problem.kind, []).append(problem)
+        result = self.result
+        result.rows += 1
+        problems: tuple[Problem, ...] = (item,) if isinstance(item, Problem) else ()
+        notes: Iterable[Note] = ()
+        image = audio_digest = None
+        place: tuple[float | None, float | None] = None, None
         if isinstance(item, Pair):
-            notes = found.notes if found else [Note(item.id, kind, detail) for kind, detail in item.remarks]
-            for note in notes:
-                self.notes.setdefault(note.kind, []).append(note)
+            place = item.longitude, item.latitude
+            notes = [Note(item.id, kind, detail) for kind, detail in item.remarks]
         if found is not None:
-            self._files(found)
+            result.examined += 1
+            problems, notes, image, audio_digest = found.problems, found.notes, found.image, found.audio_digest
+            self._add_files(found)
+        for problem in problems:
+            result.problems.setdefault(problem.kind, []).append(problem)
+        for note in notes:
+            result.notes.setdefault(note.kind, []).append(note)
+        digests = (None if image is None else image.digest, audio_digest)
         usable = isinstance(item, Pair) and not problems
-        self._splits.append(self._usable(item, found) if isinstance(item, Pair) and usable else NONE)
-        self.unexamined += usable and found is None
-        digests = (found.image.digest if found.image else None, found.audio_digest) if found else (None, None)
+        self._unexamined += usable and found is None
+        self._splits.append(self._add_usable(item, digests) if isinstance(item, Pair) and usable else NONE)
         self._digests.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
-        place = (item.longitude, item.latitude) if isinstance(item, Pair) else (None, None)
         self._places.extend(math.nan if degrees is None else degrees for degrees in place)
 
-    def _files(self, found: Examined) -> None:
+    def _add_files(self, found: Examined) -> None:
+        result = self.result
         if found.image is not None:
-            self.counts["image_sizes"][f"{found.image.width} x {found.image.height}"] += 1
-            self.counts["image_modes"][found.image.mode] += 1
+            result.image_sizes[f"{found.image.width} x {found.image.height}"] += 1
+            result.image_modes[found.image.mode] += 1
         if found.audio is not None:
-            self.seconds.append(found.audio.seconds)
-            self.counts["audio_hz"][str(found.audio.hz)] += 1
-            self.counts["audio_channels"][str(found.audio.channels)] += 1
+            self._seconds.append(found.audio.seconds)
+            result.audio_hz[str(found.audio.hz)] += 1
+            result.audio_channels[str(found.audio.channels)] += 1
         if found.spectrogram is not None:
-            self.counts["spectrogram_rows"][str(found.spectrogram.height)] += 1
+            result.spectrogram_rows[str(found.spectrogram.height)] += 1
 
-    def _usable(self, pair: Pair, found: Examined | None) -> int:
+    def _add_usable(self, pair: Pair, digests: Iterable[bytes | None]) -> int:
         """Count a usable pair; return the number of the split that packing will put it in."""
-        digests = (found.image and found.image.digest, found.audio_digest) if found else ()
-        hashes = [digest.hex() for digest in digests if digest]
-        split = self._split.settle(pair.id, self._split.assign(pair), hashes)
-        self.usable += 1
-        self.counts["splits"][split or "none"] += 1
-        self.counts["licenses"][pair.license or "none"] += 1
+        result = self.result
+        split = self._split.settle(pair.id, self._split.assign(pair), [digest.hex() for digest in digests if digest])
+        result.usable += 1
+        result.splits[split or "none"] += 1
+        result.licenses[pair.license or "none"] += 1
         if pair.longitude is None or pair.latitude is None:
-            self.without_coordinates += 1
-            return split_code(split)
-        west, south, east, north = self.extent or (pair.longitude, pair.latitude) * 2
-        self.extent = (
-            min(west, pair.longitude), min(south, pair.latitude), max(east, pair.longitude), max(north, pair.latitude),
-        )  # fmt: skip
+            result.without_coordinates += 1
+        else:
+            west, south, east, north = result.extent or (pair.longitude, pair.latitude) * 2
+            east, north = max(east, pair.longitude), max(north, pair.latitude)
+            result.extent = min(west, pair.longitude), min(south, pair.latitude), east, north
         return split_code(split)
 
-    def result(self, source: Source) -> CheckResult:
+    def finished(self) -> CheckResult:
+        """Return the result with what depends on all rows: duplicates, contents, lengths, counts in order."""
+        result, seconds = self.result, self._seconds
         digests = np.array(self._digests, np.int64).reshape(-1, 2)
         image_groups, audio_groups = (_equal_rows(numbers) for numbers in digests.T)
-        ids = _ids_of(source, {row for group in image_groups + audio_groups for row in group})
-        return CheckResult(
-            path=str(source.path),
-            rows=self.rows,
-            usable=self.usable,
-            examined=self.examined,
-            problems=dict(sorted(self.problems.items())),
-            notes=dict(sorted(self.notes.items())),
-            hours=sum(self.seconds) / 3600,
-            seconds_min=min(self.seconds, default=None),
-            seconds_median=statistics.median(self.seconds) if self.seconds else None,
-            seconds_max=max(self.seconds, default=None),
-            extent=self.extent,
-            without_coordinates=self.without_coordinates,
-            contents=self._contents(digests),
-            duplicate_images=[self._twins(group, ids) for group in image_groups],
-            duplicate_audio=[self._twins(group, ids) for group in audio_groups],
-            extra_columns=source.extra_columns,
-            **{name: _by_count(counter) for name, counter in self.counts.items()},
-        )
+        ids = _ids_of(self._source, {row for group in image_groups + audio_groups for row in group})
+        result.duplicate_images = [self._twins(group, ids) for group in image_groups]
+        result.duplicate_audio = [self._twins(group, ids) for group in audio_groups]
+        result.contents = self._contents(digests)
+        result.problems, result.notes = dict(sorted(result.problems.items())), dict(sorted(result.notes.items()))
+        result.hours = sum(seconds) / 3600
+        if seconds:
+            result.seconds_min, result.seconds_max = min(seconds), max(seconds)
+            result.seconds_median = statistics.median(seconds)
+        for name, counter in vars(result).items():
+            if isinstance(counter, Counter):
+                setattr(result, name, dict(sorted(counter.items(), key=lambda item: (-item[1], item[0]))))
+        return result
 
     def _contents(self, digests: NDArray[np.int64]) -> dict[str, Contents]:
-        """What the usable rows of each split hold; files are counted where all were examined."""
+        """Return what the usable rows of each split hold; files are counted where all were examined."""
         codes = np.array(self._splits, np.uint8)
         places = place_numbers(*np.array(self._places, np.float64).reshape(-1, 2).T)
-        found = {}
+        contents = {}
         for code, name in enumerate(SPLITS):
             rows = np.flatnonzero(codes == code)
+            image, audio = (
+                None if self._unexamined or medium not in self._need else digests[rows, at]
+                for at, medium in enumerate(MEDIA)
+            )
             if len(rows):
-                image, audio = (
-                    None if self.unexamined or medium not in self._need else digests[rows, at]
-                    for at, medium in enumerate(MEDIA)
-                )
-                found[name] = contents_of(image, audio, places[rows], len(rows))
-        return found
+                contents[name] = contents_of(image, audio, places[rows], len(rows))
+        return contents
 
     def _twins(self, group: list[int], ids: Mapping[int, str]) -> Twins:
         splits = {split_of_code(self._splits[row]) for row in group}
@@ -535,10 +529,6 @@ def _ids_of(source: Source, rows: set[int]) -> dict[int, str]:
 def _named(found: Sequence[Problem | Note]) -> list[str]:
     lines = [f"    {item.id}: {item.detail}" for item in found[:_SHOWN]]
     return lines + [f"    ... {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
-
-
-def _by_count(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _counts(name: str, counts: Mapping[str, int]) -> list[str]:

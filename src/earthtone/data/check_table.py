@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from earthtone.data.check import is_sampled
 from earthtone.data.pack import unfinished_marker
 from earthtone.data.packed import Seal, Table, file_faults, read_seal
 from earthtone.errors import ConfigError, DataError, SignalError, one_line_each
@@ -42,9 +43,9 @@ class TableCheck:
     def to_text(self) -> str:
         """Return the lines that the command line prints; many faults are cut after a few."""
         splits = ", ".join(f"{name} {count}" for name, count in self.splits.items())
-        told = f"{self.files} files, as they were packed" if self.sealed else "packed before tables told their files"
+        files = f"{self.files} files, as they were packed" if self.sealed else "packed before tables told their files"
         lines = [f"{self.path}: a packed table of {self.rows} rows, {self.examined} examined", f"  splits: {splits}"]
-        lines += [f"  files: {told}"] * (self.ok or not self.sealed)
+        lines += [f"  files: {files}"] * (self.ok or not self.sealed)
         lines += [f"  fault: {fault}" for fault in self.faults[:_SHOWN]]
         lines += [f"  ... {len(self.faults) - _SHOWN} more"] * (len(self.faults) > _SHOWN)
         lines.append("  all of it is as it was packed" if self.ok else "  copy it again, or pack it again")
@@ -71,7 +72,7 @@ def check_table(
     faults += _count_faults(table, rows, seal)
     try:
         splits = Counter(str(split or "none") for split in table.column("split"))
-        chosen = [row for row in range(rows) if _chosen(row, rows, sample)] if decode else []
+        chosen = [row for row in range(rows) if is_sampled(row, rows, sample)] if decode else []
         faults += _id_faults(table)
         for done, fault in _row_faults(table, chosen):
             faults += [] if fault is None else [fault]
@@ -84,11 +85,6 @@ def check_table(
     return TableCheck(
         str(path), rows, len(chosen), dict(sorted(splits.items())), seal is not None, files, tuple(faults)
     )
-
-
-def _chosen(row: int, rows: int, sample: int | None) -> bool:
-    kept = rows if sample is None else min(sample, rows)
-    return (row + 1) * kept // rows > row * kept // rows
 
 
 def _count_faults(table: Table, rows: int, seal: Seal | None) -> list[str]:
@@ -110,13 +106,13 @@ def _row_faults(table: Table, chosen: list[int]) -> Iterator[tuple[int, str | No
         rows = chosen[start : start + _ROWS]
         records = table.records(rows, ["id", "image", "audio_hash", "audio_frames"])
         frames = [max(record["audio_frames"], 1) for record in records]
-        for place, (row, record) in enumerate(zip(rows, records, strict=True)):
+        for at, (row, record) in enumerate(zip(rows, records, strict=True)):
             try:
-                sound = next(table.sound([row], [0], [frames[place]]))
+                sound = next(table.sound([row], [0], [frames[at]]))
                 fault = _fault(record, sound.tobytes(), len(sound) * mels == sound.size, side)
             except (DataError, ValueError) as error:
                 fault = str(error)
-            yield start + place + 1, None if fault is None else f"row {row}, {record['id']}: {fault}"
+            yield start + at + 1, None if fault is None else f"row {row}, {record['id']}: {fault}"
 
 
 def _fault(record: Mapping[str, Any], sound: bytes, fits: bool, side: int) -> str | None:
