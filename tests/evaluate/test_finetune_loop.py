@@ -31,9 +31,11 @@ def divided(items: list[LabelledItem]) -> TrainingData:
 def test_learns_and_tests_once(class_items: list[LabelledItem], monkeypatch: pytest.MonkeyPatch) -> None:
     data = divided(class_items)
     asked = []
-    whole = finetune_loop._logits
+    whole = finetune_loop.logits_of
     monkeypatch.setattr(
-        finetune_loop, "_logits", lambda model, items, *more: (asked.append(len(items)), whole(model, items, *more))[1]
+        finetune_loop,
+        "logits_of",
+        lambda model, items, *more: (asked.append(len(items)), whole(model, items, *more))[1],
     )
     ticks: list[int] = []
     found = finetune(backbone(), data, replace(PLAN, epochs=EPOCHS), tick=ticks.append)
@@ -57,24 +59,24 @@ def test_a_seed_is_the_same_again_and_another_is_not(class_items: list[LabelledI
 
 def test_the_best_epoch_is_what_is_tested(class_items: list[LabelledItem], monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([(0.2, 1.0), (0.9, 1.0), (0.9, 2.0)])
-    monkeypatch.setattr(finetune_loop, "_validated", lambda *_: next(scores))
+    monkeypatch.setattr(finetune_loop, "validation_scores", lambda *_: next(scores))
     tested: list[Classifier] = []
     kept: list[torch.Tensor] = []
-    train_epoch = finetune_loop._train_epoch
+    train_epoch = finetune_loop.train_epoch
 
     def watched(model: Classifier, *more: object) -> None:
         train_epoch(model, *more)  # type: ignore[arg-type]
         kept.append(model.head.weight.detach().clone())
         tested[:] = [model]
 
-    monkeypatch.setattr(finetune_loop, "_train_epoch", watched)
+    monkeypatch.setattr(finetune_loop, "train_epoch", watched)
     assert finetune(backbone(), divided(class_items), PLAN).epoch == 2
     assert torch.equal(tested[0].head.weight, kept[1])
 
 
 def test_shallow_layers_learn_slower(class_items: list[LabelledItem]) -> None:
     model = Classifier(backbone(), 4)
-    optimizer = finetune_loop._optimizer(model, replace(PLAN, layer_decay=0.5))
+    optimizer = finetune_loop.finetune_optimizer(model, replace(PLAN, layer_decay=0.5))
     share = {id(value): group["share"] for group in optimizer.param_groups for value in group["params"]}
     decay = {id(value): group["weight_decay"] for group in optimizer.param_groups for value in group["params"]}
     assert share.keys() == {id(value) for value in model.parameters()}
@@ -82,19 +84,19 @@ def test_shallow_layers_learn_slower(class_items: list[LabelledItem]) -> None:
     for depth, layer in enumerate(groups):
         assert {share[id(value)] for value in layer} == {0.5 ** (len(groups) - 1 - depth)}
     assert share[id(model.head.weight)] == 1 and decay[id(model.head.bias)] == 0 < decay[id(model.head.weight)]
-    plain = finetune_loop._optimizer(model, FINETUNE_PLANS["soundingearth"])
+    plain = finetune_loop.finetune_optimizer(model, FINETUNE_PLANS["soundingearth"])
     assert type(plain) is torch.optim.Adam and {group["share"] for group in plain.param_groups} == {1.0}
 
 
 def test_without_augmentation_a_view_is_the_centre_square(class_items: list[LabelledItem]) -> None:
     data, plan = divided(class_items), replace(FINETUNE_PLANS["soundingearth"], batch_size=8)
-    views = list(finetune_loop._views(data, plan, 32, 0, 0))
+    views = list(finetune_loop.training_views(data, plan, 32, 0, 0))
     assert [len(pixels) for pixels, _, _ in views] == [8, 8, 4] and sum(count for _, _, count in views) == 20
-    again = list(finetune_loop._views(data, plan, 32, 0, 1))  # another epoch, another order, the same pictures
+    again = list(finetune_loop.training_views(data, plan, 32, 0, 1))  # another epoch, another order, the same pictures
     first, second = (np.concatenate([pixels for pixels, _, _ in found]) for found in (views, again))
     assert not np.array_equal(first, second)
     assert sorted(p.tobytes() for p in first) == sorted(p.tobytes() for p in second)
-    varied = list(finetune_loop._views(data, PLAN, 32, 0, 0))
+    varied = list(finetune_loop.training_views(data, PLAN, 32, 0, 0))
     assert not np.array_equal(varied[0][0], views[0][0])
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.evaluate.finetune import FINETUNE_PLANS, FinetunePlan, finetune_plan, learning_rate_share
+from earthtone.evaluate.finetune import FINETUNE_PLANS, finetune_plan, warmup_cosine
 
 
 def test_the_release_as_published() -> None:
@@ -33,13 +33,6 @@ def test_senseless_changes(changes: dict[str, int], message: str) -> None:
         finetune_plan("modern", "toy", **changes)  # type: ignore[arg-type]
 
 
-def test_unknown_protocols() -> None:
-    with pytest.raises(ConfigError, match="did you mean modern"):
-        finetune_plan("moderm", "toy")
-
-
 def test_the_learning_rate_rises_and_falls() -> None:
-    plan = FinetunePlan(warmup_share=0.2)
-    shares = [learning_rate_share(done, plan) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
-    assert shares == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
-    assert learning_rate_share(0.9, FINETUNE_PLANS["soundingearth"]) == 1.0
+    assert [warmup_cosine(done, 0.2) for done in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+    assert warmup_cosine(0.1, 0.2, peak=3.0) == pytest.approx(1.5)

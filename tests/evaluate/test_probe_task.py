@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.evaluate.probe import METHODS, FeaturePart, probe_features
+from earthtone.evaluate.classifiers import METHODS
+from earthtone.evaluate.probe import FeaturePart, probe_features
 from earthtone.evaluate.results import TaskResult
 from earthtone.options import ProbePlan
 

@@ -3,7 +3,8 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_precision
 from earthtone.embed.engine import (
-    TowerFeatures,
     decoding_threads,
     measured_square,
     read_spectrogram,
@@ -26,18 +25,18 @@ from earthtone.embed.engine import (
     shown_square,
     tower_features,
 )
-from earthtone.errors import DataError, ModelError, one_line_each
+from earthtone.errors import DataError, one_line_each
 from earthtone.evaluate.classifiers import (
-    Readout,
-    Rows,
+    SPLITS,
     check_classes,
     checked_rows,
-    fit_logistic,
     fit_strength,
-    standardised,
+    labels_read,
+    open_labelled_set,
+    warn_of_unknown,
 )
+from earthtone.evaluate.finetune import take_step, warmup_cosine
 from earthtone.evaluate.overlap import item_facts
-from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.results import (
     Estimate,
     TaskResult,
@@ -45,6 +44,7 @@ from earthtone.evaluate.results import (
     classification_figures,
     compare_results,
     group_numbers,
+    right_shares,
     write_task_result,
 )
 from earthtone.models.storage import model_name, opened_model
@@ -76,7 +76,7 @@ class Division:
 
 def given_division(splits: Sequence[str | None]) -> Division:
     """Return the set's own splits, which keep a recording on one side. Raises DataError without train or test."""
-    train, val, test = (np.array([i for i, s in enumerate(splits) if s == name], np.int64) for name in _SPLITS)
+    train, val, test = (np.array([i for i, s in enumerate(splits) if s == name], np.int64) for name in SPLITS)
     if not len(train) or not len(test):
         raise DataError(f"{len(train)} pairs of split train and {len(test)} of test can be read; both are needed")
     return Division(((train, val),), test)
@@ -108,9 +108,6 @@ def random_division(labels: Sequence[str]) -> Division:
     return Division(tuple(fits), np.sort(test))
 
 
-_SPLITS = ("train", "val", "test")
-
-
 _ROOM = 1.25  # side of a tile before random crops, in sides of the view
 _HIDDEN = 256
 _DROPOUT = 0.5
@@ -126,10 +123,6 @@ class FusionPlan:
     batch_size: int = 32
     learning_rate: float = 1e-3
     """Of the head; the towers learn at a tenth of it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
 
 
 class FusionNet(nn.Module):
@@ -192,8 +185,8 @@ def fusion_answers(
         network = FusionNet(copy.deepcopy(model), len(labels)).to(device)
         optimizer = torch.optim.AdamW(
             [
-                {"params": list(network.head.parameters()), "share": 1.0},
-                {"params": list(network.towers.parameters()), "share": 0.1},
+                {"params": list(network.head.parameters()), "share": plan.learning_rate},
+                {"params": list(network.towers.parameters()), "share": plan.learning_rate * 0.1},
             ],
             lr=plan.learning_rate,
             weight_decay=0.05,
@@ -220,21 +213,13 @@ def _train_epoch(
     epoch = seed[1]
     seen = 0
     for rows, pixels, heard in _batches(network.towers, items, train, plan.batch_size, seed):
-        done = (epoch + seen / len(train)) / plan.epochs
-        rate = done / _WARMUP if done < _WARMUP else 0.5 * (1 + math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP)))
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * group["share"] * max(rate, 1e-3)
+        rate = max(warmup_cosine((epoch + seen / len(train)) / plan.epochs, _WARMUP), 1e-3)
         device = network.towers.device
         truth = torch.tensor([number[items[row].label] for row in rows], device=device)
         with autocast(numbers, device.type):
             scores = network(torch.from_numpy(pixels).to(device), torch.from_numpy(heard).to(device))
         loss = F.cross_entropy(scores.float(), truth, label_smoothing=0.1)
-        if not torch.isfinite(loss):
-            raise ModelError(f"the loss is {loss.item()} in epoch {epoch + 1}; lower --fusion_rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        take_step(network, optimizer, loss, rate, f"epoch {epoch + 1}; lower --fusion_rate", clip_norm=1.0)
         seen += len(rows)
         bar.update(len(rows))
 
@@ -334,43 +319,47 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
         fusion = FusionPlan(options.fusion_epochs, options.fusion_batch, options.fusion_rate)
     cache, precision = None if options.cache is None else Path(options.cache), options.precision
     start = time.perf_counter()
-    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    labelled = open_labelled_set(options)
     tower = opened_model(options.model, seed=seed, device=options.device)
-    whole = _whole_pairs(labelled.name, labelled.items)
+    whole = [item for item in labelled.items if item.image is not None and item.audio is not None]
+    if not whole:
+        raise DataError(
+            f"{labelled.name}: no item has both an image and a sound; pairs with a label each were expected"
+        )
     pairs = _read(labelled.name, whole, tower, features, cache, precision, as_released=protocol == "soundingearth")
-    name = model_name(options.model)
     figures: dict[str, Estimate] = {}
     notes = list(labelled.warnings)
     if protocol == "soundingearth":
-        division = _read_division(whole, pairs)
-        answers, strengths = _answered(pairs, division, lambda train, val: _release_fit(train))
+        division = _release_division(whole, pairs)
+        answers, strengths = _answers(pairs, division, seed, as_released=True)
     else:
         division = given_division([item.split for item in pairs.items])
-        answers, strengths = _answered(pairs, division, lambda train, val: fit_logistic(train, val, seed), scaled=True)
+        answers, strengths = _answers(pairs, division, seed)
         if fusion is not None:
             answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
     tested = [pairs.items[row] for row in division.test]
     figures |= _figures(tested, answers, "", resamples)
-    if protocol == "grouped" and _divisible(pairs.labels):
-        random = _read_division(whole, pairs)
+    if protocol == "grouped" and min(Counter(pairs.labels).values()) >= _DIVISIBLE:
+        random = _release_division(whole, pairs)
         random = Division(random.fits[:1], random.test)  # one training, as of the grouped split
-        leaky, _ = _answered(pairs, random, lambda train, val: fit_logistic(train, val, seed), scaled=True)
+        leaky, _ = _answers(pairs, random, seed)
         figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
     elif protocol == "grouped":
         notes.append(f"a class has fewer than {_DIVISIBLE} pairs: no random split stands beside the grouped one")
     seconds = round(time.perf_counter() - start, 2)
-    result = _result(labelled.name, name, protocol, features, tested, answers, figures)
+    result = _result(labelled.name, model_name(options.model), protocol, features, tested, answers, figures)
+    group = group_numbers(pairs.items)
+    both_sides = np.intersect1d(group[division.fits[0][0]], group[division.test])
     facts = {
         **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
         "seconds": seconds, "seed": seed,
         "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
-        "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": _leaks(pairs.items, division),
+        "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": len(both_sides),
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
-        "fusion": None if fusion is None else fusion.to_dict(), **_told(pairs, division, tower),
+        "fusion": None if fusion is None else asdict(fusion), **_overlap(pairs, division, tower),
     }  # fmt: skip
     result = replace(result, facts=facts)
-    if options.out is not None:
-        write_task_result(Path(options.out), result)
+    write_task_result(options.out, result)
     return result
 
 
@@ -386,13 +375,6 @@ def audiovisual_lines(result: TaskResult) -> str:
     return one_line_each(lines)
 
 
-def _whole_pairs(name: str, items: Sequence[LabelledItem]) -> list[LabelledItem]:
-    whole = [item for item in items if item.image is not None and item.audio is not None]
-    if not whole:
-        raise DataError(f"{name}: no item has both an image and a sound; pairs with a label each were expected")
-    return whole
-
-
 def _read(
     name: str, whole: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
     *, as_released: bool,
@@ -403,7 +385,7 @@ def _read(
     good = [i for i, item in enumerate(whole) if item.id not in image.broken and item.id not in sound.broken]
     if not good:
         raise DataError(f"{name}: no pair of which both image and sound can be read")
-    chosen = {view: _of(found, features)[good] for view, found in (("image", image), ("sound", sound))}
+    chosen = {view: getattr(found, features)[good] for view, found in (("image", image), ("sound", sound))}
     values = chosen | {
         "mean": (image.embedding[good] + sound.embedding[good]) / 2,
         "concat": np.concatenate([chosen["image"], chosen["sound"]], axis=1),
@@ -418,18 +400,10 @@ def _read(
     return _Pairs([whole[i] for i in good], values, facts)
 
 
-def _of(found: TowerFeatures, features: str) -> NDArray[np.float32]:
-    return found.encoder if features == "encoder" else found.embedding
-
-
-def _answered(
-    pairs: _Pairs,
-    division: Division,
-    fit: Callable[[Rows, Rows | None], Readout],
-    *,
-    scaled: bool = False,
+def _answers(
+    pairs: _Pairs, division: Division, seed: int, *, as_released: bool = False
 ) -> tuple[dict[str, Answers], dict[str, list[float]]]:
-    """What is said of the test pairs, by view, one list a training, and each C; `scaled` by the training rows alone."""
+    """Return the labels of the test pairs, by view, one list a training, and each C."""
     answers: dict[str, Answers] = {view: [] for view in VIEWS}
     strengths: dict[str, list[float]] = {view: [] for view in VIEWS}
     for view in VIEWS:
@@ -437,17 +411,15 @@ def _answered(
         for train_at, val_at in division.fits:
             train, val, test = (rows.take(at) for at in (train_at, val_at, division.test))
             check_classes(train)
-            if scaled:
-                train, val, test = standardised(train, val, test)
-            fitted = fit(train, val if len(val) else None)
-            answers[view].append(fitted.predict(test.values).tolist())
-            strengths[view].append(float(fitted.chosen["C"]))
+            if as_released:
+                fitted = fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS)
+                said, chosen = fitted.predict(test.values).tolist(), fitted.chosen
+            else:
+                said, chosen = labels_read("logistic", train, val, test, seed)
+            answers[view].append(said)
+            strengths[view].append(float(chosen["C"]))
     warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])
     return answers, strengths
-
-
-def _release_fit(train: Rows) -> Readout:
-    return fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS)
 
 
 def _figures(
@@ -475,7 +447,7 @@ def _result(
         headline="concat accuracy",
         figures=figures,
         ids=tuple(item.id for item in tested),
-        scores=_scores(truth, answers["concat"]),
+        scores=right_shares(truth, *answers["concat"]),
         truth=tuple(truth),
         predicted=tuple(first),
         facts={"classes": sorted(set(truth)), "accuracy_by_class": accuracy_by_class(truth, first)},
@@ -491,40 +463,26 @@ _SENTENCES = {
 }
 
 
-def _scores(truth: Sequence[str], said: Answers) -> tuple[float, ...]:
-    """The share of the trainings that were right, an item each."""
-    right = np.mean([[a == b for a, b in zip(truth, one, strict=True)] for one in said], axis=0)
-    return tuple(right.tolist())
-
-
 def _sound_helps(
     result: TaskResult, tested: Sequence[LabelledItem], answers: Mapping[str, Answers], resamples: int
 ) -> dict[str, Any]:
     """The paired comparison of image and sound side by side with the image alone."""
-    image = replace(result, model="image", scores=_scores(result.truth, answers["image"]))
+    image = replace(result, model="image", scores=right_shares(result.truth, *answers["image"]))
     both = replace(result, model="concat")
     return compare_results(both, image, clusters=group_numbers(tested), resamples=resamples).to_dict()
 
 
-def _leaks(items: Sequence[LabelledItem], division: Division) -> int:
-    """How many recordings are both trained on and tested."""
-    group = group_numbers(items)
-    return len(np.intersect1d(group[division.fits[0][0]], group[division.test]))
-
-
-def _told(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
-    """What is to be told of pairs that are identical in train and test, and of how little there is."""
+def _overlap(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
+    """Return the facts on pairs that are identical in train and test, and on how little there is."""
     part: list[str | None] = [None] * len(pairs.items)
     for rows, name in ((division.fits[0][0], "train"), (division.test, "test")):
         for row in rows:
             part[row] = name
-    images = pairs.values["image"]
-    return item_facts(
-        pairs.items, part, "test", ["image", "recording"], bands=tower.signal.image.bands, alike=images
-    )  # fmt: skip
+    bands, images = tower.signal.image.bands, pairs.values["image"]
+    return item_facts(pairs.items, part, "test", ["image", "recording"], bands=bands, alike=images)
 
 
-def _read_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
+def _release_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
     """The release's division of all pairs, without those that cannot be read: these do not change the others' parts."""
     place = {item.id: row for row, item in enumerate(pairs.items)}
     divided = random_division([item.label for item in whole])
@@ -533,8 +491,3 @@ def _read_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
         return np.array([place[whole[row].id] for row in rows if whole[row].id in place], np.int64)
 
     return Division(tuple((kept(train), kept(val)) for train, val in divided.fits), kept(divided.test))
-
-
-def _divisible(labels: Sequence[str]) -> bool:
-    """Whether every class has pairs enough for the random split that stands beside the grouped one."""
-    return int(np.unique(np.asarray(labels), return_counts=True)[1].min()) >= _DIVISIBLE

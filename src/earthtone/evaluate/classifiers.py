@@ -1,34 +1,22 @@
 """Simple classifiers on frozen features: logistic regression, nearest neighbours, centroids, few shots."""
 
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, train_test_split
-from torch import Tensor, nn
-from torch.nn import functional as F
+from sklearn.model_selection import StratifiedKFold
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.device import choose_device
-from earthtone.embed.engine import FeatureOptions, extract_features
 from earthtone.errors import DataError, ModelError
 from earthtone.evaluate.ranking import normalised_rows
-from earthtone.evaluate.results import FIGURES, TaskResult, accuracy_by_class, classification_figures
-from earthtone.models.backbone import SOURCES, Backbone, open_backbone
-from earthtone.models.encoders import ImageEncoder, Tower
-from earthtone.models.storage import model_name, opened_model
-from earthtone.models.two_tower import TwoTower
-from earthtone.options import ProbeOptions
+from earthtone.options import TaskOptions
 
 SPLITS = ("train", "val", "test")
 Parts = dict[str, list[LabelledItem]]
@@ -48,6 +36,11 @@ def split_items(labelled: LabelledSet, *, measured: str = "test") -> Parts:
                 f"{labelled.name}: no items of split {name!r} ({found}); train and {measured} expected{hint}"
             )
     return parts if measured == "test" else {name: parts[name] for name in ("train", measured)}
+
+
+def open_labelled_set(options: TaskOptions) -> LabelledSet:
+    """Return the labelled set that the options of a task name."""
+    return open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
 
 
 def even_odd(labelled: LabelledSet) -> Parts:
@@ -84,6 +77,8 @@ def check_shots(labels: Sequence[str], shots: Sequence[int]) -> None:
         )
 
 
+_log = logging.getLogger(__name__)
+
 FOLDS = 5
 """Of the cross-validation on the training rows where no validation rows are given."""
 
@@ -117,7 +112,8 @@ class Readout:
     """What was chosen, such as `C`, and in `by` how."""
 
 
-Split = tuple[Rows, Rows]
+Split = Sequence[Rows]
+"""Rows to fit on and rows to choose on."""
 
 
 def checked_rows(split: str, features: Features, labels: Sequence[str], width: int | None = None) -> Rows:
@@ -151,6 +147,17 @@ def standardised(train: Rows, *others: Rows) -> list[Rows]:
     return [Rows((rows.values - mean) / deviation, rows.labels) for rows in (train, *others)]
 
 
+def warn_of_unknown(known: Labels, truth: Labels) -> tuple[str, ...]:
+    """Return the test labels that train lacks, after a warning: their items can only be wrong."""
+    unknown = np.setdiff1d(truth, known).tolist()
+    if unknown:
+        _log.warning(
+            "%d of %d test items have a label that train lacks and count as wrong: %s",
+            int(np.isin(truth, unknown).sum()), len(truth), ", ".join(map(repr, unknown)),
+        )  # fmt: skip
+    return tuple(unknown)
+
+
 def choosing_splits(train: Rows, validation: Rows | None, seed: int) -> tuple[list[Split], str]:
     """Return pairs of rows to fit on and to choose on, and how that is put; none where there are too few rows.
 
@@ -171,8 +178,6 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FIXED_STRENGTH = 0.1
 """C when the training rows are too few to choose one."""
 _MAX_STEPS = 1000
-
-_log = logging.getLogger(__name__)
 
 
 def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> Readout:
@@ -290,102 +295,16 @@ def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
     return Readout(predict, {"by": "nothing to choose"})
 
 
-SHOTS, SEED, SIDE, CROP = 5, 42, 300, 192
-_PROTOCOL = (
-    f"soundingearth: {SHOTS} images a class (stratified, seed {SEED}), frozen embedding of the centre {CROP} of {SIDE} "
-    "pixels, nearest centroid; tested on all others"
-)
+METHODS = {"logistic": fit_logistic, "knn": fit_knn, "centroid": fit_centroid}
 
 
-class _Embedder(nn.Module):
-    """An image tower with its projection, as an encoder whose pooled features are the embedding."""
+def labels_read(
+    method: str, train: Rows, validation: Rows | None, test: Rows, seed: int
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the labels that a classifier of `METHODS` gives the test rows, and what was chosen for it.
 
-    def __init__(self, tower: Tower, unit: bool) -> None:
-        super().__init__()
-        self.tower = tower
-        self.unit = unit
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        projected: Tensor = self.tower(inputs)
-        return F.normalize(projected, dim=1) if self.unit else projected
-
-    def forward_intermediates(self, inputs: Tensor) -> Any:
-        return self.tower.encoder.forward_intermediates(inputs)  # type: ignore[operator]
-
-
-def few_shot_probe(options: ProbeOptions) -> TaskResult:
-    """Return how the nearest centroid of few embeddings names all other images of a set.
-
-    The short side is resized to 300 and the centre 192 x 192 seen; the embedding is the model's own (for a backbone
-    without a projection its pooled features), not standardised; five images a class, all classes together, are drawn
-    by a stratified split with seed 42, so that a larger class may give more than five; the splits of the set are not
-    looked at. After Heidler et al., arXiv 2108.00688. Raises DataError, ConfigError, ModelError.
+    All rows are standardised on the training rows, alone.
     """
-    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
-    known, asked = _drawn(labelled)
-    start = time.perf_counter()
-    embedder = _embedder(options.model, choose_device(options.device))
-    features = FeatureOptions(
-        bands=options.bands, value_range=options.value_range, precision=options.precision, resize=SIDE,
-        cache=None if options.cache is None else Path(options.cache),
-    )  # fmt: skip
-    found = extract_features(embedder, labelled.items, features)
-    usable = set(found.usable.tolist())
-    train_at, test_at = ([row for row in rows if row in usable] for rows in (known, asked))
-    names = [item.label for item in labelled.items]
-    train = checked_rows("train", found.values[train_at], [names[row] for row in train_at])
-    test = checked_rows("test", found.values[test_at], [names[row] for row in test_at])
-    said = fit_centroid(train).predict(test.values).tolist()
-    truth = test.labels.tolist()
-    figures = classification_figures(truth, said, resamples=options.resamples)
-    return TaskResult(
-        task="probe",
-        dataset=labelled.name,
-        model=model_name(options.model),
-        protocol=_PROTOCOL,
-        headline="centroid_accuracy",
-        figures={f"centroid_{name}": figures[name] for name in FIGURES},
-        ids=tuple(labelled.items[row].id for row in test_at),
-        scores=tuple(float(a == b) for a, b in zip(said, truth, strict=True)),
-        truth=tuple(truth),
-        predicted=tuple(said),
-        facts={
-            "classes": len(labelled.classes),
-            "train_rows": len(train),
-            "test_rows": len(test),
-            "features": int(train.values.shape[1]),
-            "accuracy_by_class": accuracy_by_class(truth, said),
-            "broken_images": dict(found.broken),
-            "features_from_cache": found.cached,
-            "seconds": round(time.perf_counter() - start, 2),
-            "notes": list(labelled.warnings),
-        },
-    )
-
-
-def _drawn(labelled: LabelledSet) -> tuple[list[int], list[int]]:
-    """Positions of the few and of the others."""
-    names = [item.label for item in labelled.items]
-    counts = {name: names.count(name) for name in labelled.classes}
-    few = SHOTS * len(counts)
-    small = sorted(name for name, count in counts.items() if count < SHOTS + 1)
-    if small or len(counts) < 2:
-        raise DataError(
-            f"{labelled.name}: {len(counts)} classes, {', '.join(map(repr, small[:5])) or 'none'} with fewer than "
-            f"{SHOTS + 1} images; --protocol soundingearth needs two classes or more of {SHOTS + 1} images or more"
-        )
-    known, asked = train_test_split(np.arange(len(names)), train_size=few, stratify=names, random_state=SEED)
-    return sorted(known.tolist()), sorted(asked.tolist())
-
-
-def _embedder(model: TwoTower | str | Path, device: str) -> Backbone:
-    kind, colon, _ = str(model).partition(":")
-    named = not isinstance(model, TwoTower) and colon and kind in SOURCES and kind != "random"
-    if named and not Path(str(model)).exists():
-        return open_backbone(str(model), pixels=CROP, device=device)
-    tower = opened_model(model, device=device)
-    with torch.no_grad():
-        embedder = _Embedder(tower.image_tower, tower.config.unit)
-    name = f"{tower.config.image_encoder} to {tower.config.dimensions}, unit {tower.config.unit}"
-    backbone = Backbone(ImageEncoder(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), model_name(model))
-    return backbone.to(device).eval()
+    scaled, scaled_test, *others = standardised(train, test, *([] if validation is None else [validation]))
+    fitted = METHODS[method](scaled, others[0] if others else None, seed)
+    return fitted.predict(scaled_test.values).tolist(), dict(fitted.chosen)

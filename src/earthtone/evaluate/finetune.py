@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_device, choose_precision
 from earthtone.embed.engine import (
@@ -28,11 +27,17 @@ from earthtone.embed.engine import (
     tell_of_broken,
 )
 from earthtone.embed.store import data_fingerprint
-from earthtone.errors import ConfigError, DataError, ModelError, changes, did_you_mean
-from earthtone.evaluate.classifiers import even_odd, split_items
+from earthtone.errors import ConfigError, DataError, ModelError, changes
+from earthtone.evaluate.classifiers import even_odd, open_labelled_set, split_items, warn_of_unknown
 from earthtone.evaluate.overlap import item_facts
-from earthtone.evaluate.probe import warn_of_unknown
-from earthtone.evaluate.results import TaskResult, accuracy_by_class, classification_figures, write_task_result
+from earthtone.evaluate.results import (
+    TaskResult,
+    accuracy_by_class,
+    classification_figures,
+    deviation,
+    right_shares,
+    write_task_result,
+)
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.encoders import parameter_groups, shares_by_depth
@@ -98,11 +103,7 @@ def finetune_plan(
     batch_size: int | None = None,
     learning_rate: float | None = None,
 ) -> FinetunePlan:
-    """Return a protocol's plan with what is not None changed. Raises ConfigError."""
-    if protocol not in FINETUNE_PLANS:
-        raise ConfigError(
-            f"--protocol {protocol}; {did_you_mean(protocol, FINETUNE_PLANS)}{' or '.join(FINETUNE_PLANS)} expected"
-        )
+    """Return a protocol's plan with what is not None changed. Raises ConfigError for numbers that make no sense."""
     plan = FINETUNE_PLANS[protocol]
     if protocol == "soundingearth":
         plan = replace(plan, batch_size=RELEASE_BATCH_SIZES.get(dataset, plan.batch_size))
@@ -128,6 +129,11 @@ class TrainingData:
     """Gets, by id, why an image cannot be read."""
     value_range: ValueRange | None = None
     """Values of more than 8 bits that become black and white."""
+
+    @property
+    def parts(self) -> dict[str, Sequence[LabelledItem]]:
+        """Return the items by split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
 
 @dataclass(frozen=True)
@@ -166,44 +172,61 @@ def finetune(
     precision: str = "auto",
     tick: Tick = lambda _: None,
 ) -> Finetuned:
-    """Train `backbone` itself by the plan and return what it says of the test items.
+    """Train `backbone` itself by the plan and return the classes that it gives the test items.
 
-    The seed decides the head, the order and the views. `tick` is told of images done. Raises ModelError when the loss
-    is not finite, DataError when no training image can be read.
+    The seed decides the head, the order and the views. `tick` is called with the number of images done. Raises
+    ModelError when the loss is not finite, DataError when no training image can be read.
     """
     device = backbone.device
     numbers = choose_precision(precision, device.type)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = Classifier(backbone, len(data.classes)).to(memory_format=torch.channels_last)
-        optimizer = _optimizer(model, plan)
+        optimizer = finetune_optimizer(model, plan)
         best: tuple[float, float] = (-1.0, 0.0)
         kept, epoch_kept, accuracies = None, plan.epochs, []
         choose = plan.choose_epoch and len(data.val) > 0
         for epoch in range(plan.epochs):
-            _train_epoch(model, optimizer, data, plan, seed, epoch, numbers, tick)
+            train_epoch(model, optimizer, data, plan, seed, epoch, numbers, tick)
             if choose:
-                accuracy, loss = _validated(model, data, plan, numbers, tick)
+                accuracy, loss = validation_scores(model, data, plan, numbers, tick)
                 accuracies.append(accuracy)
                 if (accuracy, -loss) > best:
                     best, kept, epoch_kept = (accuracy, -loss), copy.deepcopy(model.state_dict()), epoch + 1
         if kept is not None:
             model.load_state_dict(kept)
-        ids, logits = _logits(model, data.test, data, plan.batch_size, numbers, tick)
+        ids, logits = logits_of(model, data.test, data, plan.batch_size, numbers, tick)
     names = np.asarray(data.classes, np.str_)
     return Finetuned(ids, tuple(names[logits.argmax(axis=1)].tolist()), epoch_kept, tuple(accuracies))
 
 
-def learning_rate_share(done: float, plan: FinetunePlan) -> float:
-    """Return the factor of the learning rate after a share `done` of the training."""
-    if plan.warmup_share == 0:
-        return 1.0
-    if done < plan.warmup_share:
-        return done / plan.warmup_share
-    return 0.5 * (1 + math.cos(math.pi * (done - plan.warmup_share) / (1 - plan.warmup_share)))
+def warmup_cosine(done: float, warmup: float, peak: float = 1.0) -> float:
+    """Return the learning rate after a share `done` of a training: a rise to `peak`, then half a cosine to zero."""
+    if done < warmup:
+        return peak * done / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
-def _optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
+def take_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, where: str,
+    *, clip_norm: float | None = None,
+) -> None:  # fmt: skip
+    """Take one step; each group of parameters learns at its own `share` of the rate.
+
+    `where` names the epoch and what to type when the loss is not finite, for which ModelError is raised.
+    """
+    if not torch.isfinite(loss):
+        raise ModelError(f"the loss is {loss.item()} in {where}")
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+
+
+def finetune_optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
     """Groups of parameters with their own `share` of the learning rate: less, the shallower."""
     layers = shares_by_depth(model.backbone.layer_groups(), plan.layer_decay)
     head = (model.head.parameters(), 1.0)  # it learns as fast as the deepest layers
@@ -212,7 +235,7 @@ def _optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
     return kind(groups, lr=plan.learning_rate)
 
 
-def _train_epoch(
+def train_epoch(
     model: Classifier, optimizer: torch.optim.Optimizer, data: TrainingData, plan: FinetunePlan, seed: int, epoch: int,
     numbers: str, tick: Tick,
 ) -> None:  # fmt: skip
@@ -220,29 +243,24 @@ def _train_epoch(
     device, total = model.backbone.device, plan.epochs * len(data.train)
     seen = epoch * len(data.train)
     steps = 0
-    for views, truth, count in _views(data, plan, model.backbone.pixels, seed, epoch, model.backbone.usual_gsd_m):
+    for views, truth, count in training_views(
+        data, plan, model.backbone.pixels, seed, epoch, model.backbone.usual_gsd_m
+    ):
         seen += count
-        rate = plan.learning_rate * learning_rate_share(min(1.0, (seen - count / 2) / total), plan)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+        done = min(1.0, (seen - count / 2) / total)
+        rate = plan.learning_rate * (warmup_cosine(done, plan.warmup_share) if plan.warmup_share else 1.0)
         with autocast(numbers, device.type):
             logits = model(model.backbone.prepare(torch.from_numpy(views)))
         loss = F.cross_entropy(logits.float(), torch.from_numpy(truth).to(device), label_smoothing=plan.label_smoothing)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ModelError(f"the loss is {value} in epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if plan.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-        optimizer.step()
+        where = f"epoch {epoch + 1}; lower --learning_rate {plan.learning_rate:g}"
+        take_step(model, optimizer, loss, rate, where, clip_norm=plan.clip_norm)
         steps += 1
         tick(count)
     if not steps:
         raise DataError(f"fewer than two of {len(data.train)} training images can be read; {_first(data.broken)}")
 
 
-def _views(
+def training_views(
     data: TrainingData, plan: FinetunePlan, side: int, seed: int, epoch: int, usual_gsd_m: float | None = None
 ) -> Iterator[tuple[Pixels, NDArray[np.int64], int]]:
     """Yield batches of views (N, side, side, C), their classes, and of how many items they are; in a seeded order.
@@ -278,11 +296,11 @@ def _views(
             views, truth, count = [], [], 0
 
 
-def _validated(
+def validation_scores(
     model: Classifier, data: TrainingData, plan: FinetunePlan, numbers: str, tick: Tick
 ) -> tuple[float, float]:
     """Accuracy and loss on val; a label that train lacks is wrong and has no loss."""
-    ids, logits = _logits(model, data.val, data, plan.batch_size, numbers, tick)
+    ids, logits = logits_of(model, data.val, data, plan.batch_size, numbers, tick)
     label = {item.id: item.label for item in data.val}
     number = {name: at for at, name in enumerate(data.classes)}
     truth = np.array([number.get(label[name], -1) for name in ids], np.int64)
@@ -293,7 +311,7 @@ def _validated(
 
 
 @torch.inference_mode()
-def _logits(
+def logits_of(
     model: Classifier, items: Sequence[LabelledItem], data: TrainingData, batch: int, numbers: str, tick: Tick
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Ids of the items that can be read, and their logits."""
@@ -331,98 +349,88 @@ def evaluate_finetune(options: FinetuneOptions) -> TaskResult:
     the end. With `out`, every finished seed is kept there and a stopped call goes on with the others; `result.json` is
     the result. Raises DataError, ConfigError, ModelError.
     """
-    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    labelled = open_labelled_set(options)
     plan = finetune_plan(
         options.protocol, labelled.name, epochs=options.epochs, batch_size=options.batch_size,
         learning_rate=options.learning_rate,
     )  # fmt: skip
     parts = even_odd(labelled) if options.protocol == "soundingearth" else split_items(labelled)
-    device, out = choose_device(options.device), None if options.out is None else Path(options.out)
-    task = _Task(parts, plan, options.bands, options.value_range, options.precision, device, out)
-    start = time.perf_counter()
-    items = [(item, name) for name in ("train", "test") for item in parts[name]]
-    told = item_facts([item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands)
-    found = task.run(
-        lambda seed: open_backbone(options.model, pixels=options.pixels, seed=seed, device=device), options.seeds
+    classes = sorted({item.label for item in parts["train"]})
+    if len(classes) < 2:
+        raise DataError(f"all training images have the class {classes[0]!r}; two classes or more expected")
+    data = TrainingData(
+        parts["train"], parts["val"], parts["test"], classes, options.bands, value_range=options.value_range
     )
+    known, truth = (np.array([item.label for item in parts[name]], np.str_) for name in ("train", "test"))
+    unknown = warn_of_unknown(known, truth)
+    device, start = choose_device(options.device), time.perf_counter()
+    items = [(item, name) for name in ("train", "test") for item in parts[name]]
+    overlap = item_facts(
+        [item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands
+    )
+    found = _by_seed(options, data, plan, device)
     if not parts["val"] and plan.choose_epoch:
         _log.warning("%s has no images of split val; the last epoch of each seed was tested", labelled.name)
-    by_seed = dict(zip(options.seeds, found, strict=True))
     seconds = round(time.perf_counter() - start, 1)
-    result = _result(labelled.name, str(options.model), task, by_seed, options.resamples, seconds)
-    result = replace(result, facts={**result.facts, **told})
-    if out is not None:
-        write_task_result(out / RESULT_FILE, result)
+    result = _result(labelled.name, options, data, plan, found)
+    precision = choose_precision(options.precision, device)
+    facts = {
+        "precision": precision,
+        "labels_that_train_lacks": list(unknown),
+        "broken_images": dict(data.broken),
+        "seconds": seconds,
+    }
+    result = replace(result, facts={**result.facts, **facts, **overlap})
+    write_task_result(None if options.out is None else Path(options.out) / RESULT_FILE, result)
     return result
 
 
-class _Task:
-    """Seed after seed, those that `out` holds already read from there."""
+def _by_seed(options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, device: str) -> dict[int, Finetuned]:
+    """Return what each seed gave; those that `options.out` holds already are read from there."""
+    val = len(data.val) if plan.choose_epoch else 0
+    each = plan.epochs * (len(data.train) + val) + len(data.test)
+    found = {}
+    with progress_bar(each * len(options.seeds), "finetune", "image") as bar:
+        for at, seed in enumerate(options.seeds):
+            bar.set_postfix({"seed": seed})
+            backbone = open_backbone(options.model, pixels=options.pixels, seed=seed, device=device)
+            identity = _identity(backbone, data, plan, seed, choose_precision(options.precision, device))
+            path = None if options.out is None else Path(options.out) / f"seed-{seed}.json"
+            if path is not None and path.exists():
+                found[seed] = _read_seed(path, identity, data)
+            else:
+                found[seed] = finetune(backbone, data, plan, seed=seed, precision=options.precision, tick=bar.update)
+                if path is not None:
+                    kept = {"identity": identity, "result": asdict(found[seed]), "broken": dict(data.broken)}
+                    write_text_atomic(path, json.dumps(kept, ensure_ascii=False) + "\n")
+            bar.update(each * (at + 1) - bar.n)
+    if warning := tell_of_broken(data.broken, sum(map(len, data.parts.values()))):
+        _log.warning("%s", warning)
+    first = found[options.seeds[0]]
+    if any(one.ids != first.ids for one in found.values()) or not first.ids:
+        raise DataError("the test images that can be read changed between seeds; run again with another --out")
+    return found
 
-    def __init__(
-        self, parts: Mapping[str, list[LabelledItem]], plan: FinetunePlan, bands: Bands | None,
-        value_range: ValueRange | None, precision: str, device: str, out: Path | None,
-    ) -> None:  # fmt: skip
-        self.parts = parts
-        self.plan = plan
-        self.precision = choose_precision(precision, device)
-        self.asked = precision
-        self.out = out
-        classes = sorted({item.label for item in parts["train"]})
-        if len(classes) < 2:
-            raise DataError(f"all training images have the class {classes[0]!r}; two classes or more expected")
-        known, truth = (np.array([item.label for item in parts[name]], np.str_) for name in ("train", "test"))
-        self.unknown = warn_of_unknown(known, truth)
-        self.data = TrainingData(parts["train"], parts["val"], parts["test"], classes, bands, value_range=value_range)
 
-    def run(self, fresh: Callable[[int], Backbone], seeds: Sequence[int]) -> list[Finetuned]:
-        val = len(self.data.val) if self.plan.choose_epoch else 0
-        each = self.plan.epochs * (len(self.data.train) + val) + len(self.data.test)
-        found = []
-        with progress_bar(each * len(seeds), "finetune", "image") as bar:
-            for at, seed in enumerate(seeds):
-                bar.set_postfix({"seed": seed})
-                found.append(self._seed(fresh(seed), seed, bar.update))
-                bar.update(each * (at + 1) - bar.n)
-        told = tell_of_broken(self.data.broken, sum(map(len, self.parts.values())))
-        if told:
-            _log.warning("%s", told)
-        if any(one.ids != found[0].ids for one in found) or not found[0].ids:
-            raise DataError("the test images that can be read changed between seeds; run again with another --out")
-        return found
-
-    def _seed(self, backbone: Backbone, seed: int, tick: Callable[[int], object]) -> Finetuned:
-        identity = self._identity(backbone, seed)
-        path = None if self.out is None else self.out / f"seed-{seed}.json"
-        if path is not None and path.exists():
-            return _read_seed(path, identity, self.data)
-        done = finetune(backbone, self.data, self.plan, seed=seed, precision=self.asked, tick=tick)
-        if path is not None:
-            told = {"identity": identity, "result": asdict(done), "broken": dict(self.data.broken)}
-            write_text_atomic(path, json.dumps(told, ensure_ascii=False) + "\n")
-        return done
-
-    def _identity(self, backbone: Backbone, seed: int) -> dict[str, Any]:
-        prints = {name: data_fingerprint(items) for name, items in self.parts.items()}
-        labels = data_fingerprint(
-            [LabelledItem(f"{i.id}={i.label}", "") for items in self.parts.values() for i in items]
-        )
-        ranges = {} if self.data.value_range is None else {"value_range": plain_range(self.data.value_range)}
-        return {
-            "seed": seed, "model": backbone.fingerprint, "pixels": backbone.pixels, "precision": self.precision,
-            "bands": self.data.bands and list(self.data.bands), "labels": labels, **prints, **asdict(self.plan),
-            **ranges,
-        }  # fmt: skip
+def _identity(backbone: Backbone, data: TrainingData, plan: FinetunePlan, seed: int, precision: str) -> dict[str, Any]:
+    """Return what must be equal for a kept seed to be read again."""
+    labels = [LabelledItem(f"{item.id}={item.label}", "") for items in data.parts.values() for item in items]
+    return {
+        "seed": seed, "model": backbone.fingerprint, "pixels": backbone.pixels, "precision": precision,
+        "bands": data.bands and list(data.bands), "labels": data_fingerprint(labels),
+        **{name: data_fingerprint(items) for name, items in data.parts.items()}, **asdict(plan),
+        **({} if data.value_range is None else {"value_range": plain_range(data.value_range)}),
+    }  # fmt: skip
 
 
 def _read_seed(path: Path, identity: Mapping[str, Any], data: TrainingData) -> Finetuned:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        before, values = dict(told["identity"]), told["result"]
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        before, values = dict(kept["identity"]), kept["result"]
         found = Finetuned(
             tuple(values["ids"]), tuple(values["predicted"]), int(values["epoch"]), tuple(values["val_accuracy"])
         )
-        broken = dict(told["broken"])
+        broken = dict(kept["broken"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no result of a seed ({error}); delete it and run again") from error
     if before != identity:
@@ -432,52 +440,46 @@ def _read_seed(path: Path, identity: Mapping[str, Any], data: TrainingData) -> F
 
 
 def _result(
-    dataset: str, model: str, task: _Task, found: Mapping[int, Finetuned], resamples: int, seconds: float
+    dataset: str, options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, found: Mapping[int, Finetuned]
 ) -> TaskResult:
     first = next(iter(found.values()))
-    label = {item.id: item.label for item in task.data.test}
+    label = {item.id: item.label for item in data.test}
     truth = [label[name] for name in first.ids]
-    said = [list(one.predicted) for one in found.values()]
-    right = np.array([[a == b for a, b in zip(one, truth, strict=True)] for one in said], np.float64)
-    figures = classification_figures(truth, *said, resamples=resamples)
-    each = right.mean(axis=1).tolist()
+    said = [one.predicted for one in found.values()]
+    figures = classification_figures(truth, *said, resamples=options.resamples)
+    each = [float(np.mean(right_shares(truth, one))) for one in said]
     return TaskResult(
         task="finetune",
         dataset=dataset,
-        model=model,
-        protocol=_protocol(task, len(found)),
+        model=str(options.model),
+        protocol=_protocol(plan, len(data.val) > 0, len(found)),
         headline="accuracy",
         figures={name: figures[name] for name in ("accuracy", "macro_f1")},
         ids=first.ids,
-        scores=tuple(right.mean(axis=0).tolist()),
+        scores=right_shares(truth, *said),
         truth=tuple(truth),
         predicted=first.predicted,
         facts={
-            "classes": len(task.data.classes),
-            **{f"{name}_images": len(items) for name, items in task.parts.items()},
-            "plan": asdict(task.plan),
-            "precision": task.precision,
+            "classes": len(data.classes),
+            **{f"{name}_images": len(items) for name, items in data.parts.items()},
+            "plan": asdict(plan),
             "seeds": list(found),
             "accuracy_by_seed": each,
-            "deviation_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
+            "deviation_over_seeds": deviation(each),
             "epoch_by_seed": [one.epoch for one in found.values()],
             "val_accuracy_by_epoch": [list(one.val_accuracy) for one in found.values()],
-            "accuracy_by_class": accuracy_by_class(truth, list(first.predicted)),
+            "accuracy_by_class": accuracy_by_class(truth, first.predicted),
             "predicted_is_of_seed": next(iter(found)),
-            "labels_that_train_lacks": list(task.unknown),
-            "broken_images": dict(task.data.broken),
-            "seconds": seconds,
         },
     )
 
 
-def _protocol(task: _Task, seeds: int) -> str:
-    plan, over = task.plan, "" if seeds == 1 else f", mean of {seeds} seeds"
+def _protocol(plan: FinetunePlan, has_val: bool, seeds: int) -> str:
+    over = "" if seeds == 1 else f", mean of {seeds} seeds"
     if plan.protocol == "soundingearth":
         how = f"Adam {plan.learning_rate:g}, {plan.epochs} epochs, batch {plan.batch_size}, no augmentation"
         return f"soundingearth: sorted files, even ones train, odd ones test; {how}; tested once at the end{over}"
-    chosen = "best of val" if len(task.data.val) else "last"
     return (
         f"modern: whole network on train, AdamW {plan.learning_rate:g}, layer-wise decay {plan.layer_decay:g}, "
-        f"augmentation, {chosen} of {plan.epochs} epochs, tested once{over}"
+        f"augmentation, {'best of val' if has_val else 'last'} of {plan.epochs} epochs, tested once{over}"
     )

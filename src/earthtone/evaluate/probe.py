@@ -1,6 +1,5 @@
 """The probe: what simple classifiers read off frozen features, on labelled images or on a packed table."""
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from earthtone.data.labelled import open_labelled
+from earthtone.data.labelled.items import LabelledSet
 from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.remote import last_part
@@ -20,49 +23,34 @@ from earthtone.embed.engine import FeatureOptions, extract_features, image_featu
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.classifiers import (
     Features,
-    Labels,
-    Readout,
     Rows,
     check_classes,
     check_shots,
     checked_rows,
     drawn,
-    few_shot_probe,
     fit_centroid,
-    fit_knn,
-    fit_logistic,
+    labels_read,
+    open_labelled_set,
     split_items,
-    standardised,
+    warn_of_unknown,
 )
 from earthtone.evaluate.overlap import item_facts, table_facts
 from earthtone.evaluate.results import (
+    FIGURES,
     Estimate,
     TaskResult,
     accuracy_by_class,
     classification_figures,
+    deviation,
+    right_shares,
     write_task_result,
 )
-from earthtone.models.backbone import Backbone, encoder_of_model, open_backbone
+from earthtone.models.backbone import SOURCES, Backbone, encoder_of_model, open_backbone
+from earthtone.models.encoders import ImageEncoder, Tower
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import ProbeOptions, ProbePlan
 from earthtone.value_types import takes
-
-_log = logging.getLogger(__name__)
-
-
-def warn_of_unknown(known: Labels, truth: Labels) -> tuple[str, ...]:
-    """Return the test labels that train lacks, after a warning: their items can only be wrong."""
-    unknown = np.setdiff1d(truth, known).tolist()
-    if unknown:
-        _log.warning(
-            "%d of %d test items have a label that train lacks and count as wrong: %s",
-            int(np.isin(truth, unknown).sum()), len(truth), ", ".join(map(repr, unknown)),
-        )  # fmt: skip
-    return tuple(unknown)
-
-
-METHODS = {"logistic": fit_logistic, "knn": fit_knn, "centroid": fit_centroid}
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ def probe_features(
     chosen: dict[str, Any] = {}
     said: dict[str, list[str]] = {}
     for method in options.method:
-        said[method], chosen[method] = _read(method, rows, options.seed)
+        said[method], chosen[method] = labels_read(method, rows["train"], rows.get("val"), rows["test"], options.seed)
         found = classification_figures(truth, said[method], resamples=options.resamples, seed=options.seed)
         figures |= {f"{method}_{name}": found[name] for name in ("accuracy", "macro_f1")}
     spread: dict[str, Any] = {}
@@ -118,7 +106,7 @@ def probe_features(
         headline=f"{first}_accuracy",
         figures=figures,
         ids=tuple(parts[measured].ids),
-        scores=tuple(float(a == b) for a, b in zip(said[first], truth, strict=True)),
+        scores=right_shares(truth, said[first]),
         truth=tuple(truth),
         predicted=tuple(said[first]),
         facts={
@@ -147,14 +135,6 @@ def _rows(parts: Mapping[str, FeaturePart], dataset: str, measured: str) -> dict
     return {role: checked_rows(name, parts[name].features, parts[name].labels, width) for role, name in there.items()}
 
 
-def _read(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], dict[str, Any]]:
-    """What one classifier says of the test rows, and what was chosen for it."""
-    validation = [rows["val"]] if "val" in rows else []
-    train, test, *rest = standardised(rows["train"], rows["test"], *validation)
-    fitted: Readout = METHODS[method](train, rest[0] if rest else None, seed)
-    return fitted.predict(test.values).tolist(), dict(fitted.chosen)
-
-
 def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbePlan) -> tuple[Estimate, dict[str, Any]]:
     """The accuracy with few training rows a class: over the draws, and of each."""
     truth = rows["test"].labels.tolist()
@@ -164,9 +144,9 @@ def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbePlan) 
             name: part if name == "test" else part.take(drawn(part.labels.tolist(), shots, (options.seed, shots, draw)))
             for name, part in rows.items()
         }
-        said.append(_read(method, few, options.seed)[0])
-    each = [float(np.mean([a == b for a, b in zip(predicted, truth, strict=True)])) for predicted in said]
-    spread = {"draws": each, "deviation": float(np.std(each, ddof=1)) if len(each) > 1 else None}
+        said.append(labels_read(method, few["train"], few.get("val"), few["test"], options.seed)[0])
+    each = [float(np.mean(right_shares(truth, predicted))) for predicted in said]
+    spread = {"draws": each, "deviation": deviation(each)}
     found = classification_figures(truth, *said, resamples=options.resamples, seed=options.seed)
     return found["accuracy"], spread
 
@@ -194,8 +174,7 @@ def evaluate_probe(options: ProbeOptions) -> TaskResult:
         result = few_shot_probe(options)
     else:
         result = _on_table(options) if is_packed(options.data) else _on_images(options)
-    if options.out is not None:
-        write_task_result(Path(options.out), result)
+    write_task_result(options.out, result)
     return result
 
 
@@ -210,7 +189,7 @@ def features_asked(options: ProbeOptions) -> FeatureOptions:
 
 def _on_images(options: ProbeOptions) -> TaskResult:
     features, split = features_asked(options), options.split
-    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    labelled = open_labelled_set(options)
     chosen = split_items(labelled, measured=split)
     check_shots([item.label for item in chosen["train"]], options.shots)  # before the long part
     start = time.perf_counter()
@@ -276,3 +255,100 @@ def _table_parts(
                 [str(ids[row]) for row in rows], image_features(model, table, rows), [str(labels[row]) for row in rows]
             )
     return parts, tested
+
+
+SHOTS, SEED, SIDE, CROP = 5, 42, 300, 192
+_FEW_SHOT_PROTOCOL = (
+    f"soundingearth: {SHOTS} images a class (stratified, seed {SEED}), frozen embedding of the centre {CROP} of {SIDE} "
+    "pixels, nearest centroid; tested on all others"
+)
+
+
+class _ImageEmbedder(nn.Module):
+    """An image tower with its projection, as an encoder whose pooled features are the embedding."""
+
+    def __init__(self, tower: Tower, unit: bool) -> None:
+        super().__init__()
+        self.tower = tower
+        self.unit = unit
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        projected: Tensor = self.tower(inputs)
+        return F.normalize(projected, dim=1) if self.unit else projected
+
+    def forward_intermediates(self, inputs: Tensor) -> Any:
+        return self.tower.encoder.forward_intermediates(inputs)  # type: ignore[operator]
+
+
+def few_shot_probe(options: ProbeOptions) -> TaskResult:
+    """Return how the nearest centroid of few embeddings names all other images of a set.
+
+    The short side is resized to 300 and the centre 192 x 192 seen; the embedding is the model's own (for a backbone
+    without a projection its pooled features), not standardised; five images a class, all classes together, are drawn
+    by a stratified split with seed 42, so that a larger class may give more than five; the splits of the set are not
+    looked at. After Heidler et al., arXiv 2108.00688. Raises DataError, ConfigError, ModelError.
+    """
+    labelled = open_labelled_set(options)
+    known, asked = _few_and_others(labelled)
+    start = time.perf_counter()
+    embedder = _embedding_backbone(options.model, choose_device(options.device))
+    found = extract_features(embedder, labelled.items, replace(features_asked(options), resize=SIDE))
+    usable = set(found.usable.tolist())
+    train_at, test_at = ([row for row in rows if row in usable] for rows in (known, asked))
+    names = [item.label for item in labelled.items]
+    train = checked_rows("train", found.values[train_at], [names[row] for row in train_at])
+    test = checked_rows("test", found.values[test_at], [names[row] for row in test_at])
+    said = fit_centroid(train).predict(test.values).tolist()
+    truth = test.labels.tolist()
+    figures = classification_figures(truth, said, resamples=options.resamples)
+    return TaskResult(
+        task="probe",
+        dataset=labelled.name,
+        model=model_name(options.model),
+        protocol=_FEW_SHOT_PROTOCOL,
+        headline="centroid_accuracy",
+        figures={f"centroid_{name}": figures[name] for name in FIGURES},
+        ids=tuple(labelled.items[row].id for row in test_at),
+        scores=right_shares(truth, said),
+        truth=tuple(truth),
+        predicted=tuple(said),
+        facts={
+            "classes": len(labelled.classes),
+            "train_rows": len(train),
+            "test_rows": len(test),
+            "features": int(train.values.shape[1]),
+            "accuracy_by_class": accuracy_by_class(truth, said),
+            "broken_images": dict(found.broken),
+            "features_from_cache": found.cached,
+            "seconds": round(time.perf_counter() - start, 2),
+            "notes": list(labelled.warnings),
+        },
+    )
+
+
+def _few_and_others(labelled: LabelledSet) -> tuple[list[int], list[int]]:
+    """Positions of the few and of the others."""
+    names = [item.label for item in labelled.items]
+    counts = {name: names.count(name) for name in labelled.classes}
+    few = SHOTS * len(counts)
+    small = sorted(name for name, count in counts.items() if count < SHOTS + 1)
+    if small or len(counts) < 2:
+        raise DataError(
+            f"{labelled.name}: {len(counts)} classes, {', '.join(map(repr, small[:5])) or 'none'} with fewer than "
+            f"{SHOTS + 1} images; --protocol soundingearth needs two classes or more of {SHOTS + 1} images or more"
+        )
+    known, asked = train_test_split(np.arange(len(names)), train_size=few, stratify=names, random_state=SEED)
+    return sorted(known.tolist()), sorted(asked.tolist())
+
+
+def _embedding_backbone(model: TwoTower | str | Path, device: str) -> Backbone:
+    kind, colon, _ = str(model).partition(":")
+    named = not isinstance(model, TwoTower) and colon and kind in SOURCES and kind != "random"
+    if named and not Path(str(model)).exists():
+        return open_backbone(str(model), pixels=CROP, device=device)
+    tower = opened_model(model, device=device)
+    with torch.no_grad():
+        embedder = _ImageEmbedder(tower.image_tower, tower.config.unit)
+    name = f"{tower.config.image_encoder} to {tower.config.dimensions}, unit {tower.config.unit}"
+    backbone = Backbone(ImageEncoder(embedder.cpu(), name, CROP, usual_gsd_m=tower.usual_gsd_m), model_name(model))
+    return backbone.to(device).eval()

@@ -188,9 +188,10 @@ class TaskResult:
         return one_line_each(lines)
 
 
-def write_task_result(path: Path, result: TaskResult) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_text_atomic(path, json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n")
+def write_task_result(path: str | Path | None, result: TaskResult) -> None:
+    """Write a result as JSON, whole or not at all; nothing without a path."""
+    if path is not None:
+        write_text_atomic(Path(path), json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_task_result(path: Path) -> TaskResult:
@@ -251,6 +252,18 @@ def confusion_counts(truth: Sequence[str], predicted: Sequence[str]) -> tuple[li
 
     names = sorted({*truth, *predicted})
     return names, np.asarray(confusion_matrix(truth, predicted, labels=names), np.int64)
+
+
+def right_shares(truth: Sequence[str], *predictions: Sequence[str]) -> tuple[float, ...]:
+    """Return for each item the share of the predictions (one list a training) that are right: the item's score."""
+    answers = np.asarray(truth, np.str_)
+    right = np.mean([np.asarray(predicted, np.str_) == answers for predicted in predictions], axis=0)
+    return tuple(right.tolist())
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation of what several seeds, draws or folds gave; None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def accuracy_by_class(truth: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:

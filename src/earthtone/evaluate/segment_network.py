@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from math import cos, pi
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from earthtone.data.labelled.items import MaskedItem, MaskedSet
 from earthtone.data.labelled.masks import IGNORED, Classes, UnknownValues, Value, read_masked
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean
+from earthtone.evaluate.finetune import take_step, warmup_cosine
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.progress import ordered_map, progress, progress_bar
 from earthtone.signal.config import ImageConfig
@@ -434,8 +434,8 @@ def train_segmenter(
 ) -> int:
     """Train `model` in place and return the number of the epoch whose weights it has, from 1.
 
-    `score` measures it on the validation tiles after each epoch; the best epoch is kept. Raises DataError when
-    the loss is no number, or when there is nothing to learn from.
+    `score` measures it on the validation tiles after each epoch; the best epoch is kept. Raises ModelError
+    when the loss is not finite, DataError when there is nothing to learn from.
     """
     device = next(model.parameters()).device
     optimizer = _optimizer(model, protocol)
@@ -450,17 +450,13 @@ def train_segmenter(
         seen = 0
         for seen, batch in enumerate(batches, 1):
             # the number of batches is known only at the epoch's end, the schedule goes by epochs and what is seen
-            rate = _rate(epoch + min(1.0, seen * protocol.batch_size / max(1, len(items))), protocol)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["share"]
+            done = (epoch + min(1.0, seen * protocol.batch_size / max(1, len(items)))) / protocol.epochs
+            peak = protocol.learning_rate
+            rate = warmup_cosine(done, _WARMUP, peak) if protocol.adamw else peak
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 scores = model(batch.image.to(device))
             loss = _cross_entropy(scores, batch.mask.to(device))
-            if not torch.isfinite(loss):
-                raise DataError(f"loss is {loss.item()} in epoch {epoch + 1}; lower --learning_rate")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            take_step(model, optimizer, loss, rate, f"epoch {epoch + 1}; lower --learning_rate")
             bar.set_postfix({"loss": f"{loss.item():.3f}"}, refresh=False)
         if not seen:
             raise DataError(f"{len(items)} training tiles give no batch of two patches; add tiles")
@@ -485,13 +481,3 @@ def _optimizer(model: Segmenter, protocol: SegmentPlan) -> torch.optim.Optimizer
         groups.append({"params": list(model.backbone.parameters()), "share": protocol.backbone_rate})
     kind = torch.optim.AdamW if protocol.adamw else torch.optim.Adam
     return kind(groups, lr=protocol.learning_rate)
-
-
-def _rate(epochs: float, protocol: SegmentPlan) -> float:
-    """The learning rate after so many epochs: constant for Adam, warm-up and half a cosine for AdamW."""
-    if not protocol.adamw:
-        return protocol.learning_rate
-    done = epochs / protocol.epochs
-    if done < _WARMUP:
-        return protocol.learning_rate * done / _WARMUP
-    return protocol.learning_rate * 0.5 * (1 + cos(pi * (done - _WARMUP) / (1 - _WARMUP)))

@@ -1,4 +1,4 @@
-"""What the sound tower learned: a linear probe on labelled sounds, through their folds or on their test split."""
+"""The linear probe of the sound tower: labelled sounds, through their folds or on their test split."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.embed.engine import TowerFeatures, tower_features
+from earthtone.embed.engine import tower_features
 from earthtone.errors import DataError, one_line_each
 from earthtone.evaluate.classifiers import (
     SPLITS,
@@ -19,21 +18,24 @@ from earthtone.evaluate.classifiers import (
     best_strength,
     check_classes,
     checked_rows,
-    fit_logistic,
     fit_strength,
+    labels_read,
+    open_labelled_set,
     split_items,
     standardised,
+    warn_of_unknown,
 )
 from earthtone.evaluate.overlap import item_facts
-from earthtone.evaluate.probe import warn_of_unknown
 from earthtone.evaluate.results import (
     PerQuery,
     TaskResult,
     accuracy_by_class,
     classification_figures,
     confusion_counts,
+    deviation,
     estimates,
     group_numbers,
+    right_shares,
     write_task_result,
 )
 from earthtone.models.storage import model_name, opened_model
@@ -44,7 +46,7 @@ from earthtone.value_types import takes
 
 @dataclass(frozen=True)
 class _Answers:
-    """What was said of the test items."""
+    """The labels that the classifiers gave the test items."""
 
     rows: NDArray[np.int64]
     """Which items, in the set's order."""
@@ -65,7 +67,7 @@ def evaluate_audio(options: AudioOptions) -> TaskResult:
     interval draws the items of one group (a recording) together. Raises DataError, ConfigError, ModelError.
     """
     start, seed = time.perf_counter(), options.seed
-    labelled = open_labelled(options.data, dataset=options.dataset, label=options.label, columns=options.columns)
+    labelled = open_labelled_set(options)
     if all(item.audio is None for item in labelled.items):
         raise DataError(f"{labelled.name} has no sounds; recordings with a label each were expected")
     tower = opened_model(options.model, seed=seed, device=options.device)
@@ -76,20 +78,19 @@ def evaluate_audio(options: AudioOptions) -> TaskResult:
     seconds = round(time.perf_counter() - start, 2)
     good = np.array([at for at, item in enumerate(items) if item.id not in found.broken], np.int64)
     items = [items[at] for at in good]
-    values = (found.encoder if options.features == "encoder" else found.embedding)[good]
-    rows = checked_rows("sounds", values, [item.label for item in items])
+    rows = checked_rows("sounds", getattr(found, options.features)[good], [item.label for item in items])
     answers = _by_folds(rows, items, seed) if folds is not None else _by_split(rows, items, seed)
     facts = {
         "features": options.features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
-        **_file_facts(found), "notes": list(labelled.warnings), "seed": seed,
+        "broken_sounds": dict(found.broken), "short_sounds": list(found.short),
+        "features_from_cache": found.cached, "width": found.width, "notes": list(labelled.warnings), "seed": seed,
         **item_facts(
             items, [item.split if folds is None else item.fold for item in items], "test" if folds is None else None,
             ["recording"],
         ),
     }  # fmt: skip
     result = _result(labelled.name, model_name(options.model), items, answers, folds, facts, options.resamples)
-    if options.out is not None:
-        write_task_result(Path(options.out), result)
+    write_task_result(options.out, result)
     return result
 
 
@@ -111,8 +112,8 @@ def fold_lines(result: TaskResult) -> str:
     worst = sorted(by_class, key=lambda name: (by_class[name], name))[:5]
     lines = [f"  hardest classes: {', '.join(f'{name} {by_class[name]:.2f}' for name in worst)}"]
     if by_fold:
-        told = "  ".join(f"{fold}: {value:.3f}" for fold, value in by_fold.items())
-        lines.insert(0, f"  by fold  {told}   deviation {result.facts['deviation_over_folds']:.3f}")
+        folds = "  ".join(f"{fold}: {value:.3f}" for fold, value in by_fold.items())
+        lines.insert(0, f"  by fold  {folds}   deviation {result.facts['deviation_over_folds']:.3f}")
     return one_line_each(lines)
 
 
@@ -130,21 +131,17 @@ def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
         fit, check = (rows.take(train[mask]) for mask in (fold[train] != following, fold[train] == following))
         check_classes(rows.take(train))
         unknown |= set(warn_of_unknown(rows.labels[train], rows.labels[test]))
-        scaled_train, scaled_test = standardised(rows.take(train), rows.take(test))
         if len(numbers) == 2:  # nothing is left to fit on beside the fold to choose on
-            fitted = fit_logistic(scaled_train, None, seed)
-            chosen[str(number)] = dict(fitted.chosen)
-        else:
-            check_classes(fit)
-            fitted = fit_strength(scaled_train, best_strength([_pair(fit, check)]))
-            chosen[str(number)] = {**fitted.chosen, "by": f"best on fold {following}"}
-        predicted[test] = fitted.predict(scaled_test.values)
+            predicted[test], chosen[str(number)] = labels_read(
+                "logistic", rows.take(train), None, rows.take(test), seed
+            )
+            continue
+        check_classes(fit)
+        strength = best_strength([standardised(fit, check)])
+        scaled_train, scaled_test = standardised(rows.take(train), rows.take(test))
+        predicted[test] = fit_strength(scaled_train, strength).predict(scaled_test.values)
+        chosen[str(number)] = {"C": strength, "by": f"best on fold {following}"}
     return _Answers(np.arange(len(items)), predicted.tolist(), chosen, tuple(sorted(unknown)))
-
-
-def _pair(fit: Rows, check: Rows) -> tuple[Rows, Rows]:
-    scaled, other = standardised(fit, check)
-    return scaled, other
 
 
 def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
@@ -155,19 +152,8 @@ def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
     train, val, test = (rows.take(at[name]) for name in SPLITS)
     check_classes(train)
     unknown = warn_of_unknown(train.labels, test.labels)
-    scaled, scaled_val, scaled_test = standardised(train, val, test)
-    fitted = fit_logistic(scaled, scaled_val, seed)
-    said = fitted.predict(scaled_test.values).tolist()
-    return _Answers(at["test"], said, {"test": dict(fitted.chosen)}, tuple(unknown))
-
-
-def _file_facts(found: TowerFeatures) -> dict[str, Any]:
-    return {
-        "broken_sounds": dict(found.broken),
-        "short_sounds": list(found.short),
-        "features_from_cache": found.cached,
-        "width": found.width,
-    }
+    said, chosen = labels_read("logistic", train, val, test, seed)
+    return _Answers(at["test"], said, {"test": chosen}, unknown)
 
 
 def _result(
@@ -176,7 +162,7 @@ def _result(
 ) -> TaskResult:  # fmt: skip
     tested = [items[row] for row in answers.rows]
     truth = [item.label for item in tested]
-    right = np.array([a == b for a, b in zip(truth, answers.predicted, strict=True)], np.float64)
+    right = np.array(right_shares(truth, answers.predicted))
     clusters = group_numbers(tested)
     figures = classification_figures(truth, answers.predicted, clusters=clusters, resamples=resamples)
     by_fold: dict[str, float] = {}
@@ -207,7 +193,7 @@ def _result(
             "groups": len(np.unique(clusters)),
             "chosen": answers.chosen,
             "accuracy_by_fold": by_fold,
-            "deviation_over_folds": float(np.std(list(by_fold.values()), ddof=1)) if by_fold else None,
+            "deviation_over_folds": deviation(list(by_fold.values())),
             "accuracy_by_class": accuracy_by_class(truth, answers.predicted),
             "confusion": confusion.tolist(),
             "labels_that_train_lacks": list(answers.unknown),

@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestCentroid
 from earthtone.errors import DataError
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.models.storage import open_model
-from earthtone.signal.image import read_image, resized
+from earthtone.signal.image import read_picture, resized
 
 AS_RELEASED: dict[str, Any] = {"protocol": "soundingearth", "precision": "32", "resamples": 20}
 
@@ -26,7 +26,7 @@ def test_is_the_protocol_by_hand(class_folder: Path) -> None:
     model = open_model("random:test_resnet")
     vectors = []
     for file in files:
-        pixels = read_image(file)
+        pixels = read_picture(file).pixels
         edge = (pixels.shape[1] - 40) // 2
         crop = resized(np.ascontiguousarray(pixels[:, edge : edge + 40]), 300)[54:246, 54:246]
         with torch.no_grad():
