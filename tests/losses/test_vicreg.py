@@ -31,7 +31,9 @@ def test_equals_the_definition(scale: float, weights: tuple[float, float, float]
 
 
 def test_the_weights_are_the_paper_s() -> None:
-    assert VICReg().weights == {"invariance": 25, "variance": 25, "covariance": 1}
+    loss = VICReg()
+    assert (loss.invariance, loss.variance, loss.covariance) == (25, 25, 1)
+    assert repr(loss) == "VICReg(invariance=25.0, variance=25.0, covariance=1.0)"
 
 
 def test_collapse_costs_and_has_a_finite_gradient() -> None:
