@@ -122,14 +122,13 @@ def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...
             raise DataError(
                 f"--columns {name}={column}: {table.path} has no column {column!r};{nearest(column, table.columns)}"
             )
-    found = dict(columns)
-    for name in PAIR_COLUMNS:
-        own = found.get(name, _column_for(name, table, columns))
-        if own is not None:
-            found[name] = own
-    found = {name: column for name, column in found.items() if column}
+    own = dict(columns) | {name: _column_for(name, table) for name in PAIR_COLUMNS if name not in columns}
+    found = {name: column for name, column in own.items() if column}
     if table.has_points and not {"longitude", "latitude"} & columns.keys():
-        found = {name: column for name, column in found.items() if found_beside_points(name, column)}
+        # aliases such as `lat` do not count beside a geometry: they may mean anything
+        found = {
+            name: column for name, column in found.items() if name == column or name not in ("longitude", "latitude")
+        }
     for name, column in found.items():
         if name not in MEDIA and column not in table.carried:
             other = "=NAME with another" if name == "id" else "= to leave it unread"
@@ -144,8 +143,9 @@ def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...
     if likely:
         typed = shlex.quote(",".join(f"{name}={column}" for name, column in likely.items()))
         _LOG.warning("%s: to read %s as a pair's own, type --columns %s", table.path, listed(likely.values()), typed)
-    if alone := {"longitude", "latitude"} & found.keys():
-        _drop_half_place(table, found, alone)
+    if len(alone := {"longitude", "latitude"} & found.keys()) == 1:
+        unread = found.pop(alone.pop())  # said once rather than in every row
+        _LOG.warning("%s: %s is not read, since there is no column for the other coordinate", table.path, unread)
     return found
 
 
@@ -156,14 +156,6 @@ def refuse_unread(names: Iterable[str], need: tuple[str, ...]) -> None:
             raise DataError(f"--columns {name}=: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
         if name in ("id", *need):
             raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
-
-
-def _drop_half_place(table: Columns, found: dict[str, str], there: Collection[str]) -> None:
-    """Leave one coordinate without the other unread, and say so once rather than in every row."""
-    if len(there) == 1:
-        (name,) = there
-        _LOG.warning("%s: %s is not read, since there is no column for the other coordinate", table.path, found[name])
-        del found[name]
 
 
 def _likely(table: Columns, found: Mapping[str, str], lacking: list[str], need: tuple[str, ...]) -> dict[str, str]:
@@ -183,11 +175,6 @@ def _likely(table: Columns, found: Mapping[str, str], lacking: list[str], need: 
     return likely
 
 
-def found_beside_points(name: str, column: str) -> bool:
-    """Return whether a column counts beside a geometry: aliases such as `lat` do not, they may mean anything."""
-    return name == column or name not in ("longitude", "latitude")
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return what to say after an unknown name: the nearest known one, and all of them."""
     names = list(known)
@@ -202,9 +189,7 @@ def listed(names: Collection[str], most: int = 30) -> str:
     return f"{shown}, ... ({len(names)} in all)" if len(names) > most else shown or "none"
 
 
-def _column_for(name: str, table: Columns, columns: Mapping[str, str]) -> str | None:
-    if name in columns:
-        return columns[name]
+def _column_for(name: str, table: Columns) -> str | None:
     if name in table.columns:
         return name
     aliases = [alias for alias in _ALIASES.get(name, ()) if alias in table.columns]

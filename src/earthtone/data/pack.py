@@ -44,15 +44,7 @@ from earthtone.options import PackOptions
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import (
-    Pixels,
-    encode_tile,
-    image_hash,
-    kept_remarks,
-    read_picture,
-    stored_tile,
-    tile_side_m,
-)
+from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
 from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
 from earthtone.value_types import takes

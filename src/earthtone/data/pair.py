@@ -262,8 +262,8 @@ class NearNames:
     def _nearest(self, folder: Path, name: PurePosixPath) -> PurePosixPath | None:
         """Return the path of the file with nearly this name, part by part, or None."""
         here = PurePosixPath()
-        for place, part in enumerate(name.parts, 1):
-            last = place == len(name.parts)
+        for depth, part in enumerate(name.parts, 1):
+            last = depth == len(name.parts)
             step = here / part
             if not ((folder / step).is_file() if last else (folder / step).is_dir()):
                 names, stems = self._names(folder / here)
@@ -333,7 +333,7 @@ class Row:
     why its geometry is no point: the row's own columns then tell the place, if they do.
     """
 
-    place: str
+    where: str
     cells: Mapping[str, object]
     point: tuple[object, object] | None = None
     fault: tuple[str, str] | None = None
@@ -374,15 +374,17 @@ class RowReader:
 
         `need` are the media of this row, when they are others than the pass's.
         """
-        if row.fault is not None:
-            return Problem(row.place, row.fault[0], _left_out(row.place, row.fault[1]))
-        name = row.place
+        name = row.where
         try:
+            if row.fault is not None:
+                raise UnusableRow(*row.fault)
             name = self._id(row)
-            self._refuse_duplicate(name)
+            if (key := hash(name)) in self._seen:
+                raise UnusableRow(DUPLICATE_ID, f"id {clipped(name)} occurred before; the first row is kept")
+            self._seen.add(key)
             return self._pair(name, row, self._need if need is None else need)
         except UnusableRow as problem:
-            return Problem(name, problem.kind, _left_out(row.place, str(problem)))
+            return Problem(name, problem.kind, f"{row.where}: {problem}; the row is left out")
 
     def _pair(self, name: str, row: Row, need: tuple[str, ...]) -> Pair:
         remarks: list[Remark] = []
@@ -411,25 +413,19 @@ class RowReader:
 
     def _id(self, row: Row) -> str:
         cell = self._cell(row, "id")
-        if isinstance(cell, bytes):
-            raise UnusableRow(NO_ID, f"column {self._columns['id']!r} holds bytes; every row needs an id as text")
         name = extra_text(cell)
-        if not name.strip():
-            raise UnusableRow(NO_ID, f"column {self._columns['id']!r} is empty; every row needs an id of its own")
+        if isinstance(cell, bytes) or not name.strip():
+            found = "holds bytes; every row needs an id as text"
+            found = found if isinstance(cell, bytes) else "is empty; every row needs an id of its own"
+            raise UnusableRow(NO_ID, f"column {self._columns['id']!r} {found}")
         return name
-
-    def _refuse_duplicate(self, name: str) -> None:
-        key = hash(name)
-        if key in self._seen:
-            raise UnusableRow(DUPLICATE_ID, f"id {clipped(name)} occurred before; the first row is kept")
-        self._seen.add(key)
 
     def _optional(self, row: Row, name: str, read: Callable[[object], T | None], remarks: list[Remark]) -> T | None:
         """Return what a cell holds, or None and one more remark when it cannot be read."""
         try:
             return read(self._cell(row, name))
         except UnreadableCell as why:
-            remarks.append(_without(row.place, f"{name} {why}", why.kind))
+            remarks.append(_without(row.where, f"{name} {why}", why.kind))
             return None
 
     def _split(self, row: Row) -> str | None:
@@ -448,22 +444,23 @@ class RowReader:
         try:
             columns = checked_coordinates(self._cell(row, "longitude"), self._cell(row, "latitude"))
         except UnreadableCell as why:
-            remarks.append(_without(row.place, str(why), why.kind))
+            remarks.append(_without(row.where, str(why), why.kind))
         try:
             if row.point_fault is not None:
                 raise UnreadableCell(row.point_fault)
             point = columns if row.point is None else checked_coordinates(*row.point)
         except UnreadableCell as why:
-            remarks.append(_without(row.place, f"geometry: {why}", why.kind))
+            remarks.append(_without(row.where, f"geometry: {why}", why.kind))
         if None in point:
             point = columns
         if None not in columns and not _same_place(point, columns):
             detail = f"the geometry is at {point}, the row's own columns say {columns}"
-            remarks.append(_without(row.place, detail, UNREADABLE_CELL))
+            remarks.append(_without(row.where, detail, UNREADABLE_CELL))
             return None, None
         if None not in point and _same_place(point, (0.0, 0.0)):
-            where = f"{row.place}: longitude {point[0]:g}, latitude {point[1]:g} is a place in the Gulf of Guinea"
-            remarks.append(Remark(NULL_ISLAND, f"{where}; where the place is unknown, leave both cells empty"))
+            detail = f"longitude {point[0]:g}, latitude {point[1]:g} is a place in the Gulf of Guinea"
+            detail = f"{row.where}: {detail}; where the place is unknown, leave both cells empty"
+            remarks.append(Remark(NULL_ISLAND, detail))
         return point
 
     def _media(self, row: Row, name: str, kind: str) -> FileOrBytes:
@@ -505,9 +502,5 @@ def _same_place(one: tuple[float | None, float | None], other: tuple[float | Non
     return all(math.isclose(a or 0, b or 0, abs_tol=SAME_DEGREES) for a, b in zip(one, other, strict=True))
 
 
-def _without(place: str, detail: str, kind: str) -> Remark:
-    return Remark(kind, f"{place}: {detail}; the row is kept without it")
-
-
-def _left_out(place: str, detail: str) -> str:
-    return f"{place}: {detail}; the row is left out"
+def _without(where: str, detail: str, kind: str) -> Remark:
+    return Remark(kind, f"{where}: {detail}; the row is kept without it")

@@ -141,10 +141,7 @@ class ParquetTable:
 
     @contextmanager
     def _open(self, after: Callable[[], str] = str) -> Iterator[Any]:
-        with (
-            _errors_named(str(self.path), after),
-            pq.ParquetFile(regular_file(self.path), pre_buffer=False) as file,
-        ):
+        with _errors_named(str(self.path), after), pq.ParquetFile(regular_file(self.path), pre_buffer=False) as file:
             yield file
 
 
@@ -311,7 +308,7 @@ class Shard:
 class ShardRow:
     """One row: where it stands, its cells, its file's split; `whole` unless the media were left unread."""
 
-    place: str
+    where: str
     cells: dict[str, Any]
     split: str | None
     whole: bool

@@ -148,7 +148,7 @@ class SoundingEarth:
         key = text["key"].strip()
         if not (key.isascii() and key.isdigit()):
             kind = BAD_NUMBER if key else NO_ID
-            return Row(row.place, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected"))
+            return Row(row.where, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected"))
         key = str(int(key)) if len(key) < 20 else key
         own: dict[str, object] = {name: text[name] for name in (*self.extra_columns, "longitude", "latitude")}
         own |= {
@@ -158,7 +158,7 @@ class SoundingEarth:
             "datetime": text["date_recorded"],
         }
         own |= {**_SAME, "split": key_digit_split(int(key[-1]))}
-        return Row(row.place, own)
+        return Row(row.where, own)
 
     def _audio(self, key: str, text: Mapping[str, str]) -> str:
         """Return where the row's audio is, or where it was expected, relative to the release's folder."""
@@ -261,7 +261,7 @@ class ParquetRelease:
         """
         reader = RowReader(Path(), _as_named(PAIR_COLUMNS), _as_named(self._extra), self._need)
         for row in self._table.read(self._light, self._media, self._columns["id"], skip):
-            yield reader.read(Row(row.place, self._own_row(row)), need=self._need if row.whole else ())
+            yield reader.read(Row(row.where, self._own_row(row)), need=self._need if row.whole else ())
 
     def _own_row(self, row: ShardRow) -> dict[str, object]:
         """Return the row's cells under a pair's own names, with what is the same for all."""

@@ -72,11 +72,7 @@ def check_input(source: Source, signal: SignalConfig) -> None:
 
 
 def open_source(
-    path: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    need: tuple[str, ...] = MEDIA,
-    prefer: str = "auto",
+    path: str | Path, *, columns: Mapping[str, str] | None = None, need: tuple[str, ...] = MEDIA, prefer: str = "auto"
 ) -> Source:
     """Return the source in a manifest, in a folder with one manifest, or in a release: that of SoundingEarth, or
     Parquet files in a folder or on the hub (`hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`).
@@ -87,69 +83,57 @@ def open_source(
     >>> for item in open_source("metadata.csv", columns={"id": "file", "audio": "file"}, need=("audio",)):
     ...     print(item.id)  # doctest: +SKIP
     """
-    found = path if is_hub(path) else _found(str(path), columns)
-    if isinstance(found, Path) and found.is_dir() and looks_like_release(found):
-        return SoundingEarth(found, need=need, prefer=prefer, unread=columns or ())
+    if is_hub(path):
+        return ParquetRelease(path, columns=columns, need=need)
+    there = _existing(str(path), columns)
+    if there.is_dir() and looks_like_release(there):
+        return SoundingEarth(there, need=need, prefer=prefer, unread=columns or ())
     if prefer != "auto":
         raise ConfigError(
             f"prefer={prefer!r} is for SoundingEarth releases (a folder with metadata.csv); {path} is none"
         )
-    if isinstance(found, Path) and found.is_file() and not _in_release(found):
-        return Manifest(found, columns=columns, need=need)
-    return ParquetRelease(found, columns=columns, need=need)
+    if there.is_dir() or (there.suffix.lower() == ".parquet" and is_release_file(there)):
+        return ParquetRelease(there, columns=columns, need=need)
+    return Manifest(there, columns=columns, need=need)
 
 
-def _found(text: str, columns: Mapping[str, str] | None) -> Path:
+def _existing(text: str, columns: Mapping[str, str] | None) -> Path:
     """Return the manifest that a path means, or the folder of a release. Raises DataError."""
     path = Path(text)
-    if not path.is_dir():
-        if is_remote(text):
-            raise DataError(
-                f"{text}: of object stores packed tables alone are read, by pretrain and evaluate; check and pack read "
-                "files on a disk, or hf://datasets/OWNER/NAME"
-            )
-        if "://" in text:
-            raise DataError(f"{text} is an address; only hf://datasets/OWNER/NAME is read, download others first")
-        if not path.exists():
-            raise DataError(
-                f"{path} does not exist; a manifest ({', '.join(TABLES)}), its folder or that of a release was expected"
-            )
-        return _plain(path)
-    release = not any((columns or {}).values()) and looks_like_release(path)
-    manifests = _manifests(path, with_metadata=not release)
-    if len(manifests) + release == 1:
-        return path if release else manifests[0]
-    if not manifests and not release and any(parquet_names(path)):
-        return path
-    raise DataError(_undecided(path, manifests, release))
-
-
-def _plain(path: Path) -> Path:
+    if path.is_dir():
+        return _in_folder(path, columns)
+    if is_remote(text):
+        raise DataError(
+            f"{text}: of object stores packed tables alone are read, by pretrain and evaluate; check and pack read "
+            "files on a disk, or hf://datasets/OWNER/NAME"
+        )
+    if "://" in text:
+        raise DataError(f"{text} is an address; only hf://datasets/OWNER/NAME is read, download others first")
+    expected = f"a manifest ({', '.join(TABLES)})"
+    if not path.exists():
+        raise DataError(f"{path} does not exist; {expected}, its folder or that of a release was expected")
     try:
         return regular_file(path)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a manifest ({', '.join(TABLES)}) was expected") from error
+        raise DataError(f"{path}: {error.strerror}; {expected} was expected") from error
 
 
-def _in_release(path: Path) -> bool:
-    if path.suffix.lower() != ".parquet":
-        return False
-    return is_release_file(path)
-
-
-def _manifests(folder: Path, *, with_metadata: bool) -> list[Path]:
-    names = [f"manifest{suffix}" for suffix in TABLES] + [METADATA] * with_metadata
-    return [folder / name for name in names if (folder / name).is_file()]
-
-
-def _undecided(folder: Path, manifests: list[Path], release: bool) -> str:
+def _in_folder(folder: Path, columns: Mapping[str, str] | None) -> Path:
+    """Return the folder's only manifest, or the folder where it is a release. Raises DataError."""
+    release = not any((columns or {}).values()) and looks_like_release(folder)
+    names = [f"manifest{suffix}" for suffix in TABLES] + [METADATA] * (not release)
+    manifests = [folder / name for name in names if (folder / name).is_file()]
+    if len(manifests) + release == 1:
+        return folder if release else manifests[0]
     if manifests:
-        names = [path.name for path in manifests] + ["a SoundingEarth release"] * release
-        return f"{folder} holds {listed(names)}; type the path of one of them, such as {manifests[0]}"
-    found = sorted(path.name for path in folder.iterdir())
-    return (
-        f"{folder} holds {listed(found, 12)}; a manifest (manifest.csv, .tsv, .geojson, .parquet, or metadata.csv) or "
-        f"a release (metadata.csv and images/, or data/*.parquet) was expected; type the path of a manifest"
+        several = [path.name for path in manifests] + ["a SoundingEarth release"] * release
+        raise DataError(f"{folder} holds {listed(several)}; type the path of one of them, such as {manifests[0]}")
+    if any(parquet_names(folder)):
+        return folder
+    raise DataError(
+        f"{folder} holds {listed(sorted(path.name for path in folder.iterdir()), 12)}; a manifest (manifest.csv, .tsv, "
+        ".geojson, .parquet, or metadata.csv) or a release (metadata.csv and images/, or data/*.parquet) was "
+        "expected; type the path of a manifest"
     )
 
 

@@ -62,12 +62,7 @@ def block_split(
 
 
 def assign_split(
-    pair: Pair,
-    *,
-    block_km: float = 10.0,
-    buffer_km: float = 0.0,
-    seed: int = 0,
-    shares: Shares = (0.7, 0.1, 0.2),
+    pair: Pair, *, block_km: float = 10.0, buffer_km: float = 0.0, seed: int = 0, shares: Shares = (0.7, 0.1, 0.2)
 ) -> str | None:
     """Return the pair's own split if it has one, else its block's, else (no coordinates) that of its id's hash.
 

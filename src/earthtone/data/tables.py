@@ -52,12 +52,12 @@ class CsvTable:
         with self._open() as rows:
             next(rows)
             for line, cells in rows:
-                place = f"line {line}"
+                where = f"line {line}"
                 if len(cells) == width:
-                    yield Row(place, dict(zip(self._header, cells, strict=True)))
+                    yield Row(where, dict(zip(self._header, cells, strict=True)))
                 else:
                     detail = f"{len(cells)} cells where the header has {width}; check quotes and separators"
-                    yield Row(place, {}, fault=(BAD_ROW, detail))
+                    yield Row(where, {}, fault=(BAD_ROW, detail))
 
     def _read_header(self) -> list[str]:
         with self._open() as rows:
@@ -158,16 +158,16 @@ class GeoJsonTable:
     def rows(self, names: Collection[str]) -> Iterator[Row]:
         """Yield every feature, in the file's order; its point is (longitude, latitude)."""
         for number, feature in enumerate(self._features, 1):
-            place = f"feature {number}"
+            where = f"feature {number}"
             if not isinstance(feature, dict) or not isinstance(feature.get("properties") or {}, dict):
-                yield Row(place, {}, fault=(BAD_ROW, "not a GeoJSON Feature with properties"))
+                yield Row(where, {}, fault=(BAD_ROW, "not a GeoJSON Feature with properties"))
                 continue
             geometry = feature.get("geometry")
             if geometry is None:
-                yield Row(place, _cells(feature))
+                yield Row(where, _cells(feature))
                 continue
             point, fault = _point(geometry)
-            yield Row(place, _cells(feature), point, point_fault=fault)
+            yield Row(where, _cells(feature), point, point_fault=fault)
 
 
 def _cells(feature: dict[str, Any]) -> dict[str, Any]:

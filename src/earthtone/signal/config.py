@@ -14,10 +14,7 @@ VALUE_RANGES: dict[str, Range] = {
     "reflectance": (0, 10_000),  # all of 0 to 1, stored as reflectance x 10,000
     "sentinel2": (0, 3_000),  # 0 to 0.3 of the same: most land, and what encoders trained on reflectances see as white
     "sentinel2-offset": (1_000, 4_000),  # the same with the offset of processing baseline 04.00, from January 2022
-    "landsat-c2-l2": (
-        7_273,
-        18_182,
-    ),  # 0 to 0.3, stored as (reflectance + 0.2) / 0.0000275 (USGS)
+    "landsat-c2-l2": (7_273, 18_182),  # 0 to 0.3, stored as (reflectance + 0.2) / 0.0000275 (USGS)
 }
 
 

@@ -217,7 +217,7 @@ class FoldTable:
         loaded, left_out = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
         for row in rows.rows(self.columns):
             if row.fault is not None:
-                left_out[row.fault[0]].append(row.place)
+                left_out[row.fault[0]].append(row.where)
                 continue
             try:
                 loaded.items.append(self.item(path, {name: str(row.cells[name]).strip() for name in self.columns}))

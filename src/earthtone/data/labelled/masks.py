@@ -294,7 +294,7 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
     if path.suffix == ".csv":
         table = CsvTable(path)
         rows = list(table.rows(table.columns))
-        faults = [f"{row.place}: {row.fault[1]}" for row in rows if row.fault is not None]
+        faults = [f"{row.where}: {row.fault[1]}" for row in rows if row.fault is not None]
         if faults:
             raise DataError(f"{path}, {faults[0]}")
         return [{name.strip().lower(): cell for name, cell in row.cells.items()} for row in rows]
