@@ -1,18 +1,16 @@
-"""Progress bars, and work in threads whose results come in order."""
+"""Progress bars (rate and time left, on standard error), and work in threads whose results come in order."""
 
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from earthtone.errors import one_line
 from earthtone.terminal import unguarded
 
-# One progress bar for everything that takes more than a few seconds: rate and time left, on standard error.
-
-
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def progress(items: Iterable[Item], *, total: int | None, label: str, unit: str = "row") -> Iterator[Item]:
@@ -66,12 +64,6 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-# Work in threads with results in the order of the input and a bounded number of items in flight.
-
-
-Result = TypeVar("Result")
-
-
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
@@ -79,12 +71,13 @@ def ordered_map(
     *,
     ahead: int | None = None,
     begin: Callable[[], object] | None = None,
+    pool: Executor | None = None,
 ) -> Iterator[Result]:
     """Yield `work(item)` for each item, in order; at most `ahead` items, by default four a thread, wait at once.
 
-    Each thread calls `begin` first.
+    Each thread calls `begin` first. `pool` works in place of threads, and is shut down at the end.
     """
-    with ThreadPoolExecutor(threads, initializer=begin) as pool:
+    with pool or ThreadPoolExecutor(threads, initializer=begin) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:

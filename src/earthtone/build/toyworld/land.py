@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from earthtone.build.toyworld.noise import (
     CIRCUMFERENCE_M,
+    NO_WRAP,
     Cells,
     Float32s,
     Floats,
@@ -24,9 +25,6 @@ from earthtone.build.toyworld.noise import (
     unit,
     value_noise,
 )
-
-# The planet before people: height, moisture, how settled it is, and what grows there.
-
 
 #: Names of the land cover by class id.
 LAND_COVER: tuple[str, ...] = (
@@ -141,12 +139,9 @@ def distance_m(seed: int, net: Net, x: Floats, y: Floats) -> tuple[Floats, Float
     # A line ends at crossings only: the stretch is named by its line and the gap between two cross lines.
     along_column = _exists(seed, net, "column", column, np.floor(v), off_u)
     along_row = _exists(seed, net, "row", np.floor(u), row, off_v)
-    first = np.where(along_column, np.abs(off_u), 1e9)
-    second = np.where(along_row, np.abs(off_v), 1e9)
-    is_column = first <= second
-    across = np.where(is_column, np.where(along_column, off_u, 1e9), off_v)
-    across = np.where(is_column | along_row, across, 1e9)
-    return across, np.where(is_column, v, u) * spacing
+    off_u, off_v = np.where(along_column, off_u, 1e9), np.where(along_row, off_v, 1e9)
+    is_column = np.abs(off_u) <= np.abs(off_v)
+    return np.where(is_column, off_u, off_v), np.where(is_column, v, u) * spacing
 
 
 def pulled_onto(seed: int, net: Net, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -180,10 +175,7 @@ def _exists(seed: int, net: Net, name: str, column: Floats, row: Floats, off_m: 
 
 # What people built: fields, villages, cities, airfields, each in the frame of its own place.
 
-
 AIRFIELD_HALF_LENGTH_M, AIRFIELD_HALF_WIDTH_M = 950.0, 300.0
-#: Any number of cells around a frame that never wraps.
-_NO_WRAP = 1 << 40
 
 
 @dataclass
@@ -219,10 +211,14 @@ class Site:
     radius_m: tuple[float, float]
     reach: float
     """How many radii the place reaches at most."""
+    settled: float = 0.0
+    """The least `Terrain.settled` that it needs."""
+    ragged_m: float = 0.0
+    """The wavelength of its border."""
 
 
-VILLAGES = Site("village", 3_300.0, 0.62, (160.0, 420.0), 1.4)
-CITIES = Site("city", 30_000.0, 0.62, (1_500.0, 5_500.0), 1.4)
+VILLAGES = Site("village", 3_300.0, 0.62, (160.0, 420.0), 1.4, -0.05, 160.0)
+CITIES = Site("city", 30_000.0, 0.62, (1_500.0, 5_500.0), 1.4, -0.2, 1_100.0)
 AIRFIELDS = Site("airfield", 14_000.0, 0.55, (1_050.0, 1_050.0), 1.0)
 SITES = {VILLAGE: VILLAGES, CITY: CITIES, AIRFIELD: AIRFIELDS}
 
@@ -234,17 +230,8 @@ def _centre(site: Site, cells: Cells) -> tuple[Float32s, Float32s, Float32s]:
     return radius, cells.draw(2, -1, 1) * room, cells.draw(3, -1, 1) * room
 
 
-def village(seed: int, x: Floats, y: Floats, settled: Float32s) -> Place | None:
-    """Return the villages, or None where there is none."""
-    return _round_place(VILLAGES, seed, x, y, settled > -0.05, 160.0)
-
-
-def city(seed: int, x: Floats, y: Floats, settled: Float32s) -> Place | None:
-    """Return the cities, or None where there is none."""
-    return _round_place(CITIES, seed, x, y, settled > -0.2, 1_100.0)
-
-
-def _round_place(site: Site, seed: int, x: Floats, y: Floats, allowed: Bools, ragged_m: float) -> Place | None:
+def _place(site: Site, seed: int, x: Floats, y: Floats, settled: Float32s) -> Place | None:
+    """Return the places of a kind, or None where there is none."""
     key = key_of(seed, site.name)
     cells = cells_of(key, x, y, site.cell_m)
     exists = cells.draw(0) < site.share
@@ -252,24 +239,15 @@ def _round_place(site: Site, seed: int, x: Floats, y: Floats, allowed: Bools, ra
         return None
     radius, east, north = _centre(site, cells)
     u, v = cells.turned(4, east, north)
-    square = u * u + v * v
-    if not (square < radius * radius * np.float32(site.reach * site.reach)).any():
-        return None
-    edge = value_noise(key_of(key, "edge"), x, y, ragged_m) * np.float32(site.reach - 1) + np.float32(1)
-    radius = radius * edge
-    inside = exists & (square < radius * radius) & allowed
-    return Place(inside, u, v, cells.bits) if inside.any() else None
-
-
-def airfield(seed: int, x: Floats, y: Floats) -> Place | None:
-    """Return the airfields, rectangles along a runway, or None where there is none."""
-    cells = cells_of(key_of(seed, AIRFIELDS.name), x, y, AIRFIELDS.cell_m)
-    exists = cells.draw(0) < AIRFIELDS.share
-    if not exists.any():
-        return None
-    _radius, east, north = _centre(AIRFIELDS, cells)
-    u, v = cells.turned(4, east, north)
-    inside = exists & (np.abs(u) < AIRFIELD_HALF_LENGTH_M) & (np.abs(v) < AIRFIELD_HALF_WIDTH_M)
+    if site is AIRFIELDS:  # a rectangle along the runway
+        inside = exists & (np.abs(u) < AIRFIELD_HALF_LENGTH_M) & (np.abs(v) < AIRFIELD_HALF_WIDTH_M)
+    else:
+        square = u * u + v * v
+        if not (square < radius * radius * np.float32(site.reach * site.reach)).any():
+            return None
+        edge = value_noise(key_of(key, "edge"), x, y, site.ragged_m) * np.float32(site.reach - 1) + np.float32(1)
+        radius = radius * edge
+        inside = exists & (square < radius * radius) & (settled > site.settled)
     return Place(inside, u, v, cells.bits) if inside.any() else None
 
 
@@ -294,30 +272,25 @@ def parcels(seed: int, x: Floats, y: Floats) -> Parcels:
     length = depth * regions.draw(2, 1.2, 3.0)
     row = np.floor(v / depth)
     row_number = row.astype(np.int64)
-    shift = cell_bits(key_of(key, "shift"), row_number, row_number, _NO_WRAP) >> np.uint64(54)
+    shift = cell_bits(key_of(key, "shift"), row_number, row_number, NO_WRAP) >> np.uint64(54)
     u = u + shift.astype(np.float64) * (length / 1024)
     column = np.floor(u / length)
-    bits = cell_bits(key_of(key, "field"), column.astype(np.int64), row_number, _NO_WRAP) ^ regions.bits
+    bits = cell_bits(key_of(key, "field"), column.astype(np.int64), row_number, NO_WRAP) ^ regions.bits
     inner_u, inner_v = u - column * length, v - row * depth
     edge = np.minimum(np.minimum(inner_u, length - inner_u), np.minimum(inner_v, depth - inner_v))
     return Parcels(bits, u, v, edge)
 
 
-# The land cover at any positions of the map: the terrain, and on it what people built.
-
-
 @dataclass
 class Ground:
-    """Land cover with what a painter needs to know about it; places are None where there is none."""
+    """Land cover with what a painter needs to know about it; `places` are by class, without those not there."""
 
     x: Floats
     y: Floats
     cover: Classes
     terrain: Terrain
     parcels: Parcels | None
-    village: Place | None
-    city: Place | None
-    airfield: Place | None
+    places: dict[int, Place]
     main_road: tuple[Floats, Floats]
     local_road: tuple[Floats, Floats]
     railway: tuple[Floats, Floats]
@@ -340,12 +313,10 @@ def survey(seed: int, x: Floats, y: Floats) -> Ground:
     cover = land.cover
     dry = cover != WATER
     fields = _farm(seed, x, y, land)
-    houses = village(seed, x, y, land.settled)
-    if houses is not None:
-        cover[houses.inside & dry] = VILLAGE
-    streets = city(seed, x, y, land.settled)
-    if streets is not None:
-        cover[streets.inside & dry] = CITY
+    places = {number: place for number, site in SITES.items() if (place := _place(site, seed, x, y, land.settled))}
+    for settlement in (VILLAGE, CITY):
+        if settlement in places:
+            cover[places[settlement].inside & dry] = settlement
     main = distance_m(seed, MAIN_ROADS, x, y)
     local = distance_m(seed, LOCAL_ROADS, x, y)
     rails = distance_m(seed, RAILWAYS, x, y)
@@ -353,10 +324,9 @@ def survey(seed: int, x: Floats, y: Floats) -> Ground:
     cover[(np.abs(local[0]) < LOCAL_ROAD_HALF_M) & ~wild] = ROAD
     cover[(np.abs(main[0]) < MAIN_ROAD_HALF_M) & ~land.sea] = ROAD
     cover[(np.abs(rails[0]) < RAILWAY_HALF_M) & ~land.sea] = RAIL
-    runway = airfield(seed, x, y)
-    if runway is not None:
-        cover[runway.inside & ~land.sea] = AIRFIELD
-    return Ground(x, y, cover, land, fields, houses, streets, runway, main, local, rails)
+    if AIRFIELD in places:
+        cover[places[AIRFIELD].inside & ~land.sea] = AIRFIELD
+    return Ground(x, y, cover, land, fields, places, main, local, rails)
 
 
 def _farm(seed: int, x: Floats, y: Floats, land: Terrain) -> Parcels | None:
@@ -368,11 +338,6 @@ def _farm(seed: int, x: Floats, y: Floats, land: Terrain) -> Parcels | None:
     fields = parcels(seed, x, y)
     land.cover[possible & (fertile > unit(fields.bits) * np.float32(0.35)) & (land.moisture < 0.6)] = FARMLAND
     return fields
-
-
-def shares(cover: Classes, classes: int) -> Float32s:
-    """Return the share of each class."""
-    return np.bincount(cover.ravel(), minlength=classes).astype(np.float32) / np.float32(cover.size)
 
 
 def degrees_per_metre(latitude: float) -> tuple[float, float]:

@@ -9,30 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 UInts = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
-
-# Sines, logarithms and map projection with additions, multiplications and divisions only.
-#
-# The C library's `sin` and `log` differ in their last bit between machines; IEEE 754 fixes the four operations and the
-# square root. One bit can move the edge of a pixel, so the toy world uses nothing else.
-
+# Sines, logarithms and map projection with additions, multiplications and divisions only: the C library's `sin` and
+# `log` differ in their last bit between machines, while IEEE 754 fixes the four operations and the square root. One
+# bit can move the edge of a pixel.
 
 #: Metres around the equator in the coordinates of the Web Mercator map (EPSG:3857), which are the planet's own.
 CIRCUMFERENCE_M = 40_075_016.685578488
 _RADIUS_M = 6_378_137.0
-_PI = 3.141592653589793
-_LN2 = 0.6931471805599453
-
 SINE_STEPS = 4096
 
 
 def sine(radians: float) -> float:
     """Return the sine of an angle in [-pi, pi] (Taylor series, error below 1e-15)."""
-    if radians > _PI / 2:
-        radians = _PI - radians
-    elif radians < -_PI / 2:
-        radians = -_PI - radians
+    if abs(radians) > math.pi / 2:
+        radians = math.copysign(math.pi, radians) - radians
     square = radians * radians
     total = 1.0
     for k in range(12, 0, -1):
@@ -42,7 +36,7 @@ def sine(radians: float) -> float:
 
 def cosine_of_latitude(latitude: float) -> float:
     """Return the cosine of a latitude in degrees: the size on the ground of one metre on the map."""
-    return sine(_PI / 2 - abs(latitude) * (_PI / 180))
+    return sine(math.pi / 2 - abs(latitude) * (math.pi / 180))
 
 
 def logarithm(value: float) -> float:
@@ -53,13 +47,13 @@ def logarithm(value: float) -> float:
     total = 0.0
     for k in range(41, 0, -2):
         total = total * square + 1.0 / k
-    return exponent * _LN2 + 2.0 * ratio * total
+    return exponent * 0.6931471805599453 + 2.0 * ratio * total
 
 
 def to_world(longitude: float, latitude: float) -> tuple[float, float]:
     """Return (x, y) in map metres east and north of longitude 0, latitude 0."""
     x = longitude / 360.0 * CIRCUMFERENCE_M
-    s = sine(latitude * (_PI / 180))
+    s = sine(latitude * (math.pi / 180))
     return x, _RADIUS_M * 0.5 * logarithm((1.0 + s) / (1.0 - s))
 
 
@@ -68,25 +62,17 @@ def from_world(x: float, y: float) -> tuple[float, float]:
     latitude = 0.0
     for _ in range(12):
         missing = y - to_world(0.0, latitude)[1]
-        latitude += missing * cosine_of_latitude(latitude) / _RADIUS_M * (180 / _PI)
+        latitude += missing * cosine_of_latitude(latitude) / _RADIUS_M * (180 / math.pi)
         latitude = min(89.0, max(-89.0, latitude))
     return x / CIRCUMFERENCE_M * 360.0, latitude
 
 
-def _sine_table() -> Float32s:
-    angles = [2.0 * _PI * k / SINE_STEPS for k in range(SINE_STEPS // 2)]
-    half = [sine(angle) for angle in angles]
-    return np.array(half + [-value for value in half], dtype=np.float32)
-
-
+_HALF_TURN = [sine(2.0 * math.pi * k / SINE_STEPS) for k in range(SINE_STEPS // 2)]
 #: One turn of the sine in SINE_STEPS steps.
-SINE = _sine_table()
+SINE: Float32s = np.array([*_HALF_TURN, *(-value for value in _HALF_TURN)], dtype=np.float32)
 
-
-# Random numbers that are the same on every machine and with every NumPy: a 64-bit integer mix, nothing else.
-#
-# The mix is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-
+# Random numbers that are the same with every NumPy: a 64-bit integer mix, nothing else. It is the finaliser of
+# SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _STEP = 0x9E3779B97F4A7C15
@@ -126,6 +112,11 @@ def key_of(*parts: int | str) -> int:
 def unit(values: UInts) -> Float32s:
     """Return the upper 24 bits of every element as a number in [0, 1)."""
     return (values >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def draw(bits: UInts, number: int, low: float = 0.0, high: float = 1.0) -> Float32s:
+    """Return property `number` of what each element's bits name, uniform between `low` and `high`."""
+    return unit(mix_array(bits + np.uint64(number))) * np.float32(high - low) + np.float32(low)
 
 
 class Stream:
@@ -168,20 +159,16 @@ class Stream:
         return counters
 
 
-# Noise on the map: smooth random fields and random cells, functions of the absolute position.
-#
-# Positions are map metres in broadcastable arrays: either (1, n) and (m, 1), a grid whose rows and columns are worked
-# on separately, or two arrays of one shape, for any points. Both give the same bits.
-
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+# Noise on the map: smooth random fields and random cells, functions of the absolute position. Positions are map metres:
+# either (1, n) rising and (m, 1) falling, a grid whose rows and columns are worked on separately, or two arrays of one
+# shape, for any points. Both give the same bits.
 
 _EAST = np.uint64(0xD6E8FEB86659FD93)
 _NORTH = np.uint64(0xA0761D6478BD642F)
 #: Stacks of noises are used where the finest has fewer lattice cells than this along a side.
 _STACKED_CELLS = 40
-_TWO, _THREE = np.float32(2), np.float32(3)
+#: Any number of cells around a frame that never wraps.
+NO_WRAP = 1 << 40
 
 
 def around(wavelength_m: float) -> int:
@@ -198,56 +185,7 @@ def lattice(key: int | UInts | np.uint64, east: Ints, north: Ints, cells: int | 
 
 def value_noise(key: int, x: Floats, y: Floats, wavelength_m: float) -> Float32s:
     """Return smooth noise in [-1, 1): random values on a lattice, joined by smooth steps."""
-    cells = around(wavelength_m)
-    column, across = _split(x, cells)
-    row, up = _split(y, cells)
-    is_grid = x.ndim == y.ndim == 2 and x.shape[0] == y.shape[1] == 1
-    if is_grid:  # x rises and y falls
-        west, east, south, north = column[0, 0], column[0, -1], row[-1, 0], row[0, 0]
-    else:
-        west, east, south, north = column.min(), column.max(), row.min(), row.max()
-    if (east - west + 2) * (north - south + 2) > 4 * max(column.size, row.size) + 4096:
-        return _scattered(np.uint64(key), np.int64(cells), column, across, row, up)
-    values = _signed(lattice(key, np.arange(west, east + 2)[None, :], np.arange(south, north + 2)[:, None], cells))
-    column -= west
-    row -= south
-    if is_grid:
-        flat, down = column[0], row[:, 0]
-        rows = _blend(values[:, flat], values[:, flat + 1], across)
-        return _blend(rows[down], rows[down + 1], up)
-    width = values.shape[1]
-    index = row * width + column
-    flat_values = values.ravel()
-    lower = _blend(flat_values[index], flat_values[index + 1], across)
-    index += width
-    upper = _blend(flat_values[index], flat_values[index + 1], across)
-    return _blend(lower, upper, up)
-
-
-def _signed(bits: UInts) -> Float32s:
-    return unit(bits) * _TWO - np.float32(1)
-
-
-def _split(position: Floats, cells: int | Ints) -> tuple[Ints, Float32s]:
-    scaled = position * (cells / CIRCUMFERENCE_M)
-    whole = np.floor(scaled)
-    part = (scaled - whole).astype(np.float32)
-    return whole.astype(np.int64), part * part * (_THREE - _TWO * part)
-
-
-def _scattered(
-    key: UInts | np.uint64, cells: Ints | np.int64, column: Ints, across: Float32s, row: Ints, up: Float32s
-) -> Float32s:
-    """Return noise of positions too far apart to share a lattice."""
-    corners = [_signed(lattice(key, column + east, row + north, cells)) for north in (0, 1) for east in (0, 1)]
-    return _blend(_blend(corners[0], corners[1], across), _blend(corners[2], corners[3], across), up)
-
-
-def _blend(start: Float32s, end: Float32s, share: Float32s) -> Float32s:
-    difference: Float32s = end - start
-    difference *= share
-    difference += start
-    return difference
+    return noise_stack([key], x, y, [wavelength_m])[0]
 
 
 def layered(key: int, x: Floats, y: Floats, layers: Sequence[tuple[float, float]]) -> Float32s:
@@ -260,31 +198,61 @@ def layered(key: int, x: Floats, y: Floats, layers: Sequence[tuple[float, float]
     return total
 
 
-def noise_stack(keys: Sequence[int], x: Floats, y: Floats, wavelengths_m: Sequence[float]) -> Sequence[Float32s]:
+def noise_stack(keys: Sequence[int], x: Floats, y: Floats, wavelengths_m: Sequence[float]) -> list[Float32s]:
     """Return `value_noise` of each key and wavelength, worked out together: for small squares, steps are what costs."""
-    if x.ndim == y.ndim == 1:
-        counts = np.array([[around(wavelength_m)] for wavelength_m in wavelengths_m], dtype=np.int64)
-        key_column = np.array(keys, dtype=np.uint64)[:, None]
-        return list(_scattered(key_column, counts, *_split(x, counts), *_split(y, counts)))
-    if x.shape[0] == y.shape[-1] == 1 and x.ndim == y.ndim == 2:
-        extent = max(float(x[0, -1] - x[0, 0]), float(y[0, 0] - y[-1, 0]))
-        if extent / min(wavelengths_m) < _STACKED_CELLS:
-            return list(_grid_stack(keys, x, y, wavelengths_m))
-    return [value_noise(key, x, y, wavelength_m) for key, wavelength_m in zip(keys, wavelengths_m, strict=True)]
+    if not (x.ndim == y.ndim == 2 and x.shape[0] == y.shape[1] == 1):
+        stacked = (-1,) + (1,) * x.ndim
+        counts = np.array([around(wavelength_m) for wavelength_m in wavelengths_m]).reshape(stacked)
+        keys_column = np.array(keys, dtype=np.uint64).reshape(stacked)
+        return list(_scattered(keys_column, counts, *_split(x, counts), *_split(y, counts)))
+    extent = max(float(x[0, -1] - x[0, 0]), float(y[0, 0] - y[-1, 0]))
+    if len(keys) == 1 or extent / min(wavelengths_m) < _STACKED_CELLS:
+        return list(_on_grid(keys, x, y, wavelengths_m))
+    pairs = zip(keys, wavelengths_m, strict=True)
+    return [_on_grid([key], x, y, [wavelength_m])[0] for key, wavelength_m in pairs]
 
 
-def _grid_stack(keys: Sequence[int], x: Floats, y: Floats, wavelengths_m: Sequence[float]) -> Float32s:
+def _signed(bits: UInts) -> Float32s:
+    return unit(bits) * np.float32(2) - np.float32(1)
+
+
+def _split(position: Floats, cells: Ints) -> tuple[Ints, Float32s]:
+    """Return the lattice cell of each position, and the smooth step of its place in it."""
+    scaled = position * (cells / CIRCUMFERENCE_M)
+    cell = np.floor(scaled)
+    part = (scaled - cell).astype(np.float32)
+    return cell.astype(np.int64), part * part * (np.float32(3) - np.float32(2) * part)
+
+
+def _scattered(keys: UInts, cells: Ints, column: Ints, across: Float32s, row: Ints, up: Float32s) -> Float32s:
+    """Return noise of positions too far apart to share a lattice."""
+    corners = [_signed(lattice(keys, column + east, row + north, cells)) for north in (0, 1) for east in (0, 1)]
+    return _blend(_blend(corners[0], corners[1], across), _blend(corners[2], corners[3], across), up)
+
+
+def _blend(start: Float32s, end: Float32s, share: Float32s) -> Float32s:
+    difference: Float32s = end - start
+    difference *= share
+    difference += start
+    return difference
+
+
+def _on_grid(keys: Sequence[int], x: Floats, y: Floats, wavelengths_m: Sequence[float]) -> Float32s:
     """Return noises (layers, m, n) of a grid; all layers get a lattice as large as the finest one needs."""
-    counts = np.array([[around(wavelength_m)] for wavelength_m in wavelengths_m], dtype=np.int64)
+    counts = np.array([[around(wavelength_m)] for wavelength_m in wavelengths_m])
+    keys_cube = np.array(keys, dtype=np.uint64)[:, None, None]
     column, across = _split(x, counts)  # (layers, n), rising
     row, up = _split(y[:, 0], counts)  # (layers, m), falling
     west, south = column[:, :1].copy(), row[:, -1:].copy()
+    wide, high = int((column[:, -1:] - west).max()) + 2, int((row[:, :1] - south).max()) + 2
+    if wide * high > 4 * max(x.size, y.size) + 4096:
+        positions = column[:, None], across[:, None], row[:, :, None], up[:, :, None]
+        return _scattered(keys_cube, counts[:, :, None], *positions)
     column -= west
     row -= south
-    east = (west + np.arange(int(column.max()) + 2))[:, None, :]
-    north = (south + np.arange(int(row.max()) + 2))[:, :, None]
-    key_cube = np.array(keys, dtype=np.uint64)[:, None, None]
-    values = _signed(lattice(key_cube, east, north, counts[:, :, None]))
+    east = (west + np.arange(wide))[:, None, :]
+    north = (south + np.arange(high))[:, :, None]
+    values = _signed(lattice(keys_cube, east, north, counts[:, :, None]))
     layer = np.arange(len(keys))[:, None]
     # Lattice columns first, so that one index array picks whole columns: (layers, n, lattice rows)
     columns = values.swapaxes(1, 2)
@@ -306,7 +274,7 @@ class Cells:
 
     def draw(self, number: int, low: float = 0.0, high: float = 1.0) -> Float32s:
         """Return the cell's property `number`, uniform between `low` and `high`."""
-        return unit(mix_array(self.bits + np.uint64(number))) * np.float32(high - low) + np.float32(low)
+        return draw(self.bits, number, low, high)
 
     def turned(self, number: int, east: Float32s | float = 0.0, north: Float32s | float = 0.0) -> tuple[Floats, Floats]:
         """Return (u, v), metres from a point of the cell along axes turned by the cell's property `number`."""

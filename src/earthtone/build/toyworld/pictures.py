@@ -1,30 +1,16 @@
 """The pictures of the toy planet: materials painted, lit and photographed from above."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from earthtone.build.toyworld.land import (
-    AIRFIELD,
-    BARE,
-    BEACH,
-    CITY,
-    FARMLAND,
-    FOREST,
-    GRASSLAND,
-    LOCAL_ROAD_HALF_M,
-    MAIN_ROAD_HALF_M,
-    RAIL,
-    ROAD,
-    VILLAGE,
-    WATER,
-    WETLAND,
-    Bools,
-    Ground,
-)
+from earthtone.build.toyworld import land
+from earthtone.build.toyworld.land import LOCAL_ROAD_HALF_M, MAIN_ROAD_HALF_M, Bools, Ground
 from earthtone.build.toyworld.noise import (
     CIRCUMFERENCE_M,
+    NO_WRAP,
     SINE,
     SINE_STEPS,
     Float32s,
@@ -32,6 +18,7 @@ from earthtone.build.toyworld.noise import (
     Stream,
     UInts,
     cell_bits,
+    draw,
     key_of,
     layered,
     mix_array,
@@ -39,15 +26,13 @@ from earthtone.build.toyworld.noise import (
     value_noise,
 )
 
-# What the ground is made of, seen from above: two colours to mix, how rough it looks, and what a season does to it.
-
-
+Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Material:
-    """Colours are sRGB, 0 to 255; a position shows a mix of both."""
+    """What the ground is made of, seen from above. Colours are sRGB, 0 to 255; a position shows a mix of both."""
 
     name: str
     first: Colour
@@ -109,15 +94,13 @@ _DRY = np.array([1.32, 1.14, 0.98], dtype=np.float32)
 _LUSH = np.array([0.86, 1.06, 0.88], dtype=np.float32)
 
 
-def palette(look: Stream, cold: float) -> tuple[Float32s, Float32s]:
+def _palette(look: Stream, cold: float) -> tuple[Float32s, Float32s]:
     """Return both colours of each material, (materials, 3), in the season that the look draws.
 
     `cold` in 0 to 1 is how likely snow is.
     """
-    first = np.array([material.first for material in MATERIALS], dtype=np.float32)
-    second = np.array([material.second for material in MATERIALS], dtype=np.float32)
-    leaf = np.array([material.leaf for material in MATERIALS], dtype=np.float32)[:, None]
-    holds_snow = np.array([material.snow for material in MATERIALS], dtype=np.float32)[:, None]
+    first, second = _each_material("first"), _each_material("second")
+    leaf, holds_snow = _each_material("leaf")[:, None], _each_material("snow")[:, None]
     season = (_AUTUMN, _DRY, _LUSH, np.ones(3, dtype=np.float32))[look.below(4)]
     factor = 1 + leaf * np.float32(look.uniform(0.2, 1.0)) * (season - 1)
     snow = holds_snow * np.float32(look.uniform(0.3, 0.85) if look.chance(cold) else 0.0)
@@ -128,7 +111,8 @@ def palette(look: Stream, cold: float) -> tuple[Float32s, Float32s]:
     return first * factor + _SNOW * snow, second * factor + _SNOW * snow
 
 
-# Painting water, shores, plants, rocks and fields.
+def _each_material(name: str) -> Float32s:
+    return np.array([getattr(material, name) for material in MATERIALS], dtype=np.float32)
 
 
 @dataclass
@@ -156,15 +140,19 @@ class Canvas:
 
     def put_trees(self, name: str, where: Bools, height_m: float) -> None:
         """Cover positions with trees, higher in the middle of a crown."""
-        np.copyto(self.material, np.uint8(ID[name]), where=where)
+        self.put(name, where)
         np.copyto(self.height, np.float32(height_m) * (1 + self.crown), where=where)
 
     def noise(self, name: str, wavelength_m: float) -> Float32s:
         """Return value noise of the place, the same in every picture of it."""
         return value_noise(key_of(self.seed, "paint", name), self.ground.x, self.ground.y, wavelength_m)
 
+    def layers(self, name: str, *layers: tuple[float, float]) -> Float32s:
+        """Return a sum of such noises, of these wavelengths and amplitudes."""
+        return layered(key_of(self.seed, name), self.ground.x, self.ground.y, layers)
 
-def new_canvas(seed: int, ground: Ground, season: int) -> Canvas:
+
+def _new_canvas(seed: int, ground: Ground, season: int) -> Canvas:
     """Return a canvas of grass."""
     shape = ground.cover.shape
     key = key_of(seed, "texture")
@@ -177,33 +165,10 @@ def new_canvas(seed: int, ground: Ground, season: int) -> Canvas:
     )  # fmt: skip
 
 
-def paint_nature(canvas: Canvas) -> None:
-    """Paint everything that grows or lies there by itself, under all else."""
-    cover, land = canvas.ground.cover, canvas.ground.terrain
-    present = set(np.unique(cover).tolist())
-    broad, crown = canvas.mixture, canvas.crown
-    grass = cover == GRASSLAND
-    if GRASSLAND in present:
-        canvas.put("dry earth", grass & (broad + land.moisture < 0.05))
-        bushes = grass & (crown > np.float32(0.62) - 0.5 * np.maximum(land.moisture, 0))
-        canvas.put_trees("broadleaf", bushes, 4.0)
-    if FOREST in present:
-        _paint_forest(canvas, cover == FOREST)
-    if WETLAND in present:
-        wet = cover == WETLAND
-        canvas.put("reeds", wet)
-        pools = layered(key_of(canvas.seed, "pools"), canvas.ground.x, canvas.ground.y, ((48.0, 0.7), (15.0, 0.4)))
-        canvas.put("mud", wet & (pools > 0.16))
-        canvas.put("fresh water", wet & (pools > 0.24))
-        canvas.put_trees("broadleaf", wet & (crown > 0.62), 4.0)
-    if BARE in present:
-        _paint_bare(canvas, cover == BARE)
-    if BEACH in present:
-        beach = cover == BEACH
-        canvas.put("sand", beach)
-        canvas.put("wet sand", beach & (land.height < 0.0004))
-    if WATER in present:
-        _paint_water(canvas, cover == WATER)
+def _paint_grassland(canvas: Canvas, grass: Bools) -> None:
+    moisture = canvas.ground.terrain.moisture
+    canvas.put("dry earth", grass & (canvas.mixture + moisture < 0.05))
+    canvas.put_trees("broadleaf", grass & (canvas.crown > np.float32(0.62) - 0.5 * np.maximum(moisture, 0)), 4.0)
 
 
 def _paint_forest(canvas: Canvas, forest: Bools) -> None:
@@ -215,35 +180,42 @@ def _paint_forest(canvas: Canvas, forest: Bools) -> None:
     np.copyto(canvas.relief, canvas.relief + canvas.crown * np.float32(0.16), where=forest & ~clearing)
 
 
+def _paint_wetland(canvas: Canvas, wet: Bools) -> None:
+    canvas.put("reeds", wet)
+    pools = canvas.layers("pools", (48.0, 0.7), (15.0, 0.4))
+    canvas.put("mud", wet & (pools > 0.16))
+    canvas.put("fresh water", wet & (pools > 0.24))
+    canvas.put_trees("broadleaf", wet & (canvas.crown > 0.62), 4.0)
+
+
 def _paint_bare(canvas: Canvas, bare: Bools) -> None:
-    ridges = layered(
-        key_of(canvas.seed, "ridges"), canvas.ground.x, canvas.ground.y, ((170.0, 1.0), (60.0, 0.5), (22.0, 0.3))
-    )
+    ridges = canvas.layers("ridges", (170.0, 1.0), (60.0, 0.5), (22.0, 0.3))
     canvas.put("dry earth", bare)
-    rocky = bare & (ridges + canvas.ground.terrain.height > 0.25)
-    canvas.put("rock", rocky)
+    canvas.put("rock", bare & (ridges + canvas.ground.terrain.height > 0.25))
     np.copyto(canvas.height, np.abs(ridges) * np.float32(26), where=bare)
     canvas.put_trees("broadleaf", bare & (canvas.crown > 0.85), 2.0)
 
 
+def _paint_beach(canvas: Canvas, beach: Bools) -> None:
+    canvas.put("sand", beach)
+    canvas.put("wet sand", beach & (canvas.ground.terrain.height < 0.0004))
+
+
 def _paint_water(canvas: Canvas, water: Bools) -> None:
-    land = canvas.ground.terrain
+    sea, depth = canvas.ground.terrain.sea, -canvas.ground.terrain.height
     canvas.put("fresh water", water)
-    depth = -land.height
-    canvas.put("deep water", land.sea)
-    canvas.put("shallow water", land.sea & (depth + canvas.mixture * np.float32(0.001) < 0.0025))
+    canvas.put("deep water", sea)
+    canvas.put("shallow water", sea & (depth + canvas.mixture * np.float32(0.001) < 0.0025))
     swell = canvas.noise("swell", 19.0)
     surf = depth + np.float32(0.0003) * swell
-    breaking = land.sea & (canvas.fine > -0.1)
-    canvas.put("foam", breaking & ((surf < 0.0002) | ((surf > 0.0005) & (surf < 0.0007))))
-    np.copyto(canvas.relief, swell * np.float32(0.07), where=land.sea)
+    canvas.put("foam", sea & (canvas.fine > -0.1) & ((surf < 0.0002) | ((surf > 0.0005) & (surf < 0.0007))))
+    np.copyto(canvas.relief, swell * np.float32(0.07), where=sea)
 
 
-def paint_farmland(canvas: Canvas) -> None:
+def _paint_farmland(canvas: Canvas, farmed: Bools) -> None:
     """Paint fields: a crop each, rows, field paths and hedges between."""
     fields = canvas.ground.parcels
-    farmed = canvas.ground.cover == FARMLAND
-    if fields is None or not farmed.any():
+    if fields is None:
         return
     # The same field bears another crop in another season.
     drawn = mix_array(fields.bits + np.uint64(canvas.season))
@@ -259,72 +231,66 @@ def paint_farmland(canvas: Canvas) -> None:
     border = farmed & (fields.edge_m < 4.5)
     canvas.put("garden", border)
     canvas.put("track", border & (fields.bits & np.uint64(3) == 0))
-    hedge = border & (fields.bits & np.uint64(3) == 1) & (canvas.crown > -0.35)
-    canvas.put_trees("broadleaf", hedge, 5.0)
+    canvas.put_trees("broadleaf", border & (fields.bits & np.uint64(3) == 1) & (canvas.crown > -0.35), 5.0)
 
 
 # Painting houses, streets, roads, railways and airfields.
 
-
-_NO_WRAP = 1 << 40
 _ROOFS = np.array([ID[f"roof {name}"] for name in ("red", "brown", "grey", "light", "dark")], dtype=np.uint8)
 # Villages have red and brown roofs, cities grey ones; both have some of all, so colour alone does not tell them apart.
 _VILLAGE_ROOFS = _ROOFS[[0, 0, 0, 1, 1, 2, 3, 4]]
 _CITY_ROOFS = _ROOFS[[0, 1, 2, 2, 3, 3, 4, 4]]
 
 
-def paint_village(canvas: Canvas) -> None:
+def _paint_village(canvas: Canvas, inside: Bools) -> None:
     """Paint gardens, trees, and one house a plot along parallel lanes."""
-    place, inside = canvas.ground.village, canvas.ground.cover == VILLAGE
-    if place is None or not inside.any():
-        return
+    place = canvas.ground.places[land.VILLAGE]
     canvas.put("garden", inside)
     canvas.put_trees("broadleaf", inside & (canvas.crown > 0.42), 6.0)
     lane, from_lane = _cut(place.v + canvas.noise("lane", 160.0) * np.float32(14), 62.0)
     plot, from_plot = _cut(place.u, 25.0)
     bits = _bits("plot", plot, lane * 2 + (from_lane > 0), place.bits)
     # Houses stand on both sides of a lane, each at its own distance and of its own size.
-    off_lane = np.abs(from_lane) - (12.5 + _draw(bits, 1, 0, 5))
-    half_long, half_deep = _draw(bits, 2, 4.5, 9.0), _draw(bits, 3, 3.5, 6.0)
-    house = inside & (np.abs(from_plot) < half_long) & (np.abs(off_lane) < half_deep) & (_draw(bits, 4, 0, 1) < 0.78)
-    _put_roofs(canvas, house, bits, _VILLAGE_ROOFS, _draw(bits, 5, 4, 8))
+    off_lane = np.abs(from_lane) - (12.5 + draw(bits, 1, 0, 5))
+    half_long, half_deep = draw(bits, 2, 4.5, 9.0), draw(bits, 3, 3.5, 6.0)
+    house = inside & (np.abs(from_plot) < half_long) & (np.abs(off_lane) < half_deep) & (draw(bits, 4) < 0.78)
+    _put_roofs(canvas, house, bits, _VILLAGE_ROOFS, draw(bits, 5, 4, 8))
     # Gabled: one side of the ridge is brighter.
     np.copyto(canvas.relief, np.where(off_lane > 0, np.float32(0.1), np.float32(-0.1)), where=house)
     canvas.put("asphalt", inside & (np.abs(from_lane) < 2.6))
 
 
-def paint_city(canvas: Canvas) -> None:
+def _paint_city(canvas: Canvas, inside: Bools) -> None:
     """Paint blocks of buildings between streets, with yards and parks."""
-    place, inside = canvas.ground.city, canvas.ground.cover == CITY
-    if place is None or not inside.any():
-        return
+    place = canvas.ground.places[land.CITY]
     column, from_column = _cut(place.u, 118.0)
     row, from_row = _cut(place.v, 84.0)
     block = _bits("block", column, row, place.bits)
     street = (np.abs(from_column) > 59.0 - 6.5) | (np.abs(from_row) > 42.0 - 5.5)
     canvas.put("pavement", inside)
-    park = inside & (_draw(block, 1, 0, 1) < 0.09)
+    park = inside & (draw(block, 1) < 0.09)
     canvas.put("garden", park)
     canvas.put_trees("broadleaf", park & (canvas.crown > 0.1), 8.0)
     lot_column, from_lot_column = _cut(place.u, 118.0 / 4)
     lot_row, from_lot_row = _cut(place.v, 84.0 / 3)
     # Every third block is one big hall or slab instead of lots.
-    slab = _draw(block, 2, 0, 1) < 0.3
+    slab = draw(block, 2) < 0.3
     lot = np.where(slab, block, _bits("lot", lot_column, lot_row, block))
-    margin = _draw(lot, 3, 0.5, 3.5)
+    margin = draw(lot, 3, 0.5, 3.5)
     in_lot = (np.abs(from_lot_column) < 118.0 / 8 - margin) & (np.abs(from_lot_row) < 84.0 / 6 - margin)
     in_slab = (np.abs(from_column) < 46.0 - 4 * margin) & (np.abs(from_row) < 33.0 - 4 * margin)
-    building = inside & ~park & np.where(slab, in_slab, in_lot) & (_draw(lot, 4, 0, 1) < 0.86)
+    building = inside & ~park & np.where(slab, in_slab, in_lot) & (draw(lot, 4) < 0.86)
     canvas.put_trees("broadleaf", inside & ~park & (canvas.crown > 0.7), 6.0)
-    tall = _draw(block, 5, 0, 1)
-    _put_roofs(canvas, building, lot, _CITY_ROOFS, _draw(lot, 6, 7, 18) * (1 + 2 * tall * tall))
+    tall = draw(block, 5)
+    _put_roofs(canvas, building, lot, _CITY_ROOFS, draw(lot, 6, 7, 18) * (1 + 2 * tall * tall))
     np.copyto(canvas.relief, canvas.fine * np.float32(0.06), where=building)
     canvas.put("asphalt", inside & street)
     _put_vehicles(canvas, inside & street, 0.10)
 
 
-def _put_roofs(canvas: Canvas, where: Bools, bits: UInts, roofs: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
-               height_m: Float32s | float) -> None:  # fmt: skip
+def _put_roofs(
+    canvas: Canvas, where: Bools, bits: UInts, roofs: npt.NDArray[np.uint8], height_m: Float32s | float
+) -> None:
     chosen = roofs[(mix_array(bits) >> np.uint64(61)).astype(np.int64)]
     np.copyto(canvas.material, chosen, where=where)
     np.copyto(canvas.height, np.float32(1) * height_m, where=where)
@@ -335,38 +301,32 @@ def _put_vehicles(canvas: Canvas, where: Bools, share: float) -> None:
     canvas.put("vehicle", where & (spots > 0.80 - share), 1.5)
 
 
-def paint_lines(canvas: Canvas) -> None:
-    """Paint roads and railways, also over rivers."""
-    cover = canvas.ground.cover
-    road = cover == ROAD
-    if road.any():
-        across, along = canvas.ground.main_road
-        local = canvas.ground.local_road[0]
-        is_main = np.abs(across) < MAIN_ROAD_HALF_M
-        canvas.put("track", road & ~is_main)
-        paved = _bits("paved", *_whole(canvas.ground.local_road[1] / 760.0, local * 0), None) & np.uint64(1) == 0
-        canvas.put("asphalt", road & (is_main | ((np.abs(local) < LOCAL_ROAD_HALF_M) & paved)))
-        dashes = along / 9.0
-        dashed = dashes - np.floor(dashes) < 0.5
-        canvas.put("paint", road & is_main & (np.abs(across) < 0.9) & dashed)
-        canvas.put("paint", road & is_main & (np.abs(np.abs(across) - (MAIN_ROAD_HALF_M - 1.2)) < 0.7))
-        _put_vehicles(canvas, road & is_main & (np.abs(np.abs(across) - 4.0) < 1.8), 0.16)
-    rail = cover == RAIL
-    if rail.any():
-        across, along = canvas.ground.railway
-        canvas.put("ballast", rail)
-        # Two tracks of two rails each.
-        in_track = np.abs(np.abs(across) - 3.4)
-        ties = along / 3.0
-        canvas.put("sleepers", rail & (in_track < 1.9) & (ties - np.floor(ties) < 0.6))
-        canvas.put("steel", rail & (np.abs(in_track - 1.1) < 0.5))
+def _paint_road(canvas: Canvas, road: Bools) -> None:
+    (across, along), (local, local_along) = canvas.ground.main_road, canvas.ground.local_road
+    is_main = np.abs(across) < MAIN_ROAD_HALF_M
+    canvas.put("track", road & ~is_main)
+    stretch = np.floor(local_along / 760.0).astype(np.int64)
+    paved = cell_bits(key_of("paved"), stretch, np.zeros_like(stretch), NO_WRAP) & np.uint64(1) == 0
+    canvas.put("asphalt", road & (is_main | ((np.abs(local) < LOCAL_ROAD_HALF_M) & paved)))
+    dashes = along / 9.0
+    canvas.put("paint", road & is_main & (np.abs(across) < 0.9) & (dashes - np.floor(dashes) < 0.5))
+    canvas.put("paint", road & is_main & (np.abs(np.abs(across) - (MAIN_ROAD_HALF_M - 1.2)) < 0.7))
+    _put_vehicles(canvas, road & is_main & (np.abs(np.abs(across) - 4.0) < 1.8), 0.16)
 
 
-def paint_airfield(canvas: Canvas) -> None:
+def _paint_rail(canvas: Canvas, rail: Bools) -> None:
+    """Paint two tracks of two rails each."""
+    across, along = canvas.ground.railway
+    canvas.put("ballast", rail)
+    in_track = np.abs(np.abs(across) - 3.4)
+    ties = along / 3.0
+    canvas.put("sleepers", rail & (in_track < 1.9) & (ties - np.floor(ties) < 0.6))
+    canvas.put("steel", rail & (np.abs(in_track - 1.1) < 0.5))
+
+
+def _paint_airfield(canvas: Canvas, inside: Bools) -> None:
     """Paint runway with markings, taxiway, apron, hangars and parked aeroplanes."""
-    place, inside = canvas.ground.airfield, canvas.ground.cover == AIRFIELD
-    if place is None or not inside.any():
-        return
+    place = canvas.ground.places[land.AIRFIELD]
     u, v = place.u, place.v
     canvas.put("mown grass", inside)
     np.copyto(canvas.height, np.float32(0), where=inside)
@@ -384,13 +344,13 @@ def paint_airfield(canvas: Canvas) -> None:
     canvas.put("concrete", apron)
     stand, from_stand = _cut(u, 46.0)
     bits = _bits("stand", stand, np.zeros_like(stand), place.bits)
-    parked = apron & (_draw(bits, 1, 0, 1) < 0.5) & (np.abs(v - 150) < 18)
+    parked = apron & (draw(bits, 1) < 0.5) & (np.abs(v - 150) < 18)
     canvas.put("white", parked & (np.abs(from_stand) < 2.2), 3.0)
     canvas.put("white", parked & (np.abs(v - 152) < 2.8) & (np.abs(from_stand) < 16), 3.0)
     hall, from_hall = _cut(u, 82.0)
     halls = _bits("hall", hall, np.zeros_like(hall), place.bits)
     built = inside & (np.abs(v - 235) < 21) & (np.abs(from_hall) < 33) & (np.abs(u) < 330)
-    _put_roofs(canvas, built & (_draw(halls, 1, 0, 1) < 0.75), halls, _CITY_ROOFS, 11.0)
+    _put_roofs(canvas, built & (draw(halls, 1) < 0.75), halls, _CITY_ROOFS, 11.0)
 
 
 def _cut(position: Floats, size_m: float) -> tuple[Floats, Floats]:
@@ -399,42 +359,33 @@ def _cut(position: Floats, size_m: float) -> tuple[Floats, Floats]:
     return piece, position - (piece + 0.5) * size_m
 
 
-def _whole(u: Floats, v: Floats) -> tuple[Floats, Floats]:
-    return np.floor(u), v
-
-
-def _bits(name: str, column: Floats, row: Floats, place: UInts | None) -> UInts:
-    bits = cell_bits(key_of(name), column.astype(np.int64), row.astype(np.int64), _NO_WRAP)
-    return bits if place is None else mix_array(bits ^ place)
-
-
-def _draw(bits: UInts, number: int, low: float, high: float) -> Float32s:
-    return unit(mix_array(bits + np.uint64(number))) * np.float32(high - low) + np.float32(low)
-
-
-# The picture of a piece of ground: materials and heights are painted, then lit, coloured and photographed.
+def _bits(name: str, column: Floats, row: Floats, place: UInts) -> UInts:
+    return mix_array(cell_bits(key_of(name), column.astype(np.int64), row.astype(np.int64), NO_WRAP) ^ place)
 
 
 #: Pixels painted around the tile, whose shadows may fall into it.
 PAD = 8
 
-Image = npt.NDArray[np.uint8]
+#: From the bottom to the top; roads and railways run over rivers.
+_PAINTERS: dict[int, Callable[[Canvas, Bools], None]] = {
+    land.GRASSLAND: _paint_grassland, land.FOREST: _paint_forest, land.WETLAND: _paint_wetland, land.BARE: _paint_bare,
+    land.BEACH: _paint_beach, land.WATER: _paint_water, land.FARMLAND: _paint_farmland, land.VILLAGE: _paint_village,
+    land.CITY: _paint_city, land.ROAD: _paint_road, land.RAIL: _paint_rail, land.AIRFIELD: _paint_airfield,
+}  # fmt: skip
 
 
 def render(seed: int, ground: Ground, step_m: float, look: Stream) -> Image:
     """Return the RGB picture, (n - 2 PAD, n - 2 PAD, 3), of (n, n) positions that are `step_m` apart."""
-    canvas = new_canvas(seed, ground, season=look.below(8))
-    paint_nature(canvas)
-    paint_farmland(canvas)
-    paint_village(canvas)
-    paint_city(canvas)
-    paint_lines(canvas)
-    paint_airfield(canvas)
+    canvas = _new_canvas(seed, ground, season=look.below(8))
+    for land_cover, paint in _PAINTERS.items():
+        where = ground.cover == land_cover
+        if where.any():
+            paint(canvas, where)
     inner = slice(PAD, -PAD)
     light = _light(canvas, step_m, look)[inner, inner]
     # From the equator (0) to the poles (1), with some noise of the place.
     far_north = abs(float(ground.y.ravel()[0])) / (CIRCUMFERENCE_M / 4)
-    first, second = palette(look, cold=min(0.5, max(0.0, far_north - 0.35)))
+    first, second = _palette(look, cold=min(0.5, max(0.0, far_north - 0.35)))
     material = canvas.material[inner, inner]
     mixture = np.clip(canvas.mixture[inner, inner], 0, 1)
     rgb = np.empty((*material.shape, 3), dtype=np.float32)
@@ -446,8 +397,7 @@ def render(seed: int, ground: Ground, step_m: float, look: Stream) -> Image:
 
 def _light(canvas: Canvas, step_m: float, look: Stream) -> Float32s:
     """Return the brightness of each position: roughness, slopes towards the sun, and shadows."""
-    rough = np.array([material.rough for material in MATERIALS], dtype=np.float32)[canvas.material]
-    light = 1 + rough * canvas.fine + canvas.relief
+    light = 1 + _each_material("rough")[canvas.material] * canvas.fine + canvas.relief
     turn = look.below(SINE_STEPS)
     east, north = float(SINE[turn]), float(SINE[(turn + SINE_STEPS // 4) % SINE_STEPS])
     drop = np.float32(look.uniform(0.7, 1.8) * step_m)

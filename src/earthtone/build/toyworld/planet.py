@@ -8,38 +8,19 @@ from functools import lru_cache
 import numpy as np
 
 from earthtone.build.toyworld import land
-from earthtone.build.toyworld.land import (
-    AIRFIELD,
-    BEACH,
-    CITY,
-    LAND_COVER,
-    RAIL,
-    ROAD,
-    SITES,
-    VILLAGE,
-    WATER,
-    WETLAND,
-    Classes,
-    degrees_per_metre,
-    grid,
-    pulled_into,
-    shares,
-    shore_between,
-    survey,
-    terrain,
-)
+from earthtone.build.toyworld.land import BEACH, LAND_COVER, RAIL, ROAD, WATER, Classes, degrees_per_metre, grid, survey
 from earthtone.build.toyworld.noise import CIRCUMFERENCE_M, Floats, Stream, from_world, key_of
 from earthtone.build.toyworld.pictures import PAD, Image, render
 from earthtone.build.toyworld.sounds import Samples, compose, nearness
 from earthtone.errors import ConfigError
 
-# The toy planet: land cover, pictures and sounds of any place, from one seed. Synthetic; never real data.
-
-
 MAX_LATITUDE = 85.0
 
 #: What tells a place more than its area does, in this order: class and the share from which it names the scene.
-TELLING = ((AIRFIELD, 0.10), (RAIL, 0.028), (CITY, 0.40), (VILLAGE, 0.25), (ROAD, 0.045), (BEACH, 0.10), (WETLAND, 0.3))
+TELLING = (
+    (land.AIRFIELD, 0.10), (RAIL, 0.028), (land.CITY, 0.40), (land.VILLAGE, 0.25), (ROAD, 0.045), (BEACH, 0.10),
+    (land.WETLAND, 0.3),
+)  # fmt: skip
 _LABEL_PIXELS = 48
 _OUTER_M, _OUTER_PIXELS = 1_100.0, 24
 
@@ -86,14 +67,7 @@ class Planet:
         return render(self.seed, ground, size_m / pixels, look), ground.cover[inner, inner]
 
     def soundscape(
-        self,
-        longitude: float,
-        latitude: float,
-        *,
-        hour: float,
-        seconds: float = 10.0,
-        hz: int = 32_000,
-        seed: int = 0,
+        self, longitude: float, latitude: float, *, hour: float, seconds: float = 10.0, hz: int = 32_000, seed: int = 0
     ) -> Samples:
         """Return a mono recording, int16 (seconds * hz,), of what is near the place at an hour (0 to 24) of its day.
 
@@ -120,7 +94,7 @@ def _cover(seed: int, longitude: float, latitude: float, size_m: float, pixels: 
 
 def scene(cover: Classes) -> str:
     """Return the scene class of land cover ids of any shape."""
-    share = shares(cover, len(LAND_COVER))
+    share = np.bincount(cover.ravel(), minlength=len(LAND_COVER)).astype(np.float32) / np.float32(cover.size)
     for number, least in TELLING:
         if share[number] >= least:
             return LAND_COVER[number]
@@ -154,8 +128,7 @@ def check_sound(hour: float, seconds: float, hz: int) -> None:
         raise ConfigError(f"seconds {seconds} is not in 0.01 to 3600; try 10")
 
 
-# Where and when the rows of a toy world are: a place of a wanted class for each row, and its spatial split.
-
+# The rows of a toy world: a place of a wanted class for each row, and its spatial split.
 
 #: Blocks of the spatial split, in degrees, and how far from a block's border all places stay.
 BLOCK_DEGREES, MARGIN_DEGREES = 1.0, 0.02
@@ -229,16 +202,16 @@ def _candidates(seed: int, target: int, stream: Stream) -> Iterator[tuple[float,
     if target in (ROAD, RAIL):
         net = land.MAIN_ROADS if target == ROAD else land.RAILWAYS
         x, y = land.pulled_onto(seed, net, x, y)
-    elif target in SITES:
-        x, y = pulled_into(seed, target, x, y, stream)
+    elif target in land.SITES:
+        x, y = land.pulled_into(seed, target, x, y, stream)
     elif target == BEACH or (target == WATER and stream.chance(0.5)):
-        x, y = shore_between(seed, x[: _CANDIDATES // 2], y[: _CANDIDATES // 2], 60_000.0)
+        x, y = land.shore_between(seed, x[: _CANDIDATES // 2], y[: _CANDIDATES // 2], 60_000.0)
         if target == WATER:
             x = x + (stream.units(len(x)) - np.float32(0.5)) * np.float32(600)
     if len(x) == 0:
         return
     if target == WATER:
-        found = terrain(seed, x, y)
+        found = land.terrain(seed, x, y)
         wanted = (found.cover == WATER) & (found.height > -0.03)
     else:
         wanted = survey(seed, x, y).cover == target

@@ -7,30 +7,29 @@ import os
 import struct
 import wave
 import zlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from earthtone.build.toyworld.land import LAND_COVER, degrees_per_metre
 from earthtone.build.toyworld.noise import Stream, key_of
 from earthtone.build.toyworld.planet import Planet, check_sound, check_square, split_of, spot
 from earthtone.errors import ConfigError, DataError
-from earthtone.files import atomic_path, write_text_atomic
+from earthtone.files import atomic_path, only_writer, write_text_atomic
 from earthtone.options import ToyworldOptions
+from earthtone.progress import ordered_map
 from earthtone.value_types import takes
 
-# PNG, WAV and GeoTIFF files; PNG and WAV have the same bytes whatever libraries are installed.
-
+# PNG and WAV by hand: they have the same bytes whatever libraries are installed.
 
 _STORED_BYTES = 65_535
 
@@ -87,14 +86,6 @@ def write_geotiff(path: Path, pixels: npt.NDArray[np.uint8], longitude: float, l
         file.write(bands)
 
 
-# A toy world as files: manifest, pictures, recordings and truth, any number of rows.
-
-
-COLUMNS = (
-    "id", "image", "audio", "longitude", "latitude", "datetime", "image_gsd_m", "source", "license", "attribution",
-    "split", "land_cover", "hour", "mask",
-)  # fmt: skip
-
 README = """\
 This folder is SYNTHETIC. It was computed by `earthtone toyworld`: a procedural planet with painted pictures and
 synthesised sounds. Nothing in it was photographed or recorded; no place in it exists. Use it to test and to learn
@@ -144,14 +135,14 @@ def write_toyworld(options: ToyworldOptions) -> Path:
     rows, start, out = options.rows, options.start, Path(options.out)
     manifest = out / "manifest.csv"
     numbers = range(start, start + rows)
-    with _claimed(out, world):
+    with _only_writer(out, world):
         write_text_atomic(out / "README.txt", README + "".join(f"  {k:2d} {v}\n" for k, v in enumerate(LAND_COVER)))
         with atomic_path(manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            columns = [name for name in COLUMNS if options.masks or name != "mask"]
-            table = csv.DictWriter(file, columns, lineterminator="\n")
-            table.writeheader()
+            table = csv.writer(file, lineterminator="\n")
             for done, row in enumerate(_rows(out, world, numbers, options.workers), 1):
-                table.writerow(row)
+                if done == 1:
+                    table.writerow(row)
+                table.writerow(row.values())
                 if options.progress is not None:
                     options.progress(done, rows)
     return manifest
@@ -166,44 +157,23 @@ def _check(world: _World) -> None:
     check_sound(0.0, world.seconds, world.hz)
 
 
-class _claimed:  # noqa: N801 - reads as a statement: with _claimed(folder)
+@contextmanager
+def _only_writer(out: Path, world: _World) -> Iterator[None]:
     """Hold a folder for one toy world: refuse another world's folder or another writer, drop half-written files."""
-
-    def __init__(self, out: Path, world: _World) -> None:
-        self._out, self._world = out, world
-        self._lock = FileLock(out / ".toyworld.lock")
-
-    def __enter__(self) -> None:
-        settings = self._out / "toyworld.json"
-        mine = json.dumps({"synthetic": True, **asdict(self._world)}, indent=1) + "\n"
-        try:
-            self._out.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            theirs = settings.read_text(encoding="utf-8") if settings.exists() else mine
-        except Timeout as error:
+    settings = out / "toyworld.json"
+    foreign = [name for name in ("manifest.csv", "README.txt", "images", "audio") if (out / name).exists()]
+    if foreign and not settings.exists():
+        raise DataError(f"{out} holds {foreign[0]!r}, which is no toy world's; choose another --out")
+    mine = json.dumps({"synthetic": True, **asdict(world)}, indent=1) + "\n"
+    with only_writer(out, "writing a toy world", "images", "audio", "masks"):
+        theirs = settings.read_text(encoding="utf-8") if settings.exists() else mine
+        if theirs != mine:
             raise DataError(
-                f"another process writes a toy world to {self._out}; wait or choose another --out"
-            ) from error
-        except OSError as error:
-            raise DataError(f"cannot write to {self._out}: {error.strerror}; choose another --out") from error
-        try:
-            own = [name for name in ("manifest.csv", "README.txt", "images", "audio") if (self._out / name).exists()]
-            if own and not settings.exists():
-                raise DataError(f"{self._out} holds {own[0]!r}, which is no toy world's; choose another --out")
-            if theirs != mine:
-                raise DataError(
-                    f"{self._out} holds another toy world: {' '.join(theirs.split())} instead of "
-                    f"{' '.join(mine.split())}; choose another --out or give the same options"
-                )
-            write_text_atomic(settings, mine)
-            for leftover in [*self._out.glob(".manifest.*.csv"), *self._out.glob("*/.toy-*")]:
-                leftover.unlink()
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def __exit__(self, *_exception: object) -> None:
-        self._lock.release()
+                f"{out} holds another toy world: {' '.join(theirs.split())} instead of {' '.join(mine.split())}; "
+                "choose another --out or give the same options"
+            )
+        write_text_atomic(settings, mine)
+        yield
 
 
 def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iterator[dict[str, str]]:
@@ -211,28 +181,20 @@ def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iter
     if workers is None:
         workers = 1 if len(numbers) < _FEW_ROWS else _processors()
     if workers == 1:
-        for number in numbers:
-            yield _write_row(out, world, number)
+        yield from _write_rows(out, world, numbers)
         return
+    chunks = [numbers[first : first + 8] for first in range(0, len(numbers), 8)]
     # Spawned, not forked: the caller may hold threads (torch, lance).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(numbers)), mp_context=context)
+    pool = ProcessPoolExecutor(min(workers, len(numbers)), multiprocessing.get_context("spawn"))
     try:
-        under_way: deque[Future[list[dict[str, str]]]] = deque()
-        for first in range(numbers.start, numbers.stop, 8):
-            under_way.append(pool.submit(_write_rows, out, world, range(first, min(first + 8, numbers.stop))))
-            if len(under_way) > 3 * workers:
-                yield from under_way.popleft().result()
-        while under_way:
-            yield from under_way.popleft().result()
+        for rows in ordered_map(partial(_write_chunk, out, world), chunks, workers, pool=pool):
+            yield from rows
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process of the toy world ended early (out of memory, or a script whose main module cannot be "
             'imported: put the call under `if __name__ == "__main__":`); or give workers=1. '
             "The files written so far are kept and reused"
         ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _processors() -> int:
@@ -242,18 +204,18 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _write_rows(out: Path, world: _World, numbers: range) -> list[dict[str, str]]:
-    return [_write_row(out, world, number) for number in numbers]
+def _write_chunk(out: Path, world: _World, numbers: range) -> list[dict[str, str]]:
+    return list(_write_rows(out, world, numbers))
 
 
-@lru_cache(maxsize=1)
-def _planet(seed: int) -> Planet:
-    return Planet(seed)
+def _write_rows(out: Path, world: _World, numbers: range) -> Iterator[dict[str, str]]:
+    planet = Planet(world.seed)
+    for number in numbers:
+        yield _write_row(out, world, planet, number)
 
 
-def _write_row(out: Path, world: _World, number: int) -> dict[str, str]:
+def _write_row(out: Path, world: _World, planet: Planet, number: int) -> dict[str, str]:
     """Write the files of one row that are missing and return its line of the manifest."""
-    planet = _planet(world.seed)
     place = spot(planet, number, world.size_m)
     when = Stream(world.seed, "when", number)
     minute = when.below(24 * 60)
