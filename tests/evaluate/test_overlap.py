@@ -22,6 +22,7 @@ from earthtone.evaluate.segment_network import SEGMENT_PLANS
 from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.models.backbone import open_backbone
 from earthtone.models.two_tower import TwoTower
+from earthtone.options import SegmentOptions
 from earthtone.signal.config import SignalConfig
 from earthtone.studies.pretrain import warn_of_overlap
 
@@ -136,10 +137,9 @@ def test_segmentation_tells(tmp_path: Path) -> None:
     Image.open(items[0].image).save(copy)
     items[1] = replace(items[1], image=copy)
     data = MaskedSet("noise", tuple(items), Palette(("a", "b"), values={0: 0, 1: 1}))
-    protocol = replace(SEGMENT_PLANS["modern"], epochs=1, batch_size=4, patch_pixels=32)
-    found = segment(
-        lambda seed: open_backbone(MODEL, pixels=32, seed=seed), data, protocol=protocol, head="linear", resamples=20
-    )
+    options = SegmentOptions(MODEL, data, head="linear", precision="32", resamples=20)
+    plan = replace(SEGMENT_PLANS["modern"], epochs=1, batch_size=4, patch_pixels=32)
+    found = segment(lambda seed: open_backbone(MODEL, pixels=32, seed=seed), data, plan, options)
     assert found.facts["shared_with_train"]["examples"] == ["t1 = t0"]
     assert "1 of 5 test images share an image with training images" in found.to_text()
     assert found.facts["contents"]["test"]["images"] == 5

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,9 @@ from earthtone.data.labelled.items import MaskedItem, MaskedSet, Palette
 from earthtone.errors import DataError
 from earthtone.evaluate.results import TaskResult, read_task_result
 from earthtone.evaluate.segment import segment
-from earthtone.evaluate.segment_network import SEGMENT_PLANS
+from earthtone.evaluate.segment_network import SEGMENT_PLANS, SegmentPlan
 from earthtone.models.backbone import Backbone, open_backbone
+from earthtone.options import SegmentOptions
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
 QUICK = replace(SEGMENT_PLANS["modern"], epochs=8, batch_size=8, patch_pixels=32, learning_rate=3e-2)
@@ -57,6 +59,11 @@ def tiny_backbone(seed: int) -> Backbone:
     return open_backbone("random:test_resnet", pixels=32, seed=seed)
 
 
+def segmented(data: MaskedSet, plan: SegmentPlan = QUICK, **changes: Any) -> TaskResult:
+    options = SegmentOptions("tiny", data, **{"head": "linear", "precision": "32", "resamples": 20, **changes})
+    return segment(tiny_backbone, data, plan, options)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaskedSet, TaskResult, Path]:
     folder = tmp_path_factory.mktemp("tiles")
@@ -64,7 +71,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaskedSet, TaskResul
     unmasked, _ = write_tile(folder, 99, tiff=True)
     data = replace(data, items=(*data.items, MaskedItem("new", unmasked, None)))
     out = folder / "out"
-    result = segment(tiny_backbone, data, protocol=QUICK, head="linear", seeds=(0, 1), out=out, resamples=50)
+    result = segmented(data, seeds=(0, 1), out=out, resamples=50)
     return data, result, out
 
 
@@ -99,14 +106,13 @@ def test_maps_lie_where_their_images_lie(done: tuple[MaskedSet, TaskResult, Path
 
 def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     data = masked_set(tmp_path)
-    protocol = replace(QUICK, epochs=2)
-    first, again = (segment(tiny_backbone, data, protocol=protocol, head="linear", resamples=20) for _ in range(2))
+    first, again = (segmented(data, replace(QUICK, epochs=2)) for _ in range(2))
     assert first.figures == again.figures and first.facts["confusion"] == again.facts["confusion"]
 
 
 def test_the_published_protocol_runs(tmp_path: Path) -> None:
     protocol = replace(SEGMENT_PLANS["soundingearth"], epochs=1, batch_size=4, patch_pixels=32, stride_pixels=24)
-    result = segment(tiny_backbone, masked_set(tmp_path, 10), protocol=protocol, resamples=20)
+    result = segmented(masked_set(tmp_path, 10), protocol, head="deeplabv3plus")
     assert "patches of 32 px at stride 24" in result.protocol and "1 epochs, the last weights" in result.protocol
     assert "patches of 512 px at stride 347, no augmentation" in SEGMENT_PLANS["soundingearth"].sentence()
     assert result.facts["epoch_kept"] == [1]
@@ -117,7 +123,7 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
     assert data.items[3].mask is not None
     Image.fromarray(np.full((48, 40), 10, np.uint8)).save(data.items[3].mask)
     with pytest.raises(DataError, match=r"03\.png has 40 x 48 pixels, its image 48 x 48"):
-        segment(tiny_backbone, data, protocol=QUICK)
+        segmented(data)
 
 
 def test_broken_images_and_unknown_values_are_counted_and_named(
@@ -129,7 +135,7 @@ def test_broken_images_and_unknown_values_are_counted_and_named(
     values = np.full((48, 48), 10, np.uint8)
     values[:10] = 77
     Image.fromarray(values).save(data.items[1].mask)
-    result = segment(tiny_backbone, data, protocol=replace(QUICK, epochs=1), head="linear", resamples=20)
+    result = segmented(data, replace(QUICK, epochs=1))
     assert list(result.facts["skipped"]) == ["tile/0"]
     assert "value 77" in result.facts["unknown_mask_values"][0]
     assert "1 of 15 tiles left out" in caplog.text and "value 77" in caplog.text
@@ -139,7 +145,7 @@ def test_without_val_the_modern_protocol_says_what_to_do(tmp_path: Path) -> None
     data = masked_set(tmp_path, 10)
     items = tuple(replace(item, split="train") if item.split == "val" else item for item in data.items)
     with pytest.raises(DataError, match="no tiles of split val"):
-        segment(tiny_backbone, replace(data, items=items), protocol=QUICK)
+        segmented(replace(data, items=items))
 
 
 def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,25 +174,25 @@ def relabelled(data: MaskedSet, split: str, value: int) -> MaskedSet:
 def test_a_split_without_labelled_pixels_is_refused(tmp_path: Path, split: str) -> None:
     data = relabelled(masked_set(tmp_path, 5), split, 77)
     with pytest.raises(DataError, match=rf"blocks: no pixel of the \d {split} tiles has a class, all are ignored"):
-        segment(tiny_backbone, data, protocol=QUICK, head="linear")
+        segmented(data)
 
 
 def test_one_class_in_train_is_refused(tmp_path: Path) -> None:
     data = relabelled(masked_set(tmp_path, 5), "train", 20)
     with pytest.raises(DataError, match="all labelled pixels of train have the class 'green'; two classes or more"):
-        segment(tiny_backbone, data, protocol=QUICK, head="linear")
+        segmented(data)
 
 
 def test_val_need_not_be_labelled_where_no_epoch_is_chosen(tmp_path: Path) -> None:
     data = relabelled(masked_set(tmp_path, 5), "val", 77)
     protocol = replace(SEGMENT_PLANS["soundingearth"], epochs=1, batch_size=2, patch_pixels=32)
-    assert segment(tiny_backbone, data, protocol=protocol, head="linear", resamples=5).facts["cautions"] == []
+    assert segmented(data, protocol, resamples=5).facts["cautions"] == []
 
 
 def test_a_test_of_one_class_says_so_beside_its_figure(tmp_path: Path) -> None:
     quick = replace(QUICK, epochs=1)
     data = relabelled(masked_set(tmp_path, 5), "test", 10)
-    result = segment(tiny_backbone, data, protocol=quick, head="linear", resamples=5)
+    result = segmented(data, quick, resamples=5)
     assert "caution: all labelled test pixels have the class 'red': mIoU is of this class alone" in result.to_text()
     assert result.facts["labelled_test_pixels"] == {"red": 48 * 48, "green": 0, "blue": 0}
     two = np.full((48, 48), 10, np.uint8)
@@ -194,7 +200,7 @@ def test_a_test_of_one_class_says_so_beside_its_figure(tmp_path: Path) -> None:
     for item in data.items:
         if item.split == "test" and item.mask is not None:
             Image.fromarray(two).save(item.mask)
-    result = segment(tiny_backbone, data, protocol=quick, head="linear", resamples=5)
+    result = segmented(data, quick, resamples=5)
     assert "caution: the test pixels hold 2 of 3 classes; not in them: green" in result.to_text()
 
 
@@ -215,9 +221,6 @@ def test_turned_and_deep_tiles_are_counted(tmp_path: Path, caplog: pytest.LogCap
         (None, {"turned picture": 2, "stretched picture": 1}),
         ((0, 2295), {"turned picture": 2}),
     ):
-        result = segment(
-            tiny_backbone, replace(data, items=items), protocol=replace(QUICK, epochs=1), head="linear", resamples=5,
-            value_range=value_range,
-        )  # fmt: skip
+        result = segmented(replace(data, items=items), replace(QUICK, epochs=1), resamples=5, value_range=value_range)
         assert result.facts["remarks"] == expected
     assert "some need a look (stretched picture: 1, turned picture: 2)" in caplog.text

@@ -4,7 +4,8 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from earthtone.data.check import contents_of
 from earthtone.data.labelled import open_masked
 from earthtone.data.labelled.items import MaskedSet, Palette
 from earthtone.data.labelled.masks import IGNORED
-from earthtone.device import choose_device, choose_precision
-from earthtone.errors import ConfigError, DataError
+from earthtone.device import autocast, choose_device, choose_precision
+from earthtone.errors import DataError
 from earthtone.evaluate.overlap import overlap_facts, overlap_of
 from earthtone.evaluate.results import Estimate, TaskResult, interval, resample_weights, write_task_result
 from earthtone.evaluate.segment_network import (
@@ -35,12 +37,14 @@ from earthtone.files import atomic_path, regular_file
 from earthtone.models.backbone import Backbone
 from earthtone.options import SegmentOptions
 from earthtone.progress import progress
-from earthtone.signal.config import ImageConfig, ValueRange
+from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels
 from earthtone.signal.raster import TIFF_MAGIC
 from earthtone.value_types import takes
 
 Confusion = NDArray[np.int64]
+#: Classes (H, W) of pixels (H, W, 3).
+ClassMap = Callable[[Pixels], NDArray[np.uint8]]
 
 
 def confusion_matrix(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> Confusion:
@@ -93,10 +97,8 @@ def segmentation_figures(
     commonest = np.zeros_like(total[0])
     commonest[:, total[0].sum(1).argmax()] = total[0].sum(1)
     figures = {
-        "mIoU": _estimate(mean_iou(total), mean_iou(drawn), float(mean_iou(commonest)), count),
-        "accuracy": _estimate(
-            overall_accuracy(total), overall_accuracy(drawn), float(overall_accuracy(commonest)), count
-        ),
+        name: _estimate(figure(total), figure(drawn), float(figure(commonest)), count)
+        for name, figure in (("mIoU", mean_iou), ("accuracy", overall_accuracy))
     }
     each, resampled = intersection_over_union(total), intersection_over_union(drawn)
     for number, name in enumerate(names):
@@ -106,7 +108,7 @@ def segmentation_figures(
 
 
 def _estimate(values: NDArray[np.float64], drawn: NDArray[np.float64], chance: float | None, count: int) -> Estimate:
-    """From a value a training and (trainings, resamples)."""
+    """Return the mean over trainings of a value each, with the interval of (trainings, resamples)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample in which no training has the class
         means = np.nanmean(drawn, axis=0)
@@ -163,14 +165,6 @@ def write_class_map(path: Path, source: Path, predicted: NDArray[np.uint8], pale
     return path
 
 
-def legend(palette: Palette) -> Sequence[tuple[str, str]]:
-    """Return (name, CSS colour) of each class."""
-    return [
-        (name, "#{:02x}{:02x}{:02x}".format(*colour))
-        for name, colour in zip(palette.names, class_colours(palette), strict=True)
-    ]
-
-
 def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palette: Palette) -> None:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
@@ -191,22 +185,15 @@ def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palet
 
 
 def _write_png(path: Path, pixels: Pixels) -> None:
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise DataError(f"{path}: a picture of {pixels.shape} cannot be encoded")
     with atomic_path(path, sync=False) as temporary:
-        temporary.write_bytes(data.tobytes())
+        Image.fromarray(pixels).save(temporary, "PNG")
 
 
 _PICTURES = 12
 
 
 def write_outputs(
-    folder: Path,
-    tiles: Tiles,
-    test: Sequence[int],
-    mapped: Callable[[Pixels], NDArray[np.uint8]],
-    reached: NDArray[np.float64],
+    folder: Path, tiles: Tiles, test: Sequence[int], mapped: ClassMap, reached: NDArray[np.float64]
 ) -> None:
     """Write `pictures/` of some test tiles, by `reached` (test tiles,), and `maps/` of all and of those without a mask.
 
@@ -224,94 +211,68 @@ def write_outputs(
             write_comparison(folder / "pictures" / f"{name}.png", pixels, truth, predicted, tiles.palette)
 
 
-#: Classes (H, W) of pixels (H, W, 3).
-Mapped = Callable[[Pixels], NDArray[np.uint8]]
-
 _WHOLE = 4096  # pixels a side that a protocol without tiles still sees at once
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """A segmenter after its training: what it says of a picture, and how it came to be."""
-
-    name: str
-    class_map: Mapped
-    epoch: int
-    seconds: float
-
-
 def segment(
-    open_backbone: Callable[[int], Backbone],
-    data: MaskedSet,
-    *,
-    protocol: SegmentPlan,
-    head: str = "deeplabv3plus",
-    frozen: bool = False,
-    bands: tuple[int, int, int] | None = None,
-    value_range: ValueRange | None = None,
-    seeds: Sequence[int] = (0,),
-    tile: int | None = None,
-    overlap: float = 0.25,
-    precision: torch.dtype = torch.float32,
-    out: Path | None = None,
-    resamples: int = 1000,
+    open_backbone: Callable[[int], Backbone], data: MaskedSet, plan: SegmentPlan, options: SegmentOptions
 ) -> TaskResult:
     """Return mIoU, overall accuracy and IoU a class on the test tiles; one training a seed, figures are their means.
 
-    `open_backbone` gives a fresh backbone for a seed. `out` gets `pictures/` (image, truth, prediction) and `maps/`
-    (GeoTIFFs where the images are; also of tiles without a mask) of the first seed. Raises DataError, ConfigError.
+    `open_backbone` gives a fresh backbone for a seed; `plan` is that of `options.protocol`, or another. `options.out`
+    gets `pictures/` (image, truth, prediction) and `maps/` (GeoTIFFs where the images are; also of tiles without a
+    mask) of the first seed. Raises DataError, ConfigError, ModelError.
     """
-    if not seeds:
-        raise ConfigError("no seeds; at least one expected, such as --seeds [0]")
-    tiles = Tiles(data, ImageConfig(bands=bands, value_range=value_range))
-    train, val, test = _splits(tiles, data.name, protocol)
-    careful = _told(tiles, train, test)
-    classes = len(data.palette.names)
-    seen = tile or (_WHOLE if protocol.stride_pixels else 2 * protocol.patch_pixels)
-    trained: list[_Trained] = []
-    confusions: list[Confusion] = []
-    for seed in seeds:
+    tiles = Tiles(data, ImageConfig(bands=options.bands, value_range=options.value_range))
+    train, val, test = _splits(tiles, data.name, plan)
+    overlap = _overlap(tiles, train, test)
+    names = data.palette.names
+    tile = options.tile_pixels or (_WHOLE if plan.stride_pixels else 2 * plan.patch_pixels)
+    class_maps: list[ClassMap] = []
+    epochs, seconds, confusions = [], [], []
+    for seed in options.seeds:
         torch.manual_seed(seed)
-        model = Segmenter(open_backbone(seed), classes, head, frozen=frozen).to(memory_format=torch.channels_last)
-        model.to(model.backbone.device)
-        mapped = _mapper(model, classes, seen, overlap, precision)
+        backbone = open_backbone(seed)
+        model = Segmenter(backbone, len(names), options.head, frozen=options.frozen)
+        model.to(memory_format=torch.channels_last).to(backbone.device)
+        numbers = choose_precision(options.precision, backbone.device.type)
+        mapped = _class_map_of(model, len(names), tile, options.overlap, numbers)
         started = time.monotonic()
-        epoch = train_segmenter(
-            model, train, tiles.read, protocol, seed=seed, precision=precision,
-            score=lambda mapped=mapped: float(mean_iou(_confusions(tiles, val, mapped, classes).sum(0))),  # type: ignore[misc]
-        )  # fmt: skip
-        trained.append(_Trained(model.backbone.name, mapped, epoch, time.monotonic() - started))
-        confusions.append(_confusions(tiles, test, mapped, classes, label="test"))
-    if out is not None:
-        write_outputs(out, tiles, test, trained[0].class_map, mean_iou(confusions[0]))
+        score = partial(_score, tiles, val, mapped)
+        epochs.append(train_segmenter(model, train, tiles.read, plan, seed=seed, numbers=numbers, score=score))
+        seconds.append(round(time.monotonic() - started, 1))
+        class_maps.append(mapped)
+        confusions.append(_confusions(tiles, test, mapped, label="test"))
+    if options.out is not None:
+        write_outputs(Path(options.out), tiles, test, class_maps[0], mean_iou(confusions[0]))
     counted = np.stack(confusions)
     each = mean_iou(counted).mean(0)  # (tiles,): a tile of ignored pixels alone has none
     known = np.flatnonzero(~np.isnan(each))
     return TaskResult(
         task="segment",
         dataset=data.name,
-        model=trained[0].name,
-        protocol=f"{head}{', backbone frozen' if frozen else ''}; {protocol.sentence()}",
+        model=backbone.name,
+        protocol=f"{options.head}{', backbone frozen' if options.frozen else ''}; {plan.sentence()}",
         headline="mIoU",
-        figures=segmentation_figures(counted, data.palette.names, resamples=resamples),
+        figures=segmentation_figures(counted, names, resamples=options.resamples),
         ids=[tiles.items[test[i]].id for i in known],
         scores=[float(each[i]) for i in known],
         facts={
-            "classes": list(data.palette.names),
+            "classes": list(names),
             "tiles": {"train": len(train), "val": len(val), "test": len(test)},
-            "seeds": list(seeds),
+            "seeds": list(options.seeds),
             "mIoU_by_seed": [float(mean_iou(run.sum(0))) for run in counted],
-            "epoch_kept": [run.epoch for run in trained],
-            "training_seconds": [round(run.seconds, 1) for run in trained],
+            "epoch_kept": epochs,
+            "training_seconds": seconds,
             "confusion": counted.sum((0, 1)).tolist(),
-            "tile_pixels": seen,
-            "overlap": overlap,
-            "labelled_test_pixels": dict(zip(data.palette.names, tiles.labelled(test).tolist(), strict=True)),
+            "tile_pixels": tile,
+            "overlap": options.overlap,
+            "labelled_test_pixels": dict(zip(names, tiles.labelled(test).tolist(), strict=True)),
             "remarks": dict(tiles.remarks),
             "skipped": tiles.skipped,
             "unknown_mask_values": tiles.unknown,
-            **careful,
-            "cautions": [*_cautions(data.palette.names, tiles.labelled(test)), *careful["cautions"]],
+            **overlap,
+            "cautions": [*_cautions(names, tiles.labelled(test)), *overlap["cautions"]],
         },
     )
 
@@ -326,31 +287,25 @@ def evaluate_segment(options: SegmentOptions) -> TaskResult:
     """
     names = ("epochs", "batch_size", "patch_pixels", "learning_rate")
     asked = {name: value for name in names if (value := getattr(options, name)) is not None}
-    device = choose_device(options.device)
-    half = choose_precision(options.precision, device).startswith("bf16")
-    folder = None if options.out is None else Path(options.out)
-    data = options.data
+    device, data = choose_device(options.device), options.data
     result = segment(
         lambda seed: segment_backbone(str(options.model), options.head, seed, device),
         data if isinstance(data, MaskedSet) else open_masked(data, dataset=options.dataset),
-        protocol=replace(SEGMENT_PLANS[options.protocol], **asked),
-        head=options.head, frozen=options.frozen, bands=options.bands, value_range=options.value_range,
-        seeds=options.seeds, tile=options.tile_pixels, overlap=options.overlap,
-        precision=torch.bfloat16 if half else torch.float32, out=folder, resamples=options.resamples,
-    )  # fmt: skip
-    if folder is not None:
-        write_task_result(folder / "result.json", result)
+        replace(SEGMENT_PLANS[options.protocol], **asked),
+        options,
+    )
+    write_task_result(None if options.out is None else Path(options.out) / "result.json", result)
     return result
 
 
-def _splits(tiles: Tiles, name: str, protocol: SegmentPlan) -> tuple[list[int], list[int], list[int]]:
-    """The numbers of the training, validation and test tiles. Raises DataError when one lacks."""
+def _splits(tiles: Tiles, name: str, plan: SegmentPlan) -> tuple[list[int], list[int], list[int]]:
+    """Return the numbers of the training, validation and test tiles. Raises DataError when one lacks."""
     train, val, test = (tiles.of_split(split) for split in ("train", "val", "test"))
     if not train or not test:
         raise DataError(f"{name}: {len(train)} training and {len(test)} test tiles with a mask; both are needed")
-    if protocol.choose and not val:
+    if plan.choose and not val:
         raise DataError(f"{name}: no tiles of split val to choose the epoch by; add some, or --protocol soundingearth")
-    for split, numbers in {"train": train, "test": test, **({"val": val} if protocol.choose else {})}.items():
+    for split, numbers in {"train": train, "test": test, **({"val": val} if plan.choose else {})}.items():
         if not tiles.labelled(numbers).any():
             raise DataError(
                 f"{name}: no pixel of the {len(numbers)} {split} tiles has a class, all are ignored; masks with "
@@ -364,7 +319,7 @@ def _splits(tiles: Tiles, name: str, protocol: SegmentPlan) -> tuple[list[int], 
 
 
 def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
-    """What has to be known beside an mIoU whose test does not hold all classes."""
+    """Return what must be known beside an mIoU whose test does not hold all classes."""
     held = [name for name, count in zip(names, labelled.tolist(), strict=True) if count]
     if len(held) == len(names):
         return []
@@ -377,10 +332,10 @@ def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
     return [f"the test pixels hold {len(held)} of {len(names)} classes; not in them: {', '.join(lacking)}"]
 
 
-def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
-    """What is to be told of images that are identical in train and test; one may hold enough to measure on."""
-    rows = np.array([*train, *test], np.int64)
-    images = np.unique(np.array(tiles.digests, np.str_)[rows], return_inverse=True)[1].astype(np.int64)
+def _overlap(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
+    """Return the facts on images that are identical in train and test; one may hold enough to measure on."""
+    rows = [*train, *test]
+    images = np.unique(tiles.digests(rows), return_inverse=True)[1].astype(np.int64)
     tested = np.arange(len(rows)) >= len(train)
     found = overlap_of([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
     contents = {
@@ -389,24 +344,26 @@ def _told(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, 
     return overlap_facts(found, contents, None, "test images")
 
 
-def _mapper(model: Segmenter, classes: int, tile: int, overlap: float, precision: torch.dtype) -> Mapped:
-    """A function from pixels (H, W, 3) to classes (H, W)."""
+def _class_map_of(model: Segmenter, classes: int, tile: int, overlap: float, numbers: str) -> ClassMap:
+    """Return a function from pixels (H, W, 3) to classes (H, W)."""
     device = model.backbone.device
 
     @torch.inference_mode()
     def predict(pixels: Tensor) -> Tensor:
         model.eval()
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        with autocast(numbers, device.type):
             scores: Tensor = model(pixels.to(device))
         return scores.float().softmax(1).cpu()
 
     return lambda pixels: class_map(pixels, predict, classes, tile=tile, overlap=overlap)
 
 
-def _confusions(
-    tiles: Tiles, numbers: Sequence[int], mapped: Mapped, classes: int, label: str | None = None
-) -> Confusion:
-    """(tiles, classes, classes) of what `mapped` says of some tiles; with a bar when it has a label."""
-    pairs = tiles.read_ahead(numbers)
+def _score(tiles: Tiles, numbers: Sequence[int], mapped: ClassMap) -> float:
+    return float(mean_iou(_confusions(tiles, numbers, mapped).sum(0)))
+
+
+def _confusions(tiles: Tiles, numbers: Sequence[int], mapped: ClassMap, label: str | None = None) -> Confusion:
+    """Return (tiles, classes, classes) of the class maps of some tiles; with a bar when it has a label."""
+    classes, pairs = len(tiles.palette.names), tiles.read_ahead(numbers)
     shown = pairs if label is None else progress(pairs, total=len(numbers), label=label, unit="tile")
     return np.stack([confusion_matrix(mask, mapped(image), classes) for image, mask in shown])

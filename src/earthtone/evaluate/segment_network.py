@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled.items import MaskedItem, MaskedSet
 from earthtone.data.labelled.masks import IGNORED, Classes, UnknownValues, Value, read_masked
+from earthtone.device import autocast
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean
 from earthtone.evaluate.finetune import take_step, warmup_cosine
 from earthtone.models.backbone import Backbone, open_backbone
@@ -161,12 +162,10 @@ class Tiles:
     def __init__(self, data: MaskedSet, config: ImageConfig | None = None) -> None:
         self.palette = data.palette
         self._config = config or ImageConfig()
-        self._labelled: list[NDArray[np.int64]] = []
+        self._looked: list[_Looked] = []
         self.remarks: Counter[str] = Counter()
         self.items: list[MaskedItem] = []
         self.skipped: dict[str, str] = {}
-        self.digests: list[str] = []
-        """A hash of the pixels of each."""
         unknown = UnknownValues()
         looked = ordered_map(self._look, data.items, _THREADS)
         for item, found in zip(data.items, progress(looked, total=len(data.items), label="masks"), strict=True):
@@ -174,8 +173,7 @@ class Tiles:
                 self.skipped[item.id] = found
                 continue
             self.items.append(item)
-            self._labelled.append(found.classes)
-            self.digests.append(found.digest)
+            self._looked.append(found)
             self.remarks.update(found.remarks)
             unknown.add(found.unknown, found.pixels)
         self.unknown = unknown.warnings()
@@ -201,7 +199,11 @@ class Tiles:
 
     def labelled(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Return how many pixels of each class some tiles have."""
-        return np.asarray(np.sum([self._labelled[number] for number in numbers], axis=0), np.int64)
+        return np.asarray(np.sum([self._looked[number].classes for number in numbers], axis=0), np.int64)
+
+    def digests(self, numbers: Sequence[int]) -> list[str]:
+        """Return a hash of the pixels of some tiles."""
+        return [self._looked[number].digest for number in numbers]
 
     def read(self, number: int) -> tuple[Pixels, Classes]:
         """Return pixels (H, W, 3) and classes (H, W), 255 where ignored, everywhere so without a mask."""
@@ -315,7 +317,7 @@ def _joined(patches: Sequence[tuple[Pixels, Mask]]) -> Patches:
 
 
 #: Class probabilities (N, classes, H, W) of pixels (N, H, W, 3).
-Predict = Callable[[torch.Tensor], torch.Tensor]
+Predict = Callable[[Tensor], Tensor]
 
 _BATCH = 4
 
@@ -425,35 +427,34 @@ def train_segmenter(
     model: Segmenter,
     items: Sequence[int],
     read: ReadTile,
-    protocol: SegmentPlan,
+    plan: SegmentPlan,
     *,
     seed: int,
-    precision: torch.dtype,
-    score: Callable[[], float] | None = None,
-    label: str = "segment",
+    numbers: str,
+    score: Callable[[], float],
 ) -> int:
     """Train `model` in place and return the number of the epoch whose weights it has, from 1.
 
-    `score` measures it on the validation tiles after each epoch; the best epoch is kept. Raises ModelError
+    `score` measures it on the validation tiles after each epoch; the best epoch is kept. `numbers` are
+    those of `choose_precision`. Raises ModelError
     when the loss is not finite, DataError when there is nothing to learn from.
     """
     device = next(model.parameters()).device
-    optimizer = _optimizer(model, protocol)
-    best, best_epoch, kept = -1.0, protocol.epochs, None
-    bar = progress_bar(protocol.epochs * len(items), label, "tile")
-    for epoch in range(protocol.epochs):
+    optimizer = _optimizer(model, plan)
+    best, best_epoch, kept = -1.0, plan.epochs, None
+    bar = progress_bar(plan.epochs * len(items), "segment", "tile")
+    for epoch in range(plan.epochs):
         model.train()
         batches = epoch_of_patches(
-            items, read, side=protocol.patch_pixels, batch=protocol.batch_size, stride=protocol.stride_pixels,
+            items, read, side=plan.patch_pixels, batch=plan.batch_size, stride=plan.stride_pixels,
             seed=(seed, epoch),
         )  # fmt: skip
         seen = 0
         for seen, batch in enumerate(batches, 1):
             # the number of batches is known only at the epoch's end, the schedule goes by epochs and what is seen
-            done = (epoch + min(1.0, seen * protocol.batch_size / max(1, len(items)))) / protocol.epochs
-            peak = protocol.learning_rate
-            rate = warmup_cosine(done, _WARMUP, peak) if protocol.adamw else peak
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            done = (epoch + min(1.0, seen * plan.batch_size / max(1, len(items)))) / plan.epochs
+            rate = warmup_cosine(done, _WARMUP, plan.learning_rate) if plan.adamw else plan.learning_rate
+            with autocast(numbers, device.type):
                 scores = model(batch.image.to(device))
             loss = _cross_entropy(scores, batch.mask.to(device))
             take_step(model, optimizer, loss, rate, f"epoch {epoch + 1}; lower --learning_rate")
@@ -461,7 +462,7 @@ def train_segmenter(
         if not seen:
             raise DataError(f"{len(items)} training tiles give no batch of two patches; add tiles")
         bar.update(len(items))
-        if score is not None and protocol.choose and (reached := score()) > best:
+        if plan.choose and (reached := score()) > best:
             best, best_epoch, kept = reached, epoch + 1, deepcopy(model.state_dict())
     bar.close()
     if kept is not None:
@@ -469,15 +470,15 @@ def train_segmenter(
     return best_epoch
 
 
-def _cross_entropy(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _cross_entropy(scores: Tensor, mask: Tensor) -> Tensor:
     """Mean over the known pixels; 0 with a gradient of 0 where a batch has none."""
-    total = nn.functional.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
+    total = F.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
     return total / (mask != IGNORED).sum().clamp_min(1)
 
 
-def _optimizer(model: Segmenter, protocol: SegmentPlan) -> torch.optim.Optimizer:
+def _optimizer(model: Segmenter, plan: SegmentPlan) -> torch.optim.Optimizer:
     groups: list[dict[str, object]] = [{"params": list(model.head.parameters()), "share": 1.0}]
     if not model.frozen:
-        groups.append({"params": list(model.backbone.parameters()), "share": protocol.backbone_rate})
-    kind = torch.optim.AdamW if protocol.adamw else torch.optim.Adam
-    return kind(groups, lr=protocol.learning_rate)
+        groups.append({"params": list(model.backbone.parameters()), "share": plan.backbone_rate})
+    kind = torch.optim.AdamW if plan.adamw else torch.optim.Adam
+    return kind(groups, lr=plan.learning_rate)
