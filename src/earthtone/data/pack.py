@@ -44,7 +44,7 @@ from earthtone.options import PackOptions
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.signal.image import Pixels, encode_tile, image_hash, kept_remarks, read_picture, stored_tile, tile_side_m
+from earthtone.signal.image import Pixels, cut_tile, encode_tile, image_hash, read_picture
 from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
 from earthtone.value_types import takes
@@ -284,11 +284,9 @@ def _tile(pair: Pair, signal: SignalConfig) -> tuple[Pixels, float | None, list[
     assert pair.image is not None  # noqa: S101 - `open_source` asked for both
     # a JPEG may be decoded small, but not where only a part of it is kept
     min_side = None if signal.image.footprint_m is not None else signal.image.stored_pixels
-    whole = read_picture(pair.image, signal.image, min_side)
-    tile = stored_tile(whole.pixels, signal.image, pair.image_gsd_m)
-    gsd_m = None if pair.image_gsd_m is None else pair.image_gsd_m * whole.shrunk
-    remarks = [*whole.remarks, *kept_remarks(whole, signal.image, pair.image_gsd_m)]
-    return tile, tile_side_m(whole.pixels, signal.image, gsd_m), remarks
+    picture = read_picture(pair.image, signal.image, min_side)
+    tile, side_m, remarks = cut_tile(picture, signal.image, pair.image_gsd_m)
+    return tile, side_m, [*picture.remarks, *remarks]
 
 
 def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogram, Samples | None, list[Remark]]:

@@ -29,13 +29,10 @@ from earthtone.signal.audio import read_audio
 from earthtone.signal.config import AudioConfig, ImageConfig, ValueRange, plain_range
 from earthtone.signal.image import (
     Pixels,
-    check_gsd_m,
+    cut_tile,
     decode_tile,
-    kept_remarks,
     read_picture,
     resized,
-    stored_tile,
-    tile_side_m,
     with_scale,
 )
 from earthtone.signal.spectrogram import Spectrogram, log_mel, loudness_from_array, ready_spectrogram, windows
@@ -121,15 +118,11 @@ def measured_square(
     """Return the centre square of an image of `gsd_m` metres a pixel; as `read_square_of`. Raises SignalError."""
     config = ImageConfig(pixels=side, stored_pixels=side, bands=bands, value_range=value_range)
     picture = read_picture(path, config, min_side=side)
-    kept_remarks(picture, config)
-    square = stored_tile(picture.pixels, config)
-    if usual_gsd_m is None:
-        return square, None
-    if gsd_m is None:
+    square, side_m, _ = cut_tile(picture, config, None if usual_gsd_m is None else gsd_m)
+    if usual_gsd_m is not None and gsd_m is None:
         warn_of_unknown_gsd(usual_gsd_m)
         return square, usual_gsd_m * side
-    check_gsd_m(gsd_m)
-    return square, tile_side_m(picture.pixels, config, gsd_m * picture.shrunk)
+    return square, side_m
 
 
 def shown_square(square: Square, side: int) -> Pixels:

@@ -30,13 +30,11 @@ from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, chec
 from earthtone.signal.image import (
     Picture,
     Pixels,
+    cut_tile,
     decode_tile,
     encode_tile,
-    kept_remarks,
     read_picture,
     seen,
-    stored_tile,
-    tile_side_m,
 )
 from earthtone.signal.spectrogram import Spectrogram, log_mel, ready_spectrogram, windows
 
@@ -169,10 +167,8 @@ def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = 
 
     So a file and its packed row embed alike. Raises SignalError.
     """
-    picture = _picture(image, config)
-    kept_remarks(picture, config, gsd_m)
-    tile = decode_tile(encode_tile(stored_tile(picture.pixels, config, gsd_m), config))
-    return tile, tile_side_m(picture.pixels, config, None if gsd_m is None else gsd_m * picture.shrunk)
+    tile, side_m, _ = cut_tile(_picture(image, config), config, gsd_m)
+    return decode_tile(encode_tile(tile, config)), side_m
 
 
 def _picture(image: Any, config: ImageConfig) -> Picture:

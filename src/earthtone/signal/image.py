@@ -185,9 +185,19 @@ def kept_remarks(picture: Picture, config: ImageConfig, gsd_m: float | None = No
     return [Remark(SMALL_FOOTPRINT, found)]
 
 
-def tile_side_m(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> float | None:
-    """Return the metres along a side of the `stored_tile` of pixels of `gsd_m`, None where that is unknown."""
-    return None if gsd_m is None else _kept_side(pixels, config, gsd_m) * gsd_m
+def cut_tile(
+    picture: Picture, config: ImageConfig, gsd_m: float | None = None
+) -> tuple[Pixels, float | None, list[Remark]]:
+    """Return the `stored_tile` of a picture, the metres along its side (None: unknown) and its `kept_remarks`.
+
+    `gsd_m` are the metres a pixel of the file. Raises SignalError.
+    """
+    remarks = kept_remarks(picture, config, gsd_m)
+    tile = stored_tile(picture.pixels, config, gsd_m)
+    if gsd_m is None:
+        return tile, None, remarks
+    gsd_m *= picture.shrunk
+    return tile, _kept_side(picture.pixels, config, gsd_m) * gsd_m, remarks
 
 
 def _kept_side(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> int:
@@ -203,7 +213,7 @@ def _kept_side(pixels: Pixels, config: ImageConfig, gsd_m: float | None) -> int:
 def seen(tile: Pixels, config: ImageConfig, side_m: float | None = None) -> Pixels:
     """Return what an encoder sees of a stored tile outside training: the centre's share `view`, at `pixels` a side.
 
-    With `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (scale.py).
+    With `side_m`, the metres along the tile's side, the view's metres a pixel are its fourth channel (`with_scale`).
     """
     size = tile.shape[0]
     side = max(1, round(size * config.view))
@@ -294,7 +304,7 @@ def bytes_of(source: Path | bytes) -> tuple[bytes, str]:
 
 @cache
 def image_formats() -> tuple[str, ...]:
-    """All formats of Pillow but PostScript, which it hands to another program."""
+    """Return all formats of Pillow but PostScript, which it hands to another program."""
     Image.init()
     return tuple(name for name in Image.OPEN if name not in ("EPS", "WMF"))
 
@@ -330,7 +340,7 @@ _DEEP: dict[str, type[np.generic]] = {"I": np.int32, "F": np.float32}
 
 
 def _shallow(image: Image.Image) -> bool:
-    """Whether a picture of Pillow's has 8 bits a channel; those of more are grey."""
+    """Return whether a picture of Pillow's has 8 bits a channel; those of more are grey."""
     return not image.mode.startswith(("I", "F"))
 
 
@@ -361,7 +371,7 @@ def _refuse_cut_bits(image: Image.Image, name: str, data: bytes) -> None:
 
 
 def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
-    """Whether Pillow would cut colours of more bits to 8: 16-bit formats that it reads so, and deep AVIF."""
+    """Return whether Pillow would cut colours of more bits to 8: 16-bit formats that it reads so, and deep AVIF."""
     if image.format == "AVIF":
         flags = data.partition(b"av1C")[2][2:3]  # after marker and version, profile and level
         return bool(flags) and flags[0] & 0x40 > 0
@@ -375,7 +385,7 @@ def _cut_to_8_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _decoders(image: Image.Image) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return by which of its _decoders, with which arguments, Pillow will read an opened file."""
+    """Return by which of its decoders, with which arguments, Pillow will read an opened file."""
     tiles = getattr(image, "tile", [])
     return [(tile[0], tile[3] if isinstance(tile[3], tuple) else (tile[3],)) for tile in tiles]
 
@@ -406,8 +416,7 @@ def _picture(raster: Raster, name: str, config: ImageConfig, shrunk: float = 1.0
             steps = np.minimum(np.arange(256) * 255 // (2**raster.bits - 1), 255).astype(np.uint8)
             pixels = steps[values]
     else:
-        pixels, valid, told = _eight_bits(raster, config)
-        remarks += told
+        pixels, valid, remarks = _eight_bits(raster, config)
     pixels = turned(255 - pixels if raster.white_is_zero else pixels, raster.orientation)
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     valid = None if valid is None or valid.all() else turned(valid, raster.orientation)
