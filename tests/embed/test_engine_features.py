@@ -13,11 +13,12 @@ from PIL import Image
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import cpu_has_bfloat16
-from earthtone.embed.engine import Extracted, FeatureOptions, extract_features, feature_width
+from earthtone.embed.engine import FeatureOptions, ItemFeatures, extract_features, feature_width
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.backbone import Backbone, open_backbone
-from earthtone.signal.image import read_image, resized
+from earthtone.signal.config import ImageConfig
+from earthtone.signal.image import read_picture, resized
 
 PRECISIONS = ["32", pytest.param("bf16", marks=pytest.mark.skipif(not cpu_has_bfloat16(), reason="needs bf16"))]
 
@@ -45,7 +46,7 @@ def test_are_the_backbones_pooled_features_of_the_centre_square(
     found = extract_features(backbone, class_items[:5]).values
     for row, item in enumerate(class_items[:5]):
         assert item.image is not None
-        pixels = read_image(item.image)
+        pixels = read_picture(item.image, ImageConfig()).pixels
         edge = (pixels.shape[1] - 40) // 2
         square = resized(np.ascontiguousarray(pixels[:, edge : edge + 40]), 32)
         with torch.no_grad():
@@ -121,7 +122,7 @@ def test_broken_images_are_named_and_left_out(
         with caplog.at_level(logging.WARNING):
             found = extract_features(backbone, items, options)
         assert set(found.broken) == {"broken", "gone"} and found.usable.tolist() == [0, 3]
-        assert "2 of 4 images cannot be read and were left out: broken, gone" in caplog.text
+        assert "2 of 4 images cannot be read and were left out: 'broken', 'gone'" in caplog.text
         caplog.clear()
     alone = extract_features(backbone, [class_items[1]]).values
     assert np.isnan(found.values[1:3]).all() and np.array_equal(found.values[3], alone[0])
@@ -144,7 +145,7 @@ def test_twelve_bands_need_a_choice(backbone: Backbone, tmp_path: Path) -> None:
 
 def test_no_images_no_features(backbone: Backbone) -> None:
     found = extract_features(backbone, [])
-    assert found == Extracted(found.values) and found.values.shape == (0, backbone.features)
+    assert found == ItemFeatures(found.values, backbone.features) and found.values.shape == (0, backbone.features)
     assert found.usable.tolist() == []
 
 
@@ -152,10 +153,10 @@ def test_the_network_sees_one_batch_at_a_time_and_the_result_lies_on_disk(
     backbone: Backbone, class_items: list[LabelledItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    forward = "earthtone.embed.engine._forward"
-    monkeypatch.setattr(forward, lambda b, pixels, s, p: (seen.append(pixels.shape), np.zeros((4, b.features)))[1])
-    found = extract_features(backbone, class_items, FeatureOptions(cache=tmp_path), batch=4)
-    assert seen == [(4, 32, 32, 3)] * 10 and isinstance(found.values, np.memmap)
+    prepare = Backbone.prepare
+    monkeypatch.setattr(Backbone, "prepare", lambda b, pixels: (seen.append(pixels.shape), prepare(b, pixels))[1])
+    found = extract_features(backbone, class_items, FeatureOptions(cache=tmp_path), batch=8)
+    assert seen == [(1, 32, 32, 3)] + [(8, 32, 32, 3)] * 5 and isinstance(found.values, np.memmap)
 
 
 def test_another_picture_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:

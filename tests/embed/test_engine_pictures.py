@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ import torch
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import FeatureOptions, extract_features, picture_batches, tower_features
+from earthtone.embed.engine import FeatureOptions, extract_features, shown_square, square_of_item, tower_features
 from earthtone.embed.store import data_fingerprint
-from earthtone.evaluate.finetune import PLANS, TrainingData, finetune
+from earthtone.evaluate.finetune import FINETUNE_PLANS, TrainingData, finetune
 from earthtone.models.backbone import Backbone, encoder_of_model
 from earthtone.models.encoders import warn_of_unknown_gsd
 from earthtone.models.two_tower import TwoTower
@@ -23,17 +24,21 @@ def of_scale(items: list[LabelledItem], gsd_m: float | None) -> list[LabelledIte
     return [replace(item, image_gsd_m=gsd_m) for item in items]
 
 
+def shown(item: LabelledItem, side: int, **options: Any) -> np.ndarray:
+    return shown_square(square_of_item(item, side, **options), side)
+
+
 def test_the_fourth_channel(class_items: list[LabelledItem], caplog: pytest.LogCaptureFixture) -> None:
     """Squares of 40 pixels of 0.8 m are 32 m: 1 m a pixel at 32, byte 96; cut out of 40 pixels of 1 m as well."""
-    [plain] = picture_batches(class_items[:2], 32, 3, {})
-    [found] = picture_batches(of_scale(class_items[:2], 0.8), 32, 3, {}, usual_gsd_m=3.0)
-    assert plain.pixels.shape == (3, 32, 32, 3) and found.pixels.shape == (3, 32, 32, 4)
-    assert np.array_equal(found.pixels[..., :3], plain.pixels) and (found.pixels[:2, ..., 3] == 96).all()
-    [middle] = picture_batches(of_scale(class_items[:1], 1.0), 32, 1, {}, resize=40, usual_gsd_m=3.0)
-    assert (middle.pixels[..., 3] == 96).all() and not caplog.records
+    plain = shown(class_items[0], 32)
+    [item], [larger] = of_scale(class_items[:1], 0.8), of_scale(class_items[:1], 1.0)
+    found = shown(item, 32, usual_gsd_m=3.0)
+    assert plain.shape == (32, 32, 3) and found.shape == (32, 32, 4)
+    assert np.array_equal(found[..., :3], plain) and (found[..., 3] == 96).all()
+    assert (shown(larger, 40, usual_gsd_m=3.0)[..., 3] == 96).all() and not caplog.records
     warn_of_unknown_gsd.cache_clear()
-    [unknown] = picture_batches(class_items[:1], 32, 1, {}, resize=40, usual_gsd_m=4.0)
-    assert (unknown.pixels[..., 3] == 128).all() and "taken: 4 m a pixel" in caplog.text
+    unknown = shown(class_items[0], 40, usual_gsd_m=4.0)
+    assert (unknown[..., 3] == 128).all() and "taken: 4 m a pixel" in caplog.text
 
 
 def test_features_of_backbone_and_tower(
@@ -71,7 +76,7 @@ def test_metres_that_no_image_has(scaled: TwoTower, class_items: list[LabelledIt
 
 @pytest.mark.parametrize("augment", [True, False])
 def test_fine_tuning(scaled: TwoTower, class_items: list[LabelledItem], augment: bool) -> None:
-    plan = replace(PLANS["modern"], epochs=1, batch_size=8, choose_epoch=False, augment=augment)
+    plan = replace(FINETUNE_PLANS["modern"], epochs=1, batch_size=8, choose_epoch=False, augment=augment)
     classes = tuple(sorted({item.label for item in class_items}))
     items = [replace(item, image_gsd_m=0.5 if number % 3 else None) for number, item in enumerate(class_items)]
     before = scaled.image_tower.encoder.conv1[0].weight.detach().clone()  # type: ignore[index,union-attr]
@@ -111,10 +116,10 @@ def test_a_range_of_values_is_kept_apart_in_features(scaled: TwoTower, tmp_path:
             file.write(values)
         items.append(LabelledItem(name, "x", tmp_path / f"{name}.tif"))
         values[:, :8, :8] = 2800
-    [plain] = picture_batches(items, 32, 2, {})
-    [ranged] = picture_batches(items, 32, 2, {}, value_range=(0, 3000))
-    unlike = np.abs(plain.pixels[0].astype(int) - plain.pixels[1])[8:, 8:].mean()
-    assert np.array_equal(ranged.pixels[0, 8:, 8:], ranged.pixels[1, 8:, 8:]) and unlike > 1
+    plain = [shown(item, 32) for item in items]
+    ranged = [shown(item, 32, value_range=(0, 3000)) for item in items]
+    unlike = np.abs(plain[0].astype(int) - plain[1])[8:, 8:].mean()
+    assert np.array_equal(ranged[0][8:, 8:], ranged[1][8:, 8:]) and unlike > 1
     backbone, cache = Backbone(encoder_of_model(scaled), "scaled"), tmp_path / "cache"
     found = [
         extract_features(backbone, items, FeatureOptions(value_range=value, cache=cache))

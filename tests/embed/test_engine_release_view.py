@@ -16,7 +16,8 @@ from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import RELEASE_SIGNAL
 from earthtone.models.two_tower import TwoTower
-from earthtone.signal.image import read_image
+from earthtone.signal.config import ImageConfig
+from earthtone.signal.image import read_picture
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def model() -> TwoTower:
 def test_images_are_halved_by_averaging(model: TwoTower, items: tuple[LabelledItem, ...]) -> None:
     found = release_view(model, items[:2], "image")
     assert items[0].image is not None
-    pixels = (read_image(items[0].image).astype(np.float64) / 255 - MEAN) / STD
+    pixels = (read_picture(items[0].image, ImageConfig()).pixels.astype(np.float64) / 255 - MEAN) / STD
     halved = pixels.reshape(20, 2, 20, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
     with torch.no_grad():
         expected = model.image_tower(torch.from_numpy(halved[None].astype(np.float32))).numpy()

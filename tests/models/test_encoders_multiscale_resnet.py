@@ -6,7 +6,7 @@ import torch
 
 from earthtone.evaluate.explain import last_maps
 from earthtone.models.backbone import open_backbone
-from earthtone.models.encoders import MultiscaleResNet, folded, is_encoder, layer_groups, make_encoder
+from earthtone.models.encoders import MultiscaleResNet, fold_batch_norms, is_encoder, layer_groups, make_encoder
 
 NAME = "multiscale_resnet10"
 
@@ -51,7 +51,7 @@ def test_every_stage_learns_from_every_feature(encoder: MultiscaleResNet) -> Non
 def test_it_is_an_encoder_like_others(encoder: MultiscaleResNet) -> None:
     assert is_encoder(NAME) and len(layer_groups(encoder)) == 5
     assert last_maps(encoder, torch.randn(2, 3, 64, 64)).is_mean  # so the share of each place is known exactly
-    norms = folded(encoder, torch.randn(2, 3, 64, 64)).modules()
+    norms = fold_batch_norms(encoder, torch.randn(2, 3, 64, 64)).modules()
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in norms)
     assert make_encoder(NAME, (1, 125, 64))[1] == 480
     backbone = open_backbone(f"random:{NAME}")

@@ -26,8 +26,8 @@ def test_an_untrained_one() -> None:
     vectors = [model.embed_tiles([tile], batch=1) for model in (one, same, other)]
     np.testing.assert_array_equal(vectors[0], vectors[1])
     assert not np.array_equal(vectors[0], vectors[2])
-    sound = one.sound_features([np.zeros((2, 500, 64), np.uint8)], batch=2)
-    assert sound.shape == (1, one.audio_tower.features)
+    [sound] = one.encoded_sounds([np.zeros((2, 500, 64), np.uint8)], batch=2)
+    assert sound.shape == (one.audio_tower.features + one.config.dimensions,)
 
 
 def test_what_is_no_model() -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from torch.nn.functional import normalize
 
 from earthtone.errors import ConfigError, SignalError
 from earthtone.models.config import ModelConfig
@@ -72,6 +73,22 @@ def test_recordings_alone_in_batches_and_in_another_order(tiny_model: TwoTower, 
     for n, path in enumerate(recordings):
         np.testing.assert_array_equal(tiny_model.embed_audio([path])[0], whole[n])
     np.testing.assert_array_equal(tiny_model.embed_audio(recordings[::-1]), whole[::-1])
+
+
+def test_windows_of_recordings_share_batches(
+    tiny_model: TwoTower, tiny_signal: SignalConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings of 1, 31, 2, 4 and 3 windows are 41: eleven batches of four, the last with three of filling."""
+    draw = np.random.default_rng(0)
+    lengths = (1, 31, 2, 4, 3)
+    windows = [draw.integers(0, 256, (count, 50, 32), np.uint8) for count in lengths]
+    sizes: list[int] = []
+    sound_input = TwoTower.sound_input
+    monkeypatch.setattr(TwoTower, "sound_input", lambda model, s: (sizes.append(len(s)), sound_input(model, s))[1])
+    whole = tiny_model.embed_windows(windows)
+    assert sizes == [4] * 11
+    for order in ([4, 1, 0, 3, 2], [1], [3, 2], [2, 0]):
+        np.testing.assert_array_equal(tiny_model.embed_windows([windows[n] for n in order]), whole[order])
 
 
 def test_windows_of_many_recordings_at_once(tiny_model: TwoTower, recordings: Files, tiny_signal: SignalConfig) -> None:
@@ -138,8 +155,11 @@ def test_a_mean_is_the_plain_mean_bit_for_bit(
     tiny_model: TwoTower, recordings: Files, tiny_signal: SignalConfig
 ) -> None:
     windows = [recording_windows(path, tiny_signal.audio) for path in recordings]
+    flat = np.concatenate(windows)
+    filled = np.concatenate([flat, np.zeros((-len(flat) % 4, *flat.shape[1:]), np.uint8)])  # batches of four
     with torch.inference_mode():
-        each = tiny_model._in_batches([window for one in windows for window in one], tiny_model.project_windows, 32)
+        batches = torch.from_numpy(filled).split(4)
+        each = torch.cat([normalize(tiny_model.project_windows(batch)) for batch in batches]).numpy()[: len(flat)]
     parts = np.split(each, np.cumsum([len(one) for one in windows])[:-1])
     means = np.array([part.mean(axis=0, dtype=np.float64) for part in parts], np.float32)
     np.testing.assert_array_equal(tiny_model.embed_windows(windows), unit_rows(means))
@@ -219,8 +239,8 @@ def test_embedding_leaves_the_mode_and_the_weights_alone(tiny_signal: SignalConf
 
 def test_features_come_before_the_projection(tiny_model: TwoTower, tiny_signal: SignalConfig) -> None:
     tiles = list(np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), np.uint8))
-    features = tiny_model.image_features(tiles)
-    assert features.shape == (5, tiny_model.image_tower.features)
+    encoded = np.stack(list(tiny_model.encoded_images(tiny_model.views(tiles))))
+    features = encoded[:, : tiny_model.image_tower.features]
     with torch.inference_mode():
         projected = tiny_model.image_tower.projection(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(unit_rows(projected), tiny_model.embed_tiles(tiles), atol=1e-5)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import DataError, MissingExtraError
 from earthtone.files import atomic_path, regular_file, write_text_atomic
+from earthtone.models.batches import Rows, collected
 
-Chunk = NDArray[np.float32]
 _SAMPLE = 4096  # bytes
 
 
@@ -52,73 +51,51 @@ def file_state(file: Path | None) -> tuple[int, int, str] | None:
     return (stat.st_size, stat.st_mtime_ns, digest.hexdigest())
 
 
-class FeatureCache:
-    """Arrays of features in a folder, each with what was said of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-
-    def path(self, key: Mapping[str, Any]) -> Path:
-        """Return where the array of a key lies, whether it is there or not."""
-        text = json.dumps(key, sort_keys=True)
-        return self.folder / f"features-{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.npy"
-
-    def read(self, key: Mapping[str, Any]) -> tuple[Chunk, dict[str, Any]] | None:
-        """Return the array (N, F), mapped from disk, and its notes; None where there is none, or a damaged one."""
-        path = self.path(key)
-        try:
-            notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, RecursionError):
-            return None
-        fits = isinstance(notes, dict) and notes.get("key") == dict(key) and notes.get("shape") == list(values.shape)
-        return (values, notes["notes"]) if fits and values.dtype == np.float32 else None
-
-    def kept(self, key: Mapping[str, Any]) -> tuple[Chunk, dict[str, Any]] | None:
-        """Return what `read` does, but None where files were left out for want of an optional package: it may be here
-        now.
-        """
-        there = self.read(key)
-        reasons = there[1].get("broken", {}).values() if there is not None else ()
-        return None if any(MissingExtraError.SAID in reason for reason in reasons) else there
-
-    def write(
-        self, key: Mapping[str, Any], chunks: Iterator[Chunk], shape: tuple[int, int], notes: dict[str, Any]
-    ) -> None:
-        """Write an array of a known shape chunk by chunk; `notes` may be filled while the chunks are made.
-
-        Nothing is held but one chunk. Raises DataError when the folder cannot be written.
-        """
-        path = self.path(key)
-        if path.parent.exists() and not path.parent.is_dir():
-            raise DataError(f"{path.parent} is a file; a folder for features was expected: --cache FOLDER")
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for chunk in chunks:
-                    file.write(np.ascontiguousarray(chunk, "<f4").data)
-                file.flush()
-                os.fsync(file.fileno())
-            told = {"key": dict(key), "shape": list(shape), "notes": notes}
-            write_text_atomic(path.with_suffix(".json"), json.dumps(told, ensure_ascii=False) + "\n")
-
-
 def kept_features(
-    folder: Path | None, key: Mapping[str, Any], chunks: Iterator[Chunk], shape: tuple[int, int], notes: dict[str, Any]
-) -> tuple[Chunk, dict[str, Any], bool]:
-    """Return an array (N, F), its notes, and whether both were there already; without a folder nothing is kept.
+    folder: Path | None, key: Mapping[str, Any], rows: Iterator[Rows], shape: tuple[int, int], notes: dict[str, Any]
+) -> tuple[Rows, dict[str, Any], bool]:
+    """Return an array (N, F), its notes, and whether both were kept in `folder` already; without one, nothing is kept.
 
-    `chunks` is run only where the array is not there; it may fill `notes`. Raises DataError as `FeatureCache.write`.
+    `rows` (F,) is run only where the array is not there, and may fill `notes`; one row is held at once and the array is
+    mapped from disk. An array of which files were left out for want of an optional package is made again: it may be
+    here now. Raises DataError for a folder that cannot be written.
     """
     if folder is None:
-        return np.concatenate([np.zeros((0, shape[1]), np.float32), *chunks]), notes, False
-    cache = FeatureCache(folder)
-    there = cache.kept(key)
-    if there is not None:
-        return *there, True
-    cache.write(key, chunks, shape, notes)
-    there = cache.read(key)
-    if there is None:
-        raise DataError(f"{cache.path(key)} cannot be read back; choose another --cache or free the disk")
-    return *there, False
+        return collected(rows, shape[0], slice(0, shape[1])), notes, False
+    name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
+    path = Path(folder) / f"features-{name}.npy"
+    kept = _read(path, key)
+    reasons = kept[1].get("broken", {}).values() if kept is not None else ()
+    if kept is not None and not any(MissingExtraError.SAID in reason for reason in reasons):
+        return *kept, True
+    _write(path, key, rows, shape, notes)
+    if (kept := _read(path, key)) is None:
+        raise DataError(f"{path} cannot be read back; choose another --cache or free the disk")
+    return *kept, False
+
+
+def _read(path: Path, key: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]] | None:
+    """Return an array, mapped from disk, and its notes; None where there is none, or a damaged or another one."""
+    try:
+        said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, RecursionError):
+        return None
+    fits = isinstance(said, dict) and said.get("key") == dict(key) and said.get("shape") == list(values.shape)
+    return (values, said["notes"]) if fits and values.dtype == np.float32 else None
+
+
+def _write(
+    path: Path, key: Mapping[str, Any], rows: Iterator[Rows], shape: tuple[int, int], notes: dict[str, Any]
+) -> None:
+    if path.parent.exists() and not path.parent.is_dir():
+        raise DataError(f"{path.parent} is a file; a folder for features was expected: --cache FOLDER")
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for row in rows:
+                file.write(np.ascontiguousarray(row, "<f4").data)
+            file.flush()
+            os.fsync(file.fileno())
+        said = {"key": dict(key), "shape": list(shape), "notes": notes}
+        write_text_atomic(path.with_suffix(".json"), json.dumps(said, ensure_ascii=False) + "\n")

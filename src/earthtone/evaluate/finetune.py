@@ -18,14 +18,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_device, choose_precision
-from earthtone.embed.engine import (
-    Bands,
-    decoding_threads,
-    picture_batches,
-    read_square_of,
-    shown_square,
-    tell_of_broken,
-)
+from earthtone.embed.engine import decoding_threads, read_items, shown_square, square_of_item, warn_of_files
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError, ModelError, changes
 from earthtone.evaluate.classifiers import even_odd, open_labelled_set, split_items, warn_of_unknown
@@ -40,11 +33,13 @@ from earthtone.evaluate.results import (
 )
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone, open_backbone
+from earthtone.models.batches import rows_by_item
 from earthtone.models.encoders import parameter_groups, shares_by_depth
 from earthtone.options import FinetuneOptions
-from earthtone.progress import ordered_map, progress_bar
+from earthtone.progress import progress_bar
 from earthtone.signal.config import ValueRange, plain_range
 from earthtone.signal.image import Pixels
+from earthtone.signal.raster import Bands
 from earthtone.train.augment import random_view
 from earthtone.train.recipe import AugmentConfig
 from earthtone.value_types import takes
@@ -269,27 +264,25 @@ def training_views(
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(data.train)).tolist()
     number = {name: at for at, name in enumerate(data.classes)}
+    at = {item.id: row for row, item in enumerate(data.train)}
     config = AugmentConfig()
     room = math.ceil(_ROOM * side) if plan.augment else side
 
-    def view(row: int) -> Pixels | str:
-        square = read_square_of(data.train[row], room, data.bands, usual_gsd_m, data.value_range)
-        if isinstance(square, str):
-            return square
+    def view(item: LabelledItem) -> Pixels:
+        square = square_of_item(item, room, data.bands, usual_gsd_m, data.value_range)
         if not plan.augment:
             return shown_square(square, side)
-        return random_view(square[0], side, config, np.random.default_rng([seed, epoch, row]), square[1])
+        return random_view(square[0], side, config, np.random.default_rng([seed, epoch, at[item.id]]), square[1])
 
     views: list[Pixels] = []
     truth: list[int] = []
     count = 0
-    for place, (row, found) in enumerate(zip(order, ordered_map(view, order, decoding_threads()), strict=True)):
-        item = data.train[row]
+    items = [data.train[row] for row in order]
+    found = read_items(items, view, data.broken, decoding_threads())
+    for place, (item, pixels) in enumerate(zip(items, found, strict=True)):
         count += 1
-        if isinstance(found, str):
-            data.broken[item.id] = found
-        else:
-            views.append(found)
+        if pixels is not None:
+            views.append(pixels)
             truth.append(number[item.label])
         if len(views) == plan.batch_size or (place + 1 == len(order) and len(views) > 1):
             yield np.stack(views), np.array(truth, np.int64), count
@@ -310,25 +303,32 @@ def validation_scores(
     return float((logits.argmax(axis=1) == truth).mean()), float(loss)
 
 
-@torch.inference_mode()
 def logits_of(
     model: Classifier, items: Sequence[LabelledItem], data: TrainingData, batch: int, numbers: str, tick: Tick
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Ids of the items that can be read, and their logits."""
-    model.eval()
     backbone = model.backbone
+
+    def read(item: LabelledItem) -> Pixels:
+        square = square_of_item(item, backbone.pixels, data.bands, backbone.usual_gsd_m, data.value_range)
+        return shown_square(square, backbone.pixels)[None]
+
+    def forward(pixels: Tensor) -> Tensor:
+        with autocast(numbers, backbone.device.type):
+            logits: Tensor = model(backbone.prepare(pixels))
+        return logits
+
     ids: list[str] = []
     parts = [np.zeros((0, len(data.classes)), np.float32)]
-    for found in picture_batches(
-        items, backbone.pixels, batch, data.broken, data.bands, usual_gsd_m=backbone.usual_gsd_m,
-        value_range=data.value_range,
-    ):  # fmt: skip
-        if len(found.good):
-            with autocast(numbers, backbone.device.type):
-                logits = model(backbone.prepare(torch.from_numpy(found.pixels)))
-            parts.append(logits[: len(found.good)].float().cpu().numpy())
-            ids += [items[found.start + int(at)].id for at in found.good]
-        tick(found.count)
+    pictures = read_items(items, read, data.broken, decoding_threads())
+    size = {"width": len(data.classes), "batch": batch}
+    for item, logits in zip(
+        items, rows_by_item(pictures, forward, model=model, device=backbone.device, **size), strict=True
+    ):
+        if len(logits):
+            ids.append(item.id)
+            parts.append(logits)
+        tick(1)
     return tuple(ids), np.concatenate(parts)
 
 
@@ -404,8 +404,7 @@ def _by_seed(options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, d
                     kept = {"identity": identity, "result": asdict(found[seed]), "broken": dict(data.broken)}
                     write_text_atomic(path, json.dumps(kept, ensure_ascii=False) + "\n")
             bar.update(each * (at + 1) - bar.n)
-    if warning := tell_of_broken(data.broken, sum(map(len, data.parts.values()))):
-        _log.warning("%s", warning)
+    warn_of_files(data.broken, (), sum(map(len, data.parts.values())), "images")
     first = found[options.seeds[0]]
     if any(one.ids != first.ids for one in found.values()) or not first.ids:
         raise DataError("the test images that can be read changed between seeds; run again with another --out")

@@ -13,11 +13,12 @@ from earthtone.data.check import MEASURED, Contents, contents_of, little_text, t
 from earthtone.data.dealing import same_content, text_number, without_silence
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
-from earthtone.embed.engine import Bands, decoding_threads
+from earthtone.embed.engine import decoding_threads
 from earthtone.errors import SignalError
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import image_hash, read_picture
+from earthtone.signal.raster import Bands
 
 _NAMED = 5
 _log = logging.getLogger(__name__)

@@ -228,17 +228,10 @@ class Tower(nn.Module):
 
 
 def make_tower(
-    name: str,
-    *,
-    channels: int,
-    height: int,
-    width: int,
-    dimensions: int,
-    projection: str,
-    drop_path: float = 0.0,
+    name: str, shape: tuple[int, int, int], *, dimensions: int, projection: str, drop_path: float = 0.0
 ) -> Tower:
-    """Return an untrained tower around the encoder `name` for inputs of the given size. Raises ConfigError."""
-    encoder, features = make_encoder(name, (channels, height, width), drop_path=drop_path)
+    """Return an untrained tower around the encoder `name` for inputs (channels, height, width). Raises ConfigError."""
+    encoder, features = make_encoder(name, shape, drop_path=drop_path)
     return Tower(encoder, features, dimensions, projection)
 
 
@@ -512,7 +505,7 @@ _AGREES = 1e-3  # of the largest feature: a network that is folded wrongly is of
 
 
 @torch.no_grad()
-def folded(encoder: nn.Module, inputs: Tensor) -> nn.Module:
+def fold_batch_norms(encoder: nn.Module, inputs: Tensor) -> nn.Module:
     """Return a copy, in evaluation mode, without the batch norms that follow a convolution; other layers stay.
 
     A norm with fixed statistics is a scale and a shift of each channel, which the convolution's weights can bear

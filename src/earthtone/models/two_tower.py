@@ -3,7 +3,7 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from earthtone.device import autocast
 from earthtone.errors import ConfigError, SignalError, did_you_mean
+from earthtone.models.batches import collected, row_by_item, rows_by_item
 from earthtone.models.config import REDUCERS, SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
@@ -342,24 +344,14 @@ class TwoTower(nn.Module):
         self.config = config
         self.signal = signal
         self.card: Mapping[str, Any] = {}
-        self.image_tower = make_tower(
-            config.image_encoder,
-            channels=config.image_channels,
-            height=signal.image.pixels,
-            width=signal.image.pixels,
-            dimensions=config.dimensions,
-            projection=config.projection,
-            drop_path=config.drop_path,
-        )
-        self.audio_tower = make_tower(
-            config.audio_encoder,
-            channels=1,
-            height=signal.audio.mels,
-            width=signal.audio.window_frames,
-            dimensions=config.dimensions,
-            projection=config.projection,
-            drop_path=config.drop_path,
-        )
+        heads: dict[str, Any] = {
+            "dimensions": config.dimensions,
+            "projection": config.projection,
+            "drop_path": config.drop_path,
+        }
+        pixels, sound = signal.image.pixels, (1, signal.audio.mels, signal.audio.window_frames)
+        self.image_tower = make_tower(config.image_encoder, (config.image_channels, pixels, pixels), **heads)
+        self.audio_tower = make_tower(config.audio_encoder, sound, **heads)
         self.reducer = make_reducer(config.windows, config.dimensions)
         if config.scale_input:
             self.register_buffer("usual_side_m", torch.tensor(float(signal.image.pixels)))
@@ -415,7 +407,7 @@ class TwoTower(nn.Module):
         count, several = spectrograms.shape[:2]
         vectors = self.project_windows(spectrograms.flatten(0, 1)).reshape(count, several, -1)  # (N, W, dimensions)
         if several > 1:
-            vectors = self._window_vectors(vectors.float())
+            vectors = self.embedding(vectors.float())
         reduced: Tensor = self.reducer(vectors, heard)
         return reduced
 
@@ -423,9 +415,7 @@ class TwoTower(nn.Module):
         """Return both projections of a batch."""
         return self.project_images(pixels), self.project_sound(spectrograms)
 
-    def views(
-        self, tiles: Sequence[NDArray[np.uint8]], sides_m: Sequence[float | None] | None = None
-    ) -> list[NDArray[np.uint8]]:
+    def views(self, tiles: Sequence[Pixels], sides_m: Sequence[float | None] | None = None) -> list[Pixels]:
         """Return what the image encoder sees of stored tiles (side, side, 3), uint8 (pixels, pixels, C) each.
 
         `sides_m` are the metres along each tile's side, None or NaN where unknown; read with `config.scale_input`.
@@ -438,65 +428,66 @@ class TwoTower(nn.Module):
         given = np.where(np.isnan(given), float(self.usual_side_m), given)
         return [seen(tile, self.signal.image, float(side_m)) for tile, side_m in zip(tiles, given, strict=True)]
 
-    @torch.inference_mode()
-    def embed_tiles(
-        self,
-        tiles: Sequence[NDArray[np.uint8]],
-        batch: int = 32,
-        sides_m: Sequence[float | None] | None = None,
-    ) -> Embeddings:
-        """Return vectors (N, dimensions) of stored tiles (side, side, 3) of any sides; `sides_m` as in `views`."""
-        views = self.views(tiles, sides_m)
-        return self._in_batches(views, self.project_images, batch, unit=self.config.unit)
+    def encoded_images(
+        self, pictures: Iterable[Pixels | None], *, batch: int | None = None, precision: str = "32"
+    ) -> Iterator[Embeddings]:
+        """Return, for each picture (side, side, C), pooled features and embedding side by side; NaN for None.
 
-    @torch.inference_mode()
-    def embed_windows(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return one vector a recording (N, dimensions) of its windows (windows, frames, mels), any number."""
-        flat = [window for recording in windows for window in recording]
-        width = self.config.dimensions + 1
-        scored = self._in_batches(flat, self._scored_windows, batch, unit=False, width=width)
-        reduced = [weighted_mean(part[:, :-1], part[:, -1]) for part in _by_recording(scored, windows)]
-        vectors = np.array(reduced, np.float32).reshape(len(windows), self.config.dimensions)
-        return unit_rows(vectors) if self.config.unit else vectors
-
-    @torch.inference_mode()
-    def sound_features(self, windows: Sequence[NDArray[np.uint8]], batch: int = 32) -> Embeddings:
-        """Return the sound encoder's pooled features (N, features): a mean over each recording's windows.
-
-        `windows` are (windows, frames, mels) a recording; the features are those before the projection.
+        The features (F,) are those before the projection, the embedding is (dimensions,). `precision` is what
+        `choose_precision` returned, `batch` how many pictures a pass has (`constant_batch`).
         """
-        flat = [window for recording in windows for window in recording]
-        width = self.audio_tower.features
-        rows = self._in_batches(
-            flat, lambda s: self.audio_tower.encoder(self.sound_input(s)), batch, unit=False, width=width
-        )
-        means = [part.mean(axis=0, dtype=np.float64) for part in _by_recording(rows, windows)]
-        return np.array(means, np.float32).reshape(len(windows), width)
 
-    def _scored_windows(self, spectrograms: Tensor) -> Tensor:
-        """Return vectors of windows (N, frames, mels) and, as last column, their scores: (N, dimensions + 1)."""
-        vectors = self._window_vectors(self.project_windows(spectrograms).float())
-        return torch.cat([vectors, self.reducer.score(vectors)[:, None]], dim=1)
+        def forward(pixels: Tensor) -> Tensor:
+            with autocast(precision, self.device.type):
+                features = self.image_tower.encoder(self.image_input(pixels))
+                projected = self.image_tower.projection(features)
+            return torch.cat([features.float(), self.embedding(projected.float())], dim=1)
 
-    def _window_vectors(self, projections: Tensor) -> Tensor:
-        """Return what is averaged over windows: projections (..., dimensions) at length 1, or as they are."""
+        width = self.image_tower.features + self.config.dimensions
+        return row_by_item(pictures, forward, model=self, width=width, device=self.device, batch=batch)
+
+    def encoded_sounds(
+        self, recordings: Iterable[Spectrogram | None], *, batch: int | None = None, precision: str = "32"
+    ) -> Iterator[Embeddings]:
+        """Yield, for each recording's windows (W, frames, mels), pooled features and embedding; NaN for None.
+
+        The features (F,) are the mean over windows of those before the projection; the embedding is (dimensions,), of
+        windows that count as `model.windows` says. `batch` is how many windows a pass has, of whatever recordings.
+        """
+
+        def forward(spectrograms: Tensor) -> Tensor:
+            with autocast(precision, self.device.type):
+                features = self.audio_tower.encoder(self.sound_input(spectrograms))
+                projected = self.audio_tower.projection(features)
+            vectors = self.embedding(projected.float())
+            return torch.cat([features.float(), vectors, self.reducer.score(vectors)[:, None]], dim=1)
+
+        split, width = self.audio_tower.features, self.audio_tower.features + self.config.dimensions
+        for rows in rows_by_item(recordings, forward, model=self, width=width + 1, device=self.device, batch=batch):
+            out = np.full(width, np.nan, np.float32)
+            if len(rows):
+                out[:split] = rows[:, :split].mean(axis=0, dtype=np.float64)
+                out[split:] = weighted_mean(rows[:, split:-1], rows[:, -1])
+                out[split:] = unit_rows(out[None, split:])[0] if self.config.unit else out[split:]
+            yield out
+
+    def embedding(self, projections: Tensor) -> Tensor:
+        """Return projections (..., dimensions) at length 1, or as they are where `config.unit` is false."""
         return F.normalize(projections, dim=-1) if self.config.unit else projections
 
-    @torch.inference_mode()
-    def image_features(
-        self,
-        tiles: Sequence[NDArray[np.uint8]],
-        batch: int = 32,
-        sides_m: Sequence[float | None] | None = None,
+    def embed_tiles(
+        self, tiles: Sequence[Pixels], batch: int | None = None, sides_m: Sequence[float | None] | None = None
     ) -> Embeddings:
-        """Return the image encoder's pooled features (N, features), those before the projection."""
-        views = self.views(tiles, sides_m)
-        width = self.image_tower.features
-        return self._in_batches(
-            views, lambda p: self.image_tower.encoder(self.image_input(p)), batch, unit=False, width=width
-        )
+        """Return vectors (N, dimensions) of stored tiles (side, side, 3) of any sides; `sides_m` as in `views`."""
+        return self._embeddings(self.encoded_images(self.views(tiles, sides_m), batch=batch), len(tiles), "image")
 
-    def embed_images(self, images: Sequence[ImageInput], batch: int = 32, *, gsd_m: float | None = None) -> Embeddings:
+    def embed_windows(self, windows: Sequence[Spectrogram], batch: int | None = None) -> Embeddings:
+        """Return one vector a recording (N, dimensions) of its windows (windows, frames, mels), any number."""
+        return self._embeddings(self.encoded_sounds(windows, batch=batch), len(windows), "audio")
+
+    def embed_images(
+        self, images: Sequence[ImageInput], batch: int | None = None, *, gsd_m: float | None = None
+    ) -> Embeddings:
         """Return vectors (N, dimensions), float32, of image files, of arrays (height, width, 3) uint8, and of
         what else `ImageInput` names: pictures of Pillow's, tensors, Hugging Face's dicts.
 
@@ -509,14 +500,11 @@ class TwoTower(nn.Module):
         (2, 128)
         """
         _refuse_single(images)
-        out = np.empty((len(images), self.config.dimensions), np.float32)
-        for start in range(0, len(images), batch):
-            found = [measured_tile(image, self.signal.image, gsd_m) for image in images[start : start + batch]]
-            tiles, sides_m = [tile for tile, _ in found], [side_m for _, side_m in found]
-            out[start : start + batch] = self.embed_tiles(tiles, batch, sides_m)
-        return out
+        tiles = (measured_tile(image, self.signal.image, gsd_m) for image in images)
+        views = (self.views([tile], [side_m])[0] for tile, side_m in tiles)
+        return self._embeddings(self.encoded_images(views, batch=batch), len(images), "image")
 
-    def embed_audio(self, sounds: Sequence[SoundInput], batch: int = 32) -> Embeddings:
+    def embed_audio(self, sounds: Sequence[SoundInput], batch: int | None = None) -> Embeddings:
         """Return vectors (N, dimensions), float32, of sound files, of pairs (samples, hz) or of Hugging Face's dicts.
 
         A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says.
@@ -526,42 +514,13 @@ class TwoTower(nn.Module):
         (2, 128)
         """
         _refuse_single(sounds)
-        out = np.empty((len(sounds), self.config.dimensions), np.float32)
-        for row, sound in enumerate(sounds):  # one at a time: a recording may be long
-            out[row] = self.embed_windows([recording_windows(sound, self.signal.audio)], batch)[0]
-        return out
+        recordings = (recording_windows(sound, self.signal.audio) for sound in sounds)
+        return self._embeddings(self.encoded_sounds(recordings, batch=batch), len(sounds), "audio")
 
-    def _in_batches(
-        self,
-        inputs: Sequence[NDArray[np.uint8]],
-        project: Any,
-        batch: int,
-        unit: bool = True,
-        width: int | None = None,
-    ) -> Embeddings:
-        """Run a tower over inputs of equal shape in evaluation mode, in batches of one constant size.
-
-        The last batch is filled up: kernels are chosen by shape, and another kernel rounds otherwise.
-        """
-        was_training = self.training
-        self.eval()
-        out = np.empty((len(inputs), width or self.config.dimensions), np.float32)
-        for start in range(0, len(inputs), batch):
-            chunk = np.stack(inputs[start : start + batch])
-            count = len(chunk)
-            if count < batch:
-                chunk = np.concatenate([chunk, np.zeros((batch - count, *chunk.shape[1:]), np.uint8)])
-            result = project(torch.from_numpy(chunk).to(self.device)).float()
-            result = F.normalize(result, dim=1) if unit else result
-            out[start : start + count] = result[:count].cpu().numpy()
-        self.train(was_training)
-        return out
-
-
-def _by_recording(rows: Embeddings, windows: Sequence[NDArray[np.uint8]]) -> list[Embeddings]:
-    """Return each recording's rows; `rows` are those of all windows, one recording after another."""
-    ends = np.cumsum([len(recording) for recording in windows])
-    return np.split(rows, ends[:-1]) if len(windows) else []
+    def _embeddings(self, encoded: Iterable[Embeddings], count: int, medium: str) -> Embeddings:
+        """Return the embeddings (N, dimensions) alone, of features and embeddings side by side."""
+        start = (self.image_tower if medium == "image" else self.audio_tower).features
+        return collected(encoded, count, slice(start, start + self.config.dimensions))
 
 
 def _refuse_single(inputs: object) -> None:

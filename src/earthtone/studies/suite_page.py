@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.embed.engine import FeatureOptions, extract_features, read_square
+from earthtone.embed.engine import FeatureOptions, extract_features, measured_square
 from earthtone.errors import DataError, SignalError
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.classifiers import split_items
@@ -419,7 +419,7 @@ def _item(item: LabelledItem, options: FeatureOptions) -> dict[str, Any]:
     picture = ""
     if item.image is not None:
         with suppress(SignalError):  # the task has named it
-            square = read_square(item.image, _THUMBNAIL_PIXELS, options.bands, options.value_range)
+            square = measured_square(item.image, _THUMBNAIL_PIXELS, options.bands, value_range=options.value_range)[0]
             picture = jpeg_uri(square, _THUMBNAIL_PIXELS)
     return {"id": item.id, "label": item.label, "picture": picture}
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.models.backbone import open_backbone
-from earthtone.models.encoders import folded
+from earthtone.models.encoders import fold_batch_norms
 
 
 def lived(network: nn.Module) -> nn.Module:
@@ -32,7 +32,7 @@ def test_it_says_the_same_without_norms(name: str) -> None:
     encoder = lived(open_backbone(f"random:{name}", pixels=64).encoder)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     pictures = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    copied = folded(encoder, pictures[:1])
+    copied = fold_batch_norms(encoder, pictures[:1])
     assert norms(copied) == 0
     torch.testing.assert_close(copied(pictures), encoder(pictures), rtol=1e-4, atol=1e-4)
     maps = zip(copied.forward_intermediates(pictures)[1], encoder.forward_intermediates(pictures)[1], strict=True)  # type: ignore[operator]
@@ -75,7 +75,7 @@ def test_norms_stay_where_folding_would_change_the_answer(kind: type[nn.Module])
     torch.manual_seed(0)
     network = lived(kind()).eval()
     inputs = torch.randn(2, 3, 8, 8)
-    copied = folded(network, inputs)
+    copied = fold_batch_norms(network, inputs)
     assert norms(copied) == norms(network) > 0
     assert copied is not network and torch.equal(copied(inputs), network(inputs))
 
@@ -83,5 +83,5 @@ def test_norms_stay_where_folding_would_change_the_answer(kind: type[nn.Module])
 @torch.no_grad()
 def test_a_network_in_training_is_left_in_training() -> None:
     network = lived(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))).train()
-    copied = folded(network, torch.randn(1, 3, 8, 8))
+    copied = fold_batch_norms(network, torch.randn(1, 3, 8, 8))
     assert network.training and not copied.training and norms(copied) == 0
