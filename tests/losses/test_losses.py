@@ -28,6 +28,9 @@ def test_listed_options_are_those_of_the_class(entry: LossEntry) -> None:
     """The list is read without PyTorch."""
     hints = get_type_hints(entry.load().__init__)  # type: ignore[misc]
     assert [(name, hints[name]) for name in signature(entry.load()).parameters] == list(entry.options.items())
+    assert entry.has_queue == entry.load().has_queue
+    if entry in LOSSES.values():
+        assert entry.has_negatives == entry.load().uses_twins == entry.load().takes_views
 
 
 def test_names_of_the_release_bring_its_options_and_given_ones_go_first() -> None:

@@ -9,7 +9,7 @@ from earthtone.errors import ConfigError
 from earthtone.losses.queue import MemoryLoss
 from earthtone.studies.pretrain import pretrain
 from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
-from earthtone.train.recipe_file import load_recipe
+from earthtone.train.recipe_file import check_recipe, load_recipe
 from earthtone.train.task import recipe_loss
 
 
@@ -35,9 +35,9 @@ def test_the_recipe_keeps_the_name_that_was_written(tmp_path: Path) -> None:
 
 def test_contradictions_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"loss.options.batch_size is 7, but train.batch_size is 6; leave"):
-        recipe_loss(with_loss("infonce_memory", batch_size=7))
+        check_recipe(with_loss("infonce_memory", batch_size=7), "r")
     with pytest.raises(ConfigError, match=r"loss.options.dimensions is 128, but model.dimensions is 10"):
-        recipe_loss(with_loss("simclr", dimensions=128))
+        check_recipe(with_loss("simclr", dimensions=128), "r")
     with pytest.raises(ConfigError, match=r"'dimensions'; known are margin"):
         recipe_loss(with_loss("batch_triplet", dimensions=10))
 
@@ -45,8 +45,8 @@ def test_contradictions_are_refused() -> None:
 def test_masking_twins_of_a_loss_without_negatives_is_refused() -> None:
     for name in ("BarlowTwins", "barlow_twins"):
         with pytest.raises(ConfigError, match=r"no negatives to keep twins out of; type --loss.twins ignore"):
-            recipe_loss(with_loss(name))
-        recipe_loss(with_loss(name, twins="ignore"))
+            check_recipe(with_loss(name), "r")
+        check_recipe(with_loss(name, twins="ignore"), "r")
 
 
 def test_a_wrong_loss_is_told_before_anything_is_packed(tiny_pairs: Path, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_wrong_loss_is_told_before_anything_is_packed(tiny_pairs: Path, tmp_pa
 def test_simclr_within_looks_for_twins_also_where_the_loss_ignores_them() -> None:
     near = LossConfig(twins="ignore", twin_radius_m=100.0)
     with pytest.raises(ConfigError, match=r"twin_radius_m tells twins, but loss.twins is ignore"):
-        recipe_loss(Recipe(loss=near))
+        check_recipe(Recipe(loss=near), "r")
     recipe = Recipe(loss=near, within=WithinConfig("simclr"))
     loss = recipe_loss(replace(recipe, train=replace(recipe.train, views=2)))
     assert loss.twin_rule.radius_m == 0

@@ -17,6 +17,7 @@ from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.recipe_file import check_recipe
 from earthtone.train.sampler import table_groups
 from earthtone.train.task import recipe_loss
 
@@ -89,7 +90,7 @@ def test_options_that_would_find_nobody_are_refused(
         fit(table, replace(tiny_recipe, loss=LossConfig(place_column="site")), tmp_path / "run")
     for option in ({"twin_radius_m": 200.0}, {"place_column": "site"}):
         with pytest.raises(ConfigError, match=r"tells twins, but loss.twins is ignore"):
-            recipe_loss(replace(tiny_recipe, loss=LossConfig(twins="ignore", **option)))  # type: ignore[arg-type]
+            check_recipe(replace(tiny_recipe, loss=LossConfig(twins="ignore", **option)), "r")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 
 

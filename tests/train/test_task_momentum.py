@@ -20,6 +20,7 @@ from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.recipe_file import check_recipe
 from earthtone.train.task import PretrainTask, recipe_loss, update_momentum
 
 pytestmark = pytest.mark.slow
@@ -103,7 +104,7 @@ def test_the_queue_holds_what_the_momentum_encoders_make(tiny_table: Path, tiny_
 def test_momentum_without_a_queue_is_refused(tiny_recipe: Recipe) -> None:
     recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, momentum=0.9))
     with pytest.raises(ConfigError, match="the loss 'infonce' has none; leave it out"):
-        recipe_loss(recipe)
+        check_recipe(recipe, "r")
     with pytest.raises(ConfigError, match="no queue that keys could fill"):
         make_loss("infonce")(torch.ones(2, 2), torch.ones(2, 2), keys=(torch.ones(2, 2), torch.ones(2, 2)))
     with pytest.raises(ConfigError, match="keys of the same"):

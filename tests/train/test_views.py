@@ -13,6 +13,7 @@ from earthtone.losses import LOSSES, loss_class
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.loader import Batch, TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
+from earthtone.train.recipe_file import check_recipe
 from earthtone.train.task import PretrainTask, check_queue, recipe_loss
 
 
@@ -74,7 +75,7 @@ def test_a_queue_has_room_for_all_views(tiny_recipe: Recipe) -> None:
         check_queue(loss, 11, recipe)
     wrong = replace(recipe, loss=LossConfig("infonce_memory", {"batches": 3, "batch_size": 4}))
     with pytest.raises(ConfigError, match=r"batch_size is 4, but train.batch_size x train.views is 8"):
-        recipe_loss(wrong)
+        check_recipe(wrong, "r")
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -84,7 +85,7 @@ def test_a_loss_takes_views_or_says_that_it_cannot(name: str, tiny_table: Path, 
     recipe = replace(with_views(tiny_recipe, 2), loss=LossConfig(name, dict(options), twins))
     if not loss_class(name).takes_views:
         with pytest.raises(ConfigError, match=rf"train\.views is 2, but the loss '{name}' takes one view of a pair"):
-            recipe_loss(recipe)
+            check_recipe(recipe, "r")
         return
     task = PretrainTask(
         TwoTower(recipe.model, recipe.signal), recipe_loss(recipe), recipe.train, 9, ignores_twins=twins == "ignore"

@@ -13,7 +13,16 @@ from earthtone.value_types import wrong
 if TYPE_CHECKING:
     from earthtone.losses.base import Loss
 
-__all__ = ["LOSSES", "PUBLISHED", "VIEW_LOSSES", "check_options", "loss_class", "loss_options", "make_loss"]
+__all__ = [
+    "LOSSES",
+    "PUBLISHED",
+    "VIEW_LOSSES",
+    "check_options",
+    "loss_class",
+    "loss_entry",
+    "loss_options",
+    "make_loss",
+]
 
 
 class LossEntry(NamedTuple):
@@ -21,6 +30,13 @@ class LossEntry(NamedTuple):
 
     home: str
     options: Mapping[str, Any]
+    has_negatives: bool = True
+    """Whether twins and views of one pair can be kept out of the negatives."""
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether rows of earlier batches are negatives too."""
+        return "batches" in self.options
 
     def load(self) -> "type[Loss]":
         """Return the class; this imports PyTorch."""
@@ -48,7 +64,7 @@ LOSSES: dict[str, LossEntry] = {
     "infonce_memory": LossEntry("infonce_memory.InfoNCEMemory", {"temperature": float, **_QUEUE}),
     "place_distillation": LossEntry("place_distillation.PlaceDistillation", {"nu": float, **_QUEUE}),
     "simclr": LossEntry("simclr.SimCLR", {"temperature": float, "directions": str, "hidden": int, "dimensions": int}),
-    "barlow_twins": LossEntry("barlow_twins.BarlowTwins", {"redundancy": float, "normality": float}),
+    "barlow_twins": LossEntry("barlow_twins.BarlowTwins", {"redundancy": float, "normality": float}, False),
 }
 
 #: Losses between two views of one modality, a recipe's section `within`.
@@ -75,7 +91,7 @@ PUBLISHED: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def make_loss(name: str, **options: Any) -> "Loss":
-    """The loss called `name`, or by its name in the release, with its options; given ones go before the release's.
+    """Return the loss called `name`, or by its name in the release, with its options, which go before the release's.
 
     Raises ConfigError when the name or an option is unknown.
 
@@ -90,7 +106,7 @@ def make_loss(name: str, **options: Any) -> "Loss":
 
 def check_options(name: str, options: Mapping[str, Any], *, between_views: bool = False) -> None:
     """Raise ConfigError for an unknown loss, for an option that it lacks, and for a value of another type."""
-    known = VIEW_LOSSES[name].options if between_views else _entry(name).options
+    known = VIEW_LOSSES[name].options if between_views else loss_entry(name).options
     for option, value in options.items():
         if option not in known:
             raise ConfigError(_unknown(f"option of the loss {name!r}", option, known))
@@ -99,16 +115,17 @@ def check_options(name: str, options: Mapping[str, Any], *, between_views: bool 
 
 
 def loss_class(name: str) -> "type[Loss]":
-    """The class behind a name. Raises ConfigError, listing the known ones."""
-    return _entry(name).load()
+    """Return the class behind a name. Raises ConfigError as `loss_entry` does."""
+    return loss_entry(name).load()
 
 
 def loss_options(name: str) -> tuple[str, ...]:
-    """The names of the options of a loss. Raises ConfigError as `loss_class` does."""
-    return tuple(_entry(name).options)
+    """Return the names of the options of a loss. Raises ConfigError as `loss_entry` does."""
+    return tuple(loss_entry(name).options)
 
 
-def _entry(name: str) -> LossEntry:
+def loss_entry(name: str) -> LossEntry:
+    """Return what is listed of a loss. Raises ConfigError, listing the known ones."""
     name = PUBLISHED[name][0] if name in PUBLISHED else name
     if name not in LOSSES:
         raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED]))

@@ -20,7 +20,7 @@ import jsonargparse
 from earthtone.errors import ConfigError, did_you_mean, flat
 from earthtone.files import read_yaml, read_yaml_file, refuse_hostile_options
 from earthtone.geo import SMALLEST_KM
-from earthtone.losses import VIEW_LOSSES, check_options
+from earthtone.losses import VIEW_LOSSES, check_options, loss_entry, loss_options
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe, WithinConfig
@@ -226,10 +226,43 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
     for key in _SHARES:
         if not 0 <= given[key][0] <= 1:
             yield f"{key} is {given[key][0]}; a share from 0 to 1 expected"
-    for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes):
+    for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes, _loss_mistakes):
         yield from section(recipe)
     check_signal_config(recipe.signal)
     yield from _augment_mistakes(recipe)
+
+
+def loss_shape(recipe: Recipe) -> dict[str, tuple[int, str]]:
+    """Return the options of the recipe's loss that follow from the rest of it, and from what."""
+    train = recipe.train
+    rows = "train.batch_size" if train.views == 1 else "train.batch_size x train.views"
+    shape = {
+        "batch_size": (train.batch_size * train.views, rows),
+        "dimensions": (recipe.model.dimensions, "model.dimensions"),
+    }
+    return {key: value for key, value in shape.items() if key in loss_options(recipe.loss.name)}
+
+
+def _loss_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield contradictions of the loss and the rest of the recipe."""
+    loss, train, entry = recipe.loss, recipe.train, loss_entry(recipe.loss.name)
+    if loss.twins != "ignore" and not entry.has_negatives:
+        yield (
+            f"loss.twins is {loss.twins}, but the loss {loss.name!r} has no negatives to keep twins out of; "
+            "type --loss.twins ignore"
+        )
+    for option in ("place_column", "twin_radius_m"):
+        if loss.twins == "ignore" and recipe.within.name != "simclr" and getattr(loss, option):
+            yield f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out"
+    if train.momentum is not None and not entry.has_queue:
+        yield (
+            f"train.momentum fills a queue, but the loss {loss.name!r} has none; leave it out, or choose infonce_memory"
+        )
+    if train.views > 1 and not entry.has_negatives:
+        yield f"train.views is {train.views}, but the loss {loss.name!r} takes one view of a pair; set train.views to 1"
+    for key, (value, source) in loss_shape(recipe).items():
+        if loss.options.get(key, value) != value:
+            yield f"loss.options.{key} is {loss.options[key]}, but {source} is {value}; leave the option out"
 
 
 def _train_mistakes(recipe: Recipe) -> Iterator[str]:

@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from earthtone.data.packed import Table
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import write_text_atomic
-from earthtone.losses import VIEW_LOSSES, loss_class, loss_options, make_loss
+from earthtone.losses import VIEW_LOSSES, make_loss
 from earthtone.losses.base import Loss
 from earthtone.losses.twins import TwinRule
 from earthtone.models.encoders import Tower, layer_groups, parameter_groups, shares_by_depth
@@ -36,6 +36,7 @@ from earthtone.train.distributed import (
 from earthtone.train.gradcache import embed_in_chunks
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe, TrainConfig
+from earthtone.train.recipe_file import loss_shape
 
 NOT_FINITE_FILE = "not_finite.json"
 _NAMED = 8  # ids in the message; all are in the file
@@ -47,35 +48,11 @@ EmbedBy = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 def recipe_loss(recipe: Recipe) -> Loss:
     """Return the recipe's loss; a queue and a projection get the recipe's batch size and dimensions.
 
-    Raises ConfigError for an unknown name or option, and for one that contradicts the rest of the recipe.
+    Raises ConfigError for an unknown name, for an unknown option and for one out of range.
     """
-    name, options = recipe.loss.name, dict(recipe.loss.options)
-    twins = recipe.loss.twins
-    if twins != "ignore" and not loss_class(name).uses_twins:
-        raise ConfigError(
-            f"loss.twins is {twins}, but the loss {name!r} has no negatives to keep twins out of; "
-            "type --loss.twins ignore"
-        )
-    for option in ("place_column", "twin_radius_m"):
-        if twins == "ignore" and recipe.within.name != "simclr" and getattr(recipe.loss, option):
-            raise ConfigError(f"loss.{option} tells twins, but loss.twins is ignore; leave one of them out")
-    if recipe.train.momentum is not None and not loss_class(name).has_queue:
-        raise ConfigError(
-            f"train.momentum fills a queue, but the loss {name!r} has none; leave it out, or choose infonce_memory"
-        )
-    if recipe.train.views > 1 and not loss_class(name).takes_views:
-        raise ConfigError(
-            f"train.views is {recipe.train.views}, but the loss {name!r} takes one view of a pair; set train.views to 1"
-        )
-    shape = {"batch_size": recipe.train.batch_size * recipe.train.views, "dimensions": recipe.model.dimensions}
-    rows = "train.batch_size" if recipe.train.views == 1 else "train.batch_size x train.views"
-    named = {"batch_size": rows, "dimensions": "model.dimensions"}
-    for key, value in shape.items():
-        if key in loss_options(name) and options.setdefault(key, value) != value:
-            raise ConfigError(
-                f"loss.options.{key} is {options[key]}, but {named[key]} is {value}; leave the option out"
-            )
-    loss = make_loss(name, **options)
+    name, twins = recipe.loss.name, recipe.loss.twins
+    shape = {key: value for key, (value, _) in loss_shape(recipe).items()}
+    loss = make_loss(name, **{**shape, **recipe.loss.options})
     if twins != "ignore":
         loss.twin_rule = TwinRule(twins, recipe.loss.twin_radius_m)
     return loss
