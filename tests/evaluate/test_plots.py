@@ -81,12 +81,12 @@ def test_a_long_history_stays_a_small_plot() -> None:
 
 
 def test_smoothing_keeps_constants_and_the_mean_of_a_line() -> None:
-    np.testing.assert_allclose(plots._smoothed(np.full(100, 3.0)), 3.0)
-    np.testing.assert_allclose(plots._smoothed(np.arange(100.0))[2:-2], np.arange(2.0, 98.0))
+    np.testing.assert_allclose(plots.smoothed(np.full(100, 3.0)), 3.0)
+    np.testing.assert_allclose(plots.smoothed(np.arange(100.0))[2:-2], np.arange(2.0, 98.0))
 
 
 def test_thinning_keeps_the_mean_of_blocks() -> None:
-    steps, values = plots._thinned(np.arange(801.0), np.arange(801.0) * 2)
+    steps, values = plots.thinned(np.arange(801.0), np.arange(801.0) * 2)
     assert len(steps) == 267
     np.testing.assert_allclose(steps, np.arange(1, 801, 3))
     np.testing.assert_allclose(values, steps * 2)

@@ -39,12 +39,12 @@ _NAMES = {"image_to_sound": "image → sound", "sound_to_image": "sound → imag
 
 
 def direction_name(direction: str) -> str:
-    """A direction in words: `image → sound` for `image_to_sound`."""
+    """Return a direction in words: `image → sound` for `image_to_sound`."""
     return _NAMES.get(direction, direction.replace("_", " "))
 
 
 def series(history: History, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The steps and the finite values of `key` in the rows of a training log; a row without `step` counts itself."""
+    """Return steps and finite values of `key` in the rows of a training log; a row without `step` counts itself."""
     points = [
         (row["step"] if is_number(row.get("step")) else index, row[key])
         for index, row in enumerate(history)
@@ -55,7 +55,7 @@ def series(history: History, key: str) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a finite number; truth values are none."""
+    """Return whether `value` is a finite number; truth values are none."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -68,20 +68,16 @@ class Plot:
     caption: str
 
 
-def _plot(svg: str, title: str, caption: str) -> Plot:
-    return Plot(Markup(svg), title, caption)  # noqa: S704 - every text in the drawing is escaped
-
-
 def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> list[Plot]:
-    """The recall curve and the histogram of ranks; see `recall_curve`."""
+    """Return the recall curve and the histogram of ranks; see `recall_curve`."""
     return [
-        _plot(
+        Plot(
             recall_curve(ranks, gallery, intervals, chance),
             "How far down one must look",
             "The share of queries with a right item among the first k results: the further above the dashed "
             "line, the better. Thick bars are the intervals of the table.",
         ),
-        _plot(
+        Plot(
             rank_histogram(ranks, gallery, chance),
             "Where the first right item ended up",
             "The share of queries by the rank of their first right item. A model that knows nothing fills each bar up "
@@ -91,43 +87,35 @@ def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals, chance: Ch
 
 
 def training_plots(history: History) -> list[Plot]:
-    """Every curve that the log has numbers for: loss, validation metrics, learning rate, temperature."""
+    """Return every curve that the log has numbers for: loss, validation metrics, learning rate, temperature."""
     keys = [key for key in dict.fromkeys(key for row in history for key in row) if len(series(history, key)[1])]
     val = [key for key in keys if key.lower().startswith("val")]
     found = []
     if loss := next((key for key in keys if key in ("loss", "train_loss", "train/loss")), None):
         svg = loss_curve(history, loss, [key for key in val if "loss" in key.lower()])
         caption = "Lower is better; the faint line is what was logged, the strong one its running mean."
-        found.append(_plot(svg, "The loss over training", caption))
-    found += _validation_plots(history, [key for key in val if "loss" not in key.lower()])
+        found.append(Plot(svg, "The loss over training", caption))
+    metrics = [key for key in val if "loss" not in key.lower()]
+    if shares := [key for key in metrics if np.all(np.abs(series(history, key)[1] - 0.5) <= 0.5)]:
+        svg = step_curves(history, shares, "validation", "Line plot of the validation metrics", share=True)
+        caption = "Measured on pairs that were not trained on; higher is better. It should rise, then level off."
+        found.append(Plot(svg, "Progress on unseen pairs", caption))
+    for number, key in enumerate([key for key in metrics if key not in shares][:3]):  # each has its own axis
+        svg = step_curves(history, [key], f"validation{number}", f"Line plot of {key} by training step")
+        title = f"Progress on unseen pairs: {_key_name(key)}"
+        found.append(Plot(svg, title, "Measured on pairs that were not trained on."))
     if rates := [key for key in keys if key.startswith(("lr", "learning_rate"))]:
         svg = step_curves(history, rates, "rate", "Line plot of the learning rate by training step")
-        found.append(_plot(svg, "The learning rate", "How large the steps were: often a short rise, then a slow fall."))
+        found.append(Plot(svg, "The learning rate", "How large the steps were: often a short rise, then a slow fall."))
     if "temperature" in keys:
         svg = step_curves(history, ["temperature"], "temperature", "Line plot of the temperature by training step")
         caption = "How sharply the loss tells near from far: it usually falls as the embeddings get better."
-        found.append(_plot(svg, "The learned temperature", caption))
+        found.append(Plot(svg, "The learned temperature", caption))
     return found
 
 
-def _validation_plots(history: History, keys: Sequence[str]) -> list[Plot]:
-    """Numbers from 0 to 1 share a plot; each of the others, three at most, has its own axis."""
-    shares = [key for key in keys if np.all(np.abs(series(history, key)[1] - 0.5) <= 0.5)]
-    found = []
-    if shares:
-        svg = step_curves(history, shares, "validation", "Line plot of the validation metrics", share=True)
-        caption = "Measured on pairs that were not trained on; higher is better. It should rise, then level off."
-        found.append(_plot(svg, "Progress on unseen pairs", caption))
-    for number, key in enumerate([key for key in keys if key not in shares][:3]):
-        svg = step_curves(history, [key], f"validation{number}", f"Line plot of {key} by training step")
-        found.append(
-            _plot(svg, f"Progress on unseen pairs: {_words(key)}", "Measured on pairs that were not trained on.")
-        )
-    return found
-
-
-def _words(key: str) -> str:
-    """A logged key as a person would say it: `R@10, image → sound` for `val_R@10_image_to_sound`."""
+def _key_name(key: str) -> str:
+    """Return a logged key as a person would say it: `R@10, image → sound` for `val_R@10_image_to_sound`."""
     for direction, name in _NAMES.items():
         key = re.sub(rf"[_/. ]*{direction}[_/. ]*", f", {name}, ", key)
     key = re.sub(r"^val(idation)?[_/.]", "validation " if "loss" in key else "", key)
@@ -135,40 +123,35 @@ def _words(key: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Untrusted text for a label: no formula between dollar signs, no lone surrogates, which fonts cannot measure."""
+    """Return untrusted text as a label: no formula between dollar signs, no lone surrogates, which no font measures."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
 
 
-def loss_curve(history: History, train_key: str, val_keys: Sequence[str] = ()) -> str:
-    """The loss by step: raw and faint, smoothed and strong; losses on validation rows as marked lines."""
+def loss_curve(history: History, train_key: str, val_keys: Sequence[str] = ()) -> Markup:
+    """Return the loss by step: raw and faint, smoothed and strong; losses on validation rows as marked lines."""
     figure, axes = _figure()
-    steps, values = _thinned(*series(history, train_key))
+    steps, values = thinned(*series(history, train_key))
     if len(values) > 3:
         axes.plot(steps, values, color=_SERIES[0], alpha=0.35, linewidth=0.8)
-        axes.plot(steps, _smoothed(values), color=_SERIES[0], linewidth=2, label="training, smoothed")
+        axes.plot(steps, smoothed(values), color=_SERIES[0], linewidth=2, label="training, smoothed")
     else:
         axes.plot(steps, values, color=_SERIES[0], marker="o", label="training")
     for number, key in enumerate(val_keys[:3], start=1):
-        axes.plot(
-            *_thinned(*series(history, key)),
-            color=_SERIES[number],
-            marker="o",
-            markersize=3.5,
-            label=_plain(_words(key)),
-        )
+        style = {"color": _SERIES[number], "marker": "o", "markersize": 3.5, "label": _plain(_key_name(key))}
+        axes.plot(*thinned(*series(history, key)), **style)
     _legend(axes, columns=2)
     return _svg(figure, "loss", f"Line plot of the loss by training step{_ends(values)}")
 
 
-def step_curves(history: History, keys: Sequence[str], name: str, label: str, *, share: bool = False) -> str:
-    """Any logged numbers by step, one line each (four at most); `share` shows 0 to 1 in per cent."""
+def step_curves(history: History, keys: Sequence[str], name: str, label: str, *, share: bool = False) -> Markup:
+    """Return any logged numbers by step, one line each (four at most); `share` shows 0 to 1 in per cent."""
     figure, axes = _figure()
     last: NDArray[np.float64] = np.empty(0)
     for number, key in enumerate(keys[: len(_SERIES)]):
-        steps, last = _thinned(*series(history, key))
+        steps, last = thinned(*series(history, key))
         marker = "o" if len(last) <= 40 else None
         style = {"color": _SERIES[number], "linestyle": _DASHES[number], "marker": marker, "markersize": 3.5}
-        axes.plot(steps, last, linewidth=1.8, label=_plain(_words(key)), **style)
+        axes.plot(steps, last, linewidth=1.8, label=_plain(_key_name(key)), **style)
     if len(keys) > 1:
         _legend(axes, columns=2)
     if share:
@@ -177,24 +160,21 @@ def step_curves(history: History, keys: Sequence[str], name: str, label: str, *,
     return _svg(figure, name, label + (_ends(last) if len(keys) == 1 else ""))
 
 
-def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> str:
-    """Recall at every k from 1 to the gallery's size, log axis, with the intervals of R@k as bars and chance dashed.
+def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> Markup:
+    """Return recall at every k up to the gallery's size, log axis, with the intervals of R@k as bars, chance dashed.
 
     `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1. Without
     `chance` every query has one right item.
     """
-    expected = _chance(gallery, chance)
     figure, axes = _figure()
     k = np.unique(np.geomspace(1, gallery, 300).round())
     for number, (direction, found) in enumerate(list(ranks.items())[: len(_SERIES)]):
-        recall = np.searchsorted(np.sort(np.asarray(found, dtype=np.float64)), k, side="right") / len(found)
-        color = _SERIES[number]
-        axes.plot(
-            k, recall, color=color, linestyle=_DASHES[number], linewidth=2, label=_plain(direction_name(direction))
-        )
+        color, label = _SERIES[number], _plain(direction_name(direction))
+        axes.plot(k, _share_within(found, k), color=color, linestyle=_DASHES[number], linewidth=2, label=label)
         for at, (low, high) in intervals.get(direction, {}).items():
             axes.plot([at * 1.03**number] * 2, [low, high], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
-    axes.plot(k, expected[k.astype(np.int64)], color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
+    expected = _chance_within(gallery, chance, k)
+    axes.plot(k, expected, color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
     axes.set(xscale="log", xlim=(0.93, gallery * 1.04), ylim=(0, 1.02), xlabel="k, how many results are looked at")
     ticks = [tick for tick in (10**power for power in range(9)) if tick <= gallery / 2] + [gallery]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -205,12 +185,17 @@ def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chanc
     return _svg(figure, "recall", f"Line plot of recall at k, for k from 1 to {gallery}, with chance as a dashed line")
 
 
-def _chance(gallery: int, chance: Chance | None) -> Chance:
-    return np.arange(gallery + 1) / gallery if chance is None else chance
+def _share_within(ranks: NDArray[Any], k: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of ranks that are at most each k."""
+    return np.searchsorted(np.sort(np.asarray(ranks, dtype=np.float64)), k, side="right") / len(ranks)
 
 
-def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> str:
-    """The share of queries whose first right item has a rank of 1, 2 to 5, 6 to 10 and so on; chance as dashes."""
+def _chance_within(gallery: int, chance: Chance | None, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    return k / gallery if chance is None else chance[k.astype(np.int64)]
+
+
+def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> Markup:
+    """Return the share of queries whose first right item has a rank of 1, 2 to 5, 6 to 10 and so on; chance dashed."""
     figure, axes = _figure()
     inner = (1, 5) if gallery <= 1000 else (1,)
     edges = [edge for power in range(9) for edge in (10**power * step for step in inner) if edge < gallery] + [gallery]
@@ -222,11 +207,11 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> 
     width = 0.8 / max(len(shown), 1)
     for number, (direction, found) in enumerate(shown):
         # bars are half open on the left: a rank of 10 belongs to "6-10"
-        counts = np.diff(np.searchsorted(np.sort(np.asarray(found, dtype=np.float64)), limits, side="right"))
+        shares = np.diff(_share_within(found, limits))
         left = place - 0.4 + width * (number + 0.5)
         bars = {"color": _SERIES[number], "edgecolor": _SERIES[number], "fill": number % 2 == 0, "linewidth": 1.2}
-        axes.bar(left, counts / len(found), width * 0.86, label=_plain(direction_name(direction)), **bars)
-    expected = np.diff(_chance(gallery, chance)[limits.astype(np.int64)])
+        axes.bar(left, shares, width * 0.86, label=_plain(direction_name(direction)), **bars)
+    expected = np.diff(_chance_within(gallery, chance, limits))
     dashes = {"color": _MUTED, "linestyle": (0, (2, 1)), "linewidth": 1.5}
     axes.hlines(expected, place - 0.45, place + 0.45, label="chance", **dashes)
     axes.xaxis.set_major_locator(FixedLocator(list(range(len(edges)))))
@@ -239,10 +224,8 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> 
     return _svg(figure, "ranks", "Bar chart of the share of queries in each range of ranks, with chance as dashes")
 
 
-def _thinned(
-    steps: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most `_MOST_POINTS` points: means of neighbours, so that a long run stays a small file."""
+def thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return at most `_MOST_POINTS` points: means of neighbours, so that a long run stays a small file."""
     size = math.ceil(len(values) / _MOST_POINTS)
     if size <= 1:
         return steps, values
@@ -251,13 +234,12 @@ def _thinned(
     return np.add.reduceat(steps, starts) / counts, np.add.reduceat(values, starts) / counts
 
 
-def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The centred mean over about a twentieth of the points, and over what there is of it at both ends."""
-    half = max(1, len(values) // 40)
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
-    smooth: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centred mean over about a twentieth of the points, and over what there is of it at both ends."""
+    window = np.ones(2 * max(1, len(values) // 40) + 1)
+    smooth: NDArray[np.float64] = np.convolve(values, window, "same") / np.convolve(
+        np.ones(len(values)), window, "same"
+    )
     return smooth
 
 
@@ -289,8 +271,8 @@ def _legend(axes: Any, columns: int) -> None:
     axes.legend([handles[at] for at in order], [labels[at] for at in order], **layout, **text)
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
-    """The drawing alone: no prolog, metadata or comments; text stays text; ids are unique to `name` and stable."""
+def _svg(figure: Figure, name: str, label: str) -> Markup:
+    """Return the drawing alone: no prolog, metadata, comments; text stays text; ids are unique to `name` and stable."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -303,7 +285,9 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     svg = _own_ids(svg, name)
     view = re.search(r'viewBox="[^"]*"', svg)
     body = svg[svg.index(">") + 1 :]
-    return f'<svg class="plot" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>{body.strip()}'
+    return Markup(  # noqa: S704 - every text in the drawing is escaped
+        f'<svg class="plot" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>{body.strip()}'
+    )
 
 
 def _own_ids(svg: str, name: str) -> str:

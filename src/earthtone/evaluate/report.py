@@ -25,7 +25,6 @@ from earthtone.geo import great_circle_km
 from earthtone.models.two_tower import TwoTower
 from earthtone.pages import render_page
 from earthtone.train.checkpoint import read_history
-from earthtone.value_types import fits
 
 MAX_MATCHES = 12
 """Matches shown in each group."""
@@ -101,14 +100,14 @@ class Report:
     """Key facts: date, device, rows, seconds of training, model names."""
     history: Sequence[Mapping[str, float]] = ()
     """Rows of the training log: `step`, `loss`, `lr`, `temperature`, and `val...` where there was a validation."""
-    retrieval: Mapping[str, Any] | None = None
+    retrieval: Mapping[str, Any] = field(default_factory=dict)
     """`gallery`, `twins`, `protocol`, `recall_counts` (`rank <= k` or `rank < k`), and `directions` with their
     `metrics` (value, low, high, chance) and `right_items` (how many queries have so many, by number)."""
     ranks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """The 1-based rank of each query's first right item, one array a direction."""
     matches: Mapping[str, Sequence[Match]] = field(default_factory=dict)
     """`best` and `worst`."""
-    probe: Mapping[str, Any] | None = None
+    probe: Mapping[str, Any] = field(default_factory=dict)
     """Results of probes, nested by name; leaves are numbers or (value, low, high, chance)."""
     config_yaml: str = ""
     notes: Sequence[str] = ()
@@ -122,7 +121,8 @@ def write_report(report: Report, path: Path) -> Path:
 
 
 def render_report(report: Report) -> str:
-    """The report as one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
+    """Return the report as one HTML page: escaped throughout, no script, nothing loaded from anywhere."""
+    media = _Media()
     return render_page(
         "report.html.j2",
         title=report.title,
@@ -130,17 +130,27 @@ def render_report(report: Report) -> str:
         report=report,
         headlines=list(_headlines(report.retrieval)),
         metrics=_metric_table(report.retrieval),
-        protocol=_leaves({key: (report.retrieval or {}).get(key) for key in ("gallery", "split", "protocol", "twins")}),
+        protocol=_leaves({key: report.retrieval.get(key) for key in ("gallery", "split", "protocol", "twins")}),
         retrieval_plots=_retrieval_plots(report),
         training_plots=plots.training_plots(report.history),
-        unfinished=_not_finite(report.history),
-        groups=_groups(report.matches),
-        probe=_leaves(report.probe or {}),
+        unfinished=sum(
+            isinstance(value, float) and not math.isfinite(value) for row in report.history for value in row.values()
+        ),
+        groups=[
+            {
+                "title": _GROUPS.get(name, name),
+                "given": len(group),
+                "matches": [_match(match, media) for match in group[:MAX_MATCHES]],
+            }
+            for name, group in report.matches.items()
+            if group
+        ],
+        probe=_leaves(report.probe),
     )
 
 
 def _number(name: str, value: object) -> str:
-    """A number with the unit that its metric's name implies; a dash for anything that is not a number."""
+    """Return a number with the unit that its metric's name implies; a dash for anything that is not a number."""
     if not plots.is_number(value):
         return "\u2013"
     number, lowered = float(value), name.lower()
@@ -160,8 +170,8 @@ def _percent(value: float) -> str:
 
 
 def _cell(name: str, metric: object) -> dict[str, str]:
-    """The texts of one measured number: value, interval and chance, the latter two empty when unknown."""
-    known: Mapping[str, object] = metric if isinstance(metric, Mapping) else {"value": metric}
+    """Return the texts of one measured number: value, interval and chance, the latter two empty when unknown."""
+    known = _mapping(metric)
     low, high, chance = (known.get(key) for key in ("low", "high", "chance"))
     interval = f"[{_number(name, low)}, {_number(name, high)}]" if plots.is_number(low) else ""
     return {
@@ -171,12 +181,12 @@ def _cell(name: str, metric: object) -> dict[str, str]:
     }
 
 
-def _directions(retrieval: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    found = (retrieval or {}).get("directions") or {}
+def _directions(retrieval: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    found = retrieval.get("directions") or {}
     return {direction: result.get("metrics") or {} for direction, result in found.items()}
 
 
-def _metric_table(retrieval: Mapping[str, Any] | None) -> dict[str, Any]:
+def _metric_table(retrieval: Mapping[str, Any]) -> dict[str, Any]:
     directions = _directions(retrieval)
     names = list(dict.fromkeys(name for metrics in directions.values() for name in metrics))
     meanings = (_BELOW, *_MEANINGS) if _is_strict(retrieval) else _MEANINGS
@@ -193,13 +203,13 @@ def _metric_table(retrieval: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"directions": [plots.direction_name(direction) for direction in directions], "rows": rows}
 
 
-def _is_strict(retrieval: Mapping[str, Any] | None) -> bool:
-    """Whether R@k counts the ranks below k, as published protocols do."""
-    return (retrieval or {}).get("recall_counts") == "rank < k"
+def _is_strict(retrieval: Mapping[str, Any]) -> bool:
+    """Return whether R@k counts the ranks below k, as published protocols do."""
+    return retrieval.get("recall_counts") == "rank < k"
 
 
 def _recalls(metrics: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """The R@k of one direction by k, where there is a value."""
+    """Return the R@k of one direction by k, where there is a value."""
     named = {name: re.fullmatch(r"R@(\d+)", name) for name in metrics}
     recalls = {int(k[1]): _mapping(metrics[name]) for name, k in named.items() if k}
     return {k: metric for k, metric in recalls.items() if plots.is_number(metric.get("value"))}
@@ -209,9 +219,9 @@ def _mapping(metric: Any) -> Mapping[str, Any]:
     return metric if isinstance(metric, Mapping) else {"value": metric}
 
 
-def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
-    """One plain sentence a direction, from R@10 or the nearest R@k that there is."""
-    gallery = (retrieval or {}).get("gallery")
+def _headlines(retrieval: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield one plain sentence a direction, from R@10 or the nearest R@k that there is."""
+    gallery = retrieval.get("gallery")
     of = f" of {gallery:,}" if isinstance(gallery, int) else ""
     for direction, metrics in _directions(retrieval).items():
         recalls = _recalls(metrics)
@@ -224,13 +234,13 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
         finds += ", or that of a twin," if _has_twins(retrieval) else ""
         top = "as the first" if k == 1 else f"among the top {k - _is_strict(retrieval)}"
         text = f"{finds} {top}{of} in {_percent(value)}\N{NO-BREAK SPACE}% of cases"
-        if plots.is_number(low) and plots.is_number(high):
-            text += f" [{_percent(low)},\N{NO-BREAK SPACE}{_percent(high)}]"
+        interval = (float(low), float(high)) if plots.is_number(low) and plots.is_number(high) else ()
+        if interval:
+            text += f" [{_percent(interval[0])},\N{NO-BREAK SPACE}{_percent(interval[1])}]"
         times = ""
         if plots.is_number(chance):
             text += f"; chance is {_percent(chance)}\N{NO-BREAK SPACE}%"
-            ends = (low, high) if plots.is_number(low) and plots.is_number(high) else (None, None)
-            times = against_chance(value, chance, *ends)
+            times = against_chance(value, chance, *interval)
             text += f", {_STANDINGS[times]}" if times else ""
             times = times or (f"{value / chance:.1f} times chance" if chance > 0 else "")
         name = plots.direction_name(direction)
@@ -238,23 +248,22 @@ def _headlines(retrieval: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
         yield {"text": f"{text}.", "value": f"{_percent(value)} %", "name": f"R@{k}", "times": times, "direction": name}
 
 
-def _measured_on_little(retrieval: Mapping[str, Any] | None) -> str:
+def _measured_on_little(retrieval: Mapping[str, Any]) -> str:
     """What the headline adds where figures say next to nothing: how little they were measured on."""
-    known = retrieval or {}
-    measured = _mapping(known.get("contents")).get(str(_mapping(known.get("split")).get("name")))
+    measured = _mapping(retrieval.get("contents")).get(str(_mapping(retrieval.get("split")).get("name")))
     contents = Contents(**measured) if isinstance(measured, Mapping) else None
     return f". That says next to nothing: it was measured on {contents}" if contents and contents.is_little else ""
 
 
-def _has_twins(retrieval: Mapping[str, Any] | None) -> bool:
-    """Whether items that are identical to a query's pair count as right, and there are any."""
-    twins = (retrieval or {}).get("twins") or {}
+def _has_twins(retrieval: Mapping[str, Any]) -> bool:
+    """Return whether items that are identical to a query's pair count as right, and there are any."""
+    twins = retrieval.get("twins") or {}
     shared = (twins.get("pairs_with_identical_image"), twins.get("pairs_with_identical_recording"))
     return twins.get("handling") == "merge" and any(plots.is_number(count) and count > 0 for count in shared)
 
 
 def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """A nested mapping as flat rows; a mapping with a `value` is one measured number."""
+    """Return a nested mapping as flat rows; a mapping with a `value` is one measured number."""
     rows: list[dict[str, Any]] = []
     for key, value in tree.items():
         here = (*path, str(key).replace("_", " "))
@@ -271,28 +280,19 @@ def _retrieval_plots(report: Report) -> list[plots.Plot]:
     ranks = {direction: np.asarray(found) for direction, found in report.ranks.items() if len(found)}
     if not ranks:
         return []
-    gallery = (report.retrieval or {}).get("gallery")
+    gallery = report.retrieval.get("gallery")
     if not isinstance(gallery, int):
         gallery = math.ceil(max(float(found.max()) for found in ranks.values()))
     intervals = {
         direction: {k: (m["low"], m["high"]) for k, m in _recalls(metrics).items() if plots.is_number(m.get("low"))}
         for direction, metrics in _directions(report.retrieval).items()
     }
-    return plots.retrieval_plots(ranks, max(gallery, 2), intervals, _chance_curve(report.retrieval, max(gallery, 2)))
-
-
-def _chance_curve(retrieval: Mapping[str, Any] | None, gallery: int) -> NDArray[np.float64]:
-    """What a random ranking finds among the first k, as the table counts it: with twins right or wrong."""
     counts: Counter[int] = Counter()
-    for result in ((retrieval or {}).get("directions") or {}).values():
-        for number, count in (result.get("right_items") or {}).items():
-            counts[int(number)] += int(count)
-    return share_found(gallery, counts)
-
-
-def _not_finite(history: Sequence[Mapping[str, float]]) -> int:
-    values = (value for row in history for value in row.values())
-    return sum(isinstance(value, float) and not math.isfinite(value) for value in values)
+    for result in (report.retrieval.get("directions") or {}).values():
+        counts.update({int(number): int(count) for number, count in (result.get("right_items") or {}).items()})
+    gallery = max(gallery, 2)
+    # what a random ranking finds among the first k, as the table counts it: with twins right or wrong
+    return plots.retrieval_plots(ranks, gallery, intervals, share_found(gallery, counts))
 
 
 class _Media:
@@ -302,27 +302,13 @@ class _Media:
         self.left_bytes = MAX_MEDIA_BYTES
 
     def embed(self, content: bytes | None, kind: str, name: str) -> dict[str, str]:
-        """The data URI, or a note that says why there is none."""
+        """Return the data URI, or a note that says why there is none."""
         if not content:
             return {"uri": "", "note": f"no {name}"}
         if len(content) > self.left_bytes:
             return {"uri": "", "note": f"{name} of {len(content) / 2**20:.1f} MiB left out: the report is full"}
         self.left_bytes -= len(content)
         return {"uri": data_uri(content, kind), "note": ""}
-
-
-def _groups(matches: Mapping[str, Sequence[Match]]) -> list[dict[str, Any]]:
-    media = _Media()
-    return [
-        {
-            "title": _GROUPS.get(name, name),
-            "name": name,
-            "given": len(group),
-            "matches": [_match(match, media) for match in group[:MAX_MATCHES]],
-        }
-        for name, group in matches.items()
-        if group
-    ]
 
 
 def _match(match: Match, media: _Media) -> dict[str, Any]:
@@ -362,7 +348,7 @@ def _card(item: Item, truth: Item) -> dict[str, Any]:
 
 
 def _same(item: Item, truth: Item) -> str:
-    """What an item shares with the query's pair: "same image", "same recording", both, or nothing."""
+    """Return what an item shares with the query's pair: "same image", "same recording", both, or nothing."""
     if item.id == truth.id:
         return ""
     image = item.image_hash and item.image_hash == truth.image_hash
@@ -424,10 +410,10 @@ def write_run_report(
             title=f"{folder.resolve().name}: {split}{table.name}",
             summary=_summary(model.card, table, measured),
             history=read_history(folder),
-            retrieval=measured.result.to_dict() if measured else None,
+            retrieval=measured.result.to_dict() if measured else {},
             ranks=measured.result.ranks if measured else {},
             matches=_matches(table, measured.rows, measured.result) if measured else {},
-            probe={name: _probe(probe) for name, probe in (probes or {}).items()} or None,
+            probe={name: _probe(probe) for name, probe in (probes or {}).items()},
             config_yaml=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
             notes=[*notes, *([note] if note else [])],
         ),
@@ -444,7 +430,8 @@ def _probe(result: TaskResult) -> dict[str, Any]:
 
 def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:
     model, versions = (card[key] if isinstance(card.get(key), Mapping) else {} for key in ("model", "versions"))
-    step, seconds = (_shown_number(card.get(key)) for key in ("step", "training_seconds"))
+    known = [card.get(key) for key in ("step", "training_seconds")]  # a card may hold anything
+    step, seconds = (float(value) if plots.is_number(value) else 0.0 for value in known)
     facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
     if measured and (found := measured.result.facts.get("contents", {}).get(measured.split)):
         facts["They hold"] = Contents(**found).files_text
@@ -456,11 +443,6 @@ def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -
         "Device": f"{card.get('device')}, {card.get('precision')}",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
     }
-
-
-def _shown_number(value: Any) -> float:
-    """Return a number of a card, which may hold anything; 0 for what is none."""
-    return float(value) if fits(value, float) else 0.0
 
 
 def _matches(table: Table, rows: NDArray[np.int64], result: RetrievalResult) -> dict[str, list[Match]]:
