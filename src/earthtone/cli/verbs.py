@@ -326,7 +326,8 @@ def suite(words: list[str]) -> int:
     """
     options, found = parsed("evaluate suite", told.SuiteOptions, words, _json, say=_say)
     table = call("run_suite", options)
-    from earthtone.studies.suite_page import DONE, FAILED, suite_rows
+    from earthtone.studies.study import DONE, FAILED
+    from earthtone.studies.suite_page import suite_rows
 
     if failed := table.count(FAILED):
         _say(f"{failed} of {len(table.cells)} cells failed; they are named in the table and run again by the next call")

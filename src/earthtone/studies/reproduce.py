@@ -1,16 +1,18 @@
 """The paper's steps in order, each done once, and one table of what they gave."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from earthtone.errors import DataError, EarthtoneError
+from earthtone.errors import DataError
 from earthtone.files import only_writer
 from earthtone.options import ReproduceOptions
 from earthtone.studies.reproduce_page import make_page, rows, write_outputs
-from earthtone.studies.reproduce_units import Setup, Steps, StoppedError, Unit, make_setup, plan
+from earthtone.studies.reproduce_units import StepResult, Unit, make_setup, plan, read_step, write_step
+from earthtone.studies.study import SkippedError, Study
 from earthtone.value_types import takes
 
 _NEED_PAIRS = {"pretrain", "retrieval", "losses"}  # places pack their own
@@ -54,18 +56,41 @@ def reproduce_paper(options: ReproduceOptions) -> Reproduced:
     Raises ConfigError where `options.out` was begun with another recipe, model or data, and while another process
     writes into it; ModelError, DataError.
     """
-    setup, steps = make_setup(options), Steps(Path(options.out) / "steps")
-    units = plan(setup, steps.names())
-    steps.refuse_changes(units)
-    if all(unit.lacking for unit in units) and not steps.names():
-        raise DataError(f"{options.data} holds no data of the paper; first: {units[0].lacking}")
-    todo = [unit for unit in units if _asked(unit, options) and not steps.done(unit.name)]
-    with only_writer(Path(options.out), "reproducing", "steps"):
-        run = _Run(setup, steps, units, options.say)
-        for number, unit in enumerate(todo, 1):
-            if not run.do(unit, f"{number}/{len(todo)}"):
-                break
-        return run.ended()
+    setup = make_setup(options)
+    folder = setup.out / "steps"
+    before = sorted(path.stem for path in folder.glob("[!.]*.json"))
+    study = Study(plan(setup, before), partial(read_step, folder))
+    if not study.results and all(unit.lacking for unit in study.units):
+        raise DataError(f"{options.data} holds no data of the paper; first: {study.units[0].lacking}")
+
+    def measure(unit: Unit) -> StepResult:
+        undone = next((f"needs {name}, which is not done" for name in unit.needs if name not in study.results), None)
+        if reason := unit.lacking or undone:
+            raise SkippedError(reason)
+        started = time.monotonic()
+        found = replace(unit.measure(), title=unit.title)
+        write_step(folder, unit, found, time.monotonic() - started)
+        return found
+
+    def write() -> list[Path]:
+        found = rows(study.units, study.results, _left_out(study), setup.backbone)
+        return write_outputs(setup.out, make_page(setup, found, _left_out(study)), found)
+
+    reasons: dict[str, str] = {}
+
+    def after(unit: Unit) -> None:
+        if unit.name in study.results:
+            write()  # what is there can be read before the last step is done
+        elif study.why(unit):
+            reason = _left_out(study)[unit.name]
+            first = reasons.setdefault(reason, unit.name)
+            options.say(f"    left out, {reason if first == unit.name else f'as {first}'}")
+
+    with only_writer(setup.out, "reproducing", "steps"):
+        todo = [unit for unit in study.waiting if _asked(unit, options)]
+        study.run(study.in_turn(todo, measure, options.say), after)
+        done = [unit.name for unit in study.units if unit.name in study.results]
+        return Reproduced(setup.out, write(), done, _left_out(study), study.failed, study.stopped)
 
 
 def _asked(unit: Unit, options: ReproduceOptions) -> bool:
@@ -73,53 +98,8 @@ def _asked(unit: Unit, options: ReproduceOptions) -> bool:
     return not wanted or unit.step in wanted or (unit.step == "pack" and bool(wanted & _NEED_PAIRS))
 
 
-class _Run:
-    """One call: what was left out, what failed, whether it was stopped."""
-
-    def __init__(self, setup: Setup, steps: Steps, units: Sequence[Unit], say: Callable[[str], None]) -> None:
-        self.setup, self.steps, self.units, self.say = setup, steps, units, say
-        self.reasons: dict[str, str] = {}
-        self.failed: dict[str, str] = {}
-        self.stopped: str | None = None
-
-    def do(self, unit: Unit, count: str) -> bool:
-        """Do one unit, or note why not; False when the call is to end."""
-        undone = [name for name in unit.needs if not self.steps.done(name)]
-        reason = unit.lacking or (f"needs {undone[0]}, which is not done" if undone else None) or unit.unreachable()
-        if reason is not None:
-            self._leave_out(unit, count, reason)
-            return True
-        self.say(f"{count} {unit.name}")
-        started = time.monotonic()
-        try:
-            found = unit.measure()
-        except StoppedError as stop:
-            self.stopped = f"{unit.name}, {stop}"
-            return False
-        except EarthtoneError as error:
-            self.failed[unit.name] = str(error)
-            self._leave_out(unit, count, f"failed: {error}")
-            return True
-        self.steps.write(unit, found, time.monotonic() - started)
-        self._write()  # what is there can be read before the last step is done
-        return True
-
-    def ended(self) -> Reproduced:
-        tables = self._write()
-        done = [unit.name for unit in self.units if self.steps.done(unit.name)]
-        left_out = {unit.name: self._why(unit) for unit in self.units if unit.name not in done}
-        return Reproduced(Path(self.setup.options.out), tables, done, left_out, self.failed, self.stopped)
-
-    def _leave_out(self, unit: Unit, count: str, reason: str) -> None:
-        self.reasons[unit.name] = reason
-        known = [name for name, other in self.reasons.items() if other == reason and name != unit.name]
-        self.say(f"{count} {unit.name}: left out, {f'as {known[0]}' if known else reason}")
-
-    def _why(self, unit: Unit) -> str:
-        return self.reasons.get(unit.name) or unit.lacking or "not run yet"
-
-    def _write(self) -> list[Path]:
-        undone = {unit.name: self._why(unit) for unit in self.units if not self.steps.done(unit.name)}
-        results = {unit.name: self.steps.read(unit) for unit in self.units if unit.name not in undone}
-        found = rows(self.units, results, undone, self.setup.backbone)
-        return write_outputs(Path(self.setup.options.out), make_page(self.setup, found, undone), found)
+def _left_out(study: Study[Unit, StepResult]) -> dict[str, str]:
+    """The units without a result, and why."""
+    reasons = {name: f"failed: {error}" for name, error in study.failed.items()} | study.skipped
+    undone = [unit for unit in study.units if unit.name not in study.results]
+    return {unit.name: reasons.get(unit.name) or unit.lacking or "not run yet" for unit in undone}

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from earthtone.pages import NONE, Page, PageTable, TableCell, csv_text, figure_text
-from earthtone.studies.reproduce_units import HONEST, PUBLISHED, Measured, Setup, Unit
+from earthtone.studies.reproduce_units import HONEST, PUBLISHED, Setup, StepResult, Unit
 
 #: What a figure is of, and how its cell in the table reads.
 KINDS: Mapping[str, str] = {
@@ -121,12 +121,12 @@ COLUMNS = tuple(Row.__dataclass_fields__)
 
 
 def rows(
-    units: Sequence[Unit], results: Mapping[str, tuple[Measured, str]], why_not: Mapping[str, str],
+    units: Sequence[Unit], results: Mapping[str, StepResult], why_not: Mapping[str, str],
     backbone: str | None,
 ) -> list[Row]:  # fmt: skip
     """Return the table: for each step and contender its figures, or one row that says why there are none.
 
-    `results` holds results and titles of units, `why_not` a reason for each of the others.
+    `results` holds results of units by name, `why_not` a reason for each of the others.
     """
     by_contender: dict[tuple[str, str], dict[str, Unit]] = {}
     for unit in units:
@@ -136,13 +136,13 @@ def rows(
 
 
 def _rows(
-    both: Mapping[str, Unit], results: Mapping[str, tuple[Measured, str]], why_not: Mapping[str, str],
+    both: Mapping[str, Unit], results: Mapping[str, StepResult], why_not: Mapping[str, str],
     backbone: str | None,
 ) -> Iterator[Row]:  # fmt: skip
     """The rows of one contender in one step; `both` are its units by protocol."""
     unit = both[PUBLISHED]
     done = {protocol: results[each.name] for protocol, each in both.items() if each.name in results}
-    title = next((title for _, title in done.values()), unit.title)
+    title = next((result.title for result in done.values()), unit.title)
 
     def cell(protocol: str, figure: str | None) -> tuple[str, str]:
         """A figure and how it was measured, or `none` and why it was not."""
@@ -150,7 +150,7 @@ def _rows(
             return "", ""
         if protocol not in done:
             return NONE, why_not[both[protocol].name] if protocol in both else "not asked for"
-        result, _ = done[protocol]
+        result = done[protocol]
         if figure not in result.figures:
             return "", ""
         digits = 1 if "rank" in figure or "km" in figure else 3

@@ -20,8 +20,7 @@ from earthtone.evaluate.results import Comparison, Estimate, TaskResult, compare
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone
 from earthtone.pages import Page, PageTable, TableCell, csv_text, figure_text, interval_bar, interval_text
-
-DONE, WAITING, FAILED, SKIPPED = "done", "waiting", "failed", "skipped"
+from earthtone.studies.study import DONE, FAILED, SKIPPED, WAITING
 
 
 @dataclass(frozen=True)

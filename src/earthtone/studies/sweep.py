@@ -1,14 +1,12 @@
 """A grid of trainings: each in a process of its own, each once, and one table of what they reached on val."""
 
 import json
-import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_device
-from earthtone.errors import ConfigError, flat
+from earthtone.errors import ConfigError, EarthtoneError, flat
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.files import only_writer, write_text_atomic
 from earthtone.models.warm_start import check_start
@@ -26,6 +24,7 @@ from earthtone.options import SweepOptions
 from earthtone.progress import duration_text, progress_bar
 from earthtone.signal.config import SignalConfig, signal_to_dict
 from earthtone.studies.processes import Ended, Job, run_jobs
+from earthtone.studies.study import Attempt, StoppedError, Study
 from earthtone.studies.sweep_grid import (
     RECIPE_FILE,
     Grid,
@@ -40,21 +39,20 @@ from earthtone.studies.sweep_grid import (
     read_grid,
     run_steps,
 )
-from earthtone.studies.sweep_page import DONE, FAILED, WAITING, RunRow, SweepTable, sweep_table, write_outputs
+from earthtone.studies.sweep_page import RunRow, SweepTable, sweep_table, write_outputs
 from earthtone.train.callbacks import Stopping
 from earthtone.train.checkpoint import STATE_FILE, last_step, open_run
 from earthtone.train.distributed import World
 from earthtone.train.recipe import Recipe
 from earthtone.value_types import takes
 
-# How far a sweep is: one bar over the steps of all runs, read from their logs.
-
-
+OUTPUT_FILE = "output.log"
+_THREADS, _DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
 _LOOK_SECONDS = 1.0
 
 
 class Watch:
-    """Counts steps; `steps` is how many each run of the sweep has, by its folder."""
+    """One bar over the steps of all runs, read from their logs; `steps` is how many each run has, by its folder."""
 
     def __init__(self, steps: Mapping[Path, int]) -> None:
         self._steps = steps
@@ -95,12 +93,6 @@ class Watch:
         self._bar.close()
 
 
-# What each of several runs at a time gets of a machine: threads, and a device.
-
-
-_THREADS, _DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
-
-
 def shares(jobs: int, recipes: Sequence[Recipe]) -> list[dict[str, str]]:
     """Return the environment variables of each of `jobs` places; nothing for a single one, which has the machine.
 
@@ -119,14 +111,6 @@ def shares(jobs: int, recipes: Sequence[Recipe]) -> list[dict[str, str]]:
     named = [name for name in os.environ.get(_DEVICES, "").split(",") if name.strip()]
     devices = named or [str(number) for number in range(torch.cuda.device_count())]
     return [{**threads, _DEVICES: devices[place % len(devices)]} for place in range(jobs)]
-
-
-# A grid of trainings: each in a process of its own, each once, and one table of what they reached on val.
-
-
-OUTPUT_FILE = "output.log"
-Say = Callable[[str], None]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -165,8 +149,7 @@ def sweep(options: SweepOptions) -> Swept:
     of something else or another process writes into it; DataError.
     """
     refuse_remote(options.out, "choose a folder on a disk, and copy the sweep when it has ended")
-    out, data = Path(options.out), options.data
-    columns, split_by, buffer_km = options.columns, options.split_by, options.buffer_km
+    out = Path(options.out)
     measure = Measure(options.match, options.probe, options.probe_label, options.probe_columns)
     runs = plan(options.recipe, asked_grid(options), out)
     environments = shares(options.jobs, [run.recipe for run in runs])
@@ -179,66 +162,59 @@ def sweep(options: SweepOptions) -> Swept:
         stack.enter_context(only_writer(out, "sweeping"))
         tables: dict[SignalConfig, Table] = {}
         for signals in dict.fromkeys(run.recipe.signal for run in runs):
-            keep = out / f"pairs-{_short_hash(signals)}.lance"
+            digest = sha256(json.dumps(signal_to_dict(signals), sort_keys=True).encode()).hexdigest()
+            keep = out / f"pairs-{digest[:8]}.lance"
             table = stack.enter_context(
-                open_table(data, signals, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
-            )
+                open_table(
+                    options.data, signals, columns=options.columns, split_by=options.split_by,
+                    buffer_km=options.buffer_km, keep=keep,
+                )
+            )  # fmt: skip
             check_table(table, signals, match)
             tables[signals] = table
-        going = _Sweep(out, runs, tables, measure, options.say)
-        return going.go(environments)
+        return _Sweep(runs, tables, measure, options).go(environments)
 
 
-@dataclass
 class _Sweep:
-    """What is known of each run while a sweep goes on."""
+    """One call: its runs, with what is known of each, and the table after every one."""
 
-    out: Path
-    runs: Sequence[PlannedRun]
-    tables: Mapping[SignalConfig, Table]
-    measure: Measure
-    say: Say
-    figures: dict[Path, RunFigures] = field(default_factory=dict)
-    failed: dict[Path, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.identity = {key: self.measure.identity(table.fingerprint) for key, table in self.tables.items()}
+    def __init__(
+        self, runs: Sequence[PlannedRun], tables: Mapping[SignalConfig, Table], measure: Measure, options: SweepOptions
+    ) -> None:
+        self.out, self.tables, self.measure, self.say = Path(options.out), tables, measure, options.say
+        self.identity = {key: measure.identity(table.fingerprint) for key, table in tables.items()}
         steps: dict[str, int] = {}
-        for run in self.runs:
+        for run in runs:
             if run.variant.label not in steps:  # the same for every seed
-                steps[run.variant.label] = run_steps(run, self.tables[run.recipe.signal])
-        self.steps = {run.folder: steps[run.variant.label] for run in self.runs}
+                steps[run.variant.label] = run_steps(run, tables[run.recipe.signal])
+        self.study, self.stopping = Study(runs, self.read), Stopping(World())
+        self.watch = Watch({run.folder: steps[run.variant.label] for run in runs})
 
     def go(self, environments: Sequence[Mapping[str, str]]) -> Swept:
-        for run in self.runs:
-            if self._trained(run):
-                self._look(run)
-        waiting = [run for run in self.runs if run.folder not in self.figures]
-        self.say(f"{len(self.runs)} runs, {len(self.runs) - len(waiting)} of them done before")
-        table, files = self._write()
-        stopping, watch = Stopping(World()), Watch(self.steps)
+        study, stopping = self.study, self.stopping
+        self.say(f"{len(study.units)} runs, {len(study.results)} of them done before")
+        self.table, self.files = self.write()
         try:
             with stopping.signals():
                 stopping.listen()
-                jobs = (self._job(run) for run in waiting)
-                for end in run_jobs(list(jobs), environments, stopping, started=self._starts(watch), tick=watch.look):
-                    self._ended(end, watch, stopping.stopped_by)
-                    table, files = self._write()
+                jobs = [self.job(run) for run in study.waiting]
+                ends = run_jobs(jobs, environments, stopping, started=self.started, tick=self.watch.look)
+                study.run(map(self.attempt, ends), self.after)
         finally:
-            watch.close()
-        left = len(self.figures) + len(self.failed) < len(self.runs)
-        return Swept(self.out, table, files, stopping.stopped_by.name if stopping.stopped_by and left else None)
+            self.watch.close()
+        stopped_by = stopping.stopped_by if study.waiting else None
+        return Swept(self.out, self.table, self.files, stopped_by.name if stopped_by else None)
 
-    def _trained(self, run: PlannedRun) -> bool:
-        """Whether a run has ended. Raises ConfigError where its folder is of another recipe or other pairs."""
-        data = self.identity[run.recipe.signal]["data"]
-        return open_run(run.folder, {**flat(asdict(run.recipe)), "data": data}, resume=True)
+    def read(self, run: PlannedRun) -> RunFigures | None:
+        """The figures of a run; None where it has not ended, or something else was measured.
 
-    def _look(self, run: PlannedRun) -> None:
-        if found := read_figures(run.folder, self.identity[run.recipe.signal]):
-            self.figures[run.folder] = found
+        Raises ConfigError where its folder is of another recipe or other pairs.
+        """
+        identity = self.identity[run.recipe.signal]
+        ended = open_run(run.folder, {**flat(asdict(run.recipe)), "data": identity["data"]}, resume=True)
+        return read_figures(run.folder, identity) if ended else None
 
-    def _job(self, run: PlannedRun) -> Job[PlannedRun]:
+    def job(self, run: PlannedRun) -> Job[PlannedRun]:
         asked = {
             "run": str(run.folder), "table": str(self.tables[run.recipe.signal].path), "measure": asdict(self.measure),
             "resume": (run.folder / STATE_FILE).exists(),  # of several processes the first writes it at once
@@ -247,39 +223,44 @@ class _Sweep:
         command = [sys.executable, "-m", "earthtone.studies.sweep_run", json.dumps(asked)]
         return Job(run, command, run.folder / OUTPUT_FILE)
 
-    def _starts(self, watch: Watch) -> Callable[[PlannedRun], None]:
-        def tell(run: PlannedRun) -> None:
-            watch.clear()
-            self.say(f"{run.name}: starts; its output: {run.folder / OUTPUT_FILE}")
+    def started(self, run: PlannedRun) -> None:
+        self.watch.clear()
+        self.say(f"{run.name}: starts; its output: {run.folder / OUTPUT_FILE}")
 
-        return tell
+    def attempt(self, end: Ended[PlannedRun]) -> Attempt[PlannedRun, RunFigures]:
+        def figures() -> RunFigures:
+            if found := self.read(end.of):
+                return found
+            if end.stopped and self.stopping.stopped_by is not None:
+                raise StoppedError(end.reason())
+            raise EarthtoneError(end.reason())
 
-    def _ended(self, end: Ended[PlannedRun], watch: Watch, stopped_by: signal.Signals | None) -> None:
-        run = end.of
-        self._look(run)
+        self.study.seconds[end.of.name] = end.seconds
+        return end.of, figures
+
+    def after(self, run: PlannedRun) -> None:
+        study, watch = self.study, self.watch
         watch.clear()
-        if found := self.figures.get(run.folder):
-            told = f"score {found.figures['score']:.3f} on val; {duration_text(end.seconds)}"
-        elif stopped_by is not None and end.stopped:
-            self.say(f"{run.name}: {end.reason()}")
-            return
-        else:
-            self.failed[run.folder] = end.reason()
-            told = f"failed: {self.failed[run.folder]}"
+        self.table, self.files = self.write()
+        if found := study.results.get(run.name):
+            told = f"score {found.figures['score']:.3f} on val; {duration_text(study.seconds[run.name])}"
+        elif run.name in study.failed:
+            told = f"failed: {study.failed[run.name]}"
             watch.drop(run.folder)
-        done = len(self.figures) + len(self.failed)
-        self.say(f"[{done}/{len(self.runs)}] {run.name}: {told}{watch.left_text()}")
+        else:
+            self.say(str(study.stopped))
+            return
+        done = len(study.results) + len(study.failed)
+        self.say(f"[{done}/{len(study.units)}] {run.name}: {told}{watch.left_text()}")
 
-    def _write(self) -> tuple[SweepTable, list[Path]]:
-        table = sweep_table([self._row(run) for run in self.runs])
+    def write(self) -> tuple[SweepTable, list[Path]]:
+        study = self.study
+        rows = [
+            RunRow(
+                run.variant.label, run.seed, study.state(run), run.variant.changes,
+                run.folder.relative_to(self.out).as_posix(), study.results.get(run.name), study.why(run),
+            )
+            for run in study.units
+        ]  # fmt: skip
+        table = sweep_table(rows)
         return table, write_outputs(self.out, table, asdict(self.measure))
-
-    def _row(self, run: PlannedRun) -> RunRow:
-        found, why = self.figures.get(run.folder), self.failed.get(run.folder)
-        state = DONE if found else WAITING if why is None else FAILED
-        folder = run.folder.relative_to(self.out).as_posix()
-        return RunRow(run.variant.label, run.seed, state, run.variant.changes, folder, found, why or "")
-
-
-def _short_hash(signals: SignalConfig) -> str:
-    return sha256(json.dumps(signal_to_dict(signals), sort_keys=True).encode()).hexdigest()[:8]

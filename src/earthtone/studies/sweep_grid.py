@@ -14,12 +14,13 @@ from earthtone.data.labelled import open_labelled
 from earthtone.data.packed import Table
 from earthtone.data.source import is_packed
 from earthtone.device import choose_device
-from earthtone.errors import ConfigError, DataError, EarthtoneError, changes, did_you_mean, flat
+from earthtone.errors import ConfigError, EarthtoneError, changes, did_you_mean, flat
 from earthtone.evaluate.classifiers import split_items
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.retrieval import check_labels
-from earthtone.files import read_yaml, read_yaml_file, write_text_atomic
+from earthtone.files import read_yaml, read_yaml_file
 from earthtone.signal.config import SignalConfig
+from earthtone.studies.study import as_json, read_json, write_json
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
@@ -201,23 +202,20 @@ class RunFigures:
 
 def write_figures(run: Path, identity: Mapping[str, Any], found: RunFigures) -> None:
     """Write the figures of a run, whole or not at all."""
-    told = {"measured": dict(identity), **asdict(found)}
-    write_text_atomic(run / FIGURES_FILE, json.dumps(told, indent=1) + "\n")
+    write_json(run / FIGURES_FILE, {"measured": dict(identity), **asdict(found)})
 
 
 def read_figures(run: Path, identity: Mapping[str, Any]) -> RunFigures | None:
     """Return a run's figures; None where there are none, or others were asked for. Raises DataError."""
-    path = run / FIGURES_FILE
-    if not path.exists():
-        return None
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["measured"] != json.loads(json.dumps(identity)):
-            return None
-        figures = {str(name): float(value) for name, value in told["figures"].items()}
-        return RunFigures(figures, int(told["kept_step"]), float(told["training_seconds"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: no figures of a run ({error}); delete it and run again") from error
+    read = read_json(run / FIGURES_FILE, _parse_figures, "figures of a run")
+    return read[1] if read is not None and read[0] == as_json(identity) else None
+
+
+def _parse_figures(values: dict[str, Any]) -> tuple[Any, RunFigures]:
+    """What was measured, and the figures."""
+    figures = {str(name): float(value) for name, value in values["figures"].items()}
+    found = RunFigures(figures, int(values["kept_step"]), float(values["training_seconds"]))
+    return values["measured"], found
 
 
 # All runs of a sweep, each with its recipe checked before anything starts.

@@ -11,9 +11,8 @@ from scipy.stats import t as student_t
 
 from earthtone.files import write_text_atomic
 from earthtone.pages import NONE, Page, PageTable, TableCell, csv_text, interval_text
+from earthtone.studies.study import DONE, FAILED, WAITING
 from earthtone.studies.sweep_grid import RunFigures, value_text
-
-DONE, FAILED, WAITING = "done", "failed", "waiting"
 
 
 @dataclass(frozen=True)

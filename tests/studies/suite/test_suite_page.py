@@ -9,12 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from earthtone.evaluate.results import Estimate, TaskResult
+from earthtone.studies.study import DONE, FAILED, SKIPPED, WAITING
 from earthtone.studies.suite_page import (
     COLUMNS,
-    DONE,
-    FAILED,
-    SKIPPED,
-    WAITING,
     Cell,
     Notes,
     SuiteTable,

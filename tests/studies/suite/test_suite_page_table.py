@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from earthtone.evaluate.results import Estimate, TaskResult, mcnemar_p
-from earthtone.studies.suite_page import DONE, FAILED, WAITING, Cell, SuiteTable, suite_table
+from earthtone.studies.study import DONE, FAILED, WAITING
+from earthtone.studies.suite_page import Cell, SuiteTable, suite_table
 
 
 def result(model: str, right: str, dataset: str = "set") -> TaskResult:

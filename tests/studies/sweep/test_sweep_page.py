@@ -9,11 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from earthtone.studies.study import DONE, FAILED, WAITING
 from earthtone.studies.sweep_grid import RunFigures
 from earthtone.studies.sweep_page import (
-    DONE,
-    FAILED,
-    WAITING,
     Difference,
     RunRow,
     difference,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earthtone.errors import ConfigError, DataError
-from earthtone.studies.suite import IMAGES, MASKS, PAIRS, SOUNDS, find_sets
+from earthtone.studies.suite_sets import IMAGES, MASKS, PAIRS, SOUNDS, find_sets
 
 ALL = (IMAGES, SOUNDS, PAIRS, MASKS)
 
