@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from earthtone.build.fetch.download import Patience
+    from earthtone.build.fetch.download import RetryPolicy
     from earthtone.data.labelled.items import MaskedSet
     from earthtone.data.packed import Table
     from earthtone.evaluate.label_match import LabelMatch
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     AnyGrid: TypeAlias = Grid | str | Path | None
     AnyMatch: TypeAlias = LabelMatch | str | None
     AnyMasks: TypeAlias = MaskedSet | str | Path
-    AnyPatience: TypeAlias = Patience | None
+    AnyRetryPolicy: TypeAlias = RetryPolicy | None
     AfterRetrieval: TypeAlias = Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None
 else:  # what these may be beside a text is not looked at here: it would bring PyTorch
-    AnyModel = AnyRecipe = AnyGrid = AnyMatch = AnyMasks = AnyPatience = AfterRetrieval = Any
+    AnyModel = AnyRecipe = AnyGrid = AnyMatch = AnyMasks = AnyRetryPolicy = AfterRetrieval = Any
 
 
 def columns_mapping(text: str) -> dict[str, str]:
@@ -133,7 +133,7 @@ class FetchOptions(Options):
     """faults in a row, without a new byte, after which it gives up"""
     timeout_seconds: PositiveFloat = 60.0
     """how long a server may be silent"""
-    patience: PythonOnly[AnyPatience] = None
+    patience: PythonOnly[AnyRetryPolicy] = None
     """all waits, instead of these two"""
 
 

@@ -64,6 +64,16 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def size_text(count: int | None) -> str:
+    """Return bytes as people say them: `4.0 GB`, `17 kB`; `unknown` for null."""
+    if count is None:
+        return "unknown"
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} bytes"
+
+
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],

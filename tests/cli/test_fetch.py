@@ -1,6 +1,7 @@
 """`earthtone fetch` as it is typed: the table, JSON, exit codes, options without effect, the page in step."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from loopback import Stage, catalogue_entry, serving
 
 from earthtone.build.fetch import read_catalogue
-from earthtone.build.fetch.fetch import markdown_table
+from earthtone.build.fetch.catalogue import PublicSet, download_text
 from earthtone.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-sets.md"
@@ -31,6 +32,18 @@ def test_the_table_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     values = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert values["loveda"]["bytes"] == 4021669263 + 2425958254 + 3126023212
     assert values["resisc45"]["licence"] is None
+
+
+def markdown_table(sets: Mapping[str, PublicSet]) -> str:
+    """Return the catalogue as a table of the documentation."""
+    lines = ["| name | what | items | download | checksum | licence | cite |", "|---|---|---|---|---|---|---|"]
+    for entry in sets.values():
+        known = sum(1 for file in entry.files if file.sha256 or file.md5)
+        checks = f"{known} of {len(entry.files)} files" if entry.files else "host tells"
+        licence = f"{entry.licence or 'not found'}{'. ' + entry.licence_note if entry.licence_note else ''}"
+        cells = (f"[`{entry.name}`]({entry.homepage})", entry.what, entry.items, download_text(entry), checks)
+        lines.append(f"| {' | '.join((*cells, licence, entry.citation))} |")
+    return "\n".join(lines)
 
 
 def test_the_page_is_in_step() -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from earthtone.build.fetch.download import Patience
+from earthtone.build.fetch.download import RetryPolicy
 
 #: Short enough for tests; long enough for a busy machine.
-QUICK = Patience(retries=3, backoff_seconds=0.01, longest_wait_seconds=2.0, connect_seconds=5.0, read_seconds=5.0)
+QUICK = RetryPolicy(retries=3, backoff_seconds=0.01, longest_wait_seconds=2.0, connect_seconds=5.0, read_seconds=5.0)
 
 
 #: The fixture of that name: (name of a file, its content, more keys of its entry) -> path of a catalogue.

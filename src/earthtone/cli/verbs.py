@@ -92,7 +92,7 @@ def fetch(words: list[str]) -> int:
         print(json_text(fetching.plain_sets(sets)) if found.json else fetching.sets_text(sets))
         return 0
     if found.check:
-        checked = fetching.recheck(str(options.name), options.out, catalogue=catalogue)
+        checked = fetching.verify(str(options.name), options.out, catalogue=catalogue)
         print(json_text(checked.to_dict()) if found.json else checked.to_text(options.catalogue))
         return 0 if checked.ok else 1
     result = call("fetch", options)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from earthtone.cli.evaluate import TASKS
 from loopback import catalogue_entry
 
 from earthtone.build.fetch import CATALOGUE, read_catalogue
 from earthtone.build.fetch.catalogue import PublicSet, allowed_url, shown_url
 from earthtone.cli import VERBS
+from earthtone.cli.verbs import TASKS
 from earthtone.errors import DataError
 
 SETS = read_catalogue()

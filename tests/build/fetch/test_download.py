@@ -7,14 +7,14 @@ import pytest
 from loopback import QUICK, Stage, altered, cut, endless, honest, noise, says, stall, whole_with_200
 
 from earthtone.build.fetch.catalogue import RemoteFile
-from earthtone.build.fetch.download import Patience, download, make_client
+from earthtone.build.fetch.download import RetryPolicy, download, make_client
 from earthtone.errors import DataError
 
 BODY = noise(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-def run(stage: Stage, part: Path, *, patience: Patience = QUICK, path: str = "/f.bin", **known: object) -> bool:
+def run(stage: Stage, part: Path, *, patience: RetryPolicy = QUICK, path: str = "/f.bin", **known: object) -> bool:
     stage.files.setdefault("/f.bin", BODY)
     file = RemoteFile("f.bin", (), known.pop("bytes", None), "all", **known)  # type: ignore[arg-type]
     with make_client(patience) as client:
@@ -169,7 +169,7 @@ def test_a_length_beyond_the_disk_is_refused_before_a_byte(stage: Stage, part: P
 
 def test_silence_is_not_waited_out(stage: Stage, part: Path) -> None:
     stage.script["/f.bin"] = [stall(100_000, 3.0)]
-    run(stage, part, patience=Patience(retries=1, backoff_seconds=0.01, read_seconds=0.3))
+    run(stage, part, patience=RetryPolicy(retries=1, backoff_seconds=0.01, read_seconds=0.3))
     assert part.read_bytes() == BODY
     assert stage.ranges() == [None, "bytes=100000-"]
 
@@ -184,7 +184,7 @@ def test_a_drip_is_a_stall(stage: Stage, part: Path) -> None:
             time.sleep(0.05)
 
     stage.script["/f.bin"] = [drip]
-    run(stage, part, patience=Patience(retries=1, backoff_seconds=0.01, read_seconds=0.3))
+    run(stage, part, patience=RetryPolicy(retries=1, backoff_seconds=0.01, read_seconds=0.3))
     assert part.read_bytes() == BODY
 
 

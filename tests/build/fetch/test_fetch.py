@@ -20,14 +20,14 @@ from loopback import (
     zipped,
 )
 
-from earthtone.build.fetch import Fetched, Patience, fetch, recheck
+from earthtone.build.fetch import Fetched, RetryPolicy, fetch, verify
 from earthtone.errors import ConfigError, DataError
 
 FILES = {f"images/{n}.jpg": noise(3_000, seed=n) for n in range(20)}
 ARCHIVE = zipped(FILES)
 
 
-def get(catalogue: Path, out: Path, *, patience: Patience = QUICK, **options: object) -> Fetched:
+def get(catalogue: Path, out: Path, *, patience: RetryPolicy = QUICK, **options: object) -> Fetched:
     return fetch("tiny", out, catalogue=catalogue, patience=patience, **options)  # type: ignore[arg-type]
 
 
@@ -49,7 +49,7 @@ def test_what_is_complete_is_not_asked_for_again(write_catalogue: WriteCatalogue
     asked = len(stage.seen)
     assert get(catalogue, tmp_path / "out").already_there == ["a.zip"]
     assert len(stage.seen) == asked
-    assert recheck("tiny", tmp_path / "out", catalogue=catalogue).ok
+    assert verify("tiny", tmp_path / "out", catalogue=catalogue).ok
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
@@ -150,11 +150,11 @@ def test_damage_is_found_and_mended(write_catalogue: WriteCatalogue, stage: Stag
     good = tree(out)
     (out / "images" / "3.jpg").write_bytes(bytes(3_000))
     (out / "images" / "4.jpg").unlink()
-    found = recheck("tiny", out, catalogue=catalogue)
+    found = verify("tiny", out, catalogue=catalogue)
     assert (found.damaged, found.missing, found.ok) == (("images/3.jpg",), ("images/4.jpg",), False)
     get(catalogue, out)
     assert tree(out) == good
-    assert recheck("tiny", out, catalogue=catalogue).ok
+    assert verify("tiny", out, catalogue=catalogue).ok
 
 
 def test_another_set_in_the_folder(write_catalogue: WriteCatalogue, stage: Stage, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_stopped_before_every_rename(
             counted = 10**6
             get(catalogue, out)
         assert tree(out) == tree(tmp_path / "good")
-        assert recheck("tiny", out, catalogue=catalogue).ok
+        assert verify("tiny", out, catalogue=catalogue).ok
         assert len([request for request in stage.seen if request.path == "/a.zip"]) <= 2
         count += 1
     assert count > 8
@@ -270,7 +270,7 @@ def test_notes_that_are_nonsense(write_catalogue: WriteCatalogue, stage: Stage, 
     with pytest.raises(DataError, match=r"checksums\.json cannot be read"):
         get(catalogue, tmp_path / "out")
     with pytest.raises(DataError, match="nothing was fetched there"):
-        recheck("tiny", tmp_path / "else", catalogue=catalogue)
+        verify("tiny", tmp_path / "else", catalogue=catalogue)
 
 
 def test_a_file_named_like_our_notes(write_catalogue: WriteCatalogue, stage: Stage, tmp_path: Path) -> None:

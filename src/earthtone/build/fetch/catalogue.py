@@ -1,46 +1,25 @@
-"""The catalogue of public data sets, read from a YAML file and checked key by key."""
+"""The catalogue of public data sets, read from a YAML file and checked key by key; its entries as texts.
+
+Also which names and addresses of strangers, from catalogues, listings and archives, may be used.
+"""
 
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
 from earthtone.files import read_yaml, regular_file
-
-# Names of files that strangers give: inside archives, in listings, in catalogues.
-
+from earthtone.progress import size_text
 
 #: Where the downloader keeps what is not ready yet, inside the output folder.
 STATE = ".fetch"
 _DEEPEST = 100
 _DRIVE = re.compile(r"^[A-Za-z]:")
-
-
-def safe_relative(name: str, where: str) -> PurePosixPath:
-    """Return `name` as a relative path that stays below its folder. Raises DataError; `where` says who gave it."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    absolute = name.startswith(("/", "\\")) or _DRIVE.match(name)
-    odd = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
-    if absolute or odd or not parts or ".." in parts or parts[0].casefold() == STATE:
-        raise DataError(f"{where} holds the name {name[:200]!r}, which could leave its folder; nothing of it was used")
-    if len(parts) > _DEEPEST:
-        raise DataError(f"{where} holds the name {name[:200]!r}, {len(parts)} folders deep; nothing of it was used")
-    return PurePosixPath(*parts)
-
-
-def same_name_key(path: PurePosixPath) -> str:
-    """Return what is equal for paths that a case-insensitive file system takes for one."""
-    return unicodedata.normalize("NFC", str(path)).casefold()
-
-
-# The catalogue of public data sets, read from a YAML file and checked key by key.
-
-
 #: The catalogue that comes with the package.
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 ARCHIVES = ("zip", "tar")
@@ -137,10 +116,12 @@ def read_catalogue(path: str | Path = CATALOGUE) -> dict[str, PublicSet]:
         raise DataError(f"{path} cannot be read as a catalogue: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path} is no catalogue; a mapping from names to data sets was expected")
-    found = {str(name): _public_set(str(name), entry, f"{path.name}: {name}") for name, entry in entries.items()}
-    for entry in found.values():
-        _check(entry, f"{path.name}: {entry.name}")
-    return found
+    sets = {}
+    for name, entry in entries.items():
+        where = f"{path.name}: {name}"
+        sets[str(name)] = _typed(PublicSet, {"name": str(name), **_mapping(entry, where)}, where)
+        _check(sets[str(name)], where)
+    return sets
 
 
 def find_set(sets: Mapping[str, PublicSet], name: str) -> PublicSet:
@@ -175,9 +156,76 @@ def shown_url(url: str) -> str:
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"[:200]
 
 
-def _public_set(name: str, entry: object, where: str) -> PublicSet:
-    made: PublicSet = _typed(PublicSet, {"name": name, **_mapping(entry, where)}, where)
-    return made
+def safe_relative(name: str, where: str) -> PurePosixPath:
+    """Return `name` as a relative path that stays below its folder. Raises DataError; `where` says who gave it."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    absolute = name.startswith(("/", "\\")) or _DRIVE.match(name)
+    odd = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    if absolute or odd or not parts or ".." in parts or parts[0].casefold() == STATE:
+        raise DataError(f"{where} holds the name {name[:200]!r}, which could leave its folder; nothing of it was used")
+    if len(parts) > _DEEPEST:
+        raise DataError(f"{where} holds the name {name[:200]!r}, {len(parts)} folders deep; nothing of it was used")
+    return PurePosixPath(*parts)
+
+
+def same_name_key(path: PurePosixPath) -> str:
+    """Return what is equal for paths that a case-insensitive file system takes for one."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def sets_text(sets: Mapping[str, PublicSet]) -> str:
+    """Return a table of data sets, or all that is known of a single one."""
+    if len(sets) == 1:
+        return _set_text(next(iter(sets.values())))
+    rows = [
+        (entry.name, download_text(entry), entry.licence or "not found", entry.items, entry.what)
+        for entry in sets.values()
+    ]
+    rows.insert(0, ("NAME", "DOWNLOAD", "LICENCE", "ITEMS", "WHAT"))
+    widths = [max(len(cells[column]) for cells in rows) for column in range(4)]
+    lines = ["  ".join([*(cells[k].ljust(widths[k]) for k in range(4)), cells[4]]) for cells in rows]
+    return one_line_each(
+        [*lines, "", "earthtone fetch NAME --list tells more; earthtone fetch NAME brings it to data/NAME"]
+    )
+
+
+def plain_sets(sets: Mapping[str, PublicSet]) -> list[dict[str, Any]]:
+    """Return data sets as plain values for JSON."""
+    return [{**asdict(entry), "bytes": entry.bytes, "part_names": entry.part_names} for entry in sets.values()]
+
+
+def download_text(entry: PublicSet) -> str:
+    """Return how large a download is, as far as it is known, and whether it goes by hand."""
+    if entry.by_hand:
+        return "by hand"
+    if not entry.files:
+        return "host tells"
+    if entry.bytes is not None or not entry.known_bytes:
+        return size_text(entry.bytes)
+    largest_known = any(file.bytes for file in entry.files if file.unpack)
+    return f"{'' if largest_known else 'over '}{size_text(entry.known_bytes)}"
+
+
+def _set_text(entry: PublicSet) -> str:
+    """Return all that the catalogue knows of a set, in lines."""
+    lines = [f"{entry.name}: {entry.title}", f"  {entry.what}", f"  items: {entry.items}"]
+    lines.append(f"  licence: {entry.licence or 'not found; look at the homepage'}")
+    lines += [f"  {entry.licence_note}"] if entry.licence_note else []
+    lines += [f"  cite: {entry.citation}", f"  homepage: {entry.homepage}"]
+    lines.append(f"  parts for --subset: {', '.join(entry.part_names)}")
+    lines += [f"  file: {_file_text(file)}" for file in entry.files]
+    if not entry.files:
+        lines.append("  files: their names, sizes and checksums are asked of the host when the set is fetched")
+    lines += [f"  note: {note}" for note in entry.notes]
+    lines += [f"  by hand {number}: {step}" for number, step in enumerate(entry.by_hand, 1)]
+    return one_line_each(lines)
+
+
+def _file_text(file: RemoteFile) -> str:
+    """Return a file's name, size and checksum, or that they were not found."""
+    checksum = f"sha256 {file.sha256}" if file.sha256 else f"md5 {file.md5}" if file.md5 else "checksum not found"
+    size = f"{file.bytes} bytes" if file.bytes is not None else "size not found"
+    return f"{file.name} ({file.part}), {size}, {checksum}"
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:
@@ -186,41 +234,30 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
     return value
 
 
-def _typed(kind: type, values: dict[str, Any], where: str) -> Any:
-    """Return a dataclass from a mapping; every key and every type is checked."""
-    types = get_type_hints(kind)
-    unknown = [key for key in values if key not in types]
-    if unknown:
-        raise DataError(
-            f"{where} has the unknown key {unknown[0]!r}; {did_you_mean(unknown[0], types)}known: {[*types]}"
-        )
-    missing = [
-        one.name
-        for one in fields(kind)
-        if one.default is MISSING and one.default_factory is MISSING and one.name not in values
-    ]
-    if missing:
-        raise DataError(f"{where} lacks {missing[0]!r}; write it, null where it is not known and null is allowed")
-    return kind(**{key: _value(types[key], value, f"{where}: {key}") for key, value in values.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """Return one value in its declared type."""
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """Return a value in its declared type: a text, a whole number, a list, a mapping, or a dataclass, key by key."""
     if get_origin(kind) is UnionType:
         inner = next(one for one in get_args(kind) if one is not type(None))
-        return None if value is None else _value(inner, value, where)
+        return None if value is None else _typed(inner, value, where)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise DataError(f"{where} is {value!r:.80}; a list was expected")
-        return tuple(_value(get_args(kind)[0], one, f"{where}[{n}]") for n, one in enumerate(value))
-    if get_origin(kind) is dict:
-        inner = get_args(kind)[1]
-        return {key: _value(inner, one, f"{where}: {key}") for key, one in _mapping(value, where).items()}
+        return tuple(_typed(get_args(kind)[0], one, f"{where}[{n}]") for n, one in enumerate(value))
     if kind in (str, int):
-        if type(value) is not kind or value in ("",) or (kind is int and value < 0):
+        if type(value) is not kind or value == "" or (kind is int and value < 0):
             raise DataError(f"{where} is {value!r:.80}; {'a text' if kind is str else 'a whole number'} was expected")
         return value
-    return _typed(kind, _mapping(value, where), where)
+    values = _mapping(value, where)
+    if get_origin(kind) is dict:
+        return {key: _typed(get_args(kind)[1], one, f"{where}: {key}") for key, one in values.items()}
+    types = get_type_hints(kind)
+    for key in values:
+        if key not in types:
+            raise DataError(f"{where} has the unknown key {key!r}; {did_you_mean(key, types)}known: {[*types]}")
+    for one in fields(kind):
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in values:
+            raise DataError(f"{where} lacks {one.name!r}; write it, null where it is not known and null is allowed")
+    return kind(**{key: _typed(types[key], one, f"{where}: {key}") for key, one in values.items()})
 
 
 def _check(entry: PublicSet, where: str) -> None:

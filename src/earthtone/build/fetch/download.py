@@ -1,4 +1,7 @@
-"""Files from hosts: listings, one request for one file, resumed by ranges, checked, never half of one."""
+"""Files from hosts: listings, one request for one file, resumed by ranges, checked, never half of one.
+
+By hand: pooch cannot resume; huggingface_hub checks no hash, and asks for the rest of a file that may have changed.
+"""
 
 import fnmatch
 import json
@@ -30,10 +33,7 @@ from earthtone.build.fetch.catalogue import (
 from earthtone.data.remote import hub_endpoint
 from earthtone.errors import DataError
 from earthtone.files import write_text_atomic
-from earthtone.progress import progress_bar
-
-# Room on the disk, asked before it is used.
-
+from earthtone.progress import progress_bar, size_text
 
 #: Never filled: other programs need some room.
 RESERVE_BYTES = 128_000_000
@@ -56,24 +56,11 @@ def need_room(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def size_text(count: int | None) -> str:
-    """Return bytes as people say them: `4.0 GB`, `17 kB`; `unknown` for null."""
-    if count is None:
-        return "unknown"
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count} bytes"
-
-
-# One request for one file: redirects followed by our own rules, never a step down from https.
-
-
 _REDIRECTS = 10
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 
 
-class TryAgainError(Exception):
+class TransientError(Exception):
     """A fault that may pass; `wait` is how long the server asks to wait, in seconds."""
 
     def __init__(self, what: str, wait: float = 0.0) -> None:
@@ -82,7 +69,7 @@ class TryAgainError(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often and how long to wait for a server. `retries` counts faults in a row without a new byte."""
 
     retries: int = 8
@@ -92,24 +79,24 @@ class Patience:
     read_seconds: float = 60.0
 
 
-def make_client(patience: Patience) -> httpx.Client:
+def make_client(policy: RetryPolicy) -> httpx.Client:
     """Return a client without automatic redirects or decompression; this machine is asked without a proxy."""
     hosts = ("127.0.0.1", "localhost", "[::1]")
     return httpx.Client(
         follow_redirects=False,
-        timeout=httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds),
+        timeout=httpx.Timeout(policy.read_seconds, connect=policy.connect_seconds),
         headers={"Accept-Encoding": "identity", "User-Agent": f"earthtone/{__version__}"},
         mounts={f"all://{host}": httpx.HTTPTransport() for host in hosts},
     )
 
 
 @contextmanager
-def opened(
-    client: httpx.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, patience: Patience
+def _open_url(
+    client: httpx.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, policy: RetryPolicy
 ) -> Iterator[httpx.Response]:
     """Yield the response at the end of the redirects, its body unread; the status is 200, 206 or 416.
 
-    Raises TryAgainError for what may pass, DataError for what will not.
+    Redirects never lead from https to http. Raises TransientError for what may pass, DataError for what will not.
     """
     asked = url
     for _ in range(_REDIRECTS + 1):
@@ -118,13 +105,13 @@ def opened(
                 if response.is_redirect:
                     asked = _next_url(url, asked, response, sha256_known)
                     continue
-                _check_status(url, response, patience)
+                _check_status(url, response, policy)
                 yield response
                 return
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter for hosts that are no names
             raise DataError(f"{url} leads to an address that is none: {error}") from error
         except httpx.HTTPError as error:
-            raise TryAgainError(str(error) or type(error).__name__) from error
+            raise TransientError(str(error) or type(error).__name__) from error
     raise DataError(f"{url} leads from one address to the next, more than {_REDIRECTS} times; try another mirror")
 
 
@@ -141,15 +128,15 @@ def _next_url(url: str, asked: str, response: httpx.Response, sha256_known: bool
     return str(target)
 
 
-def _check_status(url: str, response: httpx.Response, patience: Patience) -> None:
+def _check_status(url: str, response: httpx.Response, policy: RetryPolicy) -> None:
     status = response.status_code
     if status in (200, 206, 416):
         return
     if status in _LATER:
         wait = _retry_after(response.headers.get("retry-after"))
-        if wait > patience.longest_wait_seconds:
+        if wait > policy.longest_wait_seconds:
             raise DataError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s; type the same again then")
-        raise TryAgainError(f"the server answers {status}", wait)
+        raise TransientError(f"the server answers {status}", wait)
     if status in (401, 403):
         raise DataError(f"{url} is refused (status {status}): it needs a login or a consent, or has moved")
     raise DataError(f"{url} answers {status}; the file has moved or gone, look at the set's homepage")
@@ -168,12 +155,10 @@ def _retry_after(value: str | None) -> float:
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-# One file from one address: resumed by ranges, retried with patience, bounded, never longer or shorter than it is.
-#
-# What has arrived lies in a `.part` file; beside it a note says from which address and version of the file it came. A
-# part is continued only when the server confirms that version (If-Range) and sends exactly the range that was asked
-# for; otherwise the download starts over. RFC 9110, sections 13 and 14.
-
+# One file from one address: resumed by ranges, retried, bounded, never longer or shorter than it is. What has arrived
+# lies in a `.part` file; beside it a note says from which address and version of the file it came. A part is continued
+# only when the server confirms that version (If-Range) and sends exactly the range that was asked for; otherwise the
+# download starts over. RFC 9110, sections 13 and 14.
 
 _LOG = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
@@ -201,13 +186,15 @@ class _Version:
         return found if found and found.isascii() else None
 
 
-def download(client: httpx.Client, url: str, file: RemoteFile, part: Path, patience: Patience) -> bool:
+def download(
+    client: httpx.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None = None
+) -> bool:
     """Fill `part` with the file at `url` and return whether its bytes came in one go.
 
-    The length is right when this returns; checksums are the caller's. Raises DataError; the part is kept where a
-    repeated call can use it.
+    The length is right when this returns, and at most `most_bytes`; checksums are the caller's. Raises DataError; the
+    part is kept where a repeated call can use it.
     """
-    return _Download(client, url, file, part, patience).run()
+    return _Download(client, url, file, part, policy, most_bytes).run()
 
 
 def discard(part: Path) -> None:
@@ -217,8 +204,11 @@ def discard(part: Path) -> None:
 
 
 class _Download:
-    def __init__(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, patience: Patience) -> None:
-        self._client, self._url, self._file, self._part, self._patience = client, url, file, part, patience
+    def __init__(
+        self, client: httpx.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None
+    ) -> None:
+        self._client, self._url, self._file, self._part, self._policy = client, url, file, part, policy
+        self._most_bytes = most_bytes
         self._version = _read_note(part)
         self._hashed = bool(file.sha256 or file.md5)
         self._one_go = True
@@ -239,12 +229,16 @@ class _Download:
                 try:
                     self._attempt()
                     return self._one_go
-                except TryAgainError as fault:
+                except TransientError as fault:
                     failures = 1 if self._have > farthest else failures + 1
                     farthest = max(farthest, self._have)
-                    if failures > self._patience.retries:
-                        raise self._gave_up(fault, failures) from fault
-                    backoff = self._patience.backoff_seconds * 2 ** (failures - 1)
+                    if failures > self._policy.retries:
+                        kept = f"{self._have} bytes are kept, " if self._have else ""
+                        raise DataError(
+                            f"{self._url}: {fault}; tried {failures} times without a new byte; {kept}type the same "
+                            "again to go on"
+                        ) from fault
+                    backoff = self._policy.backoff_seconds * 2 ** (failures - 1)
                     wait = max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS))
                     if wait >= _SAID_SECONDS:
                         _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
@@ -270,8 +264,12 @@ class _Download:
         elif have:
             self._start_over()
         sha256_known = self._file.sha256 is not None
-        with opened(self._client, self._url, headers, sha256_known=sha256_known, patience=self._patience) as response:
-            _refuse_disguise(self._url, response)
+        with _open_url(self._client, self._url, headers, sha256_known=sha256_known, policy=self._policy) as response:
+            encoding = response.headers.get("content-encoding", "identity").lower()
+            if encoding not in ("", "identity"):
+                raise DataError(
+                    f"{self._url} comes as {encoding!r} though asked for as it is; refused, try another mirror"
+                )
             if response.status_code == 206 and headers and version:
                 self._check_continues(response, have, version)
                 self._one_go = False
@@ -279,7 +277,7 @@ class _Download:
                 version = self._begin(response)
             else:
                 self._start_over()
-                raise TryAgainError(f"the server answers {response.status_code} to a request for bytes {have}-")
+                raise TransientError(f"the server answers {response.status_code} to a request for bytes {have}-")
             self._write_body(response, version.total)
 
     def _begin(self, response: httpx.Response) -> _Version:
@@ -321,16 +319,20 @@ class _Download:
         right = right and (not _LENGTH.fullmatch(length) or int(length) == int(last) - int(first) + 1)
         if not right:
             self._start_over()
-            raise TryAgainError(
+            raise TransientError(
                 f"asked for bytes {have}- of {version.total}, the server sent "
                 f"{response.headers.get('content-range', 'no Content-Range')!r} (etag {etag}); starting over"
             )
 
     def _write_body(self, response: httpx.Response, total: int | None) -> None:
         have = start = self._have
-        ceiling = total if total is not None else have + free_bytes(self._part.parent)
+        sizes = [size for size in (total, self._most_bytes) if size is not None]
+        ceiling, why = (
+            min(sizes, default=have + free_bytes(self._part.parent)),
+            "its size" if sizes else "the room on the disk",
+        )
         room_at = have + _ROOM_EVERY_BYTES
-        stalled = stall_watch(self._patience.read_seconds)
+        stalled = _stall_watch(self._policy.read_seconds)
         with self._part.open("ab") as out:
             for chunk in response.iter_raw():
                 if have == 0:
@@ -338,8 +340,7 @@ class _Download:
                 if have + len(chunk) > ceiling:
                     discard(self._part)
                     raise DataError(
-                        f"{self._url} sends more than {size_text(ceiling)}, which is "
-                        f"{'its size' if total is not None else 'the room on the disk'}; stopped and discarded"
+                        f"{self._url} sends more than {size_text(ceiling)}, which is {why}; stopped and discarded"
                     )
                 out.write(chunk)
                 have += len(chunk)
@@ -349,25 +350,13 @@ class _Download:
                     need_room(self._part.parent, min(_ROOM_EVERY_BYTES, (total or have) - have), self._file.name)
                     room_at = have + _ROOM_EVERY_BYTES
         if total is not None and have < total:
-            raise TryAgainError(f"the connection ended after {have - start} bytes, at {have} of {total}")
+            raise TransientError(f"the connection ended after {have - start} bytes, at {have} of {total}")
 
     def _start_over(self) -> None:
         with self._part.open("wb"):
             pass
         self._version = None
         _note_path(self._part).unlink(missing_ok=True)
-
-    def _gave_up(self, fault: TryAgainError, failures: int) -> DataError:
-        kept = f"{self._have} bytes are kept, " if self._have else ""
-        return DataError(
-            f"{self._url}: {fault}; tried {failures} times without a new byte; {kept}type the same again to go on"
-        )
-
-
-def _refuse_disguise(url: str, response: httpx.Response) -> None:
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("", "identity"):
-        raise DataError(f"{url} comes as {encoding!r} though it was asked for as it is; refused, try another mirror")
 
 
 def _refuse_page(url: str, beginning: bytes, name: str) -> None:
@@ -378,8 +367,8 @@ def _refuse_page(url: str, beginning: bytes, name: str) -> None:
         )
 
 
-def stall_watch(seconds: float) -> Callable[[int], None]:
-    """Return a function that is told of arriving bytes and raises TryAgainError when they only drip."""
+def _stall_watch(seconds: float) -> Callable[[int], None]:
+    """Return a function that is told of arriving bytes and raises TransientError when they only drip."""
     since, arrived = time.monotonic(), 0
 
     def watch(count: int) -> None:
@@ -387,7 +376,7 @@ def stall_watch(seconds: float) -> Callable[[int], None]:
         arrived += count
         if time.monotonic() - since > seconds:
             if arrived < _SLOWEST_BYTES:
-                raise TryAgainError(f"only {arrived} bytes came in {seconds:g} s")
+                raise TransientError(f"only {arrived} bytes came in {seconds:g} s")
             since, arrived = time.monotonic(), 0
 
     return watch
@@ -405,12 +394,11 @@ def _read_note(part: Path) -> _Version | None:
 
 # Lists of files that a host tells: Zenodo's records and Hugging Face's repositories.
 
-
 _LONGEST_LIST = 20_000_000
 _SPLIT = re.compile(r"(?:^|/)(train|validation|val|test)\b", re.IGNORECASE)
 
 
-def listed_files(entry: PublicSet, saved: Path, patience: Patience) -> tuple[RemoteFile, ...]:
+def listed_files(entry: PublicSet, saved: Path, policy: RetryPolicy) -> tuple[RemoteFile, ...]:
     """Return the files of a set; a host is asked once, then its answer in `saved` counts. Raises DataError.
 
     A saved list keeps a folder at one version of the data, and lets a finished set be recognised without network.
@@ -425,32 +413,33 @@ def listed_files(entry: PublicSet, saved: Path, patience: Patience) -> tuple[Rem
             raise DataError(f"{saved} cannot be read ({error}); delete it to ask the host again") from error
     files: tuple[RemoteFile, ...] = ()
     if entry.zenodo:
-        files = _zenodo(entry, entry.zenodo, patience)
+        files = _zenodo(entry, entry.zenodo, saved.with_suffix(".part"), policy)
     elif entry.huggingface:
         files = _hugging_face(entry.huggingface)
     if not files:
         raise DataError(f"{entry.homepage} lists no files for {entry.name}; look there whether they have moved")
     for file in files:
-        _check(file, entry)
+        safe_relative(file.name, f"the list of {entry.name}")
+        for url in file.urls:
+            if not allowed_url(url, file.sha256 is not None):
+                raise DataError(f"the list of {entry.name} names {shown_url(url)}, which is not https://; refused")
     write_text_atomic(saved, json.dumps([asdict(file) for file in files], indent=1))
     return files
 
 
-def _check(file: RemoteFile, entry: PublicSet) -> None:
-    safe_relative(file.name, f"the list of {entry.name}")
-    for url in file.urls:
-        if not allowed_url(url, file.sha256 is not None):
-            raise DataError(f"the list of {entry.name} names {shown_url(url)}, which is not https://; refused")
-
-
-def _zenodo(entry: PublicSet, source: Zenodo, patience: Patience) -> tuple[RemoteFile, ...]:
+def _zenodo(entry: PublicSet, source: Zenodo, part: Path, policy: RetryPolicy) -> tuple[RemoteFile, ...]:
     """Ask Zenodo for a record: https://developers.zenodo.org/#records."""
     url = f"{source.endpoint}/api/records/{source.record}"
+    discard(part)
     try:
-        rows = _json(url, patience)["files"]
+        with make_client(policy) as client:
+            download(client, url, RemoteFile(f"list of {entry.name}", (url,), None, ""), part, policy, _LONGEST_LIST)
+        rows = json.loads(part.read_bytes())["files"]
         return tuple(_zenodo_file(entry, row) for row in rows)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{url} does not answer with a record ({error}); look at {entry.homepage}") from error
+    finally:
+        discard(part)
 
 
 def _zenodo_file(entry: PublicSet, row: dict[str, Any]) -> RemoteFile:
@@ -473,33 +462,9 @@ def _zenodo_file(entry: PublicSet, row: dict[str, Any]) -> RemoteFile:
     )
 
 
-def _json(url: str, patience: Patience) -> Any:
-    """Return a small JSON answer. Raises DataError, ValueError."""
-    failures = 0
-    with make_client(patience) as client:
-        while True:
-            try:
-                with opened(client, url, {}, sha256_known=False, patience=patience) as response:
-                    text, stalled = b"", stall_watch(patience.read_seconds)
-                    for chunk in response.iter_raw():
-                        text += chunk
-                        stalled(len(chunk))
-                        if len(text) > _LONGEST_LIST:
-                            raise DataError(f"{url} answers with more than {_LONGEST_LIST} bytes; it is no list")
-                return json.loads(text)
-            except TryAgainError as fault:
-                failures += 1
-                if failures > patience.retries:
-                    raise DataError(f"{url}: {fault}; tried {failures} times; check the network") from fault
-                wait = max(fault.wait, patience.backoff_seconds * failures)
-                _LOG.warning("%s: %s; trying again in %.0f s", url, fault, wait)
-                time.sleep(wait)
-
-
 def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
     """Ask the hub (HF_ENDPOINT where it is set) for a repository's Parquet files, at the commit it is at now."""
     from huggingface_hub import HfApi, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
 
     endpoint = hub_endpoint()
     api = HfApi(endpoint=endpoint, token=False)
@@ -508,13 +473,9 @@ def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
         tree: Iterable[Any] = list(
             api.list_repo_tree(source.repository, repo_type="dataset", revision=commit, recursive=True)
         )
-    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the hub's client has those of several libraries
         what = " ".join(str(error).split())[:200]
         raise DataError(f"{endpoint} does not list {source.repository}: {what}; check the network") from error
-    except Exception as error:  # the hub's client changes its HTTP library, and with it these errors' base
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
-            raise
-        raise DataError(f"{endpoint} cannot be asked for {source.repository}: {error}; check the network") from error
     found = [one for one in tree if str(one.path).endswith(".parquet")]
     return tuple(
         RemoteFile(

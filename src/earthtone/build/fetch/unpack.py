@@ -20,9 +20,9 @@ from tarfile import EmptyHeaderError, InvalidHeaderError, TruncatedHeaderError  
 from typing import IO, Any
 
 from earthtone.build.fetch.catalogue import safe_relative, same_name_key
-from earthtone.build.fetch.download import free_bytes, size_text
+from earthtone.build.fetch.download import free_bytes
 from earthtone.errors import DataError
-from earthtone.progress import progress_bar
+from earthtone.progress import progress_bar, size_text
 
 #: Unpacked bytes for each byte of an archive; a CSV of measurements packs 10 to 30 times, a bomb a thousand times.
 MAX_RATIO = 200
