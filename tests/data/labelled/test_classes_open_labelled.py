@@ -12,7 +12,8 @@ from PIL import Image
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LABELLED
 from earthtone.errors import ConfigError, DataError, SignalError
-from earthtone.signal.image import read_image
+from earthtone.signal.config import ImageConfig
+from earthtone.signal.image import read_picture
 
 Write = Callable[..., Path]
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -150,8 +151,8 @@ def test_twelve_bands_without_a_choice_are_one_line(tmp_path: Path, geotiff: Wri
     item = open_labelled(tmp_path).items[0]
     assert item.image is not None
     with pytest.raises(SignalError, match=r"0.tif: 12 bands; choose three, such as signal.image.bands: \[4, 3, 2\]"):
-        read_image(item.image)
-    assert read_image(item.image, (4, 3, 2)).shape == (4, 4, 3)
+        read_picture(item.image)
+    assert read_picture(item.image, ImageConfig(bands=(4, 3, 2))).pixels.shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize(
