@@ -17,7 +17,7 @@ from earthtone.data.labelled.masks import read_class_table
 from earthtone.errors import DataError, SignalError
 from earthtone.files import content_digest, refuse_full_system, refuse_undecodable, regular_file
 from earthtone.signal.audio import read_audio
-from earthtone.signal.image import read_image
+from earthtone.signal.image import read_picture
 
 pytestmark = pytest.mark.timeout(60)
 PROC = Path("/proc/self/environ")
@@ -65,7 +65,7 @@ def test_other_than_plain_files_are_named(kind: str, tmp_path: Path) -> None:
         regular_file(path)
     assert caught.value.strerror == f"{kind}, no plain file"
     with pytest.raises(SignalError, match=kind):
-        read_image(path)
+        read_picture(path)
     with pytest.raises(SignalError, match=kind):
         read_audio(path, 16_000)
 
@@ -125,14 +125,14 @@ def test_the_systems_limit_is_not_blamed_on_a_file(tmp_path: Path) -> None:
     code = (
         "import resource, os, sys\n"
         "from pathlib import Path\n"
-        "from earthtone.signal.image import read_image\n"
+        "from earthtone.signal.image import read_picture\n"
         "from earthtone.errors import DataError, SignalError\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n"
         "held = []\n"
         "try:\n"
         "    while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
         "except OSError: pass\n"
-        "try: read_image(Path(sys.argv[1]))\n"
+        "try: read_picture(Path(sys.argv[1]))\n"
         "except SignalError: print('blamed')\n"
         "except DataError as error: print(error)\n"
     )

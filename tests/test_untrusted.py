@@ -16,7 +16,7 @@ from earthtone.models.storage import load_model, save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.audio import read_audio
 from earthtone.signal.config import SignalConfig
-from earthtone.signal.image import read_image
+from earthtone.signal.image import read_picture
 
 RECIPE = """
 loss:
@@ -115,7 +115,7 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     picture = tmp_path / "a.eps"
     picture.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     with pytest.raises(SignalError, match="not an image"):
-        read_image(picture)
+        read_picture(picture)
     assert not (tmp_path / "ran").exists()
 
 
