@@ -5,7 +5,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from earthtone.evaluate.classifiers import (
     open_labelled_set,
     warn_of_unknown,
 )
-from earthtone.evaluate.finetune import take_step, warmup_cosine
+from earthtone.evaluate.finetune import keep_best, take_step, warmup_cosine
 from earthtone.evaluate.overlap import item_facts
 from earthtone.evaluate.results import (
     Estimate,
@@ -115,16 +116,6 @@ _WARMUP = 0.1
 _WINDOWS_AT_ONCE = 32  # of a recording, which may be long
 
 
-@dataclass(frozen=True)
-class FusionPlan:
-    """How the head and the towers are trained."""
-
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    """Of the head; the towers learn at a tenth of it."""
-
-
 class FusionNet(nn.Module):
     """Class scores (N, classes) of pixels (N, side, side, C) and windows (N, frames, mels)."""
 
@@ -157,15 +148,9 @@ class FusionNet(nn.Module):
 
 
 def fusion_answers(
-    model: TwoTower,
-    items: Sequence[LabelledItem],
-    division: Division,
-    plan: FusionPlan,
-    *,
-    seed: int = 0,
-    precision: str = "auto",
+    model: TwoTower, items: Sequence[LabelledItem], division: Division, options: AudiovisualOptions
 ) -> list[str]:
-    """Return what a trained fusion of both towers says of the test pairs; `model` itself is not changed.
+    """Return the labels that a trained fusion of both towers gives the test pairs; `model` itself is not changed.
 
     Random views and windows in training; the epoch that is best on val is kept (the last one without val pairs), and
     the test is looked at once, on whole tiles and the mean of the scores over all windows. Raises ModelError when the
@@ -175,53 +160,43 @@ def fusion_answers(
     if len(train) < 2:
         raise DataError(f"{len(train)} training pairs; two or more expected")
     labels = sorted({items[row].label for row in train})
-    device = model.device
-    numbers = choose_precision(precision, device.type)
+    device, rate = model.device, options.fusion_rate
+    numbers = choose_precision(options.precision, device.type)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        progress_bar(plan.epochs * len(train), "fusion", "pair") as bar,
+        progress_bar(options.fusion_epochs * len(train), "fusion", "pair") as bar,
     ):
-        torch.manual_seed(seed)
+        torch.manual_seed(options.seed)
         network = FusionNet(copy.deepcopy(model), len(labels)).to(device)
         optimizer = torch.optim.AdamW(
             [
-                {"params": list(network.head.parameters()), "share": plan.learning_rate},
-                {"params": list(network.towers.parameters()), "share": plan.learning_rate * 0.1},
+                {"params": list(network.head.parameters()), "share": rate},
+                {"params": list(network.towers.parameters()), "share": rate * 0.1},
             ],
-            lr=plan.learning_rate,
+            lr=rate,
             weight_decay=0.05,
         )
-        best, kept = -1.0, None
-        for epoch in range(plan.epochs):
-            _train_epoch(network, optimizer, items, train, labels, plan, (seed, epoch), numbers, bar)
-            if len(val):
-                said = _named(network, items, val, labels, numbers)
-                right = float(np.mean([items[row].label == name for row, name in zip(val, said, strict=True)]))
-                if right > best:
-                    best, kept = right, copy.deepcopy(network.state_dict())
-        if kept is not None:
-            network.load_state_dict(kept)
+
+        def train_epoch(epoch: int) -> None:
+            network.train()
+            seen = 0
+            for rows, pixels, heard in _batches(model, items, train, options.fusion_batch, (options.seed, epoch)):
+                done = (epoch + seen / len(train)) / options.fusion_epochs
+                truth = torch.tensor([labels.index(items[row].label) for row in rows], device=device)
+                with autocast(numbers, device.type):
+                    scores = network(torch.from_numpy(pixels).to(device), torch.from_numpy(heard).to(device))
+                loss = F.cross_entropy(scores.float(), truth, label_smoothing=0.1)
+                where = f"epoch {epoch + 1}; lower --fusion_rate"
+                take_step(network, optimizer, loss, max(warmup_cosine(done, _WARMUP), 1e-3), where, clip_norm=1.0)
+                seen += len(rows)
+                bar.update(len(rows))
+
+        def score() -> tuple[float]:
+            said = _named(network, items, val, labels, numbers)
+            return (float(np.mean([items[row].label == name for row, name in zip(val, said, strict=True)])),)
+
+        keep_best(network, options.fusion_epochs, train_epoch, score if len(val) else None)
         return _named(network, items, division.test, labels, numbers)
-
-
-def _train_epoch(
-    network: FusionNet, optimizer: torch.optim.Optimizer, items: Sequence[LabelledItem], train: NDArray[np.int64],
-    labels: Sequence[str], plan: FusionPlan, seed: tuple[int, int], numbers: str, bar: Any,
-) -> None:  # fmt: skip
-    network.train()
-    number = {name: at for at, name in enumerate(labels)}
-    epoch = seed[1]
-    seen = 0
-    for rows, pixels, heard in _batches(network.towers, items, train, plan.batch_size, seed):
-        rate = max(warmup_cosine((epoch + seen / len(train)) / plan.epochs, _WARMUP), 1e-3)
-        device = network.towers.device
-        truth = torch.tensor([number[items[row].label] for row in rows], device=device)
-        with autocast(numbers, device.type):
-            scores = network(torch.from_numpy(pixels).to(device), torch.from_numpy(heard).to(device))
-        loss = F.cross_entropy(scores.float(), truth, label_smoothing=0.1)
-        take_step(network, optimizer, loss, rate, f"epoch {epoch + 1}; lower --fusion_rate", clip_norm=1.0)
-        seen += len(rows)
-        bar.update(len(rows))
 
 
 def _batches(
@@ -242,13 +217,10 @@ def _batches(
         return row, view, random_sound(whole[start : start + audio.window_frames], audio, config, draw)
 
     order = np.random.default_rng(seed).permutation(train).tolist()
-    waiting: list[tuple[int, Pixels, Spectrogram]] = []
-    for place, found in enumerate(ordered_map(read, order, decoding_threads())):
-        waiting.append(found)
-        if len(waiting) == size or (place + 1 == len(order) and len(waiting) > 1):
-            rows, views, heard = zip(*waiting, strict=True)
-            yield list(rows), np.stack(views), np.stack(heard)
-            waiting = []
+    pairs = ordered_map(read, order, decoding_threads())
+    while len(batch := list(islice(pairs, size))) > 1:
+        rows, views, heard = zip(*batch, strict=True)
+        yield list(rows), np.stack(views), np.stack(heard)
 
 
 @torch.inference_mode()
@@ -314,9 +286,6 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
     """
     protocol, seed, resamples = options.protocol, options.seed, options.resamples
     features = options.features or ("embedding" if protocol == "soundingearth" else "encoder")
-    fusion = None
-    if options.fusion:
-        fusion = FusionPlan(options.fusion_epochs, options.fusion_batch, options.fusion_rate)
     cache, precision = None if options.cache is None else Path(options.cache), options.precision
     start = time.perf_counter()
     labelled = open_labelled_set(options)
@@ -335,8 +304,8 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
     else:
         division = given_division([item.split for item in pairs.items])
         answers, strengths = _answers(pairs, division, seed)
-        if fusion is not None:
-            answers["fusion"] = [fusion_answers(tower, pairs.items, division, fusion, seed=seed, precision=precision)]
+        if options.fusion:
+            answers["fusion"] = [fusion_answers(tower, pairs.items, division, options)]
     tested = [pairs.items[row] for row in division.test]
     figures |= _figures(tested, answers, "", resamples)
     if protocol == "grouped" and min(Counter(pairs.labels).values()) >= _DIVISIBLE:
@@ -349,6 +318,9 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
     seconds = round(time.perf_counter() - start, 2)
     result = _result(labelled.name, model_name(options.model), protocol, features, tested, answers, figures)
     group = group_numbers(pairs.items)
+    fusion = {
+        "epochs": options.fusion_epochs, "batch_size": options.fusion_batch, "learning_rate": options.fusion_rate,
+    }  # fmt: skip
     both_sides = np.intersect1d(group[division.fits[0][0]], group[division.test])
     facts = {
         **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
@@ -356,7 +328,7 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
         "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
         "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": len(both_sides),
         "concat_against_image": _sound_helps(result, tested, answers, resamples),
-        "fusion": None if fusion is None else asdict(fusion), **_overlap(pairs, division, tower),
+        "fusion": fusion if options.fusion else None, **_overlap(pairs, division, tower),
     }  # fmt: skip
     result = replace(result, facts=facts)
     write_task_result(options.out, result)

@@ -70,9 +70,8 @@ class FinetunePlan:
     clip_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name} {getattr(self, name)}; {least} or more expected")
+        if self.batch_size < 2:
+            raise ConfigError(f"--batch_size {self.batch_size}; 2 or more expected")
         if not 0 < self.learning_rate < 10:
             raise ConfigError(f"--learning_rate {self.learning_rate}; above 0 expected, such as 5e-4")
 
@@ -90,20 +89,13 @@ RELEASE_BATCH_SIZES: Mapping[str, int] = {"aid": 8}
 """Where the release's batch size is not 48 (UC Merced, RESISC45): its 600 px images."""
 
 
-def finetune_plan(
-    protocol: str,
-    dataset: str,
-    *,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-) -> FinetunePlan:
-    """Return a protocol's plan with what is not None changed. Raises ConfigError for numbers that make no sense."""
-    plan = FINETUNE_PLANS[protocol]
-    if protocol == "soundingearth":
+def finetune_plan(options: FinetuneOptions, dataset: str) -> FinetunePlan:
+    """Return the plan of a protocol with what the options change. Raises ConfigError for numbers that make no sense."""
+    plan = FINETUNE_PLANS[options.protocol]
+    if options.protocol == "soundingearth":
         plan = replace(plan, batch_size=RELEASE_BATCH_SIZES.get(dataset, plan.batch_size))
-    changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    return replace(plan, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+    asked = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate")}
+    return replace(plan, **{name: value for name, value in asked.items() if value is not None})
 
 
 _ROOM = 1.25  # side of a tile before random crops, in sides of the view
@@ -178,21 +170,38 @@ def finetune(
         torch.manual_seed(seed)
         model = Classifier(backbone, len(data.classes)).to(memory_format=torch.channels_last)
         optimizer = finetune_optimizer(model, plan)
-        best: tuple[float, float] = (-1.0, 0.0)
-        kept, epoch_kept, accuracies = None, plan.epochs, []
-        choose = plan.choose_epoch and len(data.val) > 0
-        for epoch in range(plan.epochs):
-            train_epoch(model, optimizer, data, plan, seed, epoch, numbers, tick)
-            if choose:
-                accuracy, loss = validation_scores(model, data, plan, numbers, tick)
-                accuracies.append(accuracy)
-                if (accuracy, -loss) > best:
-                    best, kept, epoch_kept = (accuracy, -loss), copy.deepcopy(model.state_dict()), epoch + 1
-        if kept is not None:
-            model.load_state_dict(kept)
+        accuracies: list[float] = []
+
+        def score() -> tuple[float, float]:
+            accuracy, loss = validation_scores(model, data, plan, numbers, tick)
+            accuracies.append(accuracy)
+            return accuracy, -loss
+
+        epoch = keep_best(
+            model, plan.epochs, lambda epoch: train_epoch(model, optimizer, data, plan, seed, epoch, numbers, tick),
+            score if plan.choose_epoch and data.val else None,
+        )  # fmt: skip
         ids, logits = logits_of(model, data.test, data, plan.batch_size, numbers, tick)
     names = np.asarray(data.classes, np.str_)
-    return Finetuned(ids, tuple(names[logits.argmax(axis=1)].tolist()), epoch_kept, tuple(accuracies))
+    return Finetuned(ids, tuple(names[logits.argmax(axis=1)].tolist()), epoch, tuple(accuracies))
+
+
+def keep_best(
+    model: nn.Module, epochs: int, train: Callable[[int], None], score: Callable[[], tuple[float, ...]] | None
+) -> int:
+    """Train epoch after epoch, give the model the weights of the one that scored best and return its number, from 1.
+
+    Without `score`, and where no score is a number, the last epoch is kept; of equally good ones the first.
+    """
+    best: tuple[float, ...] = (-math.inf,)
+    kept, number = None, epochs
+    for epoch in range(epochs):
+        train(epoch)
+        if score is not None and (reached := score()) > best:
+            best, kept, number = reached, copy.deepcopy(model.state_dict()), epoch + 1
+    if kept is not None:
+        model.load_state_dict(kept)
+    return number
 
 
 def warmup_cosine(done: float, warmup: float, peak: float = 1.0) -> float:
@@ -350,10 +359,7 @@ def evaluate_finetune(options: FinetuneOptions) -> TaskResult:
     the result. Raises DataError, ConfigError, ModelError.
     """
     labelled = open_labelled_set(options)
-    plan = finetune_plan(
-        options.protocol, labelled.name, epochs=options.epochs, batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-    )  # fmt: skip
+    plan = finetune_plan(options, labelled.name)
     parts = even_odd(labelled) if options.protocol == "soundingearth" else split_items(labelled)
     classes = sorted({item.label for item in parts["train"]})
     if len(classes) < 2:

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from earthtone.data.labelled.items import MaskedItem, MaskedSet
 from earthtone.data.labelled.masks import IGNORED, Classes, UnknownValues, Value, read_masked
 from earthtone.device import autocast
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean
-from earthtone.evaluate.finetune import take_step, warmup_cosine
+from earthtone.evaluate.finetune import keep_best, take_step, warmup_cosine
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.progress import ordered_map, progress, progress_bar
 from earthtone.signal.config import ImageConfig
@@ -441,14 +440,12 @@ def train_segmenter(
     """
     device = next(model.parameters()).device
     optimizer = _optimizer(model, plan)
-    best, best_epoch, kept = -1.0, plan.epochs, None
-    bar = progress_bar(plan.epochs * len(items), "segment", "tile")
-    for epoch in range(plan.epochs):
+
+    def train(epoch: int) -> None:
         model.train()
         batches = epoch_of_patches(
-            items, read, side=plan.patch_pixels, batch=plan.batch_size, stride=plan.stride_pixels,
-            seed=(seed, epoch),
-        )  # fmt: skip
+            items, read, side=plan.patch_pixels, batch=plan.batch_size, stride=plan.stride_pixels, seed=(seed, epoch)
+        )
         seen = 0
         for seen, batch in enumerate(batches, 1):
             # the number of batches is known only at the epoch's end, the schedule goes by epochs and what is seen
@@ -462,12 +459,9 @@ def train_segmenter(
         if not seen:
             raise DataError(f"{len(items)} training tiles give no batch of two patches; add tiles")
         bar.update(len(items))
-        if plan.choose and (reached := score()) > best:
-            best, best_epoch, kept = reached, epoch + 1, deepcopy(model.state_dict())
-    bar.close()
-    if kept is not None:
-        model.load_state_dict(kept)
-    return best_epoch
+
+    with progress_bar(plan.epochs * len(items), "segment", "tile") as bar:
+        return keep_best(model, plan.epochs, train, (lambda: (score(),)) if plan.choose else None)
 
 
 def _cross_entropy(scores: Tensor, mask: Tensor) -> Tensor:
