@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -147,9 +147,9 @@ def interval_text(low: float, high: float, digits: int = 3, sign: str = "") -> s
     return f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-def figure_text(figure: "Interval", digits: int = 3, sign: str = "") -> str:
+def figure_text(value: float, low: float, high: float, digits: int = 3, sign: str = "") -> str:
     """Return `0.912 [0.890, 0.930]`, a figure with its interval; `sign` `+` shows the sign of all three."""
-    return f"{figure.value:{sign}.{digits}f} {interval_text(figure.low, figure.high, digits, sign)}"
+    return f"{value:{sign}.{digits}f} {interval_text(low, high, digits, sign)}"
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -175,43 +175,23 @@ def _inert(value: Any) -> Any:
     return value
 
 
-# A figure with its interval as a small bar from 0 to 1.
+_BAR_WIDTH = 120
 
 
-_WIDTH = 120
-
-
-class Interval(Protocol):
-    """A figure with its interval, and its chance level where it has one."""
-
-    @property
-    def value(self) -> float: ...
-
-    @property
-    def low(self) -> float: ...
-
-    @property
-    def high(self) -> float: ...
-
-    @property
-    def chance(self) -> float | None: ...
-
-
-def interval_bar(figure: Interval) -> Markup:
+def interval_bar(value: float, low: float, high: float, chance: float | None) -> Markup:
     """Return an SVG: the interval as a thick line, the figure as a dot, chance as a tick, on a line from 0 to 1."""
-    low, high, value = (_place(number) for number in (figure.low, figure.high, figure.value))
-    chance = ""
-    if figure.chance is not None:
-        at = _place(figure.chance)
-        chance = f'<path d="M{at:.1f} 1V11" style="stroke: var(--muted)" stroke-width="1.2"/>'
-    label = f"{figure.value:.3f}, interval {figure.low:.3f} to {figure.high:.3f}"
+    label = f"{value:.3f}, interval {low:.3f} to {high:.3f}"
+    value, low, high = map(_on_bar, (value, low, high))
+    tick = ""
+    if chance is not None:
+        tick = f'<path d="M{_on_bar(chance):.1f} 1V11" style="stroke: var(--muted)" stroke-width="1.2"/>'
     return Markup(  # noqa: S704 - numbers alone
-        f'<svg class="bar" role="img" aria-label="{label}" viewBox="-4 0 {_WIDTH + 8} 12">'
-        f'<path d="M0 6H{_WIDTH}" style="stroke: var(--grid)" stroke-width="2"/>{chance}'
+        f'<svg class="bar" role="img" aria-label="{label}" viewBox="-4 0 {_BAR_WIDTH + 8} 12">'
+        f'<path d="M0 6H{_BAR_WIDTH}" style="stroke: var(--grid)" stroke-width="2"/>{tick}'
         f'<path d="M{low:.1f} 6H{high:.1f}" style="stroke: var(--moss)" stroke-width="4" stroke-opacity=".55"/>'
         f'<circle cx="{value:.1f}" cy="6" r="3.2" style="fill: var(--moss)"/></svg>'
     )
 
 
-def _place(number: float) -> float:
-    return _WIDTH * min(1.0, max(0.0, number if number == number else 0.0))
+def _on_bar(number: float) -> float:
+    return _BAR_WIDTH * min(1.0, max(0.0, number if number == number else 0.0))

@@ -25,8 +25,6 @@ from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
 from earthtone.value_types import takes
 
-_FEWEST_ROWS = 200
-
 
 @dataclass(frozen=True)
 class DemoResult:

@@ -153,8 +153,8 @@ def _rows(
         result = done[protocol]
         if figure not in result.figures:
             return "", ""
-        digits = 1 if "rank" in figure or "km" in figure else 3
-        return figure_text(result.figures[figure], digits), result.protocol
+        found, digits = result.figures[figure], 1 if "rank" in figure or "km" in figure else 3
+        return figure_text(found.value, found.low, found.high, digits), result.protocol
 
     figures = FIGURES["retrieval" if unit.step in ("losses", "places") else unit.step]
     for theirs, ours in figures:

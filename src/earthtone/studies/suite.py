@@ -324,9 +324,10 @@ class _Suite:
     def after(self, planned: PlannedCell) -> None:
         self.table = self.write()
         study = self.study
-        cell = study.results.get(planned.name)
-        told = f"failed: {study.why(planned)}" if cell is None or cell.figure is None else figure_text(cell.figure)
-        line = f"    {told}; {study.seconds[planned.name]:.0f} s"
+        cell, outcome = study.results.get(planned.name), f"failed: {study.why(planned)}"
+        if cell is not None and (figure := cell.figure) is not None:
+            outcome = figure_text(figure.value, figure.low, figure.high)
+        line = f"    {outcome}; {study.seconds[planned.name]:.0f} s"
         if waiting := study.waiting:
             left = duration_text(sum(self.expected_seconds(each.task) for each in waiting))
             line += f"; about {left} left for {len(waiting)} more, next {waiting[0].name}"

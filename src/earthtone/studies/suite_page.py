@@ -230,8 +230,10 @@ def _figure_cell(cell: Cell, *, best: bool) -> TableCell:
     figure = cell.figure
     if cell.state != DONE or figure is None:
         return TableCell(cell.state, below=cell.why, mark="state")
-    interval = interval_text(figure.low, figure.high)
-    return TableCell(f"{figure.value:.3f}", small=interval, drawing=interval_bar(figure), mark="best" if best else "")
+    return TableCell(
+        f"{figure.value:.3f}", small=interval_text(figure.low, figure.high), mark="best" if best else "",
+        drawing=interval_bar(figure.value, figure.low, figure.high, figure.chance),
+    )  # fmt: skip
 
 
 def _comparison_cells(compared: Compared) -> list[TableCell | str]:
@@ -242,11 +244,11 @@ def _comparison_cells(compared: Compared) -> list[TableCell | str]:
     sure = compared.p_holm is not None and compared.p_holm < 0.05
     verdict = ("better" if found.difference.value > 0 else "worse") if sure else ""
     test = {"mcnemar": "McNemar", "sign_flip": "sign flips"}.get(found.test, found.test)
-    counts = f"{found.first_better:,} / {found.second_better:,}"
+    gap, counts = found.difference, f"{found.first_better:,} / {found.second_better:,}"
     return [
-        *name, TableCell(figure_text(found.difference, sign="+"), small=verdict),
+        *name, TableCell(figure_text(gap.value, gap.low, gap.high, sign="+"), small=verdict),
         TableCell(_p_text(found.p_value), small=test), _p_text(compared.p_holm),
-        TableCell(counts, small=f"of {found.difference.queries:,}"),
+        TableCell(counts, small=f"of {gap.queries:,}"),
     ]  # fmt: skip
 
 

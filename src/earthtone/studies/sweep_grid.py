@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -25,9 +26,6 @@ from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
 from earthtone.train.task import check_model, check_queue, check_unfreeze, recipe_loss
-
-# What is varied: axes of values and named variants, multiplied.
-
 
 _SECTIONS = ("grid", "variants", "seeds")
 _LONGEST_NAME = 120  # of a folder; file systems take 255 bytes
@@ -71,20 +69,15 @@ class Grid:
 
     def variants(self, recipe: str) -> list[Variant]:
         """Return all combinations, the last axis changing fastest; `recipe` is the label where nothing varies."""
-        return list(self._variants(recipe))
-
-    def _variants(self, recipe: str) -> Iterator[Variant]:
-        for name in self.named or {"": {}}:
-            for values in product(*self.axes.values()):
-                changed = dict(zip(self.axes, values, strict=True))
-                told = [f"{key}={value_text(value)}" for key, value in changed.items() if len(self.axes[key]) > 1]
-                all_told = [f"{key}={value_text(value)}" for key, value in changed.items()]
-                first = [name] if name else []
-                yield Variant(
-                    ", ".join(first + told) or recipe,
-                    _folder_name(",".join(first + all_told) or "recipe"),
-                    {**self.named.get(name, {}), **changed},
-                )
+        variants = []
+        for name, values in product(self.named or {"": {}}, product(*self.axes.values())):
+            changed = dict(zip(self.axes, values, strict=True))
+            first = [name] if name else []
+            texts = {key: f"{key}={value_text(value)}" for key, value in changed.items()}
+            label = ", ".join([*first, *(text for key, text in texts.items() if len(self.axes[key]) > 1)])
+            folder = _folder_name(",".join([*first, *texts.values()]) or "recipe")
+            variants.append(Variant(label or recipe, folder, {**self.named.get(name, {}), **changed}))
+        return variants
 
 
 def read_grid(path: Path) -> Grid:
@@ -97,54 +90,50 @@ def read_grid(path: Path) -> Grid:
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, no YAML
         raise ConfigError(f"grid {path} cannot be read: {error}") from error
     values = _mapping({} if values is None else values, f"{path}", f"a mapping of {', '.join(_SECTIONS)}")
-    for key in values:
-        if key not in _SECTIONS:
-            raise ConfigError(
-                f"{path}: unknown key {key}; {did_you_mean(str(key), _SECTIONS)}{', '.join(_SECTIONS)} expected"
-            )
+    if unknown := next((key for key in values if key not in _SECTIONS), None):
+        hint = did_you_mean(unknown, _SECTIONS)
+        raise ConfigError(f"{path}: unknown key {unknown}; {hint}{', '.join(_SECTIONS)} expected")
     axes = _mapping(values.get("grid", {}), f"{path}: grid", "such as train.batch_size: [64, 256]")
     for key, listed in axes.items():
-        if not isinstance(listed, list):
-            raise ConfigError(
-                f"{path}: grid: {key} is {value_text(listed):.60}; a list of values expected: [{value_text(listed)}]"
-            )
+        _list(listed, f"{path}: grid: {key}", f"a list of values expected: [{value_text(listed)}]")
     named = _mapping(values.get("variants", {}), f"{path}: variants", "such as siglip: {loss.name: siglip}")
-    seeds = values.get("seeds", [0])
-    if not isinstance(seeds, list):
-        raise ConfigError(f"{path}: seeds is {value_text(seeds):.60}; a list expected, such as [0, 1, 2]")
-    told = {
-        name: _mapping(changed, f"{path}: variant {name}", "such as {loss.name: siglip}")
-        for name, changed in named.items()
-    }
-    return Grid(axes, told, seeds)
+    for name, changed in named.items():
+        _mapping(changed, f"{path}: variant {name}", "such as {loss.name: siglip}")
+    return Grid(axes, named, _list(values.get("seeds", [0]), f"{path}: seeds", "a list expected, such as [0, 1, 2]"))
 
 
-def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the axes that words such as `loss.name=infonce,siglip` describe; values are YAML, lists in brackets.
+def read_axes(axis_texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the axes that texts such as `loss.name=infonce,siglip` describe; values are YAML, lists in brackets.
 
     Raises ConfigError.
     """
     axes: dict[str, list[Any]] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not key or not equals or not text:
-            raise ConfigError(f"--set {word}; KEY=VALUE,VALUE expected, such as loss.name=infonce,siglip")
+    for axis in axis_texts:
+        key, _, text = axis.partition("=")
+        if not key or not text:
+            raise ConfigError(f"--set {axis}; KEY=VALUE,VALUE expected, such as loss.name=infonce,siglip")
         if key in axes:
             raise ConfigError(f"--set {key} is given twice; put its values into one, separated by commas")
         if not text.split(",")[-1].strip():
             raise ConfigError(
-                f"--set {word}: its last value is empty; KEY=VALUE,VALUE expected, or null where it may be"
+                f"--set {axis}: its last value is empty; KEY=VALUE,VALUE expected, or null where it may be"
             )
         try:
             axes[key] = list(read_yaml(f"[{text}]"))
         except ValueError as error:
-            raise ConfigError(f"--set {word}: no values of YAML ({error})") from error
+            raise ConfigError(f"--set {axis}: no values of YAML ({error})") from error
     return axes
 
 
 def _mapping(values: Any, what: str, expected: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{what} is {value_text(values):.60}; {expected} expected")
+    return values
+
+
+def _list(values: Any, what: str, expected: str) -> list[Any]:
+    if not isinstance(values, list):
+        raise ConfigError(f"{what} is {value_text(values):.60}; {expected}")
     return values
 
 
@@ -218,9 +207,6 @@ def _parse_figures(values: dict[str, Any]) -> tuple[Any, RunFigures]:
     return values["measured"], found
 
 
-# All runs of a sweep, each with its recipe checked before anything starts.
-
-
 _SHOWN = 3  # of the mistakes
 
 
@@ -243,30 +229,31 @@ def plan(recipe: Recipe | str | Path, grid: Grid, out: Path) -> list[PlannedRun]
     """Return the runs, variant after variant. Raises ConfigError that names every kind of mistake in them."""
     label = "the recipe" if isinstance(recipe, Recipe) else Path(recipe).stem
     variants = grid.variants(label)
+    base = read_yaml(recipe.to_yaml()) if isinstance(recipe, Recipe) else read_recipe(recipe)
     mistakes: dict[str, list[str]] = {}
     recipes: dict[str, Recipe] = {}
     for variant in variants:
         try:
-            recipes[variant.label] = _checked(_recipe(recipe, variant, label))
+            recipes[variant.label] = recipe_from_dict(overridden(deepcopy(base), variant.changes), label)
+            _check_recipe(recipes[variant.label])
         except EarthtoneError as error:
             mistakes.setdefault(str(error), []).append(variant.label)
     if mistakes:
-        raise ConfigError(_told(mistakes, len(variants)))
-    _refuse_equal(recipes)
-    return [
-        PlannedRun(variant, seed, _seeded(recipes[variant.label], seed), out / "runs" / variant.folder / f"seed-{seed}")
-        for variant in variants
-        for seed in grid.seeds
-    ]
+        raise ConfigError(_mistakes_text(mistakes, len(variants)))
+    known: dict[str, str] = {}
+    for variant in variants:
+        other = known.setdefault(repr(asdict(recipes[variant.label])), variant.label)
+        if other != variant.label:
+            raise ConfigError(f"the variants {other!r} and {variant.label!r} are the same training; leave one out")
+    runs = []
+    for variant, seed in product(variants, grid.seeds):
+        seeded = replace(recipes[variant.label], train=replace(recipes[variant.label].train, seed=seed))
+        runs.append(PlannedRun(variant, seed, seeded, out / "runs" / variant.folder / f"seed-{seed}"))
+    return runs
 
 
-def _recipe(base: Recipe | str | Path, variant: Variant, source: str) -> Recipe:
-    values: dict[str, Any] = read_yaml(base.to_yaml()) if isinstance(base, Recipe) else read_recipe(base)
-    return recipe_from_dict(overridden(values, variant.changes), source)
-
-
-def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, after its loss was made and its model was tried."""
+def _check_recipe(recipe: Recipe) -> None:
+    """Raise EarthtoneError for what no run of a sweep can have; its loss is made and its model tried."""
     if recipe.train.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError(
             "a sweep starts the processes of its runs itself, on one machine: start it without torchrun, with "
@@ -277,35 +264,15 @@ def _checked(recipe: Recipe) -> Recipe:
     choose_device(recipe.train.device)
     recipe_loss(recipe)
     check_model(recipe)
-    return recipe
 
 
-def _seeded(recipe: Recipe, seed: int) -> Recipe:
-    return replace(recipe, train=replace(recipe.train, seed=seed))
-
-
-def _refuse_equal(recipes: dict[str, Recipe]) -> None:
-    known: dict[str, str] = {}
-    for label, recipe in recipes.items():
-        other = known.setdefault(repr(asdict(recipe)), label)
-        if other != label:
-            raise ConfigError(f"the variants {other!r} and {label!r} are the same training; leave one out")
-
-
-def _told(mistakes: dict[str, list[str]], variants: int) -> str:
-    lines = [
-        error if len(labels) == variants else f"{labels[0]}{_more(labels)}: {error}"
-        for error, labels in list(mistakes.items())[:_SHOWN]
-    ]
-    more = len(mistakes) - len(lines)
-    return "; ".join(lines) + (f"; and {more} more mistakes" if more else "")
-
-
-def _more(labels: Sequence[str]) -> str:
-    return f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
-
-
-# Mistakes that are told before the first run of a sweep starts.
+def _mistakes_text(mistakes: dict[str, list[str]], variants: int) -> str:
+    lines = []
+    for error, labels in list(mistakes.items())[:_SHOWN]:
+        more = f" (and {len(labels) - 1} more)" if len(labels) > 1 else ""
+        lines.append(error if len(labels) == variants else f"{labels[0]}{more}: {error}")
+    left = len(mistakes) - len(lines)
+    return "; ".join(lines) + (f"; and {left} more mistakes" if left else "")
 
 
 def check_probe(measure: Measure) -> None:

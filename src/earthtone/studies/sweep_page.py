@@ -38,15 +38,17 @@ class Spread:
     deviation: float | None
     n: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % interval of the mean by Student's t; None for one seed.
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean of the differences between runs of the same seed, and its 95 % interval (None for one pair)."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
+        Mean -/+ t(0.975, n - 1) * deviation / sqrt(n) (Student, "The probable error of a mean", Biometrika 6(1), 1908).
+        It covers the draw of seeds, not that of the data.
+        """
+        if self.deviation is None:
+            return None
+        half = float(student_t.ppf(0.975, self.n - 1)) * self.deviation / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class VariantRow:
     runs: Sequence[RunRow]
     seconds: Spread | None
     figures: Mapping[str, Spread] = field(default_factory=dict)
-    differences: Mapping[str, Difference] = field(default_factory=dict)
-    """To the first variant."""
+    differences: Mapping[str, Spread] = field(default_factory=dict)
+    """To the first variant, between runs of the same seed."""
 
     @property
     def done(self) -> int:
@@ -103,17 +105,9 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def difference(of: Mapping[int, float], to: Mapping[int, float]) -> Difference | None:
-    """Return how far the values by seed `of` lie from `to` on the seeds that both have; None without one.
-
-    The interval is Student's for paired values (Student, "The probable error of a mean", Biometrika 6(1), 1908): mean
-    of the n differences -/+ t(0.975, n - 1) * deviation / sqrt(n). It covers the draw of seeds, not that of the data.
-    """
-    found = spread([of[seed] - to[seed] for seed in of if seed in to])
-    if found is None or found.deviation is None:
-        return None if found is None else Difference(found.mean, None, None, found.n)
-    half = float(student_t.ppf(0.975, found.n - 1)) * found.deviation / math.sqrt(found.n)
-    return Difference(found.mean, found.mean - half, found.mean + half, found.n)
+def difference(of: Mapping[int, float], to: Mapping[int, float]) -> Spread | None:
+    """Return how far the values by seed `of` lie from `to` on the seeds that both have; None without one."""
+    return spread([of[seed] - to[seed] for seed in of if seed in to])
 
 
 def _row(label: str, runs: Sequence[RunRow], names: Sequence[str], first: Sequence[RunRow]) -> VariantRow:
@@ -219,11 +213,11 @@ def spread_text(found: Spread | None, digits: int = 3) -> str:
     return f"{found.mean:.{digits}f}" + ("" if found.deviation is None else f" ± {found.deviation:.{digits}f}")
 
 
-def difference_text(found: Difference | None) -> str:
+def difference_text(found: Spread | None) -> str:
     """Return `+0.012 [-0.003, +0.027], n 3`, with how many seeds it is of."""
     if found is None:
         return NONE
-    interval = "" if found.low is None or found.high is None else f" {interval_text(found.low, found.high, sign='+')}"
+    interval = "" if found.interval is None else f" {interval_text(*found.interval, sign='+')}"
     return f"{found.mean:+.3f}{interval}, n {found.n}"
 
 
@@ -238,11 +232,12 @@ def _variant_rows(table: SweepTable) -> Iterator[dict[str, Any]]:
         seconds = {} if row.seconds is None else {"training_seconds": row.seconds.mean}
         for name in table.figures:
             found, gap = row.figures.get(name), row.differences.get(name)
+            low, high = (gap and gap.interval) or (None, None)
             yield {
                 "variant": row.label, **_changed(row), "figure": name, **seconds, "n": 0,
                 **({} if found is None else {"mean": found.mean, "deviation": found.deviation, "n": found.n}),
-                **({} if gap is None else {"difference": gap.mean, "difference_low": gap.low,
-                                           "difference_high": gap.high, "difference_n": gap.n}),
+                **({} if gap is None else {"difference": gap.mean, "difference_low": low, "difference_high": high,
+                                           "difference_n": gap.n}),
             }  # fmt: skip
 
 

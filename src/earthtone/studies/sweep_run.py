@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from earthtone.evaluate.probe import evaluate_probe
 from earthtone.models.storage import CARD_FILE
 from earthtone.studies.pretrain import pretrain, report_on_validation
 from earthtone.studies.processes import REASON, STOPPED
+from earthtone.studies.study import error_line
 from earthtone.studies.sweep_grid import RECIPE_FILE, Measure, RunFigures, write_figures
 from earthtone.terminal import guard_output, set_up_logging
 from earthtone.train.checkpoint import read_history
@@ -40,12 +40,12 @@ def one_run(run: Path, table: str | Path, measure: Measure, *, resume: bool) -> 
     if not result.finished:
         return f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}"
     if result.rank == 0:
-        found = measured(run, table, measure, choose_device(recipe.train.device))
+        found = measure_run(run, table, measure, choose_device(recipe.train.device))
         write_figures(run, measure.identity(Table(table).fingerprint), found)
     return None
 
 
-def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu") -> RunFigures:
+def measure_run(run: Path, table: str | Path, measure: Measure, device: str = "cpu") -> RunFigures:
     """Return what a trained run reached on val, after writing its report; nothing reads a test pair.
 
     `score` is the choice metric as the run's own log has it for the step whose weights were kept.
@@ -63,9 +63,9 @@ def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu"
         raise DataError(f"{run}: nothing was measured on val at step {step}, whose weights were kept")
     figures = {"score": scores[-1]}
     for name in ("R@10", "match_precision@10"):
-        for direction, measured_figures in found.figures.items():
-            if name in measured_figures:  # R@10 is none in a gallery of ten
-                figures[f"{name} {direction}"] = measured_figures[name].value
+        for direction, estimates in found.figures.items():
+            if name in estimates:  # R@10 is none in a gallery of ten
+                figures[f"{name} {direction}"] = estimates[name].value
     if measure.probe is not None:
         result = evaluate_probe(
             str(run), measure.probe, label=measure.probe_label, columns=measure.probe_columns, device=device,
@@ -75,9 +75,9 @@ def measured(run: Path, table: str | Path, measure: Measure, device: str = "cpu"
     return RunFigures(figures, step, max(line.get("seconds", 0.0) for line in log))
 
 
-def main(words: Sequence[str]) -> int:
-    """Do what the one word, a JSON object, asks for; the last line on standard error says why when it cannot."""
-    asked: dict[str, Any] = json.loads(words[0])
+def main(order: str) -> int:
+    """Do what a JSON object asks for, return the exit status; the last line on standard error says why it could not."""
+    asked: dict[str, Any] = json.loads(order)
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     guard_output()
     set_up_logging(logging.WARNING)
@@ -87,11 +87,10 @@ def main(words: Sequence[str]) -> int:
         # held while a process of an earlier sweep is still about to stop
         with FileLock(run / ".lock") if first else nullcontext():
             stopped = one_run(run, asked["table"], Measure(**asked["measure"]), resume=asked["resume"])
-    except EarthtoneError as error:
-        return _failed(str(error), 2)
-    except Exception as error:  # one run of many: the sweep tells it by name
-        traceback.print_exc()
-        return _failed(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:  # one run of many: the sweep names it
+        if not isinstance(error, EarthtoneError):
+            traceback.print_exc()
+        return _failed(error_line(error), 2 if isinstance(error, EarthtoneError) else 1)
     return 0 if stopped is None else _failed(stopped, STOPPED)
 
 
@@ -108,4 +107,4 @@ def _stop_when_alone() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))

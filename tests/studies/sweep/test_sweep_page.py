@@ -12,8 +12,8 @@ from scipy import stats
 from earthtone.studies.study import DONE, FAILED, WAITING
 from earthtone.studies.sweep_grid import RunFigures
 from earthtone.studies.sweep_page import (
-    Difference,
     RunRow,
+    Spread,
     difference,
     runs_csv,
     spread,
@@ -45,7 +45,9 @@ def test_means_spreads_and_differences_by_seed() -> None:
     assert (first.done, second.done, third.done) == (3, 2, 0) and not first.differences and not third.figures
     gap = second.differences["score"]  # of seeds 0 and 2: 0.125 and 0.25
     assert gap.mean == 0.1875 and gap.n == 2
-    assert gap.high is not None and gap.high - gap.mean == pytest.approx(12.7062047 * 0.0625, rel=1e-6)  # t, 1 freedom
+    assert gap.interval is not None and gap.interval[1] - gap.mean == pytest.approx(
+        12.7062047 * 0.0625, rel=1e-6
+    )  # t, 1 freedom
     assert first.seconds is not None and first.seconds.mean == 4
 
 
@@ -54,18 +56,19 @@ def test_means_spreads_and_differences_by_seed() -> None:
 def test_the_interval_is_that_of_a_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     of, to = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
     found = difference(of, to)
-    assert found is not None and found.low is not None and found.high is not None
+    assert found is not None and found.interval is not None
     gaps = np.subtract(list(of.values()), list(to.values()))
     if np.ptp(gaps) < 1e-6:
         return
     theirs = stats.ttest_rel(list(of.values()), list(to.values())).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert found.interval == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
 def test_one_seed_has_no_spread_and_no_interval() -> None:
     only = spread([0.5])
     assert only is not None and only.deviation is None
-    assert difference({0: 0.5, 1: 0.1}, {0: 0.25}) == Difference(0.25, None, None, 1)
+    only = difference({0: 0.5, 1: 0.1}, {0: 0.25})
+    assert only == Spread(0.25, None, 1) and only.interval is None
     assert difference({0: 0.5}, {1: 0.5}) is None and spread([]) is None
 
 
