@@ -1,12 +1,13 @@
-"""The errors a user can cause, and the parts their messages are made of: what was meant, what has changed."""
+"""The errors a user can cause, and the parts their messages are made of.
+
+Each message says what was found, what was expected, and what to type.
+"""
 
 import difflib
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-# The errors a user can cause. Each message says what was found, what was expected, and what to type.
 
 
 class EarthtoneError(Exception):
@@ -40,9 +41,6 @@ class MissingExtraError(SignalError):
 
 class ProcessError(EarthtoneError):
     """Another process of a training has ended, or cannot be reached."""
-
-
-# Parts of error messages: what may have been meant, what has changed.
 
 
 #: Controls, formats such as those that turn the direction of writing, halves of characters, further line ends.

@@ -8,7 +8,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -19,12 +19,9 @@ from filelock import FileLock, Timeout
 
 from earthtone.errors import ConfigError, DataError
 
-# Files that are either whole or absent: written under a temporary name in the same folder, then renamed.
-#
-# They have the permissions that any new file gets there, and are on the disk, not only on their way to it, when they
-# have their name: a loss of power leaves the old file or the new one. Folders that one process at a time may write
-# into.
-
+# Files that are either whole or absent: written under a temporary name in the same folder, then renamed. They have the
+# permissions that any new file gets there, and are on the disk, not only on their way to it, when they have their name:
+# a loss of power leaves the old file or the new one.
 
 LOCK_FILE = ".run.lock"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}(\.[A-Za-z0-9]+)*|\.tmp[A-Za-z0-9]{6}")  # ours, and what safetensors writes first
@@ -56,11 +53,10 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
         if sync:
             if temporary.stat().st_mode != mode:
                 temporary.chmod(mode & 0o7777)  # safetensors: for the owner alone, whatever the umask says
-            _sync(temporary)
+            wait_for_disk(temporary)
         temporary.replace(path)
         if sync:
-            for folder in (path.parent, *made):
-                _sync_folder(folder)
+            wait_for_disk(path.parent, *made)
     except OSError as error:
         if error.filename is not None and Path(error.filename) not in (temporary, path, *path.parents):
             raise
@@ -145,30 +141,18 @@ def _new_mode(path: Path) -> int:
         path.unlink()  # not every writer takes a file that is there
 
 
-def sync(*paths: Path) -> None:
+def wait_for_disk(*paths: Path) -> None:
     """Wait until files, and the names in folders, are on the disk."""
     for path in paths:
-        if path.is_dir():
-            _sync_folder(path)
-        else:
-            _sync(path)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some systems cannot open a folder
-        _sync(folder)
+        with suppress(OSError) if path.is_dir() else nullcontext():  # some systems cannot open a folder
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
 
 
 # YAML of strangers: plain values only, and no aliases, with which a few lines can stand for more than any memory.
-
 
 _MOST_BYTES = 2**20  # of a file: recipes and grids have a few thousand
 _DEEPEST = 100  # mappings and lists in each other; parsers call themselves for each
@@ -237,7 +221,6 @@ def _refuse_hostile(text: str) -> None:
 
 
 # Files that others name: plain ones, or a line that says what is there instead; nothing waits for a pipe.
-
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),

@@ -5,9 +5,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Distances between places on the globe.
-
-
 EARTH_RADIUS_M = 6_371_008.8
 """The mean radius of the WGS 84 ellipsoid."""
 EARTH_RADIUS_KM = 6371.0
@@ -34,8 +31,7 @@ def great_circle_km(
     return km
 
 
-# Places in cubes of a grid: which rows lie in one cube, and which ones lie in a ring around a place.
-
+# Cubes of a grid: which rows lie in one cube, and which ones lie in a ring around a place.
 
 SMALLEST_KM = 0.1  # of a cube's side; three coordinates of 21 bits make one key
 _BITS = 21

@@ -21,7 +21,7 @@ from earthtone.data.dealing import id_number
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
 from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError, shell_line
-from earthtone.files import refuse_full_system, refuse_undecodable, sync, write_text_atomic
+from earthtone.files import refuse_full_system, refuse_undecodable, wait_for_disk, write_text_atomic
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.spectrogram import Spectrogram
 
@@ -60,11 +60,11 @@ def write_seal(table: Path, dataset: Any) -> None:
             files[name] = known[name]
         else:
             files[name] = size, _digest(table / name)
-            sync(table / name)
+            wait_for_disk(table / name)
     seal = Seal(dataset.count_rows(), dataset.version, files)
     if seal != before:
         versions = table / "_versions"
-        sync(*versions.glob("*.manifest"), versions, table / "data", table)
+        wait_for_disk(*versions.glob("*.manifest"), versions, table / "data", table)
         write_text_atomic(table / SEAL_FILE, json.dumps({"format": _FORMAT, **asdict(seal)}, indent=1) + "\n")
 
 

@@ -46,11 +46,8 @@ class Unpacked:
     junk: int
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size: int
-    data: IO[bytes]
+#: One file in an archive: its name, its size in bytes, its content.
+_Member = tuple[str, int, IO[bytes]]
 
 
 def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_bytes: int | None = None) -> Unpacked:
@@ -66,32 +63,34 @@ def unpack(archive: Path, kind: str, folder: Path, *, strip: int = 0, unpacked_b
     try:
         with ExitStack() as stack:
             bar = stack.enter_context(progress_bar(None, f"unpack {archive.name}", "file"))
-            for member in (_zip_members if kind == "zip" else _tar_members)(archive, limit, stack):
-                path = _safe(member.name, archive)
+            for name, size, data in (_zip_members if kind == "zip" else _tar_members)(archive, limit, stack):
+                path = _safe(name, archive)
                 if any(part in _JUNK for part in path.parts):
                     junk += 1
                     continue
-                path = _stripped(path, strip, archive)
-                _claim(path, seen, archive)
-                members[str(path)] = _write(member, folder / path, written, limit, archive)
+                if strip and len(path.parts) <= strip:
+                    raise BadArchiveError(
+                        f"{archive.name} holds {str(path)!r} outside a folder; one to drop was expected"
+                    )
+                path = PurePosixPath(*path.parts[strip:])
+                _refuse_same_name(path, seen, archive)
+                members[str(path)] = _write(data, folder / path, written, limit, archive)
+                if members[str(path)][0] != size:
+                    raise EOFError(f"{name[:200]!r} ends after {members[str(path)][0]} of {size} bytes")
                 written += members[str(path)][0]
                 bar.update()
     except DataError:
         raise
     except Exception as error:  # broken archives fail in many ways, also where tarfile and zipfile do not expect it
-        if isinstance(error, UnicodeEncodeError) or _of_disk(error):
+        # decoders raise OSError without a number, seeks to nowhere EINVAL; all else of that kind is the disk's
+        of_disk = isinstance(error, OSError) and (error.filename or error.errno not in (None, errno.EINVAL))
+        if isinstance(error, UnicodeEncodeError) or of_disk:
             raise DataError(f"{archive.name} cannot be unpacked into {folder}: {error}") from error
         reason = str(error)[:200] or type(error).__name__
         raise BadArchiveError(f"{archive.name} is no whole {kind} archive: {reason}") from error
     if not members:
         raise BadArchiveError(f"{archive.name} holds no files; it is not the archive that was expected")
     return Unpacked(members, junk)
-
-
-def _of_disk(error: Exception) -> bool:
-    """Return whether an error is the disk's; decoders raise OSError without a number, seeks to nowhere EINVAL."""
-    named = isinstance(error, OSError) and error.filename is not None
-    return named or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL))
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _zip_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Me
             _safe(info.filename, archive)
             continue
         with opened.open(info) as data:
-            yield _Member(info.filename, info.file_size, data)
+            yield info.filename, info.file_size, data
 
 
 def _tar_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Member]:
@@ -158,7 +157,7 @@ def _tar_members(archive: Path, limit: _Limit, stack: ExitStack) -> Iterator[_Me
             continue
         if not info.isreg():
             raise _not_a_file(archive, info.name)
-        yield _Member(info.name, info.size, opened.extractfile(info))
+        yield info.name, info.size, opened.extractfile(info)
 
 
 #: How files of these first bytes are unpacked as they are read, never more than is asked for.
@@ -226,40 +225,26 @@ def _not_a_file(archive: Path, name: str) -> BadArchiveError:
     return BadArchiveError(f"{archive.name} holds {name[:200]!r}, a link or device; nothing of it was used")
 
 
-def _stripped(path: PurePosixPath, strip: int, archive: Path) -> PurePosixPath:
-    if strip and len(path.parts) <= strip:
-        raise BadArchiveError(f"{archive.name} holds {str(path)!r} outside a folder; one to drop was expected")
-    return PurePosixPath(*path.parts[strip:])
+def _refuse_same_name(path: PurePosixPath, seen: dict[str, str], archive: Path) -> None:
+    """Remember a file and its folders; refuse names that some file system cannot hold beside each other."""
+    for one, name in (*((folder, f"{folder}/") for folder in list(path.parents)[:-1]), (path, str(path))):
+        other = seen.setdefault(key := same_name_key(one), "")
+        if other and (other != name or one is path):
+            raise BadArchiveError(
+                f"{archive.name} holds both {other!r} and {str(one)!r}, which may be one file here; nothing was used"
+            )
+        seen[key] = name
 
 
-def _claim(path: PurePosixPath, seen: dict[str, str], archive: Path) -> None:
-    """Note a file and its folders; refuse names that some file system cannot hold beside each other."""
-    for folder in list(path.parents)[:-1]:
-        if seen.setdefault(same_name_key(folder), f"{folder}/") != f"{folder}/":
-            raise _collision(archive, str(folder), seen[same_name_key(folder)])
-    key = same_name_key(path)
-    if key in seen:
-        raise _collision(archive, str(path), seen[key])
-    seen[key] = str(path)
-
-
-def _collision(archive: Path, name: str, other: str) -> BadArchiveError:
-    return BadArchiveError(
-        f"{archive.name} holds both {other!r} and {name!r}, which may be one file here; nothing was used"
-    )
-
-
-def _write(member: _Member, path: Path, written: int, limit: _Limit, archive: Path) -> tuple[int, str]:
+def _write(data: IO[bytes], path: Path, written: int, limit: _Limit, archive: Path) -> tuple[int, str]:
     """Write one member and return its size and SHA-256; never more than is left of the limit after `written`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as out:
-        while chunk := member.data.read(_CHUNK):
+        while chunk := data.read(_CHUNK):
             size += len(chunk)
             if written + size > limit.size:
                 raise limit.exceeded(archive)
             digest.update(chunk)
             out.write(chunk)
-    if size != member.size:
-        raise EOFError(f"{member.name[:200]!r} ends after {size} of {member.size} bytes")
     return size, digest.hexdigest()
