@@ -191,23 +191,6 @@ def read_yaml_file(path: Path) -> Any:
     return read_yaml(text.decode("utf-8"))
 
 
-@cache
-def refuse_hostile_options() -> None:
-    """Make jsonargparse, which reads options as YAML by itself, refuse what `read_yaml` does."""
-    import jsonargparse
-
-    known: Callable[[str], Any] = jsonargparse.get_loader("yaml")
-
-    def load(text: str) -> Any:
-        try:
-            _refuse_hostile(text)
-            return known(text)
-        except _FAULTS as error:
-            raise yaml.YAMLError(" ".join(str(error).split())[:300]) from error
-
-    jsonargparse.set_loader("yaml", load, (yaml.YAMLError,))
-
-
 def _refuse_hostile(text: str) -> None:
     """Raise YAMLError for aliases and for endless nesting, before anything is built."""
     depth = 0

@@ -3,19 +3,33 @@
 Null and an empty text are both empty: where the type has `None` they mean it, anywhere else they are refused.
 """
 
+import ast
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, getsource, signature
+from itertools import pairwise
 from numbers import Integral, Real
+from pathlib import Path
+from textwrap import dedent
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from earthtone.errors import ConfigError, did_you_mean
+from earthtone.files import read_yaml
 
-_NAMES: Mapping[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_NAMES: Mapping[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a text",
+}
 #: The mark of options of Python alone.
 NOT_TYPED = "not on the command line"
+_NULLS = ("null", "~")  # what YAML takes for nothing
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _BITS = 63  # of a whole number: what tensors and seeds hold
 
 
@@ -126,7 +140,10 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 
 def as_typed(value: Any, hint: Any) -> Any:
-    """Return a value as an option of this type holds it: a text as its type reads it, a list as a tuple."""
+    """Return a value as an option of this type holds it; what cannot be brought to the type stays as it is.
+
+    A text as its type reads it, a list as a tuple, a whole number as a float, and so is `1e-4`, which YAML has as text.
+    """
     if choices := _choices(hint):
         typed = ((as_typed(value, choice), choice) for choice in choices)
         return next((found for found, choice in typed if fits(found, choice)), value)
@@ -134,7 +151,55 @@ def as_typed(value: Any, hint: Any) -> Any:
         kind, *notes = get_args(hint)
         readers = [note.parse for note in notes if isinstance(note, Typed)]
         return readers[0](value) if readers and isinstance(value, str) else as_typed(value, kind)
-    return tuple(value) if isinstance(value, list) and get_origin(hint) in (tuple, Sequence) else value
+    if get_origin(hint) in (dict, Mapping) and isinstance(value, Mapping):
+        return {key: as_typed(part, get_args(hint)[1]) for key, part in value.items()}
+    if get_origin(hint) in (tuple, Sequence) and isinstance(value, (list, tuple)):
+        kinds = get_args(hint) if get_origin(hint) is tuple else get_args(hint) * len(value)
+        return tuple(map(as_typed, value, kinds)) if len(kinds) == len(value) else tuple(value)
+    if hint is float and (fits(value, int) or (isinstance(value, str) and _NUMBER.fullmatch(value))):
+        return float(value)
+    return value
+
+
+def read_text(text: str, hint: Any) -> Any:
+    """Return the value of a type that a typed text means: `null` and nothing as None, `4,3,2` and `[4,3,2]` as a tuple.
+
+    Whether it follows its rules is asked later. Raises ConfigError, whose text follows the option's name.
+    """
+    if is_empty(text) or text.strip() in _NULLS:
+        if may_be_null(hint):
+            return None
+        raise ConfigError(f"is {wrong(None, hint)}; leave it out for the default")
+    found: list[Any] = []
+    kinds = [get_args(kind) if get_origin(kind) is Annotated else (kind,) for kind in _choices(hint) or (hint,)]
+    for kind, *notes in kinds:
+        if get_origin(kind) is Literal or any(isinstance(note, Typed) for note in notes):
+            return text
+        found.append(_of_kind(text, kind))
+        if fits(found[-1], kind):
+            return found[-1]
+    plain = " or ".join(dict.fromkeys(_word(kind) for kind, *_ in kinds if kind is not type(None)))
+    if any(is_huge(part) for value in found for part in (value if isinstance(value, tuple) else (value,))):
+        raise ConfigError(f"is a number of more than {_BITS} bits; {plain} expected")
+    shown = next((list(value) for value in found if isinstance(value, tuple)), text)
+    raise ConfigError(f"{shown!s:.60}; {plain}{', or null' if may_be_null(hint) else ''} expected")
+
+
+def _of_kind(text: str, kind: Any) -> Any:
+    """What a text means where a type is wanted; the text where it means nothing of it."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
+    if kind in (int, float) and text.strip().lstrip("+-").isdecimal():
+        number = int(text.strip()[:50])  # of far more digits Python makes no number
+        return number if kind is int or is_huge(number) else float(number)
+    if kind is float and _NUMBER.fullmatch(text.strip()):
+        return float(text)
+    if get_origin(kind) in (list, tuple, dict, Sequence, Mapping):
+        try:
+            return as_typed(read_yaml(text if text.lstrip()[:1] in ("[", "{") else f"[{text}]"), kind)
+        except ValueError as error:
+            raise ConfigError(f"{text[:60]} is no YAML of plain values: {error}") from error
+    return text
 
 
 def _word(hint: Any) -> str:
@@ -197,7 +262,7 @@ class Options:
         return [f"--{name}" for name in names if getattr(self, name) != defaults[name]]
 
 
-def type_hints(options: type[Options]) -> dict[str, Any]:
+def type_hints(options: type) -> dict[str, Any]:
     """Return the type of each option by its name, with its rules: positional ones first, inherited ones last."""
     hints = get_type_hints(options, include_extras=True)
     owners = [list(getattr(owner, "__annotations__", ())) for owner in options.__mro__]
@@ -208,16 +273,20 @@ def type_hints(options: type[Options]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in sorted(fields(options), key=place)}
 
 
-def help_texts(options: type[Options]) -> dict[str, str]:
-    """Return the text below each option, those of inherited ones too, as one line."""
-    from docstring_parser import parse_from_object
-
-    found: dict[str, str] = {}
+def help_texts(options: type) -> dict[str, str]:
+    """Return the text below each option of a dataclass, those of inherited ones too, as one line."""
+    found = dict.fromkeys(type_hints(options), "")
     for owner in reversed(options.__mro__):
-        if issubclass(owner, Options) and owner is not Options:
-            told = parse_from_object(owner).params
-            found |= {param.arg_name: " ".join((param.description or "").split()) for param in told}
-    return {name: found[name] for name in type_hints(options)}
+        if is_dataclass(owner) and owner is not Options:
+            [definition] = ast.parse(dedent(getsource(owner))).body
+            for field, text in pairwise(definition.body):  # type: ignore[attr-defined]
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(field.target, ast.Name)
+                ):
+                    found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
 
 
 def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:

@@ -5,15 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from earthtone import options as told
 from earthtone.cli import main, underscored
-from earthtone.cli.parsing import early_option, make_parser, option_words
+from earthtone.cli.parsing import add_options, early_option, make_parser, option_words, parsed, read_overrides
 from earthtone.errors import ConfigError
-from earthtone.train.recipe import Recipe
+from earthtone.models.config import ModelConfig
+from earthtone.options import FinetuneOptions
+from earthtone.signal.config import AudioConfig, ImageConfig
+from earthtone.train.recipe import AugmentConfig, LossConfig, Recipe, SamplerConfig, TrainConfig
+from earthtone.value_types import help_texts
 
 NUMBERS = "9" * 400
 
@@ -21,25 +27,26 @@ NUMBERS = "9" * 400
 @pytest.fixture(scope="module")
 def parser() -> Any:
     made = make_parser("test", "All options of a recipe.")
-    made.add_class_arguments(Recipe)
+    add_options(made, Recipe)
     return made
 
 
-def options(parser: Any) -> dict[str, Any]:
+def options(kind: Any = Recipe, prefix: str = "") -> dict[str, Any]:
     """Every option of the recipe and its type."""
-    return {
-        action.dest: action._typehint for action in parser._actions if getattr(action, "_typehint", None) is not None
-    }
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        found |= options(hint, f"{prefix}{name}.") if is_dataclass(hint) else {f"{prefix}{name}": hint}
+    return found
 
 
 @pytest.mark.parametrize("empty", [["--KEY="], ["--KEY", ""], ["--KEY= "], ["--KEY", "null"], ["--KEY=~"]])
 def test_every_option_of_a_recipe(parser: Any, empty: list[str]) -> None:
-    every = options(parser)
+    every = options()
     assert len(every) > 85
     for key, hint in every.items():
         words = [word.replace("KEY", key) for word in empty]
         if type(None) in get_args(hint):
-            assert parser.parse_args(words)[key] is None, key
+            assert vars(parser.parse_args(words))[key] is None, key
             continue
         with pytest.raises(ConfigError) as caught:
             parser.parse_args(words)
@@ -49,7 +56,7 @@ def test_every_option_of_a_recipe(parser: Any, empty: list[str]) -> None:
 
 
 def test_numbers_of_many_digits(parser: Any) -> None:
-    for key, hint in options(parser).items():
+    for key, hint in options().items():
         if hint in (int, float) or {int, float} & set(get_args(hint)):
             with pytest.raises(ConfigError, match=rf"--{key} is a number of more than 63 bits"):
                 parser.parse_args([f"--{key}", NUMBERS])
@@ -102,18 +109,18 @@ def test_sections_are_single_options(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
     path.write_text("epochs: 3\nlearning_rate: 1e-4\nclip_norm:\ncompile: true\n")
     words = ["--train", str(path), "--signal.audio={mels: 32}", "--train.seed", "1", "--augment={crop_area: [0.5, 1]}"]
-    assert option_words(words, Recipe) == [
+    assert list(option_words(words, Recipe)) == [
         "--train.epochs=3", "--train.learning_rate=1e-4", "--train.clip_norm=", "--train.compile=true",
         "--signal.audio.mels=32", "--train.seed", "1", "--augment.crop_area=[0.5, 1]",
     ]  # fmt: skip
     for text in ("", "3", "[1]", str(tmp_path), str(tmp_path / "none.yaml")):
         with pytest.raises(ConfigError, match=r"--train .*"):
-            option_words([f"--train={text}"], Recipe)
+            list(option_words([f"--train={text}"], Recipe))
     path.write_text("batch_size:\n")
     with pytest.raises(ConfigError, match=r"train\.batch_size is empty"):
         make = make_parser("test", "")
-        make.add_class_arguments(Recipe)
-        make.parse_args(option_words(["--train", str(path)], Recipe))
+        add_options(make, Recipe)
+        read_overrides(make, ["--train", str(path)], Recipe)
 
 
 def test_of_an_option_given_twice_the_last_counts() -> None:
@@ -138,15 +145,13 @@ def test_a_section_of_a_file_is_what_is_trained(tiny_pairs: Path, tmp_path: Path
 
 @pytest.mark.parametrize("typed", ["4,3,2", "[4,3,2]", " [4, 3, 2]"])
 def test_lists_with_and_without_brackets(typed: str) -> None:
-    parser = make_parser("check", "")
-    parser.add_argument("--bands", type=tuple[int, int, int] | None, default=None)
-    parser.add_argument("--seeds", type=list[int], default=[0])
     for words in (["--bands", typed, "--seeds", typed], [f"--bands={typed}", f"--seeds={typed}"]):
-        found = parser.parse_args(words)
-        assert tuple(found.bands) == (4, 3, 2)
-        assert found.seeds == [4, 3, 2]
-    assert parser.parse_args(["--seeds", "7"]).seeds == [7]
-    assert parser.parse_args(["--bands", "null"]).bands is None
+        asked, _ = parsed("evaluate finetune", FinetuneOptions, ["--model", "m", "--data", "d", *words])
+        assert asked.bands == (4, 3, 2) and asked.seeds == (4, 3, 2)
+    asked, _ = parsed(
+        "evaluate finetune", FinetuneOptions, ["--model=m", "--data=d", "--seeds", "7", "--bands", "null"]
+    )
+    assert asked.seeds == (7,) and asked.bands is None
 
 
 @pytest.mark.parametrize(
@@ -198,3 +203,10 @@ def test_wrong_options_are_refused_before_pytorch_is_imported(tmp_path: Path) ->
     assert done.stdout.split("\n")[-2] == str([2] * len(WRONG)), done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == len(WRONG) and all(line.startswith("earthtone: ") for line in lines), done.stderr
+
+
+def test_every_option_has_a_text_and_every_recipe_option_too() -> None:
+    kinds = [kind for kind in vars(told).values() if isinstance(kind, type) and issubclass(kind, told.Options)]
+    assert len(kinds) > 20
+    for kind in [*kinds, LossConfig, TrainConfig, ModelConfig, AudioConfig, ImageConfig, AugmentConfig, SamplerConfig]:
+        assert all(help_texts(kind).values()), (kind, help_texts(kind))

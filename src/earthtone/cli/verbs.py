@@ -5,7 +5,7 @@ The options are dataclasses (options.py). What is imported in a function is heav
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from earthtone import options as told
 from earthtone.cli.parsing import (
     add_options,
     early_option,
-    flat_recipe,
     make_parser,
-    option_words,
     options_of,
     parsed,
+    read_overrides,
+    reader,
     typed_options,
 )
-from earthtone.errors import ConfigError, did_you_mean, one_line_each, printable, shell_line
+from earthtone.errors import ConfigError, did_you_mean, flat, one_line_each, printable, shell_line
 from earthtone.progress import progress_calls
+from earthtone.signal.config import SignalConfig
 from earthtone.terminal import json_text
 from earthtone.value_types import Options
 
@@ -104,7 +105,8 @@ def check(words: list[str]) -> int:
     """Look at data before it is packed; of a packed table, whether it is what was packed."""
 
     def more(parser: Any) -> None:
-        parser.add_argument("--recipe", type=str | None, default=None, help="take what pack takes with this recipe")
+        read = reader("--recipe", str | None)
+        parser.add_argument("--recipe", type=read, help="take what pack takes with this recipe")
         _json(parser)
 
     options, found = parsed("check", told.CheckOptions, words, more, progress=progress_calls("check"))
@@ -121,29 +123,38 @@ def check(words: list[str]) -> int:
         )
     else:
         if found.recipe is not None:
-            from earthtone.train.recipe_file import read_recipe, recipe_from_dict  # only when it is asked for
-
-            options = replace(options, signal=recipe_from_dict(read_recipe(found.recipe), found.recipe).signal)
+            options = replace(options, signal=earthtone.load_recipe(found.recipe).signal)
         result = call("check", options)
     print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
     return 0 if result.ok else 1
 
 
+def _with_recipe(verb: str, kind: type[Options], words: list[str], prefix: str = "") -> tuple[Any, Any]:
+    """Return what was typed, and the values of the recipe, with single ones of its sections as they were typed."""
+    from earthtone.train.recipe import Recipe
+    from earthtone.train.recipe_file import drop_options, overridden, read_recipe, recipe_from_dict
+
+    section = SignalConfig if prefix else Recipe
+    name = early_option(words, "--recipe", "default")
+    parser = make_parser(verb, " ".join((kind.__doc__ or "").split()))
+    add_options(parser, kind)
+    if prefix:
+        parser.add_argument("--recipe", default="default", help="recipe whose `signal` section is used")
+        parser.add_argument(
+            "--model", type=reader("--model", str | None), help="pack as this run's model wants it instead"
+        )
+    typed_recipe = read_recipe(name)
+    add_options(parser, section, f"{prefix}." if prefix else "", flat(typed_recipe))
+    found = read_overrides(parser, words, section, prefix)
+    typed = {key: value for key, value in vars(found).items() if "." in key}
+    drop_options(typed_recipe, typed)
+    recipe_from_dict(typed_recipe, name)  # a mistake in the file is told as one of the file
+    return found, recipe_from_dict(overridden(typed_recipe, typed), "command line")
+
+
 def pack(words: list[str]) -> int:
     """Decode pairs once into one table that training reads fast; appends, resumes."""
-    from earthtone.signal.config import SignalConfig
-    from earthtone.train.recipe_file import check_recipe, read_recipe, recipe_from_dict
-
-    words = option_words(words, SignalConfig, "signal")
-    name = early_option(words, "--recipe", "default")
-    base = recipe_from_dict(read_recipe(name), name)
-    parser = make_parser("pack", "Decode pairs into a packed table. A stopped call goes on when it is repeated.")
-    add_options(parser, told.PackOptions)
-    parser.add_argument("--recipe", type=str, default=name, help="recipe whose `signal` section is used")
-    parser.add_argument("--model", type=str | None, default=None, help="pack as this run's model wants it instead")
-    parser.add_class_arguments(SignalConfig, "signal")
-    parser.set_defaults({key: value for key, value in flat_recipe(base).items() if key.startswith("signal.")})
-    found = parser.parse_args(words)
+    found, recipe = _with_recipe("pack", told.PackOptions, words, "signal")
     if found.model is not None:
         if any(word.startswith(("--recipe", "--signal")) for word in words):
             raise ConfigError("--model decides how to pack: leave --recipe and --signal out")
@@ -151,8 +162,7 @@ def pack(words: list[str]) -> int:
 
         signal = open_model(found.model).signal
     else:
-        signal = parser.instantiate(found).signal
-        check_recipe(replace(base, signal=signal), "command line")
+        signal = recipe.signal
     result = call("pack", options_of(told.PackOptions, found, signal=signal))
     print(result.to_text())
     if found.model is not None:
@@ -194,30 +204,13 @@ def demo(words: list[str]) -> int:
 
 def pretrain(words: list[str]) -> int:
     """Train two encoders on pairs; logs, checkpoints, a report."""
-    from earthtone.train.recipe import Recipe
-    from earthtone.train.recipe_file import check_recipe, drop_options, read_recipe, recipe_from_dict
-
-    typed_words = words  # as the next call would be typed
-    words = option_words(words, Recipe)
-    name = early_option(words, "--recipe", "default")
-    values = read_recipe(name)
-    named = {key: early_option(words, f"--{key}", "") for key in ("loss.name", "within.name")}
-    drop_options(values, {key: value for key, value in named.items() if value})
-    base = recipe_from_dict(values, name)
-    parser = make_parser("pretrain", "Train two encoders on pairs. Options below 'recipe' change single values of it.")
-    add_options(parser, told.PretrainOptions)
-    parser.add_class_arguments(Recipe)
-    parser.set_defaults({"recipe": name, **flat_recipe(base)})
-    found = parser.parse_args(words)
-    sections = parser.instantiate(found)
-    recipe = Recipe(**{field.name: sections[field.name] for field in fields(Recipe)})
-    check_recipe(recipe, "command line")
+    found, recipe = _with_recipe("pretrain", told.PretrainOptions, words)
     options = options_of(told.PretrainOptions, found, recipe=recipe)
     result = call("pretrain", options)
     if result.rank:
         return 0  # the first process tells
     if not result.finished:
-        again = [word for word in typed_words if word != "--resume"]
+        again = [word for word in words if word != "--resume"]
         _say(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
             f"go on with: {shell_line('earthtone', 'pretrain', *again, '--resume')}"

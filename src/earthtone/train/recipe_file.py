@@ -10,21 +10,18 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
-import jsonargparse
-
 from earthtone.errors import ConfigError, did_you_mean, flat
-from earthtone.files import read_yaml, read_yaml_file, refuse_hostile_options
+from earthtone.files import read_yaml, read_yaml_file
 from earthtone.geo import SMALLEST_KM
 from earthtone.losses import VIEW_LOSSES, check_options, loss_entry, loss_options
 from earthtone.models.config import REDUCERS, SOUND_SCALES
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import Recipe, WithinConfig
-from earthtone.value_types import is_empty, is_huge, may_be_null, wrong
+from earthtone.value_types import as_typed, is_empty, is_huge, may_be_null, wrong
 
 #: What a section names -> the options that belong to that name alone.
 _BELONGS = {"loss.name": ("options",), "within.name": ("options", "image_weight", "audio_weight", "projection")}
@@ -73,23 +70,18 @@ def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
     """Return the recipe that nested plain values describe. Raises ConfigError for unknown keys and wrong types."""
-    values = _known_values(Recipe, values, source, "")
-    parser = _parser()
-    try:
-        sections = parser.instantiate(parser.parse_object(values))
-    except (jsonargparse.ArgumentError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{source}: {' '.join(str(error).split())}") from error
-    recipe = Recipe(**{entry.name: sections[entry.name] for entry in dataclasses.fields(Recipe)})
+    recipe: Recipe = _built(Recipe, _known_values(Recipe, values, source, ""))
     check_recipe(recipe, source)
     return recipe
 
 
-@cache
-def _parser() -> jsonargparse.ArgumentParser:
-    refuse_hostile_options()
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
-    return parser
+def _built(section: Any, values: Mapping[str, Any]) -> Any:
+    """The dataclass `section` of plain values, its own sections too."""
+    made = {}
+    for key, hint in get_type_hints(section).items():
+        if key in values:
+            made[key] = _built(hint, values[key]) if dataclasses.is_dataclass(hint) else as_typed(values[key], hint)
+    return section(**made)
 
 
 def read_recipe(name: str | Path) -> dict[str, Any]:
