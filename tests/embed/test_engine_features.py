@@ -159,6 +159,32 @@ def test_the_network_sees_one_batch_at_a_time_and_the_result_lies_on_disk(
     assert seen == [(1, 32, 32, 3)] + [(8, 32, 32, 3)] * 5 and isinstance(found.values, np.memmap)
 
 
+def test_a_stopped_call_goes_on(
+    backbone: Backbone, class_items: list[LabelledItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts of 16 of 40 items: stopped in the second part, the next call makes that one and the third."""
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    items = [LabelledItem("broken", "lake", tmp_path / "broken.png"), *class_items[1:]]
+    whole = extract_features(backbone, items)
+    monkeypatch.setattr("earthtone.embed.store.PART_ITEMS", 16)
+    options, prepare, left = FeatureOptions(cache=tmp_path / "cache"), Backbone.prepare, [24]
+
+    def until(model: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        left[0] -= len(pixels)
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return prepare(model, pixels)
+
+    monkeypatch.setattr(Backbone, "prepare", until)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(backbone, items, options)
+    left[0] = 24 + 2  # each part tries one more picture, to fold the batch norms
+    found = extract_features(backbone, items, options)
+    assert left == [0] and not found.cached and found.broken == whole.broken
+    assert np.array_equal(found.values, whole.values, equal_nan=True)
+    assert len(list((tmp_path / "cache").iterdir())) == 2 and extract_features(backbone, items, options).cached
+
+
 def test_another_picture_of_the_same_size_and_time_is_another_one(tmp_path: Path) -> None:
     items = [LabelledItem("a\udcff", "x", tmp_path / "a.bmp")]  # an id made of an undecodable file name
     seen = []

@@ -24,7 +24,7 @@ from earthtone.data.labelled.items import LabelledItem, kind
 from earthtone.data.manifest import listed
 from earthtone.data.packed import Table
 from earthtone.device import autocast, choose_precision
-from earthtone.embed.store import data_fingerprint, kept_features
+from earthtone.embed.store import Notes, RowsOf, data_fingerprint, kept_features
 from earthtone.errors import ConfigError, DataError, ModelError, SignalError
 from earthtone.models.backbone import Backbone
 from earthtone.models.batches import collected, constant_batch, row_by_item
@@ -230,7 +230,6 @@ def extract_features(
     width = feature_width(backbone, options.stage)
     device = backbone.to(memory_format=torch.channels_last).device
     precision, batch = choose_precision(options.precision, device.type), batch or constant_batch(device)
-    broken: dict[str, str] = {}
     key: dict[str, Any] = {
         "format": _FORMAT, "model": backbone.fingerprint, "data": data_fingerprint(items), "stage": options.stage,
         "pixels": backbone.pixels, "bands": options.bands and list(options.bands), "resize": options.resize,
@@ -238,8 +237,8 @@ def extract_features(
     }  # fmt: skip
     if options.value_range is not None:
         key["value_range"] = plain_range(options.value_range)
-    rows = _backbone_rows(backbone, items, options, precision, batch, broken)
-    values, notes, cached = kept_features(options.cache, key, rows, (len(items), width), {"broken": broken})
+    rows = _backbone_rows(backbone, options, precision, batch)
+    values, notes, cached = kept_features(options.cache, key, items, rows, width, "image")
     warn_of_files(notes["broken"], (), len(items), "images")
     return ItemFeatures(values, width, notes["broken"], cached=cached)
 
@@ -253,13 +252,9 @@ def feature_width(backbone: Backbone, stage: int | None) -> int:
     return int(backbone.channels[stage])
 
 
-def _backbone_rows(
-    backbone: Backbone, items: Sequence[LabelledItem], options: FeatureOptions, precision: str, batch: int,
-    broken: Broken,
-) -> Iterator[Embeddings]:  # fmt: skip
-    """Return features (F,) of each item, NaN where it cannot be read."""
+def _backbone_rows(backbone: Backbone, options: FeatureOptions, precision: str, batch: int) -> RowsOf:
+    """Return what makes features (F,) of items."""
     width, side = feature_width(backbone, options.stage), backbone.pixels
-    quick = _for_inference(backbone)
     shown = options.resize or side
     edge = (shown - side) // 2
 
@@ -267,15 +262,20 @@ def _backbone_rows(
         square = square_of_item(item, shown, options.bands, backbone.usual_gsd_m, options.value_range)
         return shown_square(square, shown)[edge : edge + side, edge : edge + side]
 
-    def forward(pixels: Tensor) -> Tensor:
-        inputs = quick.prepare(pixels)
-        with autocast(precision, quick.device.type):
-            return quick.pooled(inputs) if options.stage is None else quick.stages(inputs)[options.stage].mean((2, 3))
+    def rows(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Embeddings]:
+        quick = _for_inference(backbone)
 
-    pictures = progress(
-        read_items(items, read, broken, decoding_threads()), total=len(items), label="features", unit="image"
-    )
-    return row_by_item(pictures, forward, model=quick, width=width, device=quick.device, batch=batch)
+        def forward(pixels: Tensor) -> Tensor:
+            inputs = quick.prepare(pixels)
+            with autocast(precision, quick.device.type):
+                if options.stage is None:
+                    return quick.pooled(inputs)
+                return quick.stages(inputs)[options.stage].mean(dim=(2, 3))
+
+        pictures = read_items(items, read, notes["broken"], decoding_threads())
+        return row_by_item(pictures, forward, model=quick, width=width, device=quick.device, batch=batch)
+
+    return rows
 
 
 def _for_inference(backbone: Backbone) -> Backbone:
@@ -301,7 +301,6 @@ def tower_features(
         check_sounds(model, items)
     model.to(memory_format=torch.channels_last)
     precision, batch = choose_precision(precision, model.device.type), batch or constant_batch(model.device)
-    notes: dict[str, Any] = {"broken": {}, "short": []}
     config, sound = model.signal.image, model.signal.audio
 
     def picture(item: LabelledItem) -> Pixels:
@@ -313,34 +312,35 @@ def tower_features(
             raise SignalError("it has no sound")
         return read_spectrogram(item.audio, sound)
 
-    def recordings() -> Iterator[Spectrogram | None]:
-        read = read_items(items, recording, notes["broken"], _SOUND_THREADS)
-        for item, found in zip(items, progress(read, total=len(items), label="sounds", unit="sound"), strict=True):
+    def recordings(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Spectrogram | None]:
+        for item, found in zip(items, read_items(items, recording, notes["broken"], _SOUND_THREADS), strict=True):
             if found is not None and found[1]:
                 notes["short"].append(item.id)
             yield None if found is None else windows(found[0], sound)
 
-    if medium == "image":
-        read = read_items(items, picture, notes["broken"], decoding_threads())
-        pictures = progress(read, total=len(items), label="images", unit="image")
-        rows, width = model.encoded_images(pictures, batch=batch, precision=precision), model.image_tower.features
-    else:
-        rows, width = model.encoded_sounds(recordings(), batch=batch, precision=precision), model.audio_tower.features
+    def rows(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Embeddings]:
+        if medium == "audio":
+            return model.encoded_sounds(recordings(items, notes), batch=batch, precision=precision)
+        pictures = read_items(items, picture, notes["broken"], decoding_threads())
+        return model.encoded_images(pictures, batch=batch, precision=precision)
+
+    width = model.image_tower.features if medium == "image" else model.audio_tower.features
     key = {"format": _TOWER_FORMAT, "batch": batch}
-    return _kept(model, items, medium, rows, width, key, precision, cache, notes)
+    return _kept(model, items, medium, rows, width, key, precision, cache)
 
 
 def _kept(
-    model: TwoTower, items: Sequence[LabelledItem], medium: Medium, rows: Iterator[Embeddings], width: int,
-    key: Mapping[str, Any], precision: str, cache: Path | None, notes: dict[str, Any],
+    model: TwoTower, items: Sequence[LabelledItem], medium: Medium, rows: RowsOf, width: int, key: Mapping[str, Any],
+    precision: str, cache: Path | None,
 ) -> ItemFeatures:  # fmt: skip
     """Return rows (width + D,) of the items' images or sounds, from the cache where it has them."""
     full = {
         **key, "model": model_fingerprint(model), "data": data_fingerprint(items, medium), "medium": medium,
         "precision": precision, "device": model.device.type,
     }  # fmt: skip
-    values, notes, cached = kept_features(cache, full, rows, (len(items), width + model.config.dimensions), notes)
-    warn_of_files(notes["broken"], notes["short"], len(items), "images" if medium == "image" else "sounds")
+    unit = "image" if medium == "image" else "sound"
+    values, notes, cached = kept_features(cache, full, items, rows, width + model.config.dimensions, unit)
+    warn_of_files(notes["broken"], notes["short"], len(items), f"{unit}s")
     return ItemFeatures(values, width, notes["broken"], notes["short"], cached)
 
 
@@ -359,7 +359,6 @@ def release_view(
         return replace(found, values=found.embedding, width=0)
     precision = choose_precision(precision, model.device.type)
     tower = model.image_tower if medium == "image" else model.audio_tower
-    notes: dict[str, Any] = {"broken": {}, "short": []}
 
     def read(item: LabelledItem) -> NDArray[Any]:
         return _whole_image(model, item) if medium == "image" else _whole_sound(model, item)
@@ -378,14 +377,13 @@ def release_view(
             ) from error
         return model.embedding(projected)
 
-    threads = decoding_threads() if medium == "image" else _SOUND_THREADS
-    inputs = progress(
-        read_items(items, read, notes["broken"], threads), total=len(items), label="embeddings", unit="item"
-    )
-    rows = row_by_item(  # one at a time: they may differ in size
-        inputs, forward, model=model, width=model.config.dimensions, device=model.device, batch=1
-    )
-    return _kept(model, items, medium, rows, 0, {"release_view": _RELEASE_FORMAT}, precision, cache, notes)
+    def rows(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Embeddings]:
+        threads = decoding_threads() if medium == "image" else _SOUND_THREADS
+        inputs = read_items(items, read, notes["broken"], threads)
+        width, device = model.config.dimensions, model.device  # inputs may differ in size: one at a time
+        return row_by_item(inputs, forward, model=model, width=width, device=device, batch=1)
+
+    return _kept(model, items, medium, rows, 0, {"release_view": _RELEASE_FORMAT}, precision, cache)
 
 
 def _hears_whole(model: TwoTower, items: Sequence[LabelledItem]) -> bool:

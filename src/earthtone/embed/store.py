@@ -1,10 +1,11 @@
-"""Features on disk: named by the model and the data that they came from, whole or absent."""
+"""Features on disk: named by the model and the data that they came from, whole or absent; a stopped call goes on."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,14 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import DataError, MissingExtraError
 from earthtone.files import atomic_path, regular_file, write_text_atomic
 from earthtone.models.batches import Rows, collected
+from earthtone.progress import progress_bar
 
+Notes = dict[str, Any]
+"""What is said of features: `broken`, why items cannot be read, by id; `short`, ids of recordings filled up."""
+RowsOf = Callable[[Sequence[LabelledItem], Notes], Iterator[Rows]]
+"""(items, notes to fill) to a row (F,) each, NaN for an item that cannot be read."""
+
+PART_ITEMS = 4096  # kept at once while more are made
 _SAMPLE = 4096  # bytes
 
 
@@ -52,42 +60,72 @@ def file_state(file: Path | None) -> tuple[int, int, str] | None:
 
 
 def kept_features(
-    folder: Path | None, key: Mapping[str, Any], rows: Iterator[Rows], shape: tuple[int, int], notes: dict[str, Any]
-) -> tuple[Rows, dict[str, Any], bool]:
-    """Return an array (N, F), its notes, and whether both were kept in `folder` already; without one, nothing is kept.
+    folder: Path | None, key: Mapping[str, Any], items: Sequence[LabelledItem], rows: RowsOf, width: int, unit: str
+) -> tuple[Rows, Notes, bool]:
+    """Return the features (N, width) of items, what was noted of them, and whether `folder` had them already.
 
-    `rows` (F,) is run only where the array is not there, and may fill `notes`; one row is held at once and the array is
-    mapped from disk. An array of which files were left out for want of an optional package is made again: it may be
-    here now. Raises DataError for a folder that cannot be written.
+    `rows` is asked for what is not there, behind a bar. Many items are kept in parts until all are there, so that a
+    stopped call loses no more than one part; what is returned is mapped from disk, and one row is held at once.
+    Features of which files were left out for want of an optional package are made again: it may be here now. Without a
+    folder nothing is kept. Raises DataError for a folder that cannot be written.
     """
-    if folder is None:
-        return collected(rows, shape[0], slice(0, shape[1])), notes, False
-    name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
-    path = Path(folder) / f"features-{name}.npy"
-    kept = _read(path, key)
-    reasons = kept[1].get("broken", {}).values() if kept is not None else ()
-    if kept is not None and not any(MissingExtraError.SAID in reason for reason in reasons):
-        return *kept, True
-    _write(path, key, rows, shape, notes)
-    if (kept := _read(path, key)) is None:
-        raise DataError(f"{path} cannot be read back; choose another --cache or free the disk")
-    return *kept, False
+    with progress_bar(len(items), "features", unit) as bar:
+
+        def counted(part: Sequence[LabelledItem], notes: Notes) -> Iterator[Rows]:
+            for row in rows(part, notes):
+                yield row
+                bar.update()
+
+        def kept(path: Path, key: Mapping[str, Any], part: Sequence[LabelledItem]) -> tuple[Rows, Notes]:
+            if (found := _read(path, key)) is not None:
+                bar.update(len(part))
+                return found
+            notes: Notes = {"broken": {}, "short": []}
+            return _write(path, key, counted(part, notes), (len(part), width), notes)
+
+        if folder is None:
+            notes: Notes = {"broken": {}, "short": []}
+            return collected(counted(items, notes), len(items), slice(0, width)), notes, False
+        name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
+        path = Path(folder) / f"features-{name}.npy"
+        if (found := _read(path, key)) is not None:
+            return *found, True
+        if len(items) <= PART_ITEMS:
+            return *kept(path, key, items), False
+        parts = path.with_suffix(".parts")
+        starts = range(0, len(items), PART_ITEMS)
+        made = [
+            kept(parts / f"{start}.npy", {**key, "start": start}, items[start : start + PART_ITEMS]) for start in starts
+        ]
+        whole: Notes = {
+            "broken": {name: why for _, notes in made for name, why in notes["broken"].items()},
+            "short": [name for _, notes in made for name in notes["short"]],
+        }
+        found = _write(path, key, (values for values, _ in made), (len(items), width), whole)
+        rmtree(parts, ignore_errors=True)
+        return *found, False
 
 
-def _read(path: Path, key: Mapping[str, Any]) -> tuple[Rows, dict[str, Any]] | None:
-    """Return an array, mapped from disk, and its notes; None where there is none, or a damaged or another one."""
+def _read(path: Path, key: Mapping[str, Any], *, remade: bool = True) -> tuple[Rows, Notes] | None:
+    """Return an array, mapped from disk, and its notes; None where there is none, or a damaged or another one.
+
+    With `remade` also where an optional package was missing.
+    """
     try:
         said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, RecursionError):
         return None
-    fits = isinstance(said, dict) and said.get("key") == dict(key) and said.get("shape") == list(values.shape)
-    return (values, said["notes"]) if fits and values.dtype == np.float32 else None
+    if not isinstance(said, dict) or said.get("key") != dict(key) or said.get("shape") != list(values.shape):
+        return None
+    notes = {"broken": {}, "short": [], **said["notes"]}
+    lacking = remade and any(MissingExtraError.SAID in reason for reason in notes["broken"].values())
+    return None if lacking or values.dtype != np.float32 else (values, notes)
 
 
 def _write(
-    path: Path, key: Mapping[str, Any], rows: Iterator[Rows], shape: tuple[int, int], notes: dict[str, Any]
-) -> None:
+    path: Path, key: Mapping[str, Any], rows: Iterator[Rows], shape: tuple[int, int], notes: Notes
+) -> tuple[Rows, Notes]:
     if path.parent.exists() and not path.parent.is_dir():
         raise DataError(f"{path.parent} is a file; a folder for features was expected: --cache FOLDER")
     with atomic_path(path) as temporary:
@@ -99,3 +137,6 @@ def _write(
             os.fsync(file.fileno())
         said = {"key": dict(key), "shape": list(shape), "notes": notes}
         write_text_atomic(path.with_suffix(".json"), json.dumps(said, ensure_ascii=False) + "\n")
+    if (found := _read(path, key, remade=False)) is None:
+        raise DataError(f"{path} cannot be read back; choose another --cache or free the disk")
+    return found
