@@ -86,4 +86,4 @@ def test_one_query_has_a_point_as_interval() -> None:
 
 def test_refuses_no_resamples() -> None:
     with pytest.raises(ConfigError, match="resamples is 0"):
-        bootstrap_intervals({}, resamples=0)
+        bootstrap_intervals({"x": PerQuery(np.ones(3))}, resamples=0)

@@ -31,8 +31,8 @@ from earthtone.evaluate.classifiers import (
     SPLITS,
     check_classes,
     checked_rows,
-    fit_strength,
     labels_read,
+    logistic,
     open_labelled_set,
     warn_of_unknown,
 )
@@ -384,8 +384,8 @@ def _answers(
             train, val, test = (rows.take(at) for at in (train_at, val_at, division.test))
             check_classes(train)
             if as_released:
-                fitted = fit_strength(train, _RELEASE_STRENGTH, _RELEASE_STEPS)
-                said, chosen = fitted.predict(test.values).tolist(), fitted.chosen
+                said = logistic(train, _RELEASE_STRENGTH, _RELEASE_STEPS).predict(test.values).tolist()
+                chosen: dict[str, Any] = {"C": _RELEASE_STRENGTH}
             else:
                 said, chosen = labels_read("logistic", train, val, test, seed)
             answers[view].append(said)

@@ -188,12 +188,7 @@ def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
     """
     splits, how = choosing_splits(train, validation, seed)
     strength = best_strength(splits) if splits else FIXED_STRENGTH
-    return Readout(_fit(train, strength).predict, {"C": strength, "by": how})
-
-
-def fit_strength(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> Readout:
-    """Return a classifier fitted with this C."""
-    return Readout(_fit(rows, strength, max_steps).predict, {"C": strength, "by": "given"})
+    return Readout(logistic(train, strength).predict, {"C": strength, "by": how})
 
 
 def best_strength(splits: list[Split]) -> float:
@@ -201,13 +196,14 @@ def best_strength(splits: list[Split]) -> float:
     right = np.zeros(len(STRENGTHS))
     for fit, check in splits:
         for at, strength in enumerate(STRENGTHS):
-            right[at] += (_fit(fit, strength).predict(check.values) == check.labels).sum()
+            right[at] += (logistic(fit, strength).predict(check.values) == check.labels).sum()
     return STRENGTHS[int(right.argmax())]
 
 
-def _fit(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> LogisticRegression:
+def logistic(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> LogisticRegression:
+    """Return a logistic regression fitted with this C, after a warning when it did not converge."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # told below, with the strength
+        warnings.simplefilter("ignore", ConvergenceWarning)  # warned of below, with the strength
         warnings.simplefilter("ignore", UserWarning)  # many classes for so few rows: few-shot is like that
         model = LogisticRegression(C=strength, solver="lbfgs", max_iter=max_steps).fit(rows.values, rows.labels)
     if model.n_iter_.max() >= max_steps:

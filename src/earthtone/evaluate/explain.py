@@ -50,11 +50,13 @@ def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
     shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CLASSES])
     labels = [plain(names[at]) for at in shown]
     side = 30 if len(shown) <= _NUMBERS else 14
-    left = round(14 + _LETTER * max(len(_short(label)) for label in labels))
+    short_names = [
+        label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}" for label in labels
+    ]
+    left = round(14 + _LETTER * max(map(len, short_names)))
     square = side * len(shown)
     parts = [f'<rect x="{left}" y="{left}" width="{square}" height="{square}" class="ground"/>']
-    for row, label in enumerate(labels):
-        parts.append(_names(left, left + side * row + 0.7 * side, _short(label)))
+    parts += [_names(left, left + side * (row + 0.7), label) for row, label in enumerate(short_names)]
     own = counts[np.ix_(shown, shown)]
     share = own / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
     for row, column in np.argwhere(own).tolist():
@@ -76,7 +78,7 @@ def plain(text: str) -> str:
 
 
 def _names(left: int, middle: float, label: str) -> str:
-    """A class's name beside its row and, upright, above its column."""
+    """Return a class's name beside its row and, upright, above its column."""
     text = escape(label)
     return (
         f'<text x="{left - 5}" y="{middle:.0f}" text-anchor="end">{text}</text>'
@@ -85,7 +87,7 @@ def _names(left: int, middle: float, label: str) -> str:
 
 
 def _cell(at: tuple[int, int], side: int, share: float, count: int, said: tuple[str, str]) -> str:
-    """One square; `said` is the truth and what was said."""
+    """Return one square; `said` is the true class and the predicted one."""
     colour = "var(--moss)" if said[0] == said[1] else "var(--clay)"
     title = escape(f"{said[0]} called {said[1]}: {count} ({100 * share:.0f} %)")
     number = ""
@@ -97,10 +99,6 @@ def _cell(at: tuple[int, int], side: int, share: float, count: int, said: tuple[
         f'<g><title>{title}</title><rect x="{at[0]}" y="{at[1]}" width="{side}" height="{side}" '
         f'style="fill: {colour}" fill-opacity="{0.12 + 0.88 * share:.2f}"/>{number}</g>'
     )
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def nearest(queries: NDArray[np.floating], gallery: NDArray[np.floating], count: int) -> NDArray[np.int64]:
@@ -390,12 +388,13 @@ _STRONGEST = 0.8  # share of the colour where the evidence is largest
 _OVERLAY_HEIGHT = 160  # of a spectrogram
 
 
-def with_evidence(picture: Pixels, values: NDArray[np.float64], largest: float) -> Pixels:
+def with_evidence(picture: Pixels, values: NDArray[np.float64], largest: float | None = None) -> Pixels:
     """Return a picture (H, W, 3), greyed, with evidence (h, w) over it, as strong as its share of `largest`.
 
-    The evidence's places divide the picture evenly and are joined smoothly.
+    Without that of its own largest. The evidence's places divide the picture evenly and are joined smoothly.
     """
     height, width = picture.shape[:2]
+    largest = float(np.abs(values).max()) if largest is None else largest
     smooth = cv2.resize(values.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     strength = (_STRONGEST * np.clip(np.abs(smooth) / max(largest, 1e-12), 0, 1))[..., None]
     grey = 0.25 * picture + 0.75 * picture.mean(axis=2, keepdims=True)
@@ -422,8 +421,6 @@ def jpeg_uri(picture: Pixels, side: int | None = None) -> str:
     return data_uri(content.tobytes(), "image/jpeg")
 
 
-MAX_PAIRS = 50
-"""On one page: each is some 100 kB."""
 _SHOWN_WINDOWS = 4
 _SIDE = 320  # of a drawn tile
 
@@ -471,6 +468,8 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
     found = pair_evidence(model, tile, windows, None if sides_m is None else sides_m[0])
     [record] = table.records([int(row)], ["id", "audio_preview", *table.extra_columns])
     sides = {"tile": found.image, "recording": found.sound}
+    view = seen(tile, model.signal.image)
+    large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     return {
         "id": record["id"],
         "caption": ", ".join(f"{key}: {record[key]}" for key in table.extra_columns if record[key])[:160],
@@ -478,40 +477,34 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
         "exact": [kind for kind, evidence in sides.items() if evidence.exact],
         "cam": [kind for kind, evidence in sides.items() if not evidence.exact],
         "sound": data_uri(record["audio_preview"], "audio/ogg"),
-        "tile": _tile(seen(tile, model.signal.image), found),
+        "tile": {"plain": jpeg_uri(large), "drawn": jpeg_uri(with_evidence(large, found.image.values))},
         "shares": _shares_text(found.image),
         "windows": _windows(windows, found.sound),
         "left_out": max(0, len(windows) - _SHOWN_WINDOWS),
     }
 
 
-def _tile(view: Pixels, found: PairEvidence) -> dict[str, str]:
-    large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
-    values = found.image.values
-    return {"plain": jpeg_uri(large), "drawn": jpeg_uri(with_evidence(large, values, float(np.abs(values).max())))}
-
-
 def _windows(windows: Spectrogram, evidence: Evidence) -> list[dict[str, str]]:
-    """The windows that weigh most, in their order; colours are on one scale over all of them."""
+    """Return the windows that weigh most, in their order; colours are on one scale over all of them."""
     weight = np.abs(evidence.values).sum(axis=(1, 2))
     shown: Sequence[int] = sorted(np.argsort(-weight, kind="stable")[:_SHOWN_WINDOWS].tolist())
     largest = float(np.abs(evidence.values).max())
-    told = []
+    found = []
     for number in shown:
         plain = spectrogram_picture(windows[number])
         drawn = with_evidence(plain, evidence.values[number][::-1], largest)  # low mel bands come first, and lie below
         share = f"share {evidence.values[number].sum():+.3f}" if evidence.exact else ""
-        told.append({"number": str(number + 1), "plain": jpeg_uri(plain), "drawn": jpeg_uri(drawn), "share": share})
-    return told
+        found.append({"number": str(number + 1), "plain": jpeg_uri(plain), "drawn": jpeg_uri(drawn), "share": share})
+    return found
 
 
 def _shares_text(evidence: Evidence) -> str:
-    """How much speaks for and against, where that is known."""
+    """Return how much speaks for and against, where that is known."""
     if not evidence.exact:
         return ""
     return f"{evidence.values.clip(min=0).sum():+.3f} for, {evidence.values.clip(max=0).sum():+.3f} against"
 
 
 def _kinds(pairs: Sequence[Mapping[str, Any]], how: str) -> list[str]:
-    """Which sides are drawn in that way in any pair, the tile first."""
+    """Return which sides are drawn in that way in any pair, the tile first."""
     return [side for side in ("tile", "recording") if any(side in pair[how] for pair in pairs)]

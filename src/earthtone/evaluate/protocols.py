@@ -142,19 +142,16 @@ class RetrievalResult:
             lines.append(f"match: {self.facts['match']['rule']}")
         if "split" in self.facts:
             lines.append(f"split {self.facts['split']['name']} by {self.facts['split']['dealt_out']}")
-        lines += [*self._below_chance(), *(f"caution: {line}" for line in self.facts.get("cautions", ()))]
-        protocol = self.facts["protocol"]
-        return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
-
-    def _below_chance(self) -> list[str]:
-        """A line on the figures of both directions that are worse than a random ranking's."""
-        names = [
+        below = [
             f"{name.replace('_', ' ')} ({direction.replace('_', ' ')})"
             for direction, figures in self.figures.items()
             for name, figure in figures.items()
             if standing(name, figure).startswith("below")
         ]
-        return [f"below chance: {', '.join(names)}"] if names else []
+        lines += [f"below chance: {', '.join(below)}"] if below else []
+        lines += [f"caution: {line}" for line in self.facts.get("cautions", ())]
+        protocol = self.facts["protocol"]
+        return [*lines, f"protocol {protocol['name']}: {protocol['difference']}"]
 
 
 def standing(name: str, figure: Estimate) -> str:

@@ -164,7 +164,7 @@ def rank_pairs(
         raise ConfigError(f"depth is {depth}; at least 1 expected, the number of top items to keep")
     if not len(pairs):
         raise DataError("there are no pairs to rank; choose a split that has some")
-    relevant = _relevant(pairs) if twins == "merge" else _itself
+    relevant = _relevant(pairs) if twins == "merge" else lambda row: np.array([row], dtype=np.int64)
     scoring = _cosines if pairs.similarity == "cosine" else _distances
     sides = {"image_to_sound": (pairs.image, pairs.audio), "sound_to_image": (pairs.audio, pairs.image)}
     return {
@@ -194,7 +194,7 @@ def _cosines(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Sco
 
 
 def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Scoring:
-    """Minus the squared distances |q|^2 + |g|^2 - 2 qg, around the mean embedding: smaller numbers are rounded less."""
+    """Score by minus the squared distance |q|^2 + |g|^2 - 2 qg, around the mean embedding: less is rounded away."""
     middle = (queries.mean(axis=0, dtype=np.float64) + gallery.mean(axis=0, dtype=np.float64)) / 2
     right = gallery - middle
     squares = np.einsum("nd,nd->n", right, right)
@@ -246,7 +246,8 @@ def _rank_query(scores: NDArray[np.float64], right: Indices, found: DirectionRan
     found.relevant[row] = len(right)
     found.tied[row] = (key == first + 1).any()
     found.score[row] = first >> 1  # in units
-    found.ndcg[row] = _ndcg(key[top[:NDCG_DEPTH]] & 1 == 0, len(right))
+    hits = key[top[:NDCG_DEPTH]] & 1 == 0
+    found.ndcg[row] = NDCG_DISCOUNTS[: len(hits)][hits].sum() / NDCG_DISCOUNTS[: len(right)].sum()
     found.top[row] = top[: found.top.shape[1]]
 
 
@@ -265,16 +266,8 @@ def largest(key: NDArray[np.int32], count: int) -> Indices:
     return candidates[np.argsort(-key[candidates], kind="stable")[:count]]
 
 
-def _ndcg(hits: NDArray[np.bool_], relevant: int) -> float:
-    return float(NDCG_DISCOUNTS[: len(hits)][hits].sum() / NDCG_DISCOUNTS[:relevant].sum())
-
-
-def _itself(row: int) -> Indices:
-    return np.array([row], dtype=np.int64)
-
-
 def _relevant(pairs: EmbeddedPairs) -> Callable[[int], Indices]:
-    """A function from a row to the rows that are right for it."""
+    """Return a function from a row to the rows that are right for it."""
     image_members, audio_members = _members(pairs.image_group), _members(pairs.audio_group)
 
     def relevant(row: int) -> Indices:
@@ -287,7 +280,7 @@ def _relevant(pairs: EmbeddedPairs) -> Callable[[int], Indices]:
 
 
 def _members(group: NDArray[np.int64]) -> Callable[[int], Indices]:
-    """A function from a row to the ascending rows of its group."""
+    """Return a function from a row to the ascending rows of its group."""
     _, number, size = np.unique(group, return_inverse=True, return_counts=True)
     order = np.argsort(number, kind="stable").astype(np.int64)
     end = np.cumsum(size)

@@ -73,19 +73,14 @@ def bootstrap_intervals(
     and Miller, "Bootstrap-based improvements for inference with clustered errors" (2008), pairs cluster bootstrap.
     Raises ConfigError for less than one resample.
     """
-    if resamples < 1:
-        raise ConfigError(f"resamples is {resamples}; at least 1 expected, 1000 is usual")
     if not figures:
         return {}
     count = len(next(iter(figures.values())).values)
-    number = np.arange(count) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    block = max(1, min(resamples, max_bytes // (24 * count)))
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
-    for weights in resample_weights(number, resamples, block, seed):
+    for weights in resample_weights(count, clusters, resamples, seed, max_bytes):
         for name, figure in figures.items():
-            parts[name].append(
-                _weighted_medians(figure, weights) if figure.median else _weighted_means(figure, weights)
-            )
+            drawn = _weighted_medians if figure.median else _weighted_means
+            parts[name].append(drawn(figure.values, weights))
     return {name: interval(np.concatenate(found)) for name, found in parts.items()}
 
 
@@ -105,30 +100,36 @@ def estimates(
     }
 
 
-def resample_weights(number: NDArray[np.intp], resamples: int, block: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each query is drawn, (resamples, N) in blocks of rows; `number` is the cluster of each query."""
+def resample_weights(
+    count: int, clusters: NDArray[np.int64] | None, resamples: int, seed: int, max_bytes: int = _MAX_BYTES
+) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each of the queries is drawn, (resamples, count) in blocks of rows, clusters as a whole.
+
+    By hand: SciPy's bootstrap knows no clusters. Raises ConfigError for less than one resample.
+    """
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; at least 1 expected, 1000 is usual")
     rng = np.random.default_rng(seed)
-    count = int(number.max()) + 1
+    number = np.arange(count) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    drawn = int(number.max()) + 1
+    block = max(1, max_bytes // (24 * count))
     for start in range(0, resamples, block):
-        drawn = [
-            np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(min(block, resamples - start))
-        ]
-        yield np.stack(drawn).astype(np.float64)[:, number]
+        rows = range(start, min(start + block, resamples))
+        draws = [np.bincount(rng.integers(0, drawn, drawn), minlength=drawn) for _ in rows]
+        yield np.stack(draws).astype(np.float64)[:, number]
 
 
-def _weighted_means(figure: PerQuery, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = ~np.isnan(figure.values)
-    total = weights @ known.astype(np.float64)
+def _weighted_means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):  # a resample without any known query has no mean
-        means: NDArray[np.float64] = (weights @ np.where(known, figure.values, 0.0)) / total
+        means: NDArray[np.float64] = (weights @ np.where(known, values, 0.0)) / (weights @ known.astype(np.float64))
     return means
 
 
-def _weighted_medians(figure: PerQuery, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The median of each resample as if every query were repeated as often as it was drawn."""
-    known = np.flatnonzero(~np.isnan(figure.values))
-    order = known[np.argsort(figure.values[known], kind="stable")]
-    values = figure.values[order]
+def _weighted_medians(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each resample as if every query were repeated as often as it was drawn."""
+    order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted to the end
+    values = values[order]
     medians = np.full(len(weights), np.nan)
     for row, weight in enumerate(weights):
         drawn = np.cumsum(weight[order])
@@ -229,15 +230,12 @@ def classification_figures(
     classes of the truth, `weighted` the mean by their items. The chance of accuracy is the share of the commonest class
     of the truth. Raises DataError for answers that do not fit, ConfigError for less than one resample.
     """
-    if resamples < 1:
-        raise ConfigError(f"resamples is {resamples}; at least 1 expected, 1000 is usual")
     answers = np.asarray(truth, np.str_)
     said = [np.asarray(predicted, np.str_) for predicted in predictions]
     if not len(answers) or not said or any(len(predicted) != len(answers) for predicted in said):
         found = ", ".join(str(len(predicted)) for predicted in said) or "no"
         raise DataError(f"{found} predictions for {len(answers)} items; one an item expected, of one item or more")
-    majority = float(np.unique(answers, return_counts=True)[1].max() / len(answers))
-    chances = {"accuracy": majority}
+    chances = {"accuracy": float(np.unique(answers, return_counts=True)[1].max() / len(answers))}
     value = np.mean([_figures(np.ones((1, len(answers))), answers, predicted)[:, 0] for predicted in said], axis=0)
     resampled = _resampled(answers, said, clusters, resamples, seed)
     return {
@@ -276,11 +274,10 @@ def _resampled(
     truth: Labels, said: list[Labels], clusters: NDArray[np.int64] | None, resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """(figures, resamples): the weighted mean over the predictions, figures on the same drawn items."""
-    number = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     rng = np.random.default_rng([seed, 1])  # other draws than those of the items
     seeds = rng.multinomial(len(said), np.full(len(said), 1 / len(said)), resamples) / len(said)
     parts, start = [], 0
-    for weights in resample_weights(number, resamples, max(1, min(resamples, _MAX_BYTES // (24 * len(truth)))), seed):
+    for weights in resample_weights(len(truth), clusters, resamples, seed):
         share = seeds[start : start + len(weights)]
         parts.append(sum(share[:, at] * _figures(weights, truth, predicted) for at, predicted in enumerate(said)))
         start += len(weights)

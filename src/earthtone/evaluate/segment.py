@@ -92,7 +92,7 @@ def segmentation_figures(
     """
     runs, count = tiles.shape[:2]
     total = tiles.sum(1)  # (trainings, classes, classes)
-    weights = next(resample_weights(np.arange(count), resamples, resamples, seed))
+    weights = np.concatenate(list(resample_weights(count, None, resamples, seed)))
     drawn = (weights @ tiles.reshape(runs, count, -1)).reshape(runs, resamples, *total.shape[1:])
     commonest = np.zeros_like(total[0])
     commonest[:, total[0].sum(1).argmax()] = total[0].sum(1)

@@ -18,8 +18,8 @@ from earthtone.evaluate.classifiers import (
     best_strength,
     check_classes,
     checked_rows,
-    fit_strength,
     labels_read,
+    logistic,
     open_labelled_set,
     split_items,
     standardised,
@@ -139,7 +139,7 @@ def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
         check_classes(fit)
         strength = best_strength([standardised(fit, check)])
         scaled_train, scaled_test = standardised(rows.take(train), rows.take(test))
-        predicted[test] = fit_strength(scaled_train, strength).predict(scaled_test.values)
+        predicted[test] = logistic(scaled_train, strength).predict(scaled_test.values)
         chosen[str(number)] = {"C": strength, "by": f"best on fold {following}"}
     return _Answers(np.arange(len(items)), predicted.tolist(), chosen, tuple(sorted(unknown)))
 
