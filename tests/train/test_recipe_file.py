@@ -3,15 +3,18 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from earthtone.errors import ConfigError
-from earthtone.train.recipe import Recipe, TrainConfig, WithinConfig
+from earthtone.losses.queue import MemoryLoss
+from earthtone.studies.pretrain import pretrain
+from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, TrainConfig, WithinConfig
 from earthtone.train.recipe_file import check_recipe, load_recipe, recipe_from_dict, shipped_recipes
+from earthtone.train.task import recipe_loss
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -244,3 +247,97 @@ for wrong in ({"train.epochs": 0}, {"loss.name": "infonse"}, {"loss.options.dire
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     told = done.stdout.splitlines()
     assert len(told) == 4 and all(line.startswith("default: ") for line in told), done.stdout
+
+
+def with_loss(name: str, twins: str = "mask", **options: float) -> Recipe:
+    recipe = Recipe(loss=LossConfig(name=name, options=dict(options), twins=twins))
+    return replace(recipe, train=replace(recipe.train, batch_size=6), model=replace(recipe.model, dimensions=10))
+
+
+def test_a_queue_gets_the_recipes_batch_size_and_dimensions() -> None:
+    loss = recipe_loss(with_loss("SymmetricCLWithMemory", batches=3))
+    assert isinstance(loss, MemoryLoss)
+    assert loss.queue.image.shape == (18, 10)
+    assert recipe_loss(with_loss("simclr")).g[0].weight.shape == (512, 10)  # type: ignore[index]
+
+
+def test_the_recipe_keeps_the_name_that_was_written(tmp_path: Path) -> None:
+    recipe = with_loss("TripletLoss")
+    written = tmp_path / "recipe.yaml"
+    written.write_text(recipe.to_yaml())
+    assert "name: TripletLoss" in written.read_text()
+    assert load_recipe(written).loss.name == "TripletLoss"
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"loss.options.batch_size is 7, but train.batch_size is 6; leave"):
+        check_recipe(with_loss("infonce_memory", batch_size=7), "r")
+    with pytest.raises(ConfigError, match=r"loss.options.dimensions is 128, but model.dimensions is 10"):
+        check_recipe(with_loss("simclr", dimensions=128), "r")
+    with pytest.raises(ConfigError, match=r"'dimensions'; known are margin"):
+        recipe_loss(with_loss("batch_triplet", dimensions=10))
+
+
+def test_masking_twins_of_a_loss_without_negatives_is_refused() -> None:
+    for name in ("BarlowTwins", "barlow_twins"):
+        with pytest.raises(ConfigError, match=r"no negatives to keep twins out of; type --loss.twins ignore"):
+            check_recipe(with_loss(name), "r")
+        check_recipe(with_loss(name, twins="ignore"), "r")
+
+
+def test_a_wrong_loss_is_told_before_anything_is_packed(tiny_pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'SimCLRLos'; did you mean SimCLRLoss"):
+        pretrain(tiny_pairs, tmp_path / "run", recipe=with_loss("SimCLRLos"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_simclr_within_looks_for_twins_also_where_the_loss_ignores_them() -> None:
+    near = LossConfig(twins="ignore", twin_radius_m=100.0)
+    with pytest.raises(ConfigError, match=r"twin_radius_m tells twins, but loss.twins is ignore"):
+        check_recipe(Recipe(loss=near), "r")
+    recipe = Recipe(loss=near, within=WithinConfig("simclr"))
+    loss = recipe_loss(replace(recipe, train=replace(recipe.train, views=2)))
+    assert loss.twin_rule.radius_m == 0
+
+
+RING = {"ring_share": 0.25, "ring_km": (1.0, 50.0)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batches": "spred"}, r"'spred'; one of random, spread, clustered"),
+        ({"cell_km": 20.0}, r"cell_km does nothing without sampler.batches spread or clustered"),
+        ({"ring_km": (1.0, 50.0)}, r"ring_km does nothing without a sampler.ring_share"),
+        ({"refresh_epochs": 2}, r"refresh_epochs does nothing without a sampler.similar_share"),
+        ({"refresh_epochs": 0, "similar_share": 0.5}, r"refresh_epochs is 0; at least 1"),
+        ({"batches": "spread", "cell_km": 0.0}, r"cell_km is 0.0; at least 0.1"),
+        ({"ring_share": 0.25}, r"ring_share needs sampler.ring_km, such as \[1, 50\]"),
+        ({**RING, "ring_km": (50.0, 1.0)}, r"ring_km is \[50.0, 1.0\]; 0 <= low < high"),
+        ({**RING, "ring_share": 1.5}, r"ring_share is 1.5; a share from 0 to 0.75"),
+        ({**RING, "ring_share": 0.001}, r"0.001 of a batch of 128 is no row; 0.0078 is one"),
+        ({**RING, "similar_share": 0.6}, r"more than 0.75 of a batch together"),
+        ({**RING, "ring_share": float("nan")}, r"ring_share is nan"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(Recipe(sampler=SamplerConfig(**values)), "r.yaml")
+
+
+def test_a_ring_begins_outside_the_twins() -> None:
+    recipe = Recipe(sampler=SamplerConfig(**RING), loss=LossConfig(twin_radius_m=1500))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"begins at 1.0 km, inside loss.twin_radius_m 1500"):
+        check_recipe(recipe, "r.yaml")
+    check_recipe(replace(recipe, loss=LossConfig(twin_radius_m=1000)), "r.yaml")
+
+
+def test_a_recipe_with_a_sampler_is_written_and_read(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "default", {"sampler.ring_share": 0.25, "sampler.ring_km": [1, 50], "sampler.batches": "spread"}
+    )
+    assert recipe.sampler == SamplerConfig(batches="spread", ring_share=0.25, ring_km=(1, 50))
+    (tmp_path / "r.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "r.yaml") == recipe
+    with pytest.raises(ConfigError, match=r"sampler.ring_shar; did you mean sampler.ring_share"):
+        load_recipe("default", {"sampler.ring_shar": 0.25})

@@ -1,6 +1,7 @@
 """Batches: what holds of every batch whatever the data, shares and rings; chance alone is what it was before."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from earthtone.errors import ConfigError
+from earthtone.data.pack import pack
+from earthtone.data.packed import Table
+from earthtone.errors import ConfigError, DataError
 from earthtone.losses.twins import twins_between
+from earthtone.signal.config import SignalConfig
 from earthtone.train import sampler as sampler_module
 from earthtone.train.recipe import SamplerConfig
-from earthtone.train.sampler import Sampler, Similar, TableGroups
+from earthtone.train.sampler import Sampler, Similar, TableGroups, unit_points
 
 EARTH_KM = 6371.0088
 CLOSE = SamplerConfig(ring_share=0.25, ring_km=(1, 60))
@@ -225,3 +229,38 @@ def test_embeddings_must_be_there_first() -> None:
     one.similar = None
     with pytest.raises(ConfigError, match="needs the model's embeddings before the first batch"):
         one.batch(0)
+
+
+def test_products_are_the_cosines_of_great_circles(tiny_table: Path) -> None:
+    table = Table(tiny_table)
+    points = unit_points(table, table.rows_of("all")).astype(np.float64)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-12)
+    longitude, latitude = (np.radians(table.column(name)) for name in ("longitude", "latitude"))
+    # spherical law of cosines
+    expected = np.sin(latitude)[:, None] * np.sin(latitude) + np.cos(latitude)[:, None] * np.cos(latitude) * np.cos(
+        longitude[:, None] - longitude
+    )
+    np.testing.assert_allclose(points @ points.T, expected, atol=1e-12)
+
+
+def test_pairs_without_coordinates_are_counted_and_named(
+    tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+) -> None:
+    lines = tiny_pairs.read_text().splitlines()
+    fields = lines[0].split(",")
+    kept = [lines[0]]
+    for number, line in enumerate(lines[1:7]):
+        values = line.split(",")
+        if number in (1, 3):
+            values[fields.index("longitude")] = values[fields.index("latitude")] = ""
+        for name in ("image", "audio"):
+            values[fields.index(name)] = str(tiny_pairs.parent / values[fields.index(name)])
+        kept.append(",".join(values))
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(kept) + "\n")
+    table = Table(pack(manifest, tmp_path / "t.lance", signal=tiny_signal, threads=1).path)
+    with pytest.raises(DataError, match=r"2 of 6 training pairs have no coordinates \(pair-1, pair-3\).*loss.name"):
+        unit_points(table, table.rows_of("all"))
+    rows = np.array([0, 2])
+    points = unit_points(table, rows)
+    assert points.dtype == np.float64 and np.isfinite(points[rows]).all() and np.isnan(points[1]).all()

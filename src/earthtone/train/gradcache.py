@@ -92,32 +92,23 @@ def _autocast_of(device: torch.device) -> Callable[[], AbstractContextManager[An
     return lambda: torch.autocast(kind, dtype, enabled, cache_enabled=False)
 
 
-def _random_states(device: torch.device) -> list[Tensor]:
+def _random_states(device: torch.device) -> dict[Any, Tensor]:
     """Return the states of the generators that a computation on `device` draws from: the CPU's, and its own."""
-    own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state(*_number(device))]
-    return [torch.get_rng_state(), *own]
-
-
-def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    for state in states[1:]:
-        torch.get_device_module(device).set_rng_state(state, *_number(device))
-
-
-def _number(device: torch.device) -> tuple[torch.device, ...]:
-    """Return which generator of several; of mps there is one, whose functions take no device."""
-    return () if device.type == "mps" else (device,)
+    modules: list[Any] = [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
+    return {module: module.get_rng_state() for module in modules}
 
 
 @contextmanager
-def _same_draws(device: torch.device, states: list[Tensor]) -> Iterator[None]:
+def _same_draws(device: torch.device, states: dict[Any, Tensor]) -> Iterator[None]:
     """Draw from `states` inside; afterwards the generators go on where they were."""
     before = _random_states(device)
-    _set_random_states(device, states)
     try:
+        for module, state in states.items():
+            module.set_rng_state(state)
         yield
     finally:
-        _set_random_states(device, before)
+        for module, state in before.items():
+            module.set_rng_state(state)
 
 
 @contextmanager

@@ -371,10 +371,7 @@ class NotFiniteError(DataError):
 
     def __init__(self, what: str, step: int, rows: Sequence[int], guilty: Sequence[int] = ()) -> None:
         super().__init__(f"{what} at step {step}, table rows {_some(rows)}; {_ADVICE}")
-        self.what = what
-        self.step = step
-        self.rows = list(rows)
-        self.guilty = list(guilty)
+        self.what, self.step, self.rows, self.guilty = what, step, rows, guilty
 
 
 def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
