@@ -40,7 +40,7 @@ def test_a_ring_is_all_rows_between_its_distances(seed: int, low: float, width: 
 
 
 def test_many_rows_around_are_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "_MOST", 20)
+    monkeypatch.setattr(cells, "MOST_AROUND", 20)
     points = places(1)
     ring, apart = Ring(points, 1, 3000), kilometres(points)
     first = ring.around(4, np.random.default_rng(0))

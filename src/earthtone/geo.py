@@ -35,7 +35,7 @@ def great_circle_km(
 
 SMALLEST_KM = 0.1  # of a cube's side; three coordinates of 21 bits make one key
 _BITS = 21
-_MOST = 4096  # rows around a place that are looked at; more are drawn from
+MOST_AROUND = 4096  # rows around a place that are looked at; more are drawn from
 _AROUND = np.array([(x << 2 * _BITS) + (y << _BITS) + z for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
 
 
@@ -81,7 +81,7 @@ class Ring:
         starts, ends = np.searchsorted(self._keys, keys, "left"), np.searchsorted(self._keys, keys, "right")
         counts = ends - starts
         total = int(counts.sum())
-        picks = np.arange(total) if total <= _MOST else np.unique(draw.integers(total, size=_MOST))
+        picks = np.arange(total) if total <= MOST_AROUND else np.unique(draw.integers(total, size=MOST_AROUND))
         run = np.searchsorted(counts.cumsum(), picks, "right")
         rows = self._rows[starts[run] + picks - (counts.cumsum() - counts)[run]]
         squared = np.square(self._points[rows] - point).sum(axis=1)

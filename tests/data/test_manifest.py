@@ -361,7 +361,7 @@ def test_broken_csv_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["x" * 100, '"' + "a\n" * 40, "a," * 50, '"a\nb","c",' * 9])
 def test_a_row_without_an_end_is_not_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Neither of one long line nor of many short ones; rows before it and their number do not count."""
-    monkeypatch.setattr(read_csv, "_MOST_CHARACTERS", 60)
+    monkeypatch.setattr(read_csv, "MOST_CHARACTERS", 60)
     good = "".join(f"{n},a,b,ok\n" for n in range(40))
     said = broken(tmp_path, "m.csv", HEAD + good.encode() + text.encode())
     assert re.search(r"m.csv, line \d+: a row of more than 60 characters; a table with quoted cells", said)

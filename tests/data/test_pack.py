@@ -153,7 +153,7 @@ import earthtone.data.pack as module
 from earthtone.data.pack import pack
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
 
-module._COMMIT_ROWS = 2  # many commits, many moments to be killed at
+module.COMMIT_ROWS = 2  # many commits, many moments to be killed at
 audio = AudioConfig(sample_rate_hz=16_000, window_seconds=1.0, mels=32, hop_seconds=0.02)
 pack(sys.argv[1], sys.argv[2], signal=SignalConfig(audio, ImageConfig(pixels=32, stored_pixels=40)), threads=2)
 """
@@ -211,7 +211,7 @@ def test_what_a_kill_amid_the_first_commit_leaves_behind(
 
 @pytest.fixture
 def commits_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earthtone.data.pack._COMMIT_ROWS", 4)
+    monkeypatch.setattr("earthtone.data.pack.COMMIT_ROWS", 4)
 
 
 @pytest.mark.usefixtures("commits_of_four")
@@ -223,7 +223,7 @@ def test_rows_wait_for_few_commits_only(tiny_pairs: Path, tiny_signal: SignalCon
 def test_large_rows_are_committed_by_their_bytes(
     tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earthtone.data.pack._COMMIT_BYTES", 30_000)
+    monkeypatch.setattr("earthtone.data.pack.COMMIT_BYTES", 30_000)
     out = pack(tiny_pairs, tmp_path / "t.lance", signal=tiny_signal).path
     table = Table(out)
     rows = table.records(list(range(24)), ["image", "audio_preview", "audio_frames"])
@@ -248,7 +248,7 @@ def thin_manifest(folder: Path, rows: int) -> Path:
 def test_memory_does_not_grow_with_the_rows(
     tiny_signal: SignalConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("earthtone.data.pack._COMMIT_ROWS", 50)
+    monkeypatch.setattr("earthtone.data.pack.COMMIT_ROWS", 50)
     peaks = []
     for rows in (100, 100, 800):  # the first one warms up
         manifest = thin_manifest(tmp_path / f"{len(peaks)}", rows)

@@ -57,7 +57,7 @@ def test_nothing_is_said_of_what_is_not_near(tmp_path: Path, asked: str) -> None
 
 
 def test_a_folder_is_listed_once_and_not_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_name, "_MOST_ENTRIES", 50)
+    monkeypatch.setattr(near_name, "MOST_NAMES", 50)
     for number in range(60):
         (tmp_path / f"{number}.WAV").touch()
     near = NearNames()

@@ -154,7 +154,7 @@ def test_the_same_pairs_as_from_a_folder(hub: Hub, soundingearth: Path, address:
 
 @pytest.mark.slow
 def test_what_is_not_wanted_is_not_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "_BLOCK", 8192)
+    monkeypatch.setattr(hub_module, "BLOCK_BYTES", 8192)
     source = open_source(ADDRESS)
 
     def fetched(skip_all: bool) -> int:
@@ -180,8 +180,8 @@ def test_packing_goes_on_after_a_file_was_gone(
     """The third file disappears while the second is read: one line, and the next call packs the rest alone."""
     table = tmp_path / "t.lance"
     words = ["pack", ADDRESS, "--out", str(table), "--recipe", "small", "--threads", "1", *TINY]
-    monkeypatch.setattr("earthtone.data.pack._COMMIT_ROWS", 1)
-    monkeypatch.setattr(hub_module, "_BLOCK", 4096)
+    monkeypatch.setattr("earthtone.data.pack.COMMIT_ROWS", 1)
+    monkeypatch.setattr(hub_module, "BLOCK_BYTES", 4096)
     opened = HubFolder.open
 
     def vanishing(self: HubFolder, name: str) -> Any:
@@ -243,11 +243,11 @@ def test_faults_of_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"\d+ bytes came where \d+ were asked for"):
         open_source(ADDRESS)
     hub.cut, hub.no_ranges = 0, True
-    monkeypatch.setattr(hub_module, "_BLOCK", 1024)
+    monkeypatch.setattr(hub_module, "BLOCK_BYTES", 1024)
     with pytest.raises(DataError, match="bytes came where 1024 were asked for"):
         open_source(ADDRESS)
     hub.no_ranges, hub.hang_tree = False, True
-    monkeypatch.setattr(hub_module, "_LISTING_SECONDS", 0.3)
+    monkeypatch.setattr(hub_module, "LISTING_SECONDS", 0.3)
     with pytest.raises(DataError, match=r"no answer within 0.3 s; check the network"):
         open_source(ADDRESS)
 
@@ -271,7 +271,7 @@ def test_no_network_is_one_line_at_once(soundingearth: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 10_000])
 def test_blocks_are_the_file(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "_BLOCK", block)
+    monkeypatch.setattr(hub_module, "BLOCK_BYTES", block)
     data = np.random.default_rng(0).bytes(1000)
     file = BlockFile("x", len(data), lambda start, size: data[start : start + size])
     draw = np.random.default_rng(1)

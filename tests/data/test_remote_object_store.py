@@ -167,7 +167,7 @@ def test_a_store_that_cannot_be_asked(
 def test_a_silent_store_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(object_store, "_OPEN_SECONDS", 0.3)
+        monkeypatch.setattr(object_store, "OPEN_SECONDS", 0.3)
         started = time.monotonic()
         with pytest.raises(DataError, match=r"s3://silent/t.lance: no answer within 0.3 s; check the network"):
             Table("s3://silent/t.lance")

@@ -46,5 +46,5 @@ def test_what_is_chosen_is_best_on_validation_rows() -> None:
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = rows(0, 60), rows(1, 40)
     whole = fit_knn(train, test).predict(test.values)
-    monkeypatch.setattr("earthtone.evaluate.classifiers._BLOCK_BYTES", 8 * 60 * 7)
+    monkeypatch.setattr("earthtone.evaluate.classifiers.BLOCK_BYTES", 8 * 60 * 7)
     assert fit_knn(train, test).predict(test.values).tolist() == whole.tolist()

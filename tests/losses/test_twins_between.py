@@ -87,7 +87,7 @@ def test_parts_and_order_do_not_matter(seed: int, cut: int) -> None:
 def test_distances_are_looked_at_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     groups, points = facts(24, 1)
     whole = twins_between(groups, points, groups, points, 150)
-    monkeypatch.setattr(relation, "_ENTRIES", 60)
+    monkeypatch.setattr(relation, "ENTRIES_AT_ONCE", 60)
     assert torch.equal(whole, twins_between(groups, points, groups, points, 150))
 
 

@@ -51,7 +51,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: list[int]) -> None:
 def test_stop_and_resume_equals_no_stop(
     stops: list[int], tiny_table: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "_LOG_EVERY", 1)
+    monkeypatch.setattr(callbacks, "LOG_EVERY", 1)
     table = Table(tiny_table)
     assert fit(table, recipe, tmp_path / "whole").steps == 24
     stop_after(monkeypatch, stops)

@@ -49,8 +49,8 @@ from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
 from earthtone.value_types import takes
 
-_COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
-_COMMIT_ROWS = 1024
+COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
+COMMIT_ROWS = 1024
 _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
@@ -191,7 +191,7 @@ def _pack_locked(
             splits[row["split"] or "none"] += 1
             without_scale += not keeps_scale and row[TILE_SIDE] is not None
             size += len(row["audio"]) + len(row["image"]) + len(row["audio_preview"] or b"")
-            if size >= _COMMIT_BYTES or len(waiting) >= _COMMIT_ROWS:
+            if size >= COMMIT_BYTES or len(waiting) >= COMMIT_ROWS:
                 added += _commit(waiting, out, schema)
                 waiting, size = [], 0
         added += _commit(waiting, out, schema)

@@ -225,7 +225,7 @@ def _is_nan(value: object) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or (isinstance(value, Decimal) and value.is_nan())
 
 
-_MOST_ENTRIES = 500_000  # names of files that are kept to be compared, 100 MB at most
+MOST_NAMES = 500_000  # names of files that are kept to be compared, 100 MB at most
 _MOST_PARTS = 32  # folders in a path; a hostile one may have thousands
 
 
@@ -237,7 +237,7 @@ class NearNames:
 
     def __init__(self) -> None:
         self._listed: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
-        self._room = _MOST_ENTRIES
+        self._room = MOST_NAMES
 
     def hint(self, folder: Path, name: str) -> str:
         """Return what to say after "is not a file": the file below `folder` that is nearly `name`, or nothing."""

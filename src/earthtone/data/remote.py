@@ -93,9 +93,9 @@ def _has_token() -> bool:
 # Data sets on the Hugging Face hub, `hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`, read by range requests.
 PREFIX = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/\w[\w.-]*/\w[\w.-]*(@[^/@]+)?(/[^@]*)?")
-_LISTING_SECONDS = 60.0  # the hub's client has no limit of its own for a listing
+LISTING_SECONDS = 60.0  # the hub's client has no limit of its own for a listing
 _WAITS = (1.0, 4.0)  # seconds before a block is asked for again; newer clients try again themselves as well
-_BLOCK = 8 * 2**20
+BLOCK_BYTES = 8 * 2**20
 _BLOCKS = 8  # kept a file: columns of a row group are read in turn
 
 
@@ -128,7 +128,7 @@ class HubFolder:
             endpoint=endpoint, token=hub_token(endpoint), skip_instance_cache=True, max_workers=1,
             use_listings_cache=True,
         )  # fmt: skip
-        self._sizes = time_limited(_LISTING_SECONDS, self._listed, self.address)
+        self._sizes = time_limited(LISTING_SECONDS, self._listed, self.address)
 
     @property
     def names(self) -> list[str]:
@@ -183,7 +183,7 @@ class BlockFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and self._at < self._size:
-            number, offset = divmod(self._at, _BLOCK)
+            number, offset = divmod(self._at, BLOCK_BYTES)
             piece = self._block(number)[offset : offset + len(view) - done]
             view[done : done + len(piece)] = piece
             done += len(piece)
@@ -191,8 +191,8 @@ class BlockFile(io.RawIOBase):
         return done
 
     def _fetched(self, number: int) -> bytes:
-        start = number * _BLOCK
-        size = min(_BLOCK, self._size - start)
+        start = number * BLOCK_BYTES
+        size = min(BLOCK_BYTES, self._size - start)
         for pause in (*_WAITS, None):
             try:
                 data = self._fetch(start, size)
@@ -239,7 +239,7 @@ _CREDENTIALS = {
     "az://": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 SCHEMES = tuple(_CREDENTIALS)
-_OPEN_SECONDS = 60.0  # Lance asks a silent store again and again: right for a training, not for its start
+OPEN_SECONDS = 60.0  # Lance asks a silent store again and again: right for a training, not for its start
 _FAULTS = (
     (r"credentials|token request|account name", "no credentials for its store; set {credentials} (docs/storage.md)"),
     (r"NoSuchBucket|NoSuchContainer|ContainerNotFound|bucket does not exist", "no such bucket"),
@@ -295,7 +295,7 @@ def open_remote(address: str) -> Any:
         except (ValueError, OSError) as error:
             raise DataError(unreadable(address, error)) from error
 
-    return time_limited(_OPEN_SECONDS, dataset, address)
+    return time_limited(OPEN_SECONDS, dataset, address)
 
 
 def unreadable(address: str, error: Exception) -> str:

@@ -14,7 +14,7 @@ from earthtone.errors import DataError
 from earthtone.files import regular_file
 
 _LOG = logging.getLogger(__name__)
-_MOST_CHARACTERS = 2**24  # in a row; a cell has at most 131,072, as Python's csv reads them
+MOST_CHARACTERS = 2**24  # in a row; a cell has at most 131,072, as Python's csv reads them
 
 
 class CsvTable:
@@ -89,7 +89,7 @@ class _Lines:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._room = _MOST_CHARACTERS
+        self._room = MOST_CHARACTERS
 
     def __iter__(self) -> "_Lines":
         return self
@@ -100,12 +100,12 @@ class _Lines:
             raise StopIteration
         self._room -= len(line)
         if self._room < 0:
-            raise csv.Error(f"a row of more than {_MOST_CHARACTERS} characters")
+            raise csv.Error(f"a row of more than {MOST_CHARACTERS} characters")
         return line
 
     def next_row(self) -> None:
         """Begin to count anew."""
-        self._room = _MOST_CHARACTERS
+        self._room = MOST_CHARACTERS
 
 
 def _rows(reader: Any, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
@@ -121,7 +121,7 @@ def _rows(reader: Any, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
 def _first_line_not_utf8(path: Path) -> int:
     """Return the number of the first line that does not decode; the reader itself decodes ahead in blocks."""
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(4 * _MOST_CHARACTERS), b""), 1):
+        for number, line in enumerate(iter(lambda: file.readline(4 * MOST_CHARACTERS), b""), 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:

@@ -216,7 +216,7 @@ NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 WEIGHTINGS = ("equal", "softmax")
 """A vote each, or exp(cosine / 0.07) votes."""
 _TEMPERATURE = 0.07
-_BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 64 * 2**20
 Choice = tuple[int, str]
 
 
@@ -267,7 +267,7 @@ def _predictions(train: Rows, values: Values, choices: list[Choice]) -> dict[Cho
 def _nearest(train: Values, values: Values, count: int) -> Iterator[tuple[Values, NDArray[np.intp]]]:
     """Yield cosines (rows, count) and training rows, highest first, in blocks of bounded memory; ties by position."""
     gallery = normalised_rows(train)
-    block = max(1, _BLOCK_BYTES // (8 * len(train)))
+    block = max(1, BLOCK_BYTES // (8 * len(train)))
     for start in range(0, len(values), block):
         cosine = normalised_rows(values[start : start + block]) @ gallery.T
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]

@@ -12,7 +12,7 @@ from earthtone.geo import EARTH_RADIUS_M
 GROUPS = 3  # numbers of a row: of its image, its recording and its place
 #: Rows and columns of the tiles that a larger batch's matrices are cut into: 4 MiB each in float32.
 TILE = 1024
-_ENTRIES = 2**20  # distances held at once
+ENTRIES_AT_ONCE = 2**20  # distances held at once
 _NOBODY = -1  # a group number that equals none
 
 
@@ -46,7 +46,7 @@ def twins_between(
         same |= (groups[:, column, None] == other_groups[None, :, column]) & known
     if radius_m > 0 and points is not None and other_points is not None:
         squared_chord = (2 * math.sin(min(radius_m / EARTH_RADIUS_M, math.pi) / 2)) ** 2
-        rows = max(1, _ENTRIES // max(1, len(other_groups)))
+        rows = max(1, ENTRIES_AT_ONCE // max(1, len(other_groups)))
         for start in range(0, len(groups), rows):
             strip = slice(start, start + rows)
             same[strip] |= squared_chords(points[strip], other_points) < squared_chord

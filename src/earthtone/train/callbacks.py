@@ -24,7 +24,7 @@ from earthtone.train.task import PretrainTask
 Validate = Callable[[TwoTower], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
-_LOG_EVERY = 10  # steps
+LOG_EVERY = 10  # steps
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -159,7 +159,7 @@ class RankZeroCallback(OtherRanksCallback):
         self._shown["loss"] = f"{task.last_loss:.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update()
-        if task.done % _LOG_EVERY == 0 or task.done == task.steps:
+        if task.done % LOG_EVERY == 0 or task.done == task.steps:
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             figures |= {name: float(term) for name, term in task.last_terms.items()}
             if task.loss.temperature is not None:

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import httpx
 import pytest
 from loopback import QUICK, Stage, altered, cut, endless, honest, noise, says, stall, whole_with_200
 
@@ -305,17 +306,22 @@ def test_nonsense_is_an_error_of_ours(stage: Stage, part: Path, answer: bytes) -
     assert not part.exists() or part.stat().st_size <= 4
 
 
-def test_https_is_never_left() -> None:
-    import httpx
+@pytest.mark.parametrize("target", ["http://127.0.0.1/f", "http://example.org/f", "//[bad", "/b?x=1"])
+def test_https_is_never_left(part: Path, target: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/a":
+            return httpx.Response(302, headers={"location": target})
+        assert str(request.url) == "https://example.org/b?x=1"
+        return httpx.Response(200, headers={"content-length": str(len(BODY))}, stream=httpx.ByteStream(BODY))
 
-    from earthtone.build.fetch.download import _next_url
-
-    for target in ("http://127.0.0.1/f", "http://example.org/f", "//[bad"):
-        answer = httpx.Response(302, headers={"location": target})
-        with pytest.raises(DataError, match=r"not https://; refused|address that is none"):
-            _next_url("https://example.org/a", "https://example.org/a", answer, True)
-    answer = httpx.Response(302, headers={"location": "../b?x=1"})
-    assert _next_url("", "https://example.org/a/c", answer, False) == "https://example.org/b?x=1"
+    file = RemoteFile("f.bin", (), None, "all", sha256=SHA256)
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        if target == "/b?x=1":
+            assert download(client, "https://example.org/a", file, part, QUICK)
+            assert part.read_bytes() == BODY
+        else:
+            with pytest.raises(DataError, match=r"not https://; refused|address that is none"):
+                download(client, "https://example.org/a", file, part, QUICK)
 
 
 @pytest.mark.parametrize("header", [{"ETag": '"\xe9"'}, {"Last_Modified": "\xe9"}])
