@@ -5,12 +5,11 @@ import torch
 from torch import nn
 
 from earthtone.errors import ConfigError
-from earthtone.models.encoders import make_projection, make_tower
+from earthtone.models.encoders import Tower, make_projection
 
 
 def tower_of(name: str, size: tuple[int, int, int], **options):  # type: ignore[no-untyped-def]
-    channels, height, width = size
-    return make_tower(name, channels=channels, height=height, width=width, dimensions=8, projection="linear", **options)
+    return Tower(name, size, dimensions=8, projection="linear", **options)
 
 
 @pytest.mark.parametrize("size", [(3, 64, 64), (1, 64, 100)])

@@ -131,14 +131,15 @@ def decoding_threads() -> int:
 
 def check_sounds(model: TwoTower, items: Sequence[LabelledItem]) -> None:
     """Raise DataError where the sounds are recordings and the model reads spectrograms, or the reverse."""
-    recordings = [item.audio for item in items if item.audio is not None and kind(item.audio) == "audio"]
-    ready = [item.audio for item in items if item.audio is not None and kind(item.audio) != "audio"]
+    files = [item.audio for item in items if item.audio is not None]
+    recordings = [file for file in files if kind(file) == "audio"]
     if model.signal.audio.input == "spectrogram" and recordings:
         raise DataError(
             f"{len(recordings)} recordings, such as {recordings[0]}, but this model reads ready spectrograms alone: "
             f"pictures or .npy arrays of {model.signal.audio.mels} mel bands; give those, or a model of recordings"
         )
-    if model.signal.audio.input == "waveform" and ready:
+    if model.signal.audio.input == "waveform" and len(recordings) < len(files):
+        ready = [file for file in files if kind(file) != "audio"]
         raise DataError(
             f"{len(ready)} ready spectrograms, such as {ready[0]}, but this model reads recordings alone (WAV, FLAC, "
             "Ogg, MP3 ...); give those, or a model of spectrograms, such as a converted checkpoint of the release"
@@ -361,7 +362,18 @@ def release_view(
     tower = model.image_tower if medium == "image" else model.audio_tower
 
     def read(item: LabelledItem) -> NDArray[Any]:
-        return _whole_image(model, item) if medium == "image" else _whole_sound(model, item)
+        if medium == "audio":
+            if item.audio is None:
+                raise SignalError("it has no sound")
+            return loudness_from_array(item.audio, model.signal.audio).astype(np.float32)
+        if item.image is None:
+            raise SignalError("it has no image")
+        pixels = read_picture(item.image, model.signal.image).pixels
+        if min(pixels.shape[:2]) < 2:
+            raise SignalError(f"{item.image}: {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be halved")
+        if model.usual_gsd_m is not None and item.image_gsd_m is not None:
+            pixels = with_scale(pixels, 2 * item.image_gsd_m)  # as it is seen, halved
+        return pixels
 
     def forward(values: Tensor) -> Tensor:
         inputs = F.avg_pool2d(model.image_input(values), 2) if medium == "image" else values[:, None]
@@ -390,23 +402,6 @@ def _hears_whole(model: TwoTower, items: Sequence[LabelledItem]) -> bool:
     release = model.config.sound_scale == "soundingearth" and model.config.audio_encoder.startswith("release_")
     arrays = all(item.audio is None or item.audio.suffix.lower() == ".npy" for item in items)
     return release and arrays and model.signal.audio.input == "spectrogram"
-
-
-def _whole_image(model: TwoTower, item: LabelledItem) -> Pixels:
-    if item.image is None:
-        raise SignalError("it has no image")
-    pixels = read_picture(item.image, model.signal.image).pixels
-    if min(pixels.shape[:2]) < 2:
-        raise SignalError(f"{item.image}: {pixels.shape[1]} x {pixels.shape[0]} pixels cannot be halved")
-    if model.usual_gsd_m is not None and item.image_gsd_m is not None:
-        pixels = with_scale(pixels, 2 * item.image_gsd_m)  # as it is seen, halved
-    return pixels
-
-
-def _whole_sound(model: TwoTower, item: LabelledItem) -> NDArray[np.float32]:
-    if item.audio is None:
-        raise SignalError("it has no sound")
-    return loudness_from_array(item.audio, model.signal.audio).astype(np.float32)
 
 
 # Rows of a packed table.

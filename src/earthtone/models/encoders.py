@@ -209,13 +209,14 @@ def multiscale_resnet10(pretrained: bool = False, **options: Any) -> MultiscaleR
 
 
 class Tower(nn.Module):
-    """An encoder and its projection into the shared space."""
+    """The encoder `name`, untrained, for inputs (channels, height, width), and its projection into the shared space."""
 
-    def __init__(self, encoder: nn.Module, features: int, dimensions: int, projection: str) -> None:
+    def __init__(
+        self, name: str, shape: tuple[int, int, int], *, dimensions: int, projection: str, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.features = features
-        self.projection = make_projection(features, dimensions, projection)
+        self.encoder, self.features = make_encoder(name, shape, drop_path=drop_path)
+        self.projection = make_projection(self.features, dimensions, projection)
         self.frozen = False
 
     def freeze(self, frozen: bool) -> None:
@@ -235,14 +236,6 @@ class Tower(nn.Module):
             features = self.encoder(inputs)
         projected: Tensor = self.projection(features)
         return projected
-
-
-def make_tower(
-    name: str, shape: tuple[int, int, int], *, dimensions: int, projection: str, drop_path: float = 0.0
-) -> Tower:
-    """Return an untrained tower around the encoder `name` for inputs (channels, height, width). Raises ConfigError."""
-    encoder, features = make_encoder(name, shape, drop_path=drop_path)
-    return Tower(encoder, features, dimensions, projection)
 
 
 def is_encoder(name: object) -> bool:

@@ -22,8 +22,8 @@ from earthtone.models.config import REDUCERS, SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Tower,
     byte_statistics,
-    make_tower,
     warn_of_unknown_gsd,
     with_usual_scale,
 )
@@ -66,9 +66,8 @@ def given_sound(sound: object) -> Path | bytes | tuple[NDArray[np.floating[Any]]
         samples, hz = sound
         if isinstance(samples, numbers.Real) and _has_axes(hz):
             raise SignalError(f"(hz, samples) given: {samples!r:.20} comes first; (samples, hz) expected")
-        if hz is None or isinstance(hz, str):
-            raise SignalError(f"hz is {hz!r:.40}; the samples a second expected, a number such as 48000")
-        return _samples(samples), checked_hz(hz)
+        rate = checked_hz(hz)
+        return _samples(samples), rate
     if _has_axes(sound):
         raise SignalError(f"{type(sound).__name__} without its rate; {_EXPECTED}")
     raise SignalError(f"a sound is {_shown(sound)}; {_EXPECTED}")
@@ -79,15 +78,13 @@ def checked_hz(hz: object) -> int:
     value = hz.item() if hasattr(hz, "item") and getattr(hz, "ndim", 0) == 0 else hz
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise SignalError(f"hz is {_shown(hz)}; the samples a second expected, a number such as 48000")
-    if isinstance(value, int) and value > _MOST_HZ:
-        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
-    if not math.isfinite(value) or value <= 0:
-        raise SignalError(f"hz is {value}; hz > 0 expected, such as 48000")
+    if not 0 < value < math.inf:  # also NaN
+        raise SignalError(f"hz is {value!s:.40}; hz > 0 expected, such as 48000")
     if value < LEAST_HZ:
         kilo = f", such as {round(1000 * value)} if {value:g} kHz were meant" if 4 <= value <= 400 else ""
         raise SignalError(f"{value:g} samples a second; hertz expected, {LEAST_HZ} or more{kilo}")
-    if value != round(value) or value > _MOST_HZ:
-        raise SignalError(f"hz is {value}; a whole number of samples a second expected, {_MOST_HZ} at most")
+    if value > _MOST_HZ or value != round(value):
+        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
     return round(value)
 
 
@@ -345,8 +342,8 @@ class TwoTower(nn.Module):
             "drop_path": config.drop_path,
         }
         pixels, sound = signal.image.pixels, (1, signal.audio.mels, signal.audio.window_frames)
-        self.image_tower = make_tower(config.image_encoder, (config.image_channels, pixels, pixels), **heads)
-        self.audio_tower = make_tower(config.audio_encoder, sound, **heads)
+        self.image_tower = Tower(config.image_encoder, (config.image_channels, pixels, pixels), **heads)
+        self.audio_tower = Tower(config.audio_encoder, sound, **heads)
         self.reducer = make_reducer(config.windows, config.dimensions)
         if config.scale_input:
             self.register_buffer("usual_side_m", torch.tensor(float(signal.image.pixels)))

@@ -25,7 +25,6 @@ from earthtone.models.config import ModelConfig
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Colour,
     ImageEncoder,
     Tower,
     is_encoder,
@@ -132,8 +131,8 @@ def _opened(model: TwoTower, name: str, spec: str) -> _Source:
         if kind == "timm" and (_family(rest.partition("@")[0]) != _family(wanted)):
             return _Source(rest.partition("@")[0], nn.Identity())
         if kind == "timm" and "@" not in rest:
-            _, mean, std = timm_pictures(rest)
-            return _Source(rest, timm_encoder(rest, shape), other=_unusual(mean, std, name))
+            side, mean, std = timm_pictures(rest)
+            return _of_image_encoder(ImageEncoder(timm_encoder(rest, shape), rest, side, mean, std), name)
         return _of_image_encoder(
             SOURCES[kind](rest, model.signal.image.pixels if name == "image" else None, 32, 0), name
         )
@@ -162,13 +161,10 @@ def _perceived(model: TwoTower, name: str) -> dict[str, Any]:
 
 
 def _of_image_encoder(source: ImageEncoder, name: str) -> _Source:
-    return _Source(source.architecture, source.encoder, other=_unusual(source.mean, source.std, name))
-
-
-def _unusual(mean: Colour, std: Colour, name: str) -> str:
-    """Return what colours weights were trained with, where an image tower would see others."""
-    usual = name == "audio" or (mean, std) == (IMAGENET_MEAN, IMAGENET_STD)
-    return "" if usual else f"mean and std of colours {(mean, std)}"
+    """Return an image encoder as what the tower `name` may begin with."""
+    usual = name == "audio" or (source.mean, source.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    other = "" if usual else f"mean and std of colours {(source.mean, source.std)}"
+    return _Source(source.architecture, source.encoder, other=other)
 
 
 def _plain(name: str, weights: dict[str, Tensor], shape: tuple[int, int, int], spec: str) -> nn.Module:
