@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from earthtone.errors import DataError
 from earthtone.files import only_writer
 from earthtone.options import ReproduceOptions
-from earthtone.studies.reproduce_page import make_page, rows, write_outputs
+from earthtone.pages import csv_text
+from earthtone.studies.reproduce_page import COLUMNS, make_page, rows
 from earthtone.studies.reproduce_units import StepResult, Unit, make_setup, plan, read_step, write_step
 from earthtone.studies.study import SkippedError, Study
 from earthtone.value_types import takes
@@ -74,7 +75,8 @@ def reproduce_paper(options: ReproduceOptions) -> Reproduced:
 
     def write() -> list[Path]:
         found = rows(study.units, study.results, _left_out(study), setup.backbone)
-        return write_outputs(setup.out, make_page(setup, found, _left_out(study)), found)
+        page = make_page(setup, found, _left_out(study))
+        return page.write(setup.out, "reproduction", csv_text(COLUMNS, map(asdict, found)))
 
     reasons: dict[str, str] = {}
 

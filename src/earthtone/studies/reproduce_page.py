@@ -1,16 +1,15 @@
 """The table of a reproduction: published figures beside ours, as HTML, Markdown and CSV."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from earthtone.pages import NONE, Page, PageTable, TableCell, csv_text, figure_text
+from earthtone.pages import NONE, Page, PageTable, TableCell, figure_text
 from earthtone.studies.reproduce_units import HONEST, PUBLISHED, Setup, StepResult, Unit
 
 #: What a figure is of, and how its cell in the table reads.
@@ -213,8 +212,3 @@ def figures_table(found: Sequence[Row]) -> PageTable:
         ],
         lead="Intervals: 95 %, bootstrap.",
     )  # fmt: skip
-
-
-def write_outputs(out: Path, page: Page, found: Sequence[Row]) -> list[Path]:
-    """Write `reproduction.csv`, `.md` and `.html` and return their paths."""
-    return page.write(out, "reproduction", csv_text(COLUMNS, map(asdict, found)))

@@ -31,15 +31,15 @@ from earthtone.studies.suite_page import (
     Compared,
     FeatureView,
     Name,
-    Notes,
     SuiteTable,
     read_feature_view,
+    suite_csv,
+    suite_page,
     suite_table,
     view_features,
     write_feature_view,
-    write_pages,
 )
-from earthtone.studies.suite_sets import IMAGES, MASKS, PAIRS, SOUNDS, FoundSet, Search, find_sets
+from earthtone.studies.suite_sets import IMAGES, MASKS, PAIRS, SOUNDS, FoundSet, find_sets
 from earthtone.value_types import takes
 
 # Models: opened once to see that they are there, what they can, and which weights they have.
@@ -185,10 +185,7 @@ class PlannedCell:
 
     def cell(self, state: str, why: str = "") -> Cell:
         """Return the cell of the table, without a result."""
-        data = self.found.data
-        items = data.items if isinstance(data, LabelledSet) else ()
-        groups = {item.id: item.group for item in items if item.group is not None}
-        return Cell(self.task, self.found.name, self.model.spec, state, why=why, groups=groups or None)
+        return Cell(self.task, self.found.name, self.model.spec, state, why=why, groups=self.found.groups)
 
 
 def plan_cells(
@@ -251,15 +248,20 @@ def run_suite(options: SuiteOptions) -> SuiteTable:
     kinds = {found.kind for found in search.sets}
     identified = identify_models(models, sound=any(TASKS[name].hears and TASKS[name].reads in kinds for name in tasks))
     planned = plan_cells(identified, search.sets, tasks, options)
+    quick = ["--quick: few epochs and light heads. These figures show that everything runs; they are no results."]
+    warnings = [*(quick if options.quick else []), *same_weights(identified), *search.unusable]
+    differences = [f"{found.name}: {warning}" for found in search.sets for warning in found.data.warnings]
     with only_writer(Path(options.out), "measuring", "results", "why"):
-        return _Suite(planned, options, _notes(search, identified, options)).run()
+        return _Suite(planned, options, warnings, [*search.remarks(), *differences]).run()
 
 
 class _Suite:
     """One call: its cells, with what is known of each, and the pages after every one."""
 
-    def __init__(self, planned: Sequence[PlannedCell], options: SuiteOptions, notes: Notes) -> None:
-        self.out, self.options, self.notes = Path(options.out), options, notes
+    def __init__(
+        self, planned: Sequence[PlannedCell], options: SuiteOptions, warnings: Sequence[str], remarks: Sequence[str]
+    ) -> None:
+        self.out, self.options, self.warnings, self.remarks = Path(options.out), options, warnings, remarks
         self.compared: dict[Name, Compared] = {}
         skipped = {cell.name: cell.skipped for cell in planned if cell.skipped is not None}
         self.study = Study(planned, self.read, skipped)
@@ -318,7 +320,7 @@ class _Suite:
         cells = [study.results.get(cell.name) or cell.cell(study.state(cell), study.why(cell)) for cell in study.units]
         baseline = options.baseline or options.models[0]
         table = suite_table(cells, baseline, resamples=options.resamples, known=self.compared)
-        write_pages(self.out, table, self.notes)
+        suite_page(table, self.warnings, self.remarks).write(self.out, "suite", suite_csv(table))
         return table
 
     def after(self, planned: PlannedCell) -> None:
@@ -344,12 +346,3 @@ class _Suite:
 def _named(result: TaskResult, planned: PlannedCell) -> TaskResult:
     """The result under the names of the table: the same weights may have been measured under another."""
     return replace(result, model=planned.model.spec, dataset=planned.found.name)
-
-
-def _notes(search: Search, models: Sequence[SuiteModel], options: SuiteOptions) -> Notes:
-    quick = ["--quick: few epochs and light heads. These figures show that everything runs; they are no results."]
-    differences = [f"{found.name}: {warning}" for found in search.sets for warning in found.data.warnings]
-    return Notes(
-        urgent=(*(quick if options.quick else ()), *same_weights(models), *search.unusable),
-        remarks=(*search.remarks(), *differences),
-    )

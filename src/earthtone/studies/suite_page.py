@@ -57,7 +57,7 @@ class Compared:
     task: str
     dataset: str
     model: str
-    found: Comparison | None
+    comparison: Comparison | None
     p_holm: float | None = None
     """The p-value, corrected over all comparisons of the table."""
     why: str = ""
@@ -71,8 +71,6 @@ class Column:
     task: str
     dataset: str
     cells: tuple[Cell, ...]
-    compared: tuple[Compared | None, ...]
-    """A comparison a model; None for the baseline and for cells that are not done."""
 
     @property
     def headline(self) -> str:
@@ -98,6 +96,8 @@ class SuiteTable:
     models: tuple[str, ...]
     baseline: str
     columns: tuple[Column, ...]
+    compared: "Mapping[Name, Compared]"
+    """Each model's comparison; none of the baseline and of cells that are not done."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -111,7 +111,7 @@ class SuiteTable:
     @property
     def comparisons(self) -> list[Compared]:
         """Return all comparisons, column by column."""
-        return [compared for column in self.columns for compared in column.compared if compared is not None]
+        return [self.compared[cell.name] for cell in self.cells if cell.name in self.compared]
 
 
 Name = tuple[str, str, str]  # of a cell: task, set, model
@@ -134,55 +134,35 @@ def suite_table(
         for cell in own:
             if cell.name not in known and (compared := _compared(cell, first, resamples)) is not None:
                 known[cell.name] = compared
-    p_holm = holm({"\0".join(name): compared.found.p_value for name, compared in known.items() if compared.found})
-    compared_by_name = {name: replace(compared, p_holm=p_holm.get("\0".join(name))) for name, compared in known.items()}
+    p_holm = holm({"\0".join(name): c.comparison.p_value for name, c in known.items() if c.comparison})
     return SuiteTable(
         tuple(dict.fromkeys(cell.model for cell in cells)),
         baseline,
-        tuple(
-            Column(task, dataset, tuple(own), tuple(compared_by_name.get(cell.name) for cell in own))
-            for (task, dataset), own in columns.items()
-        ),
+        tuple(Column(task, dataset, tuple(own)) for (task, dataset), own in columns.items()),
+        {name: replace(compared, p_holm=p_holm.get("\0".join(name))) for name, compared in known.items()},
     )
 
 
 def _compared(cell: Cell, baseline: Cell | None, resamples: int) -> Compared | None:
     if cell.result is None or baseline is None or baseline.result is None or cell.model == baseline.model:
         return None
-    named = Compared(cell.task, cell.dataset, cell.model, None)
+    clusters = None
+    if cell.groups:
+        names = [cell.groups.get(name, f"\0{name}") for name in cell.result.ids]
+        clusters = np.unique(np.asarray(names, np.str_), return_inverse=True)[1].astype(np.int64)
     try:
-        found = compare_results(cell.result, baseline.result, clusters=_clusters(cell), resamples=resamples)
+        found = compare_results(cell.result, baseline.result, clusters=clusters, resamples=resamples)
     except DataError as error:
-        return replace(named, why=str(error))
-    return replace(named, found=found)
+        return Compared(*cell.name, None, why=str(error))
+    return Compared(*cell.name, found)
 
 
-def _clusters(cell: Cell) -> NDArray[np.int64] | None:
-    if cell.result is None or not cell.groups:
-        return None
-    names = [cell.groups.get(name, f"\0{name}") for name in cell.result.ids]
-    return np.unique(np.asarray(names, np.str_), return_inverse=True)[1].astype(np.int64)
+def suite_page(table: SuiteTable, warnings: Sequence[str] = (), remarks: Sequence[str] = ()) -> Page:
+    """Return what the page and the Markdown show: the table, the comparisons, how to read both, and drawings.
 
-
-@dataclass(frozen=True)
-class Notes:
-    """What is to be said beside the figures."""
-
-    urgent: Sequence[str] = ()
-    """What a reader must know first."""
-    remarks: Sequence[str] = ()
-    """What was not there, and where sets differ from what was published."""
-
-
-def write_pages(out: Path, table: SuiteTable, notes: Notes | None = None) -> None:
-    """Write `suite.html`, `suite.csv` and `suite.md`, each whole; nothing in them depends on when or how fast it was
-    measured."""
-    suite_page(table, notes).write(out, "suite", suite_csv(table))
-
-
-def suite_page(table: SuiteTable, notes: Notes | None = None) -> Page:
-    """Return what the page and the Markdown show: the table, the comparisons, how to read both, and drawings."""
-    notes = notes or Notes()
+    `warnings` stand first; `remarks` are on what was not there, and where sets differ from what was published. Nothing
+    depends on when or how fast the cells were measured.
+    """
     head = [TableCell("model"), *map(_column_head, table.columns)]
     rows = [
         [TableCell(model, small="the baseline" if model == table.baseline else ""), *(
@@ -207,12 +187,12 @@ def suite_page(table: SuiteTable, notes: Notes | None = None) -> Page:
     ]  # fmt: skip
     return Page(
         "What the encoders learned",
-        [*_state_notes(table), *notes.urgent],
+        [*_state_notes(table), *warnings],
         [figures, comparisons] if comparisons.rows else [figures],
         {
             "How to read this": _reading(table),
             "What was fitted on what, and measured on what": list(dict.fromkeys(protocols)),
-            "What was not there, and where sets differ from what was published": notes.remarks,
+            "What was not there, and where sets differ from what was published": remarks,
         },
         "suite.html.j2",
         {"columns": [drawn for column in table.columns if (drawn := _drawings(column))["cells"]]},
@@ -238,7 +218,7 @@ def _figure_cell(cell: Cell, *, best: bool) -> TableCell:
 
 def _comparison_cells(compared: Compared) -> list[TableCell | str]:
     name: list[TableCell | str] = [f"{compared.task} on {compared.dataset}", compared.model]
-    found = compared.found
+    found = compared.comparison
     if found is None:
         return [*name, TableCell("not comparable", below=compared.why, folded=compared.why), "", "", ""]
     sure = compared.p_holm is not None and compared.p_holm < 0.05
@@ -278,7 +258,7 @@ def _state_notes(table: SuiteTable) -> list[str]:
 
 def _reading(table: SuiteTable) -> list[str]:
     """Return sentences that tell what n is, what intervals cover, and how models are compared."""
-    made = sum(compared.found is not None for compared in table.comparisons)
+    made = sum(compared.comparison is not None for compared in table.comparisons)
     facts = [cell.result.facts for cell in table.cells if cell.result is not None]
     seeds = max((len(each["seeds"]) for each in facts if isinstance(each.get("seeds"), list)), default=0)
     again = (
@@ -324,9 +304,9 @@ def suite_csv(table: SuiteTable) -> str:
 def suite_rows(table: SuiteTable) -> list[dict[str, Any]]:
     """Return one mapping a cell, with those of `COLUMNS` that are known of it."""
     return [
-        _row(cell, compared, table.baseline, best=cell.model in column.best)
+        _row(cell, table.compared.get(cell.name), table.baseline, best=cell.model in column.best)
         for column in table.columns
-        for cell, compared in zip(column.cells, column.compared, strict=True)
+        for cell in column.cells
     ]
 
 
@@ -338,7 +318,7 @@ def _row(cell: Cell, compared: Compared | None, baseline: str, *, best: bool) ->
             "headline": result.headline, "protocol": result.protocol, "value": figure.value, "low": figure.low,
             "high": figure.high, "chance": figure.chance, "n": figure.queries, "best": int(best),
         }  # fmt: skip
-    if compared is not None and (found := compared.found) is not None:
+    if compared is not None and (found := compared.comparison) is not None:
         gap = found.difference
         row |= {
             "difference": gap.value, "difference_low": gap.low, "difference_high": gap.high, "p": found.p_value,

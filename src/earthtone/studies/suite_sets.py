@@ -1,8 +1,9 @@
 """Which labelled sets lie below a folder, for which kind of task each is, and what its files are."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from earthtone.data.labelled import open_labelled, open_masked
@@ -42,6 +43,12 @@ class FoundSet:
     data: LabelledSet | MaskedSet
     fingerprint: str
     """Of ids, labels, splits and files; not of where they lie."""
+
+    @cached_property
+    def groups(self) -> Mapping[str, str] | None:
+        """Return the group of each item that has one, by id; None without groups."""
+        items = self.data.items if isinstance(self.data, LabelledSet) else ()
+        return {item.id: item.group for item in items if item.group is not None} or None
 
 
 @dataclass(frozen=True)

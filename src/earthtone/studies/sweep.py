@@ -39,7 +39,7 @@ from earthtone.studies.sweep_grid import (
     read_grid,
     run_steps,
 )
-from earthtone.studies.sweep_page import RunRow, SweepTable, sweep_table, write_outputs
+from earthtone.studies.sweep_page import RunRow, SweepTable, runs_csv, sweep_page, sweep_table, variants_csv
 from earthtone.train.callbacks import Stopping
 from earthtone.train.checkpoint import STATE_FILE, last_step, open_run
 from earthtone.train.distributed import World
@@ -119,7 +119,6 @@ class Swept:
 
     out: Path
     table: SweepTable
-    files: Sequence[Path] = ()
     stopped_by: str | None = None
     """The signal that stopped it before all runs were done."""
 
@@ -128,14 +127,11 @@ class Swept:
         return sum(run.state == state for run in self.table.runs)
 
 
-def asked_grid(options: SweepOptions) -> Grid:
+def chosen_grid(options: SweepOptions) -> Grid:
     """Return what is varied: the grid of the file, or that of `set`, with the seeds. Raises ConfigError."""
-    if isinstance(options.grid, Grid):
-        return options.grid if options.seeds is None else replace(options.grid, seeds=tuple(options.seeds))
-    if options.grid is not None:
-        found = read_grid(Path(options.grid))
-        return found if options.seeds is None else replace(found, seeds=tuple(options.seeds))
-    return Grid(read_axes(options.set), seeds=(0,) if options.seeds is None else tuple(options.seeds))
+    grid = Grid(read_axes(options.set)) if options.grid is None else options.grid
+    grid = grid if isinstance(grid, Grid) else read_grid(Path(grid))
+    return grid if options.seeds is None else replace(grid, seeds=tuple(options.seeds))
 
 
 @takes(SweepOptions)
@@ -151,7 +147,7 @@ def sweep(options: SweepOptions) -> Swept:
     refuse_remote(options.out, "choose a folder on a disk, and copy the sweep when it has ended")
     out = Path(options.out)
     measure = Measure(options.match, options.probe, options.probe_label, options.probe_columns)
-    runs = plan(options.recipe, asked_grid(options), out)
+    runs = plan(options.recipe, chosen_grid(options), out)
     environments = shares(options.jobs, [run.recipe for run in runs])
     match = None if measure.match is None else LabelMatch.parse(measure.match)
     check_probe(measure)
@@ -193,7 +189,7 @@ class _Sweep:
     def go(self, environments: Sequence[Mapping[str, str]]) -> Swept:
         study, stopping = self.study, self.stopping
         self.say(f"{len(study.units)} runs, {len(study.results)} of them done before")
-        self.table, self.files = self.write()
+        self.table = self.write()
         try:
             with stopping.signals():
                 stopping.listen()
@@ -203,7 +199,7 @@ class _Sweep:
         finally:
             self.watch.close()
         stopped_by = stopping.stopped_by if study.waiting else None
-        return Swept(self.out, self.table, self.files, stopped_by.name if stopped_by else None)
+        return Swept(self.out, self.table, stopped_by.name if stopped_by else None)
 
     def read(self, run: PlannedRun) -> RunFigures | None:
         """The figures of a run; None where it has not ended, or something else was measured.
@@ -229,19 +225,19 @@ class _Sweep:
 
     def attempt(self, end: Ended[PlannedRun]) -> Attempt[PlannedRun, RunFigures]:
         def figures() -> RunFigures:
-            if found := self.read(end.of):
+            if found := self.read(end.unit):
                 return found
             if end.stopped and self.stopping.stopped_by is not None:
                 raise StoppedError(end.reason())
             raise EarthtoneError(end.reason())
 
-        self.study.seconds[end.of.name] = end.seconds
-        return end.of, figures
+        self.study.seconds[end.unit.name] = end.seconds
+        return end.unit, figures
 
     def after(self, run: PlannedRun) -> None:
         study, watch = self.study, self.watch
         watch.clear()
-        self.table, self.files = self.write()
+        self.table = self.write()
         if found := study.results.get(run.name):
             told = f"score {found.figures['score']:.3f} on val; {duration_text(study.seconds[run.name])}"
         elif run.name in study.failed:
@@ -253,7 +249,7 @@ class _Sweep:
         done = len(study.results) + len(study.failed)
         self.say(f"[{done}/{len(study.units)}] {run.name}: {told}{watch.left_text()}")
 
-    def write(self) -> tuple[SweepTable, list[Path]]:
+    def write(self) -> SweepTable:
         study = self.study
         rows = [
             RunRow(
@@ -263,4 +259,6 @@ class _Sweep:
             for run in study.units
         ]  # fmt: skip
         table = sweep_table(rows)
-        return table, write_outputs(self.out, table, asdict(self.measure))
+        sweep_page(table, asdict(self.measure)).write(self.out, "sweep", variants_csv(table))
+        write_text_atomic(self.out / "runs.csv", runs_csv(table))
+        return table

@@ -4,12 +4,10 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student_t
 
-from earthtone.files import write_text_atomic
 from earthtone.pages import NONE, Page, PageTable, TableCell, csv_text, interval_text
 from earthtone.studies.study import DONE, FAILED, WAITING
 from earthtone.studies.sweep_grid import RunFigures, value_text
@@ -25,7 +23,7 @@ class RunRow:
     changes: Mapping[str, Any]
     folder: str
     """Relative to the sweep's."""
-    found: RunFigures | None = None
+    result: RunFigures | None = None
     why: str = ""
     """Of a failed one."""
 
@@ -92,7 +90,7 @@ def sweep_table(runs: Sequence[RunRow]) -> SweepTable:
     groups: dict[str, list[RunRow]] = {}
     for run in runs:
         groups.setdefault(run.variant, []).append(run)
-    names = list(dict.fromkeys(name for run in runs if run.found for name in run.found.figures))
+    names = list(dict.fromkeys(name for run in runs if run.result for name in run.result.figures))
     first = next(iter(groups))
     rows = [_row(label, group, names, groups[first] if label != first else []) for label, group in groups.items()]
     return SweepTable(rows, names)
@@ -113,12 +111,12 @@ def difference(of: Mapping[int, float], to: Mapping[int, float]) -> Spread | Non
 def _row(label: str, runs: Sequence[RunRow], names: Sequence[str], first: Sequence[RunRow]) -> VariantRow:
     figures = {name: found for name in names if (found := spread(list(_by_seed(runs, name).values())))}
     gaps = {name: gap for name in names if (gap := difference(_by_seed(runs, name), _by_seed(first, name)))}
-    seconds = spread([run.found.training_seconds for run in runs if run.found])
+    seconds = spread([run.result.training_seconds for run in runs if run.result])
     return VariantRow(label, runs[0].changes, runs, seconds, figures, gaps)
 
 
 def _by_seed(runs: Sequence[RunRow], name: str) -> dict[int, float]:
-    return {run.seed: run.found.figures[name] for run in runs if run.found and name in run.found.figures}
+    return {run.seed: run.result.figures[name] for run in runs if run.result and name in run.result.figures}
 
 
 SELECTION = (
@@ -131,17 +129,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_outputs(out: Path, table: SweepTable, settings: Mapping[str, Any]) -> list[Path]:
-    """Write `sweep.csv`, `sweep.md`, `sweep.html` and `runs.csv`, each whole, and return the paths of the first three.
+def sweep_page(table: SweepTable, settings: Mapping[str, Any]) -> Page:
+    """Return what the page and the Markdown show: variants, their differences to the first, on the page every run.
 
     `settings` say what was measured.
     """
-    write_text_atomic(out / "runs.csv", runs_csv(table))
-    return sweep_page(table, settings).write(out, "sweep", variants_csv(table))
-
-
-def sweep_page(table: SweepTable, settings: Mapping[str, Any]) -> Page:
-    """Return what the page and the Markdown show: variants, their differences to the first, on the page every run."""
     first, *others = table.variants
     names = [name.replace("_", " ") for name in table.figures]
     variants = [
@@ -177,7 +169,7 @@ def sweep_page(table: SweepTable, settings: Mapping[str, Any]) -> Page:
 
 def _run_cells(run: RunRow, names: Sequence[str]) -> list[TableCell | str]:
     report = f"{run.folder}/report.html" if run.state == DONE else ""
-    figures = {} if run.found is None else run.found.figures
+    figures = {} if run.result is None else run.result.figures
     return [
         TableCell(f"{run.variant}, seed {run.seed}", link=report),
         TableCell(run.state, below=run.why),
@@ -251,8 +243,8 @@ def runs_csv(table: SweepTable) -> str:
         {
             "variant": run.variant, "seed": run.seed, "state": run.state, "folder": run.folder, "note": run.why,
             **_changed(run),
-            **({} if run.found is None else {**run.found.figures, "kept_step": run.found.kept_step,
-                                             "training_seconds": run.found.training_seconds}),
+            **({} if run.result is None else {**run.result.figures, "kept_step": run.result.kept_step,
+                                             "training_seconds": run.result.training_seconds}),
         }
         for run in table.runs
     )  # fmt: skip

@@ -1,10 +1,11 @@
 """No published figure without a source, and none that was not read."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlparse
 
-from earthtone.pages import Page
+from earthtone.pages import Page, csv_text
 from earthtone.studies.reproduce_page import (
     COLUMNS,
     KINDS,
@@ -14,7 +15,6 @@ from earthtone.studies.reproduce_page import (
     published,
     published_figures,
     tables_not_read,
-    write_outputs,
 )
 
 
@@ -60,7 +60,7 @@ def test_the_table_holds_no_formula_and_no_half_character(tmp_path: Path) -> Non
     hostile = "=HYPERLINK(1) \udcff"
     row = Row(**dict.fromkeys(COLUMNS, hostile))
     page = Page(TITLE, [hostile], [figures_table([row])], {"Left out": [hostile]})
-    paths = {path.suffix: path for path in write_outputs(tmp_path, page, [row])}
+    paths = {path.suffix: path for path in page.write(tmp_path, "reproduction", csv_text(COLUMNS, [asdict(row)]))}
     assert set(paths) == {".md", ".csv", ".html"}
     with paths[".csv"].open(newline="", encoding="utf-8") as file:
         (cells,) = csv.DictReader(file)

@@ -13,7 +13,6 @@ from earthtone.studies.study import DONE, FAILED, SKIPPED, WAITING
 from earthtone.studies.suite_page import (
     COLUMNS,
     Cell,
-    Notes,
     SuiteTable,
     suite_csv,
     suite_page,
@@ -65,7 +64,7 @@ def test_csv_holds_all_cells_with_full_precision() -> None:
 
 
 def test_markdown_has_as_many_cells_in_every_row_and_marks_the_best() -> None:
-    lines = suite_page(table(), Notes(["a note"], ["a remark"])).markdown().splitlines()
+    lines = suite_page(table(), ["a note"], ["a remark"]).markdown().splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows[:4]} == {5}
     assert "**0.875 [0.812, 0.906]**" in rows[3] and "0.500 [0.438, 0.531]" in rows[2] and "**" not in rows[2]
@@ -75,7 +74,7 @@ def test_markdown_has_as_many_cells_in_every_row_and_marks_the_best() -> None:
 
 
 def test_html_holds_each_figure_and_loads_nothing() -> None:
-    html = suite_page(table(), Notes(["a note"], ["a remark"])).html()
+    html = suite_page(table(), ["a note"], ["a remark"]).html()
     text = text_of(html)
     for expected in (
         "0.875",

@@ -45,8 +45,8 @@ def test_the_best_of_each_column_is_marked_also_when_two_are() -> None:
 def test_comparisons_are_paired_and_corrected_over_the_whole_table() -> None:
     made = table().comparisons
     assert [(each.dataset, each.model) for each in made] == [("set", "b"), ("set", "c"), ("two", "c")]
-    assert made[0].found is not None and made[0].found.difference.value == pytest.approx(0.8)
-    assert made[0].found.p_value == pytest.approx(mcnemar_p(8, 0)) == pytest.approx(2 / 2**8)
+    assert made[0].comparison is not None and made[0].comparison.difference.value == pytest.approx(0.8)
+    assert made[0].comparison.p_value == pytest.approx(mcnemar_p(8, 0)) == pytest.approx(2 / 2**8)
     assert made[0].p_holm == pytest.approx(3 * 2 / 2**8)  # the smallest of three
     assert made[1].p_holm == made[2].p_holm == 1.0
 
@@ -54,7 +54,7 @@ def test_comparisons_are_paired_and_corrected_over_the_whole_table() -> None:
 def test_results_on_other_items_are_not_compared_but_told() -> None:
     other = replace(result("b", "xx"), ids=["i0", "elsewhere"])
     found = suite_table([cell("a", "xx"), Cell("probe", "set", "b", DONE, other)], "a").comparisons[0]
-    assert found.found is None and "elsewhere" in found.why and found.p_holm is None
+    assert found.comparison is None and "elsewhere" in found.why and found.p_holm is None
 
 
 def test_without_the_baselines_figure_there_is_nothing_to_compare() -> None:
@@ -69,6 +69,9 @@ def test_items_of_one_group_are_drawn_together() -> None:
     plain = suite_table([cell("a", wrong), cell("b", right)], "a", resamples=400).comparisons[0]
     cells = [replace(each, groups=groups) for each in (cell("a", wrong), cell("b", right))]
     grouped = suite_table(cells, "a", resamples=400).comparisons[0]
-    assert plain.found is not None and grouped.found is not None
-    assert (grouped.found.difference.low, grouped.found.difference.high) == (0.0, 1.0)  # two groups, all or nothing
-    assert plain.found.difference.low > 0.1 and plain.found.difference.high < 0.9
+    assert plain.comparison is not None and grouped.comparison is not None
+    assert (grouped.comparison.difference.low, grouped.comparison.difference.high) == (
+        0.0,
+        1.0,
+    )  # two groups, all or nothing
+    assert plain.comparison.difference.low > 0.1 and plain.comparison.difference.high < 0.9

@@ -165,7 +165,7 @@ def test_the_same_weights_under_two_names_are_told_and_measured_once(
     assert first is not None and second is not None and first.facts["seconds"] == second.facts["seconds"]
     assert len(list((tmp_path / "out/results").iterdir())) == 1
     assert "same image encoder" in (tmp_path / "out/suite.md").read_text()
-    assert table.comparisons[0].found is not None and table.comparisons[0].found.difference.value == 0
+    assert table.comparisons[0].comparison is not None and table.comparisons[0].comparison.difference.value == 0
 
 
 def test_results_have_names_that_any_disk_takes(root: Path, tmp_path: Path, quick: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def job(folder: Path, name: str, code: str) -> Job[str]:
 
 
 def all_of(jobs: Sequence[Job[str]], environments: Sequence[Mapping[str, str]]) -> dict[str, Ended[str]]:
-    return {end.of: end for end in run_jobs(jobs, environments, Stopping(World()))}
+    return {end.unit: end for end in run_jobs(jobs, environments, Stopping(World()))}
 
 
 def test_each_failure_is_one_line_and_not_the_end(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_stop_lets_all_end_and_starts_no_more(tmp_path: Path, number: signal.S
     with stopping.signals():
         stopping.listen()
         ends = list(run_jobs(jobs, [{}, {}], stopping, tick=stop_us))
-    assert stopping.stopped_by is number and {end.of for end in ends} == {"job0", "job1"}
+    assert stopping.stopped_by is number and {end.unit for end in ends} == {"job0", "job1"}
     assert all(end.status == STOPPED and end.stopped and end.reason() == "kept" for end in ends)
 
 
