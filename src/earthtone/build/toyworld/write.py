@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -101,17 +101,8 @@ masks/        (when asked for) the true class of each pixel, grey values:
 _FEW_ROWS = 200
 
 
-@dataclass(frozen=True)
-class _World:
-    """Everything but the number of rows; written beside them, so that a folder holds rows of one world only."""
-
-    seed: int
-    pixels: int
-    size_m: float
-    seconds: float
-    hz: int
-    masks: bool
-    geotiff: bool
+#: What a folder holds rows of one world by; written beside them.
+_WORLD = ("seed", "pixels", "size_m", "seconds", "hz", "masks", "geotiff")
 
 
 @takes(ToyworldOptions)
@@ -127,44 +118,40 @@ def write_toyworld(options: ToyworldOptions) -> Path:
     Raises ConfigError for options that make no sense, DataError when the folder holds another toy world, is in use
     or cannot be written.
     """
-    world = _World(
-        options.seed, options.pixels, float(options.size_m), float(options.seconds), options.hz, options.masks,
-        options.geotiff,
-    )  # fmt: skip
-    _check(world)
-    rows, start, out = options.rows, options.start, Path(options.out)
-    manifest = out / "manifest.csv"
-    numbers = range(start, start + rows)
-    with _only_writer(out, world):
+    _check(options)
+    out = Path(options.out)
+    with _only_writer(out, options):
         write_text_atomic(out / "README.txt", README + "".join(f"  {k:2d} {v}\n" for k, v in enumerate(LAND_COVER)))
-        with atomic_path(manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(out / "manifest.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            for done, row in enumerate(_rows(out, world, numbers, options.workers), 1):
+            for done, row in enumerate(_rows(options), 1):
                 if done == 1:
                     table.writerow(row)
                 table.writerow(row.values())
                 if options.progress is not None:
-                    options.progress(done, rows)
-    return manifest
+                    options.progress(done, options.rows)
+    return out / "manifest.csv"
 
 
-def _check(world: _World) -> None:
-    if world.size_m > 2_000.0:
-        raise ConfigError(f"size_m is {world.size_m:g}; tiles of a written toy world are at most 2000 m wide")
-    if world.pixels < 16:
-        raise ConfigError(f"pixels is {world.pixels}; a tile needs at least 16")
-    check_square(0.0, 0.0, world.size_m, world.pixels)
-    check_sound(0.0, world.seconds, world.hz)
+def _check(options: ToyworldOptions) -> None:
+    if options.size_m > 2_000.0:
+        raise ConfigError(f"size_m is {options.size_m:g}; tiles of a written toy world are at most 2000 m wide")
+    if options.pixels < 16:
+        raise ConfigError(f"pixels is {options.pixels}; a tile needs at least 16")
+    check_square(0.0, 0.0, options.size_m, options.pixels)
+    check_sound(0.0, options.seconds, options.hz)
 
 
 @contextmanager
-def _only_writer(out: Path, world: _World) -> Iterator[None]:
+def _only_writer(out: Path, options: ToyworldOptions) -> Iterator[None]:
     """Hold a folder for one toy world: refuse another world's folder or another writer, drop half-written files."""
     settings = out / "toyworld.json"
     foreign = [name for name in ("manifest.csv", "README.txt", "images", "audio") if (out / name).exists()]
     if foreign and not settings.exists():
         raise DataError(f"{out} holds {foreign[0]!r}, which is no toy world's; choose another --out")
-    mine = json.dumps({"synthetic": True, **asdict(world)}, indent=1) + "\n"
+    world = {"synthetic": True, **{name: getattr(options, name) for name in _WORLD}}
+    world |= {"size_m": float(options.size_m), "seconds": float(options.seconds)}
+    mine = json.dumps(world, indent=1) + "\n"
     with only_writer(out, "writing a toy world", "images", "audio", "masks"):
         theirs = settings.read_text(encoding="utf-8") if settings.exists() else mine
         if theirs != mine:
@@ -176,18 +163,19 @@ def _only_writer(out: Path, world: _World) -> Iterator[None]:
         yield
 
 
-def _rows(out: Path, world: _World, numbers: range, workers: int | None) -> Iterator[dict[str, str]]:
+def _rows(options: ToyworldOptions) -> Iterator[dict[str, str]]:
     """Yield the manifest's rows in order; at most a few rows a worker are under way."""
-    if workers is None:
-        workers = 1 if len(numbers) < _FEW_ROWS else _processors()
+    numbers = range(options.start, options.start + options.rows)
+    workers = options.workers or (1 if len(numbers) < _FEW_ROWS else _processors())
     if workers == 1:
-        yield from _write_rows(out, world, numbers)
+        for number in numbers:
+            yield _write_row(options, number)
         return
     chunks = [numbers[first : first + 8] for first in range(0, len(numbers), 8)]
     # Spawned, not forked: the caller may hold threads (torch, lance).
     pool = ProcessPoolExecutor(min(workers, len(numbers)), multiprocessing.get_context("spawn"))
     try:
-        for rows in ordered_map(partial(_write_chunk, out, world), chunks, workers, pool=pool):
+        for rows in ordered_map(partial(_write_rows, replace(options, progress=None)), chunks, workers, pool=pool):
             yield from rows
     except BrokenProcessPool as error:
         raise DataError(
@@ -204,24 +192,19 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _write_chunk(out: Path, world: _World, numbers: range) -> list[dict[str, str]]:
-    return list(_write_rows(out, world, numbers))
+def _write_rows(options: ToyworldOptions, numbers: range) -> list[dict[str, str]]:
+    return [_write_row(options, number) for number in numbers]
 
 
-def _write_rows(out: Path, world: _World, numbers: range) -> Iterator[dict[str, str]]:
-    planet = Planet(world.seed)
-    for number in numbers:
-        yield _write_row(out, world, planet, number)
-
-
-def _write_row(out: Path, world: _World, planet: Planet, number: int) -> dict[str, str]:
+def _write_row(options: ToyworldOptions, number: int) -> dict[str, str]:
     """Write the files of one row that are missing and return its line of the manifest."""
-    place = spot(planet, number, world.size_m)
-    when = Stream(world.seed, "when", number)
+    planet = Planet(options.seed)
+    place = spot(planet, number, options.size_m)
+    when = Stream(options.seed, "when", number)
     minute = when.below(24 * 60)
     local = datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=when.below(731), minutes=minute)
-    name = f"toy-{world.seed}-{number:08d}"
-    kind = "tif" if world.geotiff else "png"
+    name = f"toy-{options.seed}-{number:08d}"
+    kind = "tif" if options.geotiff else "png"
     row = {
         "id": name,
         "image": f"images/{name}.{kind}",
@@ -229,31 +212,31 @@ def _write_row(out: Path, world: _World, planet: Planet, number: int) -> dict[st
         "longitude": f"{place.longitude:.6f}",
         "latitude": f"{place.latitude:.6f}",
         "datetime": (local - timedelta(minutes=round(place.longitude * 4))).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "image_gsd_m": repr(world.size_m / world.pixels),
+        "image_gsd_m": repr(options.size_m / options.pixels),
         "source": "toyworld",
         "license": "CC0-1.0",
         "attribution": "synthetic, computed by earthtone toyworld",
-        "split": split_of(world.seed, place.longitude, place.latitude),
+        "split": split_of(options.seed, place.longitude, place.latitude),
         "land_cover": place.label,
         "hour": f"{minute / 60:.2f}",
     }
-    if world.masks:
+    if options.masks:
         row["mask"] = f"masks/{name}.{kind}"
-    _write_files(out, world, planet, row, key_of(world.seed, "row", number), minute / 60)
+    _write_files(options, planet, row, key_of(options.seed, "row", number), minute / 60)
     return row
 
 
-def _write_files(out: Path, world: _World, planet: Planet, row: dict[str, str], key: int, hour: float) -> None:
-    longitude, latitude = float(row["longitude"]), float(row["latitude"])
+def _write_files(options: ToyworldOptions, planet: Planet, row: dict[str, str], key: int, hour: float) -> None:
+    out, longitude, latitude = Path(options.out), float(row["longitude"]), float(row["latitude"])
     pictures = [out / row[name] for name in ("image", "mask") if name in row]
     if not all(path.exists() for path in pictures):
-        tile, cover = planet.tile_and_cover(longitude, latitude, world.size_m, world.pixels, key)
+        tile, cover = planet.tile_and_cover(longitude, latitude, options.size_m, options.pixels, key)
         for path, picture in zip(pictures, (tile, cover), strict=False):
-            if world.geotiff:
-                write_geotiff(path, picture, longitude, latitude, world.size_m)
+            if options.geotiff:
+                write_geotiff(path, picture, longitude, latitude, options.size_m)
             else:
                 write_png(path, picture)
     audio = out / row["audio"]
     if not audio.exists():
-        samples = planet.soundscape(longitude, latitude, hour=hour, seconds=world.seconds, hz=world.hz, seed=key)
-        write_wav(audio, samples, world.hz)
+        samples = planet.soundscape(longitude, latitude, hour=hour, seconds=options.seconds, hz=options.hz, seed=key)
+        write_wav(audio, samples, options.hz)
