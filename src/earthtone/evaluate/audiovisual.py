@@ -192,11 +192,11 @@ def fusion_answers(
                 bar.update(len(rows))
 
         def score() -> tuple[float]:
-            said = _named(network, items, val, labels, numbers)
+            said = _predicted(network, items, val, labels, numbers)
             return (float(np.mean([items[row].label == name for row, name in zip(val, said, strict=True)])),)
 
         keep_best(network, options.fusion_epochs, train_epoch, score if len(val) else None)
-        return _named(network, items, division.test, labels, numbers)
+        return _predicted(network, items, division.test, labels, numbers)
 
 
 def _batches(
@@ -224,10 +224,10 @@ def _batches(
 
 
 @torch.inference_mode()
-def _named(
+def _predicted(
     network: FusionNet, items: Sequence[LabelledItem], rows: NDArray[np.int64], labels: Sequence[str], numbers: str
 ) -> list[str]:
-    """The likeliest class of each pair: its whole tile with each of its windows, the mean of their scores."""
+    """Return the likeliest class of each pair: its whole tile with each of its windows, the mean of their scores."""
     network.eval()
     model = network.towers
     side, device = model.signal.image.pixels, model.device
@@ -262,7 +262,7 @@ Answers = list[list[str]]
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What is known of the pairs that can be read: features by view, labels, groups, splits."""
+    """The pairs that can be read, their features by view, and facts on both."""
 
     items: list[LabelledItem]
     values: Mapping[str, NDArray[np.float32]]
@@ -387,7 +387,7 @@ def _answers(
                 said = logistic(train, _RELEASE_STRENGTH, _RELEASE_STEPS).predict(test.values).tolist()
                 chosen: dict[str, Any] = {"C": _RELEASE_STRENGTH}
             else:
-                said, chosen = labels_read("logistic", train, val, test, seed)
+                said, chosen = labels_read("logistic", {"train": train, "val": val, "test": test}, seed)
             answers[view].append(said)
             strengths[view].append(float(chosen["C"]))
     warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])
@@ -438,7 +438,7 @@ _SENTENCES = {
 def _sound_helps(
     result: TaskResult, tested: Sequence[LabelledItem], answers: Mapping[str, Answers], resamples: int
 ) -> dict[str, Any]:
-    """The paired comparison of image and sound side by side with the image alone."""
+    """Return the paired comparison of image and sound side by side with the image alone."""
     image = replace(result, model="image", scores=right_shares(result.truth, *answers["image"]))
     both = replace(result, model="concat")
     return compare_results(both, image, clusters=group_numbers(tested), resamples=resamples).to_dict()
@@ -455,7 +455,7 @@ def _overlap(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, An
 
 
 def _release_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:
-    """The release's division of all pairs, without those that cannot be read: these do not change the others' parts."""
+    """Return the release's division of all pairs; one that cannot be read is left out and moves no other."""
     place = {item.id: row for row, item in enumerate(pairs.items)}
     divided = random_division([item.label for item in whole])
 

@@ -294,13 +294,13 @@ def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
 METHODS = {"logistic": fit_logistic, "knn": fit_knn, "centroid": fit_centroid}
 
 
-def labels_read(
-    method: str, train: Rows, validation: Rows | None, test: Rows, seed: int
-) -> tuple[list[str], dict[str, Any]]:
-    """Return the labels that a classifier of `METHODS` gives the test rows, and what was chosen for it.
+def labels_read(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], dict[str, Any]]:
+    """Return the labels that a classifier of `METHODS` gives the rows `test`, and what was chosen for it.
 
+    It is fitted on `train`; what there is to choose is chosen on `val`, if there.
     All rows are standardised on the training rows, alone.
     """
-    scaled, scaled_test, *others = standardised(train, test, *([] if validation is None else [validation]))
-    fitted = METHODS[method](scaled, others[0] if others else None, seed)
-    return fitted.predict(scaled_test.values).tolist(), dict(fitted.chosen)
+    names = ["train", *(name for name in rows if name != "train")]
+    scaled = dict(zip(names, standardised(*(rows[name] for name in names)), strict=True))
+    fitted = METHODS[method](scaled["train"], scaled.get("val"), seed)
+    return fitted.predict(scaled["test"].values).tolist(), dict(fitted.chosen)

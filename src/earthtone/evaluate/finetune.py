@@ -450,9 +450,9 @@ def _result(
     first = next(iter(found.values()))
     label = {item.id: item.label for item in data.test}
     truth = [label[name] for name in first.ids]
-    said = [one.predicted for one in found.values()]
-    figures = classification_figures(truth, *said, resamples=options.resamples)
-    each = [float(np.mean(right_shares(truth, one))) for one in said]
+    predictions = [one.predicted for one in found.values()]
+    figures = classification_figures(truth, *predictions, resamples=options.resamples)
+    each = [float(np.mean(right_shares(truth, one))) for one in predictions]
     return TaskResult(
         task="finetune",
         dataset=dataset,
@@ -461,7 +461,7 @@ def _result(
         headline="accuracy",
         figures={name: figures[name] for name in ("accuracy", "macro_f1")},
         ids=first.ids,
-        scores=right_shares(truth, *said),
+        scores=right_shares(truth, *predictions),
         truth=tuple(truth),
         predicted=first.predicted,
         facts={

@@ -87,16 +87,16 @@ def probe_features(
     unknown = warn_of_unknown(rows["train"].labels, rows["test"].labels)
     figures: dict[str, Estimate] = {}
     chosen: dict[str, Any] = {}
-    said: dict[str, list[str]] = {}
+    predicted: dict[str, list[str]] = {}
     for method in options.method:
-        said[method], chosen[method] = labels_read(method, rows["train"], rows.get("val"), rows["test"], options.seed)
-        found = classification_figures(truth, said[method], resamples=options.resamples, seed=options.seed)
+        predicted[method], chosen[method] = labels_read(method, rows, options.seed)
+        found = classification_figures(truth, predicted[method], resamples=options.resamples, seed=options.seed)
         figures |= {f"{method}_{name}": found[name] for name in ("accuracy", "macro_f1")}
     spread: dict[str, Any] = {}
     for method in options.method:
         for shots in options.shots:
             name = f"{method}_accuracy@{shots}"
-            figures[name], spread[name] = _few(method, rows, shots, options)
+            figures[name], spread[name] = _few_shots(method, rows, shots, options)
     first = options.method[0]
     return TaskResult(
         task="probe",
@@ -106,15 +106,15 @@ def probe_features(
         headline=f"{first}_accuracy",
         figures=figures,
         ids=tuple(parts[measured].ids),
-        scores=right_shares(truth, said[first]),
+        scores=right_shares(truth, predicted[first]),
         truth=tuple(truth),
-        predicted=tuple(said[first]),
+        predicted=tuple(predicted[first]),
         facts={
             "classes": len(np.unique(rows["train"].labels)),
             **{f"{measured if name == 'test' else name}_rows": len(part) for name, part in rows.items()},
             "features": int(rows["train"].values.shape[1]),
             "chosen": chosen,
-            "accuracy_by_class": accuracy_by_class(truth, said[first]),
+            "accuracy_by_class": accuracy_by_class(truth, predicted[first]),
             "labels_that_train_lacks": list(unknown),
             "few_shot": spread,
             "seed": options.seed,
@@ -125,7 +125,7 @@ def probe_features(
 
 
 def _rows(parts: Mapping[str, FeaturePart], dataset: str, measured: str) -> dict[str, Rows]:
-    """The rows to fit on, to choose by and, as `test`, to measure on."""
+    """Return the rows to fit on, to choose by and, as `test`, to measure on."""
     for name in ("train", measured):
         if name not in parts or not len(parts[name].labels):
             raise DataError(f"{dataset}: no labelled images of split {name!r}; a probe needs train and {measured}")
@@ -135,19 +135,21 @@ def _rows(parts: Mapping[str, FeaturePart], dataset: str, measured: str) -> dict
     return {role: checked_rows(name, parts[name].features, parts[name].labels, width) for role, name in there.items()}
 
 
-def _few(method: str, rows: Mapping[str, Rows], shots: int, options: ProbePlan) -> tuple[Estimate, dict[str, Any]]:
-    """The accuracy with few training rows a class: over the draws, and of each."""
+def _few_shots(
+    method: str, rows: Mapping[str, Rows], shots: int, options: ProbePlan
+) -> tuple[Estimate, dict[str, Any]]:
+    """Return the accuracy with few training rows a class: over the draws, and of each."""
     truth = rows["test"].labels.tolist()
-    said = []
+    predicted = []
     for draw in range(options.draws):
         few = {
             name: part if name == "test" else part.take(drawn(part.labels.tolist(), shots, (options.seed, shots, draw)))
             for name, part in rows.items()
         }
-        said.append(labels_read(method, few["train"], few.get("val"), few["test"], options.seed)[0])
-    each = [float(np.mean(right_shares(truth, predicted))) for predicted in said]
+        predicted.append(labels_read(method, few, options.seed)[0])
+    each = [float(np.mean(right_shares(truth, one))) for one in predicted]
     spread = {"draws": each, "deviation": deviation(each)}
-    found = classification_figures(truth, *said, resamples=options.resamples, seed=options.seed)
+    found = classification_figures(truth, *predicted, resamples=options.resamples, seed=options.seed)
     return found["accuracy"], spread
 
 
@@ -196,11 +198,10 @@ def _on_images(options: ProbeOptions) -> TaskResult:
     backbone = _backbone(options.model, options.pixels, options.seed, choose_device(options.device))
     items = [item for part in chosen.values() for item in part]
     found = extract_features(backbone, items, features)
-    at = {item.id: row for row, item in enumerate(items)}
     parts = {}
-    for name, part in chosen.items():
-        good = [item for item in part if item.id not in found.broken]
-        rows = np.array([at[item.id] for item in good], np.int64)
+    for name in chosen:
+        rows = [row for row in found.usable.tolist() if items[row].split == name]
+        good = [items[row] for row in rows]
         parts[name] = FeaturePart([item.id for item in good], found.values[rows], [item.label for item in good])
     facts: dict[str, Any] = {
         "pixels": backbone.pixels, "stage": features.stage, "bands": features.bands,
@@ -244,7 +245,7 @@ def _on_table(options: ProbeOptions) -> TaskResult:
 def _table_parts(
     model: TwoTower, table: Table, label: str, measured: str
 ) -> tuple[dict[str, FeaturePart], NDArray[np.int64]]:
-    """The rows with a label by split, and the numbers of those that are measured."""
+    """Return the rows with a label by split, and the numbers of those that are measured."""
     labels, splits, ids = table.column(label), table.column("split"), table.column("id")
     parts, tested = {}, np.zeros(0, np.int64)
     for split in ("train", "val") if measured == "val" else ("train", "val", "test"):
@@ -298,9 +299,9 @@ def few_shot_probe(options: ProbeOptions) -> TaskResult:
     names = [item.label for item in labelled.items]
     train = checked_rows("train", found.values[train_at], [names[row] for row in train_at])
     test = checked_rows("test", found.values[test_at], [names[row] for row in test_at])
-    said = fit_centroid(train).predict(test.values).tolist()
+    predicted = fit_centroid(train).predict(test.values).tolist()
     truth = test.labels.tolist()
-    figures = classification_figures(truth, said, resamples=options.resamples)
+    figures = classification_figures(truth, predicted, resamples=options.resamples)
     return TaskResult(
         task="probe",
         dataset=labelled.name,
@@ -309,15 +310,15 @@ def few_shot_probe(options: ProbeOptions) -> TaskResult:
         headline="centroid_accuracy",
         figures={f"centroid_{name}": figures[name] for name in FIGURES},
         ids=tuple(labelled.items[row].id for row in test_at),
-        scores=right_shares(truth, said),
+        scores=right_shares(truth, predicted),
         truth=tuple(truth),
-        predicted=tuple(said),
+        predicted=tuple(predicted),
         facts={
             "classes": len(labelled.classes),
             "train_rows": len(train),
             "test_rows": len(test),
             "features": int(train.values.shape[1]),
-            "accuracy_by_class": accuracy_by_class(truth, said),
+            "accuracy_by_class": accuracy_by_class(truth, predicted),
             "broken_images": dict(found.broken),
             "features_from_cache": found.cached,
             "seconds": round(time.perf_counter() - start, 2),
@@ -327,7 +328,7 @@ def few_shot_probe(options: ProbeOptions) -> TaskResult:
 
 
 def _few_and_others(labelled: LabelledSet) -> tuple[list[int], list[int]]:
-    """Positions of the few and of the others."""
+    """Return positions of the few and of the others."""
     names = [item.label for item in labelled.items]
     counts = {name: names.count(name) for name in labelled.classes}
     few = SHOTS * len(counts)

@@ -436,7 +436,7 @@ def evaluate_by(
     below = {name: len(pairs) * at if at < 1 else at for name, at in published.recalls.items()}
     below = {name: at for name, at in below.items() if 1 < at < len(pairs)}  # no rank is below 1
     chances = _published_chances(pairs, below, list(ranks[DIRECTIONS[0]].km), seed)
-    told = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
+    described = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
     return RetrievalResult(
         figures=_with_intervals(
             pairs,
@@ -456,7 +456,7 @@ def evaluate_by(
             **_common_facts(pairs, "ignore", {direction: found.tied for direction, found in ranks.items()}),
             "recall_counts": _STRICT,
             "similarity": published.measure,
-            "protocol": told,
+            "protocol": described,
             "resamples": resamples,
             "seed": seed,
         },

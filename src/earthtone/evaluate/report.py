@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from earthtone.data.check import Contents
 from earthtone.data.packed import Table
 from earthtone.data.splits import split_in_words
-from earthtone.errors import ConfigError
 from earthtone.evaluate import plots
 from earthtone.evaluate.chance import against_chance, share_found
 from earthtone.evaluate.explain import data_uri
@@ -61,12 +60,11 @@ _GROUPS = {"best": "The best matches", "worst": "The worst matches"}
 
 @dataclass(frozen=True)
 class Item:
-    """One pair as it is shown: an encoded JPEG, and the bytes of a sound file of the type `sound_type`."""
+    """One pair as it is shown: an encoded JPEG, and the bytes of an Ogg file."""
 
     id: str
     image_jpeg: bytes | None = None
     sound: bytes | None = None
-    sound_type: str = "audio/ogg"
     caption: str = ""
     longitude: float | None = None
     latitude: float | None = None
@@ -74,10 +72,6 @@ class Item:
     """Equal for identical images; empty where unknown."""
     sound_hash: str = ""
     """Equal for identical recordings; empty where unknown, or silent."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"audio/[a-z0-9.+-]+", self.sound_type):
-            raise ConfigError(f"item {self.id!r}: sound_type is {self.sound_type!r}; it must be like 'audio/ogg'")
 
 
 @dataclass(frozen=True)
@@ -322,14 +316,14 @@ def _match(match: Match, media: _Media) -> dict[str, Any]:
             **_card(match.query, match.truth),
             "place_text": _where(match.query),
             "picture": media.embed(match.query.image_jpeg, "image/jpeg", "picture") if asked == "image" else None,
-            "sound": media.embed(match.query.sound, match.query.sound_type, "sound") if asked == "sound" else None,
+            "sound": media.embed(match.query.sound, "audio/ogg", "sound") if asked == "sound" else None,
         },
         "cards": [
             {
                 **_card(item, match.truth),
                 "place": "later" if place is None else f"{place:,}",
                 "picture": media.embed(item.image_jpeg, "image/jpeg", "picture"),
-                "sound": media.embed(item.sound, item.sound_type, "sound") if wanted == "sound" else None,
+                "sound": media.embed(item.sound, "audio/ogg", "sound") if wanted == "sound" else None,
             }
             for place, item in found
         ],
@@ -341,8 +335,11 @@ def _match(match: Match, media: _Media) -> dict[str, Any]:
 
 def _card(item: Item, truth: Item) -> dict[str, Any]:
     true = item.id == truth.id
-    km = None if true else _distance_km(item, truth)
-    place = "" if km is None else f"{km:,.0f} km away" if km >= 10 else f"{km:.1f} km away"
+    places = (item.longitude, item.latitude, truth.longitude, truth.latitude)
+    place = ""
+    if not true and None not in places:
+        km = float(great_circle_km(*places))  # type: ignore[arg-type]  # none of them is None
+        place = f"{km:,.0f} km away" if km >= 10 else f"{km:.1f} km away"
     same = "" if true else _same(item, truth)
     return {"id": item.id, "caption": item.caption, "true": true, "same": same, "place_text": place}
 
@@ -361,13 +358,6 @@ def _where(item: Item) -> str:
         return ""
     north, east = "N" if item.latitude >= 0 else "S", "E" if item.longitude >= 0 else "W"
     return f"{abs(item.latitude):.2f}°\N{NO-BREAK SPACE}{north} {abs(item.longitude):.2f}°\N{NO-BREAK SPACE}{east}"
-
-
-def _distance_km(first: Item, second: Item) -> float | None:
-    if None in (first.longitude, first.latitude, second.longitude, second.latitude):
-        return None
-    places = (first.longitude, first.latitude, second.longitude, second.latitude)
-    return float(great_circle_km(*places))  # type: ignore[arg-type]  # none of them is None
 
 
 REPORT_FILE = "report.html"

@@ -39,13 +39,13 @@ def evaluate_retrieval(options: RetrievalOptions) -> RetrievalResult:
         options.data, model.signal, columns=options.columns, split_by=options.split_by, buffer_km=options.buffer_km
     ) as table:
         rows = table.rows_of(split)
-        careful = table_facts(table, split, rows)
+        overlap = table_facts(table, split, rows)
         pairs = embedded_pairs(model, table, rows, match.columns if match else ())
         result = evaluate_by(
             options.protocol, pairs, twins=options.twins, match=match, resamples=options.resamples, seed=options.seed
         )
-        told = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
-        result = replace(result, facts={**result.facts, "split": told, **careful})
+        dealt = {"name": split, "dealt_out": split_in_words(table.split), "record": dict(table.split)}
+        result = replace(result, facts={**result.facts, "split": dealt, **overlap})
         if options.then is not None:
             options.then(table, rows, result)
         if options.report is not None:

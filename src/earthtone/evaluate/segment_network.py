@@ -131,9 +131,7 @@ def segment_backbone(spec: str, head: str, seed: int, device: str) -> Backbone:
         try:
             return open_backbone(spec, output_stride=16, seed=seed, device=device)
         except ConfigError as error:
-            backbone = open_backbone(spec, seed=seed, device=device)
             _log.warning("%s; its last maps are resized to stride 16 instead", error)
-            return backbone
     return open_backbone(spec, seed=seed, device=device)
 
 
@@ -179,8 +177,8 @@ class Tiles:
         for line in self.unknown:
             _log.warning("%s: %s", data.name, line)
         if self.remarks:
-            told = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.remarks.items()))
-            _log.warning("%s: of %d tiles some need a look (%s)", data.name, len(data.items), told)
+            counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.remarks.items()))
+            _log.warning("%s: of %d tiles some need a look (%s)", data.name, len(data.items), counts)
         if self.skipped:
             named = "; ".join(list(self.skipped.values())[:_NAMED])
             _log.warning("%s: %d of %d tiles left out: %s", data.name, len(self.skipped), len(data.items), named)

@@ -132,9 +132,8 @@ def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
         check_classes(rows.take(train))
         unknown |= set(warn_of_unknown(rows.labels[train], rows.labels[test]))
         if len(numbers) == 2:  # nothing is left to fit on beside the fold to choose on
-            predicted[test], chosen[str(number)] = labels_read(
-                "logistic", rows.take(train), None, rows.take(test), seed
-            )
+            parts = {"train": rows.take(train), "test": rows.take(test)}
+            predicted[test], chosen[str(number)] = labels_read("logistic", parts, seed)
             continue
         check_classes(fit)
         strength = best_strength([standardised(fit, check)])
@@ -149,11 +148,11 @@ def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
     for name in ("train", "test"):
         if not len(at[name]):
             raise DataError(f"no sound of split {name!r} can be read; a probe needs train and test")
-    train, val, test = (rows.take(at[name]) for name in SPLITS)
-    check_classes(train)
-    unknown = warn_of_unknown(train.labels, test.labels)
-    said, chosen = labels_read("logistic", train, val, test, seed)
-    return _Answers(at["test"], said, {"test": chosen}, unknown)
+    parts = {name: rows.take(at[name]) for name in SPLITS}
+    check_classes(parts["train"])
+    unknown = warn_of_unknown(parts["train"].labels, parts["test"].labels)
+    predicted, chosen = labels_read("logistic", parts, seed)
+    return _Answers(at["test"], predicted, {"test": chosen}, unknown)
 
 
 def _result(
