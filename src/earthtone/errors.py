@@ -4,10 +4,27 @@ Each message says what was found, what was expected, and what to type.
 """
 
 import difflib
+import errno
+import os
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+#: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
+_NO_MEMORY = (
+    "Cannot allocate memory", "cannot allocate memory", "can't allocate memory", "can't start new thread",
+    "can't spawn worker thread", "failed to map segment",
+)  # fmt: skip
+_ADVICE = {
+    errno.ENOSPC: "free the disk, or choose another one",
+    errno.EDQUOT: "free the disk, or choose another one",
+    errno.EMFILE: "allow this program more open files (type: ulimit -n 1024)",
+    errno.ENFILE: "close other programs: the system has no room for another open file",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+}
 
 
 class EarthtoneError(Exception):
@@ -115,3 +132,18 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = dict.fromkeys([*before, *now])
     found = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
     return "; ".join(found)
+
+
+def system_error_text(error: BaseException) -> str | None:
+    """Return one line on an error that comes of this computer or its files; None for what may be a fault of ours."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(part in said for part in _NO_MEMORY):
+        return f"not enough memory ({said[:160] or 'none is left'}); close other programs, or allow this one more"
+    if not isinstance(error, OSError) and os.strerror(errno.EMFILE) in said:  # a panic of Lance's
+        return f"{os.strerror(errno.EMFILE)}; {_ADVICE[errno.EMFILE]}"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{error.strerror}; {_ADVICE.get(error.errno, 'another path was expected')}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[:300]!r}: holds bytes that are no text, or letters that no name has here; rename it"
+    return None

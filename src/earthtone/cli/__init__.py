@@ -1,32 +1,15 @@
 """The command line. Nothing heavy is imported before a verb is known and its options are right."""
 
-import errno
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 
 from earthtone import __version__
-from earthtone.errors import ConfigError, EarthtoneError, did_you_mean
+from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, system_error_text
 from earthtone.terminal import error_text, guard_output, guarded_output, lose_output, lose_reader, set_up_logging
 
 _LONGEST_ERROR = 2000
-#: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
-_NO_MEMORY = (
-    "Cannot allocate memory", "cannot allocate memory", "can't allocate memory", "can't start new thread",
-    "can't spawn worker thread", "failed to map segment",
-)  # fmt: skip
-_ADVICE = {
-    errno.ENOSPC: "free the disk, or choose another one",
-    errno.EDQUOT: "free the disk, or choose another one",
-    errno.EMFILE: "allow this program more open files (type: ulimit -n 1024)",
-    errno.ENFILE: "close other programs: the system has no room for another open file",
-    errno.EROFS: "choose a folder that can be written",
-    errno.EACCES: "change its permissions, or choose another path",
-    errno.EPERM: "change its permissions, or choose another path",
-}
-
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
 
@@ -92,7 +75,7 @@ def _run(words: list[str]) -> int:
         lose_reader()
         return 141
     except BaseException as error:  # Lance, written in Rust, panics beside Exception
-        reason = _of_the_machine(error)
+        reason = system_error_text(error)
         if debug or reason is None:
             raise
         if isinstance(error, OSError) and error.filename is None:
@@ -120,21 +103,6 @@ def underscored(words: Sequence[str]) -> Iterator[str]:
         option, equals, value = word.partition("=")
         yield f"--{option[2:].replace('-', '_')}{equals}{value}" if word.startswith("--") else word
     yield from left
-
-
-def _of_the_machine(error: BaseException) -> str | None:
-    """Return one line on an error that comes of this computer or its files; None for what may be a fault of ours."""
-    said = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(part in said for part in _NO_MEMORY):
-        return f"not enough memory ({said[:160] or 'none is left'}); close other programs, or allow this one more"
-    if not isinstance(error, OSError) and os.strerror(errno.EMFILE) in said:  # a panic of Lance's
-        return f"{os.strerror(errno.EMFILE)}; {_ADVICE[errno.EMFILE]}"
-    if isinstance(error, OSError) and error.errno is not None:
-        place = "" if error.filename is None else f"{error.filename}: "
-        return f"{place}{error.strerror}; {_ADVICE.get(error.errno, 'another path was expected')}"
-    if isinstance(error, UnicodeEncodeError):
-        return f"{error.object[:300]!r}: holds bytes that are no text, or letters that no name has here; rename it"
-    return None
 
 
 def _wrong(text: str) -> int:

@@ -6,6 +6,7 @@ The options are dataclasses (options.py). What is imported in a function is heav
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ TASKS: Mapping[str, str] = {
     "suite": "models in all these tasks on all sets below a folder, as one table",
 }
 _ITEMS = ("ids", "scores", "truth", "predicted")
-_OF_FILES = ("--columns", "--bands", "--recipe", "--split_by", "--buffer_km")  # without effect on what is packed
 
 
 def call(name: str, options: Options) -> Any:
@@ -53,13 +53,6 @@ def _json(parser: Any) -> None:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _shown(result: Any, found: Any, more: str = "") -> int:
-    """Print a task's result, without its items as JSON."""
-    plain = {name: value for name, value in result.to_dict().items() if name not in _ITEMS}
-    print(json_text(plain) if found.json else f"{result.to_text()}{more}")
-    return 0
 
 
 def toyworld(words: list[str]) -> int:
@@ -110,21 +103,9 @@ def check(words: list[str]) -> int:
         _json(parser)
 
     options, found = parsed("check", told.CheckOptions, words, more, progress=progress_calls("check"))
-    from earthtone.data.remote import is_remote
-    from earthtone.data.source import is_packed
-
-    if not is_remote(options.data) and is_packed(options.data):
-        from earthtone.data.check_table import check_table
-
-        if idle := [name for name in _OF_FILES if any(word.split("=")[0] == name for word in words)]:
-            raise ConfigError(f"{options.data} is packed: {idle[0]} has no effect on it; leave it out")
-        result: Any = check_table(
-            options.data, decode=not options.headers_only, sample=options.sample, progress=options.progress
-        )
-    else:
-        if found.recipe is not None:
-            options = replace(options, signal=earthtone.load_recipe(found.recipe).signal)
-        result = call("check", options)
+    if found.recipe is not None:
+        options = replace(options, signal=earthtone.load_recipe(found.recipe).signal)
+    result = call("check", options)
     print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
     return 0 if result.ok else 1
 
@@ -273,37 +254,19 @@ def retrieval(words: list[str]) -> int:
     return 0
 
 
-def probe(words: list[str]) -> int:
-    options, found = parsed("evaluate probe", told.ProbeOptions, words, _json)
-    return _shown(call("evaluate_probe", options), found)
+def _task(name: str, kind: type[Options], more: str = "") -> Callable[[list[str]], int]:
+    """Return the verb of a task that gives a TaskResult; the function `more` adds lines to those of the result."""
 
+    def run(words: list[str]) -> int:
+        options, found = parsed(f"evaluate {name}", kind, words, _json)
+        result = call(f"evaluate_{name}", options)
+        module, _, lines = more.partition(":")
+        added = f"\n{getattr(import_module(module), lines)(result)}" if more else ""
+        plain = {key: value for key, value in result.to_dict().items() if name == "segment" or key not in _ITEMS}
+        print(json_text(plain) if found.json else f"{result.to_text()}{added}")
+        return 0
 
-def finetune(words: list[str]) -> int:
-    options, found = parsed("evaluate finetune", told.FinetuneOptions, words, _json)
-    return _shown(call("evaluate_finetune", options), found)
-
-
-def segment(words: list[str]) -> int:
-    options, found = parsed("evaluate segment", told.SegmentOptions, words, _json)
-    result = call("evaluate_segment", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
-
-
-def audiovisual(words: list[str]) -> int:
-    options, found = parsed("evaluate audiovisual", told.AudiovisualOptions, words, _json)
-    result = call("evaluate_audiovisual", options)
-    from earthtone.evaluate.audiovisual import audiovisual_lines
-
-    return _shown(result, found, f"\n{audiovisual_lines(result)}")
-
-
-def audio(words: list[str]) -> int:
-    options, found = parsed("evaluate audio", told.AudioOptions, words, _json)
-    result = call("evaluate_audio", options)
-    from earthtone.evaluate.sounds import fold_lines
-
-    return _shown(result, found, f"\n{fold_lines(result)}")
+    return run
 
 
 def why(words: list[str]) -> int:
@@ -329,8 +292,13 @@ def suite(words: list[str]) -> int:
 
 
 _TASKS: Mapping[str, Callable[[list[str]], int]] = {
-    "retrieval": retrieval, "probe": probe, "finetune": finetune, "segment": segment, "audiovisual": audiovisual,
-    "audio": audio, "why": why, "suite": suite,
+    "retrieval": retrieval,
+    "probe": _task("probe", told.ProbeOptions),
+    "finetune": _task("finetune", told.FinetuneOptions),
+    "segment": _task("segment", told.SegmentOptions),
+    "audiovisual": _task("audiovisual", told.AudiovisualOptions, "earthtone.evaluate.audiovisual:audiovisual_lines"),
+    "audio": _task("audio", told.AudioOptions, "earthtone.evaluate.sounds:fold_lines"),
+    "why": why, "suite": suite,
 }  # fmt: skip
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from earthtone.data.dealing import NONE, split_code, split_of_code
 from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
-from earthtone.data.source import Source, check_input, items_skipping, open_source, preferred_audio
+from earthtone.data.remote import is_remote
+from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split
-from earthtone.errors import SignalError, one_line_each
+from earthtone.errors import ConfigError, SignalError, one_line_each
 from earthtone.files import content_digest
 from earthtone.options import CheckOptions
 from earthtone.progress import ordered_map
@@ -32,6 +33,7 @@ from earthtone.signal.spectrogram import check_bands, refuse_short
 from earthtone.value_types import takes
 
 if TYPE_CHECKING:
+    from earthtone.data.check_table import TableCheck
     from earthtone.data.packed import Table  # imports torch and lance, which check can do without
 
 
@@ -355,8 +357,10 @@ class CheckResult:
 
 
 @takes(CheckOptions)
-def check(options: CheckOptions) -> CheckResult:
-    """Return what a manifest or a folder holds, the same for any number of `workers` (threads; all cores when null).
+def check(options: CheckOptions) -> "CheckResult | TableCheck":
+    """Return what a manifest or a folder holds, or whether a packed table is what was packed.
+
+    It is the same for any number of `workers` (threads; all cores when null).
 
     Every file is decoded whole (one recording a thread in memory); with `headers_only` only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
@@ -369,6 +373,13 @@ def check(options: CheckOptions) -> CheckResult:
     2100
     """
     data, need, prefer = options.data, tuple(options.need), options.prefer
+    if not is_remote(data) and is_packed(data):
+        from earthtone.data.check_table import check_table  # brings Lance
+
+        if idle := options.changed("columns", "bands", "signal", "split_by", "buffer_km"):
+            told = idle[0].replace("--signal", "--recipe")
+            raise ConfigError(f"{data} is packed: {told} has no effect on it; leave it out")
+        return check_table(data, decode=not options.headers_only, sample=options.sample, progress=options.progress)
     split_by, buffer_km = options.split_by or MANIFEST, options.buffer_km
     check_split_by(split_by, buffer_km)
     signal = options.signal or SignalConfig()
