@@ -15,7 +15,8 @@ from earthtone.errors import printable
 from earthtone.files import write_text_atomic
 
 NONE = "none"  # of a figure that was not measured
-_MARKUP = re.compile(r"[\\`*_<>|#~$]|\](?=[(\[:])")  # of Markdown; brackets mean nothing but before these
+#: Of Markdown. An underscore within a word means nothing, and brackets only before these.
+_MARKUP = re.compile(r"[\\`*<>|#~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
 _ADDRESS = re.compile(r"(https://[\w./#%?=&~+-]*[\w/])")
 
 
@@ -49,7 +50,7 @@ def with_links(text: str) -> Markup:
 
 @dataclass(frozen=True)
 class TableCell:
-    """Text of one cell, with what stands beside it."""
+    """The text of one cell of a table, with what is shown beside it."""
 
     text: str
     small: str = ""
@@ -82,7 +83,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Page:
-    """Notes that must be read first, tables, and titled lists below them; the same as HTML and as Markdown."""
+    """A page of a study: notes to read first, tables, titled lists below them; the same as HTML and as Markdown."""
 
     title: str
     notes: Sequence[str]
@@ -110,8 +111,8 @@ class Page:
         if notes:
             numbered = (f"{number}. {markdown_text(text)}" for text, number in notes.items())
             parts += ["Notes, in brackets behind the figures:", "\n".join(numbered)]
-        for title, told in self.lists.items():
-            parts += [f"{markdown_text(title)}:", _bullets(told)] if told else []
+        for title, sentences in self.lists.items():
+            parts += [f"{markdown_text(title)}:", _bullets(sentences)] if sentences else []
         return "\n\n".join(filter(None, parts)) + "\n"
 
     def write(self, out: Path, stem: str, csv: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The whole way on the toy world: make it, pack it, train, measure, report; each step is one verb."""
+"""A demonstration on the toy world: make it, pack it, train, measure, report; each step is one verb."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -39,7 +39,7 @@ def pretrain(options: PretrainOptions) -> FitResult:
     refuse_remote(options.out, "choose a folder on a disk, and copy the run when it has ended")
     out, resume = Path(options.out), options.resume
     recipe = options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
-    check_recipe(recipe, "recipe")  # mistakes are told before anything is packed
+    check_recipe(recipe, "recipe")  # mistakes are refused before anything is packed
     check_device(recipe, choose_device(recipe.train.device))
     recipe_loss(recipe)
     check_model(recipe)

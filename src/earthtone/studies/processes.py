@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from earthtone.train.callbacks import Stopping
 
-#: What begins the line, the last of its kind that a process writes, that says why it could not do what was asked.
+#: Begins the line in which a process says why it failed; the last such line counts.
 REASON = "earthtone: "
 #: The exit status of a process that was asked to stop and has kept where it was.
 STOPPED = 3
@@ -35,11 +35,11 @@ class Ended(Generic[U]):
 
     @property
     def stopped(self) -> bool:
-        """Whether it ended because it was asked to."""
+        """Return whether it ended because it was asked to."""
         return self.status in (STOPPED, -signal.SIGTERM)
 
     def reason(self) -> str:
-        """Why it failed, or where it was stopped, in one line."""
+        """Return why it failed, or where it was stopped, in one line."""
         lines = [line for line in self.tail.splitlines() if line.strip()]
         if reasons := [line for line in lines if line.startswith(REASON)]:
             return reasons[-1].removeprefix(REASON)

@@ -21,7 +21,7 @@ _NEED_PAIRS = {"pretrain", "retrieval", "losses"}  # places pack their own
 
 @dataclass(frozen=True)
 class Reproduced:
-    """How a call ended."""
+    """What a reproduction has done so far: its tables, its units with and without a result."""
 
     out: Path
     tables: Sequence[Path] = ()
@@ -30,7 +30,7 @@ class Reproduced:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Units without a result, and why."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Those of them that were tried and met an error."""
+    """Those of them that were tried and failed."""
     stopped: str | None = None
     """Where training was when it was asked to stop."""
 
@@ -52,7 +52,7 @@ class Reproduced:
 def reproduce_paper(options: ReproduceOptions) -> Reproduced:
     """Run the paper's steps that are not done yet and write `reproduction.md`, `.csv` and `.html` into `options.out`.
 
-    What cannot be done is left out by name; a step that meets wrong data does not keep the others from being done.
+    What cannot be done is left out by name; a step that fails on wrong data does not keep the others from being done.
     A stopped call goes on when it is repeated, also in the middle of a training. `say` gets a line a unit.
     Raises ConfigError where `options.out` was begun with another recipe, model or data, and while another process
     writes into it; ModelError, DataError.
@@ -61,12 +61,12 @@ def reproduce_paper(options: ReproduceOptions) -> Reproduced:
     folder = setup.out / "steps"
     before = sorted(path.stem for path in folder.glob("[!.]*.json"))
     study = Study(plan(setup, before), partial(read_step, folder))
-    if not study.results and all(unit.lacking for unit in study.units):
-        raise DataError(f"{options.data} holds no data of the paper; first: {study.units[0].lacking}")
+    if not study.results and all(unit.missing for unit in study.units):
+        raise DataError(f"{options.data} holds no data of the paper; first: {study.units[0].missing}")
 
     def measure(unit: Unit) -> StepResult:
         undone = next((f"needs {name}, which is not done" for name in unit.needs if name not in study.results), None)
-        if reason := unit.lacking or undone:
+        if reason := unit.missing or undone:
             raise SkippedError(reason)
         started = time.monotonic()
         found = replace(unit.measure(), title=unit.title)
@@ -101,7 +101,7 @@ def _asked(unit: Unit, options: ReproduceOptions) -> bool:
 
 
 def _left_out(study: Study[Unit, StepResult]) -> dict[str, str]:
-    """The units without a result, and why."""
+    """Return the units without a result, and why."""
     reasons = {name: f"failed: {error}" for name, error in study.failed.items()} | study.skipped
     undone = [unit for unit in study.units if unit.name not in study.results]
-    return {unit.name: reasons.get(unit.name) or unit.lacking or "not run yet" for unit in undone}
+    return {unit.name: reasons.get(unit.name) or unit.missing or "not run yet" for unit in undone}

@@ -23,7 +23,7 @@ NOT_KNOWN = "not known"
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One figure; the fields are explained in `published.yaml`."""
+    """One published figure; the fields are explained in `published.yaml`."""
 
     step: str
     figure: str
@@ -36,12 +36,12 @@ class PublishedFigure:
 
     @property
     def cell(self) -> str:
-        """How the table shows it."""
+        """Return how the table shows it."""
         return KINDS[self.of].format(value=f"{self.value:g}" if self.value >= 1 else f"{self.value:.3f}")
 
     @property
     def source(self) -> str:
-        """Where it was read, and what must be known before it is compared."""
+        """Return where it was read, and what must be known before it is compared."""
         return f"{self.read_in}, {self.url}" + (f"; {self.note}" if self.note else "")
 
 
@@ -138,13 +138,13 @@ def _rows(
     both: Mapping[str, Unit], results: Mapping[str, StepResult], why_not: Mapping[str, str],
     backbone: str | None,
 ) -> Iterator[Row]:  # fmt: skip
-    """The rows of one contender in one step; `both` are its units by protocol."""
+    """Yield the rows of one contender in one step; `both` are its units by protocol."""
     unit = both[PUBLISHED]
     done = {protocol: results[each.name] for protocol, each in both.items() if each.name in results}
     title = next((result.title for result in done.values()), unit.title)
 
     def cell(protocol: str, figure: str | None) -> tuple[str, str]:
-        """A figure and how it was measured, or `none` and why it was not."""
+        """Return a figure and how it was measured, or `none` and why it was not."""
         if figure is None:
             return "", ""
         if protocol not in done:

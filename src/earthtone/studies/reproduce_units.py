@@ -42,7 +42,7 @@ _HOW_IT_RUNS = ("train.device", "train.threads", "train.checkpoint_seconds", "tr
 
 @dataclass(frozen=True)
 class Setup:
-    """Options with what follows from them."""
+    """The options of a reproduction with what follows from them: recipe, encoder, device, departures from the paper."""
 
     options: ReproduceOptions
     recipe: Recipe | None
@@ -53,7 +53,7 @@ class Setup:
     """Which of the published backbones it is; None: another one."""
     device: str
     deviations: tuple[str, ...]
-    """In what the schedule is not the paper's."""
+    """How the schedule departs from the paper's."""
     identity: Mapping[str, Any]
     """What the model is made from, flat."""
 
@@ -141,7 +141,7 @@ _KEPT_FACTS = (
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one unit gave."""
+    """What one unit measured."""
 
     protocol: str
     """One sentence: how it was measured."""
@@ -160,8 +160,8 @@ class Source:
     folder: Path
     identity: Mapping[str, Any]
     """Nothing where the folder is not there."""
-    lacking: str | None
-    """Why it cannot be used, with what to type."""
+    missing: str | None
+    """Why it cannot be used, and what to type; None where it can."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Contender:
     spec: str
     """As `open_backbone` takes it."""
     identity: Mapping[str, Any]
-    lacking: str | None = None
-    """Why it cannot be measured, with what to type."""
+    missing: str | None = None
+    """Why it cannot be measured, and what to type; None where it can."""
 
     def refuse_unreachable(self) -> None:
         """Raise SkippedError where its weights cannot be had; only the default ImageNet weights may fail so."""
@@ -187,7 +187,7 @@ class Contender:
 
 
 def pack_pairs(setup: Setup, pairs: Source, table: Path, split_by: str) -> StepResult:
-    """Pack the release for the recipe, or for the given model, dealt out by a named split."""
+    """Pack the release for the recipe, or for the given model, divided by a named split."""
     found = pack(pairs.folder, table, signal=setup.signal, split_by=split_by)
     skipped = found.skipped_text if found.problems else "none skipped"
     return StepResult(
@@ -197,7 +197,7 @@ def pack_pairs(setup: Setup, pairs: Source, table: Path, split_by: str) -> StepR
 
 
 def train(recipe: Recipe, table: Path, run: Path) -> StepResult:
-    """Train, going on where it stopped. Raises StoppedError when it is asked to stop."""
+    """Train, or go on with a training that was stopped. Raises StoppedError when it is asked to stop."""
     found = pretrain(table, run, recipe=recipe, resume=run.exists())
     if not found.finished:
         raise StoppedError(f"step {found.progress.step} of {found.steps}")
@@ -235,7 +235,7 @@ def finetuned(setup: Setup, contender: Contender, source: Source, *, honest: boo
 
 
 def few_shot(setup: Setup, contender: Contender, source: Source, *, honest: bool) -> StepResult:
-    """Name AID's images by the nearest centroid of five a class."""
+    """Classify AID's images by the nearest centroid of five images a class."""
     measure = partial(evaluate_probe, contender.spec, source.folder, dataset="aid", device=setup.device)
     if not honest:
         return _of_task(measure(protocol="soundingearth", precision="32"))
@@ -261,7 +261,7 @@ def land_cover(setup: Setup, contender: Contender, source: Source, *, honest: bo
 
 
 def audiovisual_scenes(setup: Setup, contender: Contender, source: Source, *, honest: bool) -> StepResult:
-    """Tell ADVANCE's scenes by frozen embeddings of the model, or of its untrained twin."""
+    """Classify ADVANCE's scenes by frozen embeddings of the model, or of its untrained twin."""
     tower = load_model(setup.model, setup.device)
     if contender.name == "random":
         with torch.random.fork_rng(devices=[]):
@@ -276,7 +276,7 @@ def audiovisual_scenes(setup: Setup, contender: Contender, source: Source, *, ho
 
 
 def _of_task(found: TaskResult, pixels: int | None = None) -> StepResult:
-    """A task's result; its sentence with the side of the images, and with how the data differ from those published."""
+    """Return a task's result, its sentence with the side of images and how the data differ from the published ones."""
     facts = found.facts
     counts = facts.get("tiles") or facts.get("pairs") or {
         split: facts.get(f"{split}_images", facts.get(f"{split}_rows", 0)) for split in ("train", "val", "test")
@@ -313,8 +313,8 @@ class Unit:
     """What it is made from, flat; what is not known now is left out."""
     measure: Callable[[], StepResult]
     """Raises SkippedError for weights that cannot be had now."""
-    lacking: str | None = None
-    """Why it cannot be done, with what to type."""
+    missing: str | None = None
+    """Why it cannot be done, and what to type; None where it can."""
     needs: tuple[str, ...] = ()
     """Names of units that must be done before."""
 
@@ -356,7 +356,7 @@ def read_step(folder: Path, unit: Unit) -> StepResult | None:
 
 
 def _parse_step(values: dict[str, Any]) -> tuple[dict[str, Any], StepResult]:
-    """What a result was made from, and the result."""
+    """Return what a result was made from, and the result."""
     if values["format"] != _FORMAT:
         raise ValueError(f"format {values['format']}")
     result = dict(values["result"])
@@ -395,7 +395,7 @@ def folder_identity(folder: Path) -> dict[str, Any]:
             if name.startswith(".") or name == _CHECKSUMS:
                 continue
             path = Path(at) / name
-            size = path.stat().st_size if path.exists() else -1  # a link to nowhere is told when it is read
+            size = path.stat().st_size if path.exists() else -1  # a link to nowhere is reported when it is read
             digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\n".encode("utf-8", "surrogateescape"))
             count, total = count + 1, total + size
     if (folder / METADATA).is_file():
@@ -473,13 +473,13 @@ def plan(setup: Setup, done: Sequence[str]) -> list[Unit]:
 def _packing(setup: Setup, step: str, pairs: Source, table: Path, split_by: str) -> tuple[Unit, Path]:
     made = {**pairs.identity, "split_by": split_by, **flat({"signal": asdict(setup.signal)})}
     measure = partial(pack_pairs, setup, pairs, table, split_by)
-    return Unit(step, "pairs", "packing", "", pairs.name, made, measure, pairs.lacking), table
+    return Unit(step, "pairs", "packing", "", pairs.name, made, measure, pairs.missing), table
 
 
 def _on_pairs(
     setup: Setup, names: tuple[str, str, str], pairs: Source, packing: Unit, table: Path, recipe: Recipe | None
 ) -> Iterator[Unit]:
-    """Training with a recipe, where there is one, and retrieval; `names` are step, contender and title."""
+    """Yield training with a recipe, where there is one, and retrieval; `names` are step, contender and title."""
     step, contender, title = names
     paper = step == "retrieval"
     run = setup.model if paper else str(setup.out / "runs" / f"{step}-{contender}")
@@ -489,19 +489,19 @@ def _on_pairs(
         identity = recipe_identity(recipe)
         training = Unit(
             "pretrain" if paper else step, contender, "training", title, pairs.name, {**pairs.identity, **identity},
-            partial(train, recipe, table, Path(run)), pairs.lacking, needs,
+            partial(train, recipe, table, Path(run)), pairs.missing, needs,
         )  # fmt: skip
         yield training
         needs = (packing.name, training.name)
     made = {**pairs.identity, **identity, "seed": setup.options.seed}
     for protocol in (PUBLISHED, HONEST):
         measure = partial(retrieval, setup, run, table, honest=protocol == HONEST)
-        yield Unit(step, contender, protocol, title, pairs.name, made, measure, pairs.lacking, needs)
+        yield Unit(step, contender, protocol, title, pairs.name, made, measure, pairs.missing, needs)
 
 
 def _on_labelled(setup: Setup, step: str, source: Source, contender: Contender) -> Iterator[Unit]:
-    """One encoder's measurements in one step."""
-    options, lacking = setup.options, source.lacking or contender.lacking
+    """Yield one encoder's measurements in one step."""
+    options, missing = setup.options, source.missing or contender.missing
     own = contender.name == "model"
     epochs = {"deepglobe": options.segment_epochs, "aid_few_shot": None}.get(step, options.finetune_epochs)
     made = {
@@ -510,12 +510,12 @@ def _on_labelled(setup: Setup, step: str, source: Source, contender: Contender) 
     if step == "advance":  # of the two-tower model and its untrained twin: the other encoders hear nothing
         if contender.name not in ("model", "random"):
             return
-        own, lacking = True, source.lacking or _unheard(setup, source)
+        own, missing = True, source.missing or _unheard(setup, source)
         made = {**source.identity, **setup.identity, "seed": options.seed}
     for protocol in (PUBLISHED, HONEST):
         measure = partial(_measured, setup, step, source, contender, honest=protocol == HONEST)
         needs = (TRAIN,) if own and setup.recipe else ()
-        yield Unit(step, contender.name, protocol, contender.title, source.name, made, measure, lacking, needs)
+        yield Unit(step, contender.name, protocol, contender.title, source.name, made, measure, missing, needs)
 
 
 def _measured(setup: Setup, step: str, source: Source, contender: Contender, *, honest: bool) -> StepResult:
@@ -524,7 +524,7 @@ def _measured(setup: Setup, step: str, source: Source, contender: Contender, *, 
 
 
 def _unheard(setup: Setup, source: Source) -> str | None:
-    """Why the model cannot hear the set's sounds: the paper's reads spectrograms, the public set has recordings."""
+    """Return why the model cannot hear the set: the paper's reads spectrograms, the public set has recordings."""
     ready = next(source.folder.rglob("*.npy"), None) is not None
     if ready or setup.signal.audio.input != "spectrogram":
         return None

@@ -38,7 +38,7 @@ class SkippedError(Exception):
 
 
 class Study(Generic[U, R]):
-    """Units with their results, or with the reason why they have none.
+    """The units of a study, each with its result or with the reason why it has none.
 
     What has a result, of this call or of one before, is not done again; a failure is not kept, so that the next call
     tries again. `read` returns the kept result of a unit, None where there is none of the unit's identity.

@@ -47,7 +47,7 @@ from earthtone.value_types import takes
 
 @dataclass(frozen=True)
 class SuiteModel:
-    """One row of the table."""
+    """One model, a row of the table."""
 
     spec: str
     """As the user named it."""
@@ -94,7 +94,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SuiteTask:
-    """One task."""
+    """One task of a suite: what it reads, how it is run."""
 
     reads: str
     """The kind of sets it is for."""
@@ -104,7 +104,7 @@ class SuiteTask:
     hears: bool = False
     """Whether it needs a sound encoder."""
     trains: bool = False
-    """Whether it trains a network, and goes on in the middle, rather than keep features of a frozen one."""
+    """Whether it trains a network, and goes on in the middle of it; else it keeps features of a frozen one."""
 
 
 def _images(options: SuiteOptions) -> Settings:
@@ -191,7 +191,7 @@ class PlannedCell:
 def plan_cells(
     models: Sequence[SuiteModel], sets: Sequence[FoundSet], tasks: Sequence[str], options: SuiteOptions
 ) -> list[PlannedCell]:
-    """Return all cells, column by column: so a table that is not finished has whole columns."""
+    """Return all cells, column by column: so an unfinished table has complete columns."""
     return [
         _planned(name, found, model, options)
         for name in tasks
@@ -211,7 +211,7 @@ def _planned(name: str, found: FoundSet, model: SuiteModel, options: SuiteOption
         "dataset": found.name,
         "data": found.fingerprint,
         "model": model.both_towers if task.hears else model.image,
-        "drawn": model.spec if model.spec.startswith("random:") else None,  # anew for each seed: no fingerprint tells
+        "drawn": model.spec if model.spec.startswith("random:") else None,  # anew for each seed
         "settings": dict(settings),
         "device": options.device,
         "precision": choose_precision(options.precision, options.device),
@@ -232,8 +232,8 @@ def run_suite(options: SuiteOptions) -> SuiteTable:
 
     `out` gets `suite.html`, `suite.csv`, `suite.md` and `results/`, one JSON a cell, named by the model's weights, the
     data's files and the settings: what is there is not run again, and nothing of other weights, files or settings is
-    taken for it. A cell that fails is named in the table and run again by the next call. `baseline` (the first model)
-    is whom all others are compared with. Raises ConfigError, DataError, ModelError for what concerns the whole suite.
+    taken for it. A cell that fails is named in the table and run again by the next call. All models are compared with
+    `baseline` (the first). Raises ConfigError, DataError, ModelError for what concerns the whole suite.
     """
     options = replace(options, device=choose_device(options.device))
     models, tasks, root = options.models, [*(options.tasks or TASKS)], Path(options.data_root)
@@ -279,7 +279,7 @@ class _Suite:
         return self.table
 
     def read(self, planned: PlannedCell) -> Cell | None:
-        """The kept cell; None where there is none, or a damaged one, which is then measured again."""
+        """Return the kept cell; None where there is none, or a damaged one, which is then measured again."""
         try:
             found = read_task_result(self.out / "results" / planned.file)
         except DataError:
@@ -306,14 +306,14 @@ class _Suite:
         return replace(planned.cell(DONE), result=result, features=view)
 
     def view(self, planned: PlannedCell, cache: Path) -> FeatureView:
-        """What the probe's features look like; who asks for the same features finds them in the cache."""
+        """Return what the probe's features look like; who asks for the same features finds them in the cache."""
         options, data = self.options, planned.found.data
         assert isinstance(data, LabelledSet)  # noqa: S101 - the task reads classes alone
-        asked = FeatureOptions(
+        features = FeatureOptions(
             bands=options.bands, value_range=options.value_range, precision=options.precision, cache=cache
         )
         backbone = open_backbone(planned.model.spec, pixels=options.pixels, device=options.device)
-        return view_features(backbone, data, asked)
+        return view_features(backbone, data, features)
 
     def write(self) -> SuiteTable:
         study, options = self.study, self.options
@@ -336,7 +336,7 @@ class _Suite:
         self.options.say(line)
 
     def expected_seconds(self, task: str) -> float:
-        """The mean of the cells of a task, or of all."""
+        """Return the mean of the cells of a task, or of all."""
         seconds = self.study.seconds
         known = [seconds[cell.name] for cell in self.study.units if cell.task == task and cell.name in seconds]
         known = known or list(seconds.values())
@@ -344,5 +344,5 @@ class _Suite:
 
 
 def _named(result: TaskResult, planned: PlannedCell) -> TaskResult:
-    """The result under the names of the table: the same weights may have been measured under another."""
+    """Return the result under the names of the table: the same weights may have been measured under another."""
     return replace(result, model=planned.model.spec, dataset=planned.found.name)

@@ -35,13 +35,13 @@ class Cell:
     why: str = ""
     """Why it failed or was skipped."""
     groups: Mapping[str, str] | None = None
-    """The group of each test item by id, where items of one group stand or fall together."""
+    """The group of each test item by id, where items of one group depend on each other."""
     features: "FeatureView | None" = None
     """What its features look like."""
 
     @property
     def name(self) -> "Name":
-        """Return what tells it from all other cells of a suite."""
+        """Return task, set and model: no other cell of a suite has all three."""
         return self.task, self.dataset, self.model
 
     @property
@@ -201,9 +201,9 @@ def suite_page(table: SuiteTable, warnings: Sequence[str] = (), remarks: Sequenc
 
 def _column_head(column: Column) -> TableCell:
     chance = next((cell.figure.chance for cell in column.cells if cell.figure and cell.figure.chance is not None), None)
-    told = [] if column.items is None else [f"{column.headline.replace('_', ' ')}, n = {column.items:,}"]
-    told += [] if chance is None else [f"chance {chance:.3f}"]
-    return TableCell(f"{column.task} on {column.dataset}", small="; ".join(told))
+    parts = [] if column.items is None else [f"{column.headline.replace('_', ' ')}, n = {column.items:,}"]
+    parts += [] if chance is None else [f"chance {chance:.3f}"]
+    return TableCell(f"{column.task} on {column.dataset}", small="; ".join(parts))
 
 
 def _figure_cell(cell: Cell, *, best: bool) -> TableCell:
@@ -257,7 +257,7 @@ def _state_notes(table: SuiteTable) -> list[str]:
 
 
 def _reading(table: SuiteTable) -> list[str]:
-    """Return sentences that tell what n is, what intervals cover, and how models are compared."""
+    """Return sentences on what n is, what intervals cover, and how models are compared."""
     made = sum(compared.comparison is not None for compared in table.comparisons)
     facts = [cell.result.facts for cell in table.cells if cell.result is not None]
     seeds = max((len(each["seeds"]) for each in facts if isinstance(each.get("seeds"), list)), default=0)

@@ -73,7 +73,7 @@ class Search:
         return [*(missing if self.missing else []), *(aside if self.others else [])]
 
     def lines(self) -> list[str]:
-        """Return all that is to be said, a line a set."""
+        """Return a line for each set that is missing or cannot be opened, and the remarks."""
         missing = [f"{name}: not found under {self.root}" for name in self.missing]
         return [*missing, *self.unusable, *self.remarks()[bool(missing) :]]
 
@@ -164,13 +164,13 @@ def _recognise(folder: Path) -> tuple[str | None, bool | None]:
             return None, True
         return None, False if labelled_manifest(folder, None, None) is not None else None
     except DataError:
-        return None, False  # its own error is told when it is opened
+        return None, False  # its error is reported when it is opened
 
 
 def _by_name(folder: Path, sets: dict[str, Published]) -> str | None:
-    whole = folder.resolve()
-    shorter = whole.name.rstrip("0123456789")
-    return recognised(whole, sets) or (recognised(whole.with_name(shorter), sets) if shorter.strip("._- ") else None)
+    full = folder.resolve()
+    shorter = full.name.rstrip("0123456789")
+    return recognised(full, sets) or (recognised(full.with_name(shorter), sets) if shorter.strip("._- ") else None)
 
 
 def _opened(folder: Path, known: str | None, masked: bool) -> FoundSet:

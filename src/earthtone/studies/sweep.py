@@ -51,27 +51,30 @@ _THREADS, _DEVICES = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
 _LOOK_SECONDS = 1.0
 
 
-class Watch:
+class StepProgress:
     """One bar over the steps of all runs, read from their logs; `steps` is how many each run has, by its folder."""
 
     def __init__(self, steps: Mapping[Path, int]) -> None:
-        self._steps = steps
-        self._at = {run: min(last_step(run), total) for run, total in steps.items()}
+        self._steps = dict(steps)
+        self._at = self._read()
         self._first, self._since = sum(self._at.values()), time.monotonic()
         self._bar = progress_bar(sum(steps.values()), "sweep", "step", done=self._first)
         self._next = 0.0
+
+    def _read(self) -> dict[Path, int]:
+        return {run: min(last_step(run), total) for run, total in self._steps.items()}
 
     def look(self) -> None:
         """Read the logs, once a second at most."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _LOOK_SECONDS
-        self._at = {run: min(last_step(run), total) for run, total in self._steps.items()}
+        self._at = self._read()
         self._bar.update(sum(self._at.values()) - self._bar.n)
 
     def drop(self, run: Path) -> None:
         """Count a run no more: it failed."""
-        self._steps = {folder: total for folder, total in self._steps.items() if folder != run}
+        del self._steps[run]
         self._first -= self._at.pop(run)
         self._bar.total = sum(self._steps.values())
 
@@ -93,14 +96,12 @@ class Watch:
         self._bar.close()
 
 
-def shares(jobs: int, recipes: Sequence[Recipe]) -> list[dict[str, str]]:
-    """Return the environment variables of each of `jobs` places; nothing for a single one, which has the machine.
+def job_environments(jobs: int, recipes: Sequence[Recipe]) -> list[dict[str, str]]:
+    """Return the environment variables for each of `jobs` runs at a time; none for a single one, which has the machine.
 
     Threads are divided, unless OMP_NUM_THREADS says how many; CUDA devices are dealt out in turn. Raises ConfigError
     where runs that take several devices each would run at once.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; 1 or more expected")
     if jobs == 1:
         return [{}]
     if most := max((recipe.train.devices for recipe in recipes), default=1) - 1:
@@ -148,7 +149,7 @@ def sweep(options: SweepOptions) -> Swept:
     out = Path(options.out)
     measure = Measure(options.match, options.probe, options.probe_label, options.probe_columns)
     runs = plan(options.recipe, chosen_grid(options), out)
-    environments = shares(options.jobs, [run.recipe for run in runs])
+    environments = job_environments(options.jobs, [run.recipe for run in runs])
     match = None if measure.match is None else LabelMatch.parse(measure.match)
     check_probe(measure)
     for run in runs:
@@ -184,7 +185,7 @@ class _Sweep:
             if run.variant.label not in steps:  # the same for every seed
                 steps[run.variant.label] = run_steps(run, tables[run.recipe.signal])
         self.study, self.stopping = Study(runs, self.read), Stopping(World())
-        self.watch = Watch({run.folder: steps[run.variant.label] for run in runs})
+        self.progress = StepProgress({run.folder: steps[run.variant.label] for run in runs})
 
     def go(self, environments: Sequence[Mapping[str, str]]) -> Swept:
         study, stopping = self.study, self.stopping
@@ -194,15 +195,15 @@ class _Sweep:
             with stopping.signals():
                 stopping.listen()
                 jobs = [self.job(run) for run in study.waiting]
-                ends = run_jobs(jobs, environments, stopping, started=self.started, tick=self.watch.look)
+                ends = run_jobs(jobs, environments, stopping, started=self.started, tick=self.progress.look)
                 study.run(map(self.attempt, ends), self.after)
         finally:
-            self.watch.close()
+            self.progress.close()
         stopped_by = stopping.stopped_by if study.waiting else None
         return Swept(self.out, self.table, stopped_by.name if stopped_by else None)
 
     def read(self, run: PlannedRun) -> RunFigures | None:
-        """The figures of a run; None where it has not ended, or something else was measured.
+        """Return the figures of a run; None where it has not ended, or something else was measured.
 
         Raises ConfigError where its folder is of another recipe or other pairs.
         """
@@ -211,16 +212,16 @@ class _Sweep:
         return read_figures(run.folder, identity) if ended else None
 
     def job(self, run: PlannedRun) -> Job[PlannedRun]:
-        asked = {
+        order = {
             "run": str(run.folder), "table": str(self.tables[run.recipe.signal].path), "measure": asdict(self.measure),
             "resume": (run.folder / STATE_FILE).exists(),  # of several processes the first writes it at once
         }  # fmt: skip
         write_text_atomic(run.folder / RECIPE_FILE, run.recipe.to_yaml())
-        command = [sys.executable, "-m", "earthtone.studies.sweep_run", json.dumps(asked)]
+        command = [sys.executable, "-m", "earthtone.studies.sweep_run", json.dumps(order)]
         return Job(run, command, run.folder / OUTPUT_FILE)
 
     def started(self, run: PlannedRun) -> None:
-        self.watch.clear()
+        self.progress.clear()
         self.say(f"{run.name}: starts; its output: {run.folder / OUTPUT_FILE}")
 
     def attempt(self, end: Ended[PlannedRun]) -> Attempt[PlannedRun, RunFigures]:
@@ -235,19 +236,19 @@ class _Sweep:
         return end.unit, figures
 
     def after(self, run: PlannedRun) -> None:
-        study, watch = self.study, self.watch
-        watch.clear()
+        study, progress = self.study, self.progress
+        progress.clear()
         self.table = self.write()
         if found := study.results.get(run.name):
-            told = f"score {found.figures['score']:.3f} on val; {duration_text(study.seconds[run.name])}"
+            outcome = f"score {found.figures['score']:.3f} on val; {duration_text(study.seconds[run.name])}"
         elif run.name in study.failed:
-            told = f"failed: {study.failed[run.name]}"
-            watch.drop(run.folder)
+            outcome = f"failed: {study.failed[run.name]}"
+            progress.drop(run.folder)
         else:
             self.say(str(study.stopped))
             return
         done = len(study.results) + len(study.failed)
-        self.say(f"[{done}/{len(study.units)}] {run.name}: {told}{watch.left_text()}")
+        self.say(f"[{done}/{len(study.units)}] {run.name}: {outcome}{progress.left_text()}")
 
     def write(self) -> SweepTable:
         study = self.study

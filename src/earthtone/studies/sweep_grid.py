@@ -221,7 +221,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return a name for messages."""
         return f"{self.variant.label}, seed {self.seed}"
 
 

@@ -15,7 +15,7 @@ from earthtone.studies.sweep_grid import RunFigures, value_text
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run as it is now."""
+    """One run with its state and figures."""
 
     variant: str
     seed: int
@@ -63,7 +63,7 @@ class VariantRow:
 
     @property
     def done(self) -> int:
-        """How many of its runs have figures."""
+        """Return how many of its runs have figures."""
         return sum(run.state == DONE for run in self.runs)
 
     @property
@@ -81,7 +81,7 @@ class SweepTable:
 
     @property
     def runs(self) -> list[RunRow]:
-        """All runs, in order."""
+        """Return all runs, in order."""
         return [run for row in self.variants for run in row.runs]
 
 
@@ -178,7 +178,7 @@ def _run_cells(run: RunRow, names: Sequence[str]) -> list[TableCell | str]:
 
 
 def _reading(table: SweepTable, settings: Mapping[str, Any]) -> list[str]:
-    """Return sentences that tell what each column is and how variants are compared."""
+    """Return sentences on what each column is and how variants are compared."""
     match = settings.get("match")
     fits = f", as is match precision@10, the share of the first ten whose label fits ({match})" if match else ""
     probe = (

@@ -54,7 +54,7 @@ def measure_run(run: Path, table: str | Path, measure: Measure, device: str = "c
         step = int(json.loads((run / CARD_FILE).read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{run / CARD_FILE} tells no step ({error}); delete the run's folder and train it again"
+            f"{run / CARD_FILE} names no step ({error}); delete the run's folder and train it again"
         ) from error
     log = read_history(run)
     scores = [line["val_score"] for line in log if line["step"] == step and "val_score" in line]
@@ -77,16 +77,16 @@ def measure_run(run: Path, table: str | Path, measure: Measure, device: str = "c
 
 def main(order: str) -> int:
     """Do what a JSON object asks for, return the exit status; the last line on standard error says why it could not."""
-    asked: dict[str, Any] = json.loads(order)
+    values: dict[str, Any] = json.loads(order)
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     guard_output()
     set_up_logging(logging.WARNING)
-    run = Path(asked["run"])
+    run = Path(values["run"])
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several devices belong to it
     try:
         # held while a process of an earlier sweep is still about to stop
         with FileLock(run / ".lock") if first else nullcontext():
-            stopped = one_run(run, asked["table"], Measure(**asked["measure"]), resume=asked["resume"])
+            stopped = one_run(run, values["table"], Measure(**values["measure"]), resume=values["resume"])
     except Exception as error:  # one run of many: the sweep names it
         if not isinstance(error, EarthtoneError):
             traceback.print_exc()
