@@ -4,13 +4,13 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from loopback import catalogue_entry, serving
 
+import earthtone
 from earthtone.cli import main
 from earthtone.cli.parsing import typed_options
 from earthtone.errors import shell_line
@@ -116,17 +116,12 @@ def test_errors_quote_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert words_of(capsys.readouterr().err, "look closer with: ") == ["check", str(manifest)]
 
 
-@pytest.mark.slow
-def test_a_stopped_demo_says_all_that_was_typed(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "import earthtone.studies.demo as demonstration\n"
-        "demonstration.demo = lambda *_, **__: None\n"
-        "from earthtone.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
+def test_a_stopped_demo_says_all_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(earthtone, "demo", lambda _: None)
     words = ["demo", "--out", ODD, "--rows", "200", "--seed=3"]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 130
-    assert words_of(done.stderr, "go on with: ") == words
-    assert shlex.join(words) in done.stderr
+    assert main(words) == 130
+    told = capsys.readouterr().err
+    assert words_of(told, "go on with: ") == words
+    assert shlex.join(words) in told
