@@ -139,7 +139,7 @@ def test_a_section_of_a_file_is_what_is_trained(tiny_pairs: Path, tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        "earthtone: --train.batch_size is empty; a whole number expected; leave it out for the default\n"
+        "earthtone: --train.batch_size is empty; 2 or more expected; leave it out for the default\n"
     ), json.dumps(done.stderr)
 
 

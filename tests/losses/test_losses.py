@@ -1,7 +1,7 @@
 """Losses by name, by the release's name, with their options."""
 
 from inspect import signature
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from earthtone.errors import ConfigError
 from earthtone.losses import LOSSES, PUBLISHED, VIEW_LOSSES, LossEntry, loss_class, make_loss
 from earthtone.losses.infonce import InfoNCE
 from earthtone.losses.triplet import BatchTriplet
+from earthtone.train.recipe import WithinConfig
 
 
 def test_names_and_options_reach_the_class() -> None:
@@ -29,6 +30,7 @@ def test_listed_options_are_those_of_the_class(entry: LossEntry) -> None:
     hints = get_type_hints(entry.load().__init__)  # type: ignore[misc]
     assert [(name, hints[name]) for name in signature(entry.load()).parameters] == list(entry.options.items())
     assert entry.has_queue == entry.load().has_queue
+    assert get_args(get_type_hints(WithinConfig)["name"]) == ("none", *VIEW_LOSSES)
     if entry in LOSSES.values():
         assert entry.has_negatives == entry.load().uses_twins == entry.load().takes_views
 

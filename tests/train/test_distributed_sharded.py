@@ -191,7 +191,7 @@ def test_a_single_number_has_no_parts(tiny_recipe: Recipe, mesh: DeviceMesh) -> 
         ({"train.devices": 1}, "train.strategy fsdp with one process .* type --train.devices"),
         ({"train.chunk_size": 2}, "train.strategy fsdp with train.chunk_size 2"),
         ({"train.compile": True}, "train.compile with 2 processes"),
-        ({"train.strategy": "deepspeed"}, "train.strategy is 'deepspeed'; one of ddp, fsdp expected"),
+        ({"train.strategy": "deepspeed"}, "train.strategy is deepspeed; ddp or fsdp expected"),
     ],
 )
 def test_what_cannot_be_in_parts_is_refused(wrong: dict[str, Any], told: str, tmp_path: Path) -> None:

@@ -145,12 +145,12 @@ def test_the_clock() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"train": {"freeze": "sound"}}, "train.freeze is 'sound'; one of image, audio, both expected, or null"),
+        ({"train": {"freeze": "sound"}}, "train.freeze is sound; image, audio or both expected"),
         ({"train": {"freeze": "image"}}, r"keep the image encoder's random weights; set model.image_weights"),
         ({"train": {"unfreeze_step": 5}}, "train.unfreeze_step without train.freeze has no effect"),
         (
             {"model": {"image_weights": "x"}, "train": {"freeze": "image", "unfreeze_step": 0}},
-            "unfreeze_step is 0; at least 1",
+            "unfreeze_step is 0; 1 or more",
         ),
         ({"train": {"layer_decay": 0.0}}, "train.layer_decay is 0.0; above 0, at most 1 expected"),
         (

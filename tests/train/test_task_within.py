@@ -130,13 +130,13 @@ def test_the_log_has_the_terms_and_the_model_no_projection(
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"within": {"name": "byol"}}, "one of none, simclr, vicreg"),
+        ({"within": {"name": "byol"}}, "none, simclr or vicreg"),
         ({"within": {"name": "simclr"}}, "set train.views to 2 or more"),
         ({"within": {"image_weight": 0.5}}, "within.image_weight does nothing while within.name is none"),
         ({"within": {"projection": 64}}, "within.projection does nothing"),
-        ({"within": {"name": "vicreg", "image_weight": -1}}, "at least 0"),
+        ({"within": {"name": "vicreg", "image_weight": -1}}, "0 or more"),
         ({"within": {"name": "vicreg", "image_weight": 0, "audio_weight": 0}}, "both 0"),
-        ({"within": {"name": "vicreg", "projection": 0}}, "within.projection is 0; at least 1"),
+        ({"within": {"name": "vicreg", "projection": 0}}, "within.projection is 0; 1 or more"),
         ({"within": {"name": "simclr", "options": {"temperatur": 1}}}, "did you mean temperature?"),
         ({"within": {"name": "simclr", "options": {"temperature": 0}}}, "simclr: temperature is 0"),
         (

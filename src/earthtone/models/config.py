@@ -1,10 +1,14 @@
 """What a two-tower model is made of, a recipe's section `model`; without PyTorch, so that options are read fast."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-REDUCERS = ("mean", "attention")
-SOUND_SCALES = ("standard", "soundingearth")
+from earthtone.value_types import PositiveInt, Share
+
+Reducers = Literal["mean", "attention"]
+SoundScales = Literal["standard", "soundingearth"]
+REDUCERS: tuple[str, ...] = get_args(Reducers)
+SOUND_SCALES: tuple[str, ...] = get_args(SoundScales)
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,9 @@ class ModelConfig:
     """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth."""
     audio_encoder: str = "resnet18"
     """As `image_encoder`; it sees spectrograms as pictures of one channel."""
-    dimensions: int = 128
+    dimensions: PositiveInt = 128
     """Size of the shared embedding."""
-    projection: str = "linear"
+    projection: Literal["linear", "mlp", "mlp_norm"] = "linear"
     """Head on each encoder: `linear`, `mlp` (one hidden layer as wide as the encoder's features), or `mlp_norm` (with a
     batch norm in it, as SimCLR's)."""
     image_weights: str | None = None
@@ -25,14 +29,14 @@ class ModelConfig:
     folder (its image tower), a file, `timm:NAME`, ... (docs/models.md); it must be `image_encoder`'s architecture."""
     audio_weights: str | None = None
     """As `image_weights`, for the audio encoder; weights for colours are summed for its one channel."""
-    drop_path: float = 0.0
+    drop_path: Share = 0.0
     """Stochastic depth rate of both encoders."""
-    windows: str = "mean"
+    windows: Reducers = "mean"
     """How the windows of a recording become one vector: `mean`, or `attention` (learned weights; needs training on
     several windows, `train.windows`)."""
     unit: bool = True
     """Embeddings have length 1 and are compared by cosine; false: raw ones, compared by Euclidean distance."""
-    sound_scale: str = "standard"
+    sound_scale: SoundScales = "standard"
     """How spectrogram bytes become numbers: `standard` (about zero mean and unit variance), or `soundingearth` (from
     exp(-1.5) to exp(0.5), as the release does)."""
     scale_input: bool = False
