@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from earthtone.data.packed import Table
-from earthtone.evaluate.report import Measured, write_run_report
+from earthtone.evaluate.report import write_run_report
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.models.two_tower import TwoTower
 
@@ -19,7 +19,7 @@ def test_report_holds_the_tables_pictures_and_sounds(tiny_model: TwoTower, tiny_
 
     def write(table, rows, result) -> None:  # type: ignore[no-untyped-def]
         pictures.update(table.images(rows))
-        write_run_report(run, tiny_model, table, measured=Measured("test", rows, result))
+        write_run_report(run, tiny_model, table, rows, result)
 
     evaluate_retrieval(tiny_model, tiny_table, split="test", resamples=10, then=write)
     page = (run / "report.html").read_text()

@@ -1,6 +1,7 @@
 """Intervals against plain loops with the same draws."""
 
 import statistics
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_estimates_say_how_many_queries() -> None:
     assert (found["a"].value, found["a"].chance, found["a"].queries) == (4.0, 0.5, 3)
     assert (found["b"].value, found["b"].chance) == (3.0, None)
     assert all(estimate.low <= estimate.value <= estimate.high for estimate in found.values())
-    assert found["a"].to_dict().keys() == {"value", "low", "high", "chance", "queries"}
+    assert asdict(found["a"]).keys() == {"value", "low", "high", "chance", "queries"}
 
 
 def test_one_query_has_a_point_as_interval() -> None:

@@ -42,7 +42,7 @@ def test_right_and_wrong_by_mcnemar() -> None:
     assert found.difference.value == pytest.approx(lost / 200)
     assert 0 < found.difference.low < found.difference.high < 0.2
     assert found.p_value == pytest.approx(2 * 0.5**lost)
-    assert "a - b: accuracy +0.0" in found.to_text() and found.to_dict()["first"] == "a"
+    assert "a - b: accuracy +0.0" in found.to_text() and found.first == "a"
 
 
 def test_items_are_joined_by_id() -> None:

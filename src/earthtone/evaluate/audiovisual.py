@@ -5,7 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -441,7 +441,7 @@ def _sound_helps(
     """Return the paired comparison of image and sound side by side with the image alone."""
     image = replace(result, model="image", scores=right_shares(result.truth, *answers["image"]))
     both = replace(result, model="concat")
-    return compare_results(both, image, clusters=group_numbers(tested), resamples=resamples).to_dict()
+    return asdict(compare_results(both, image, clusters=group_numbers(tested), resamples=resamples))
 
 
 def _overlap(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class RetrievalResult:
         """Return the figures and the protocol, ready for JSON."""
         directions = {
             direction: {
-                "metrics": {name: estimate.to_dict() for name, estimate in figures.items()},
+                "metrics": {name: asdict(estimate) for name, estimate in figures.items()},
                 "tied_queries": self.facts["tied_queries"][direction],
                 "right_items": dict(self.facts.get("right_items", {}).get(direction, {})),
             }

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -366,65 +366,66 @@ _FOUND = 3  # what each of them found
 _SYNTHETIC = "Toy world: images, sounds and places are made by a program. Nothing here says anything about real data."
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Retrieval on the `rows` of a split."""
-
-    split: str
-    rows: NDArray[np.int64]
-    result: RetrievalResult
-
-
 def write_run_report(
     folder: Path,
     model: TwoTower,
     table: Table,
+    rows: NDArray[np.int64] | None = None,
+    result: RetrievalResult | None = None,
     *,
-    measured: Measured | None = None,
     probes: Mapping[str, TaskResult] | None = None,
     note: str | None = None,
     path: Path | None = None,
 ) -> Path:
-    """Write the report of the run in `folder` to `path`, by default its `report.html`, and return the path."""
+    """Write the report of the run in `folder` to `path`, by default its `report.html`, and return the path.
+
+    `result` is what `evaluate_retrieval` measured on `rows` of the table.
+    """
     recipe = folder / "recipe.yaml"
     notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
-    if measured and (protocol := measured.result.facts["protocol"])["name"] != "honest":
-        notes.append(f"Measured by the protocol {protocol['name']}. {protocol['difference']}")
-    notes += [f"{line}." for line in measured.result.facts.get("cautions", ())] if measured else []
-    if noted := table.notes(measured.rows if measured else None):
+    split = ""
+    measured: dict[str, Any] = {}
+    if result is not None and rows is not None:
+        split = f"{result.facts['split']['name']} pairs of "
+        if (protocol := result.facts["protocol"])["name"] != "honest":
+            notes.append(f"Measured by the protocol {protocol['name']}. {protocol['difference']}")
+        notes += [f"{line}." for line in result.facts.get("cautions", ())]
+        matches = _matches(table, rows, result)
+        measured = {"retrieval": result.to_dict(), "ranks": result.ranks, "matches": matches}
+    if noted := table.notes(rows):
         kinds = ", ".join(f"{kind} ({count})" for kind, count in noted.items())
         notes.append(f"Noticed when {'these' if measured else 'the'} pairs were packed: {kinds}.")
-    split = f"{measured.split} pairs of " if measured else ""
     return write_report(
         Report(
             title=f"{folder.resolve().name}: {split}{table.name}",
-            summary=_summary(model.card, table, measured),
+            summary=_summary(model.card, table, measured.get("retrieval", {})),
             history=read_history(folder),
-            retrieval=measured.result.to_dict() if measured else {},
-            ranks=measured.result.ranks if measured else {},
-            matches=_matches(table, measured.rows, measured.result) if measured else {},
             probe={name: _probe(probe) for name, probe in (probes or {}).items()},
             config_yaml=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
             notes=[*notes, *([note] if note else [])],
+            **measured,
         ),
         path or folder / REPORT_FILE,
     )
 
 
 def _probe(result: TaskResult) -> dict[str, Any]:
-    """Figures by their name without the classifier's, and how they came about."""
-    figures = {name.removeprefix("logistic_"): figure.to_dict() for name, figure in result.figures.items()}
+    """Return the figures by their name without the classifier's, and how they came about."""
+    figures = {name.removeprefix("logistic_"): asdict(figure) for name, figure in result.figures.items()}
     facts = {key: result.facts.get(key) for key in ("classes", "train_rows", "test_rows", "accuracy_by_class")}
     return {**figures, **facts, "protocol": result.protocol}
 
 
-def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -> dict[str, str]:
+def _summary(card: Mapping[str, Any], table: Table, retrieval: Mapping[str, Any]) -> dict[str, str]:
     model, versions = (card[key] if isinstance(card.get(key), Mapping) else {} for key in ("model", "versions"))
     known = [card.get(key) for key in ("step", "training_seconds")]  # a card may hold anything
     step, seconds = (float(value) if plots.is_number(value) else 0.0 for value in known)
-    facts = {"Pairs measured": f"{len(measured.rows):,} ({measured.split})"} if measured else {}
-    if measured and (found := measured.result.facts.get("contents", {}).get(measured.split)):
-        facts["They hold"] = Contents(**found).files_text
+    facts = {}
+    if retrieval:
+        split = retrieval["split"]["name"]
+        facts["Pairs measured"] = f"{retrieval['gallery']:,} ({split})"
+        if contents := retrieval.get("contents", {}).get(split):
+            facts["They hold"] = Contents(**contents).files_text
     return facts | {
         "Pairs in the table": f"{len(table):,}",
         "Split by": split_in_words(table.split),
@@ -436,7 +437,7 @@ def _summary(card: Mapping[str, Any], table: Table, measured: Measured | None) -
 
 
 def _matches(table: Table, rows: NDArray[np.int64], result: RetrievalResult) -> dict[str, list[Match]]:
-    """The surest right ones and the most wrong ones of both directions."""
+    """Return the surest right ones and the most wrong ones of both directions."""
     groups: dict[str, list[Match]] = {"best": [], "worst": []}
     for direction, ranks in result.ranks.items():
         surest = np.lexsort((-result.scores_true[direction], ranks))

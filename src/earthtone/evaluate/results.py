@@ -35,10 +35,6 @@ class Estimate:
     chance: float | None
     queries: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class PerQuery:
@@ -318,10 +314,6 @@ class Comparison:
     first_better: int
     """Items on which the first scores higher."""
     second_better: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields, ready for JSON."""
-        return asdict(self)
 
     def to_text(self) -> str:
         """Return one line for the terminal."""

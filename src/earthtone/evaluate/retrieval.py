@@ -49,10 +49,9 @@ def evaluate_retrieval(options: RetrievalOptions) -> RetrievalResult:
         if options.then is not None:
             options.then(table, rows, result)
         if options.report is not None:
-            from earthtone.evaluate.report import Measured, write_run_report  # brings Matplotlib
+            from earthtone.evaluate.report import write_run_report  # brings Matplotlib
 
-            measured, run = Measured(split, rows, result), Path(str(options.model))
-            write_run_report(run, model, table, measured=measured, path=Path(options.report))
+            write_run_report(Path(str(options.model)), model, table, rows, result, path=Path(options.report))
     return result
 
 
@@ -86,12 +85,12 @@ def embedded_pairs(
 
 
 def _own_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same numbers, but rows without a value (-1), such as silent recordings, are each alone."""
+    """Return the same numbers, but rows without a value (-1), such as silent recordings, are each alone."""
     return np.where(groups < 0, -1 - np.arange(len(groups)), groups)
 
 
 def validation_figures(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> dict[str, float]:
-    """Return what training watches: the mean reciprocal rank of both directions, and their mean as `score`."""
+    """Return what training validates by: the mean reciprocal rank of both directions, and their mean as `score`."""
     ranks = rank_pairs(embedded_pairs(model, table, rows))
     figures = {f"mrr_{name}": float(np.mean(1.0 / direction.rank)) for name, direction in ranks.items()}
     return {**figures, "score": sum(figures.values()) / len(figures)}

@@ -13,7 +13,7 @@ from earthtone.data.packed import Table
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.protocols import RetrievalResult, standing
-from earthtone.evaluate.report import REPORT_FILE, Measured, write_run_report
+from earthtone.evaluate.report import REPORT_FILE, write_run_report
 from earthtone.evaluate.results import TaskResult
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.models.storage import load_model
@@ -90,7 +90,7 @@ def demo(options: DemoOptions) -> DemoResult | None:
 
     def write(opened: Table, test_rows: NDArray[np.int64], result: RetrievalResult) -> None:
         probes = {"land cover, trained": probe, "land cover, untrained": untrained}
-        write_run_report(run, model, opened, measured=Measured("test", test_rows, result), probes=probes)
+        write_run_report(run, model, opened, test_rows, result, probes=probes)
 
     retrieval = evaluate_retrieval(model, table, then=write)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)

@@ -12,7 +12,7 @@ from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_device
 from earthtone.evaluate.overlap import warn_of_overlap
 from earthtone.evaluate.protocols import RetrievalResult
-from earthtone.evaluate.report import Measured, write_run_report
+from earthtone.evaluate.report import write_run_report
 from earthtone.evaluate.retrieval import evaluate_retrieval, validation_figures
 from earthtone.files import only_writer
 from earthtone.models.storage import load_model
@@ -80,6 +80,6 @@ def report_on_validation(run: Path, table: Table, match: str | None = None) -> R
         return None
 
     def write(opened: Table, rows: NDArray[np.int64], result: RetrievalResult) -> None:
-        write_run_report(run, model, opened, measured=Measured("val", rows, result))
+        write_run_report(run, model, opened, rows, result)
 
     return evaluate_retrieval(model, table.path, split="val", match=match, then=write)
