@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from loopback import Stage, WriteCatalogue, noise, slow, tree, zipped
 
+from earthtone.build.fetch import fetch
+
 FILES = {f"images/{n:04d}.jpg": noise(600, seed=n) for n in range(1500)}
 ARCHIVE = zipped(FILES)
 
@@ -44,8 +46,7 @@ def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool]) -> No
 def undisturbed(write_catalogue: WriteCatalogue, stage: Stage, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """The catalogue, and what an undisturbed fetch gives."""
     catalogue = write_catalogue("a.zip", ARCHIVE, unpack="zip")
-    printed = finish(start(catalogue, tmp_path / "undisturbed"))
-    assert f"it lies in {tmp_path / 'undisturbed'}\nnext: earthtone check {tmp_path / 'undisturbed'}" in printed
+    fetch("tiny", tmp_path / "undisturbed", catalogue=catalogue)
     return catalogue, tree(tmp_path / "undisturbed")
 
 
@@ -59,7 +60,7 @@ def test_killed_while_downloading(undisturbed: tuple[Path, dict[str, str]], stag
         process = start(catalogue, out)
         kill_when(process, lambda at=share: part.exists() and part.stat().st_size > at * len(ARCHIVE))  # type: ignore[misc]
         assert tree(out) == {}
-    finish(start(catalogue, out))
+    assert f"it lies in {out}\nnext: earthtone check {out}" in finish(start(catalogue, out))
     assert tree(out) == expected
     asked = stage.ranges()[-2:]
     assert asked[0] is not None, "each call went on where the one before was killed"
