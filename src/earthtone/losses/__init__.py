@@ -35,7 +35,7 @@ class LossEntry(NamedTuple):
 
     @property
     def has_queue(self) -> bool:
-        """Whether rows of earlier batches are negatives too."""
+        """Return whether rows of earlier batches are negatives too."""
         return "batches" in self.options
 
     def load(self) -> "type[Loss]":

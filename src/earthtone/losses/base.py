@@ -52,14 +52,14 @@ class Loss(nn.Module, ABC):
         """Return the loss of one batch: a scalar, float32 (float64 for float64 embeddings), also under autocast.
 
         `image` and `audio` are (N, D). `groups` int64 (N, 2 or 3) are numbers of image, recording and place, negative
-        ones being nobody's; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both show twins by
+        ones being unknown; `points` (N, 3) are unit vectors of the places, NaN where unknown. Both show twins by
         `twin_rule`, in the batch and in the queue of losses with `has_queue`; `points` are also what
         losses with `needs_points` compare. `twins`, when given, is taken for the batch instead: a symmetric bool
         (N, N), True at [i, j] when row j is a twin of row i; its diagonal is ignored. `keys` are image and audio
         embeddings of the same rows from momentum encoders, for losses with `has_queue`.
 
         `pairs` int64 (N,) are numbers of pairs, where several rows are views of one: rows with the same number, also
-        in a queue, are positives of each other whatever becomes of twins; negative numbers are nobody's. Raises
+        in a queue, are positives of each other whatever becomes of twins; negative numbers are unknown. Raises
         ConfigError when shapes or types do not fit, something needed is missing, or twins or views are given to a loss
         that cannot keep them out of its negatives.
         """
@@ -109,7 +109,7 @@ class Loss(nn.Module, ABC):
 
     @property
     def temperature(self) -> float | None:
-        """What similarities are divided by, for the log; None for a loss without one."""
+        """Return what similarities are divided by, for the log; None for a loss without one."""
         return self.fixed_temperature
 
     def extra_repr(self) -> str:

@@ -63,10 +63,10 @@ class InfoNCE(Loss):
 
     @property
     def temperature(self) -> float:
-        """The current temperature, at least 0.01."""
+        """Return the current temperature, at least 0.01."""
         return max(math.exp(-self.log_scale.item()), 1 / MAX_SCALE)
 
 
 def _logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:
-    """Of unit images (n, D) and recordings (m, D): (n, m)."""
+    """Return the logits (n, m) of unit images (n, D) and recordings (m, D)."""
     return scale * (image @ audio.T)

@@ -54,7 +54,7 @@ class InfoNCEMemory(MemoryLoss):
         return (every.logsumexp(dim=0) - own).mean()
 
     def _multi_partner(self, scaled: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:
-        """`multi_partner` over batch and queue, in two passes: all negatives of a row, then each partner alone."""
+        """Return `multi_partner` over batch and queue, in two passes: a row's negatives, then each partner alone."""
         logits, masks = scaled @ keys.T, twins.masks()  # (N, N)
         assert masks.positive is not None  # noqa: S101 - for the type checker
         masks = masks._replace(positive=masks.positive | twins.partners())

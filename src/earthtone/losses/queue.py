@@ -15,7 +15,7 @@ from earthtone.losses.twins import GROUPS, Masks, RowGroups, Twins, masks_betwee
 
 BLOCK = 8192  # queue rows compared at once; bounds the memory whatever the queue's length
 _Out = TypeVar("_Out")
-_UNKNOWN = -1  # a group number that is nobody's
+_UNKNOWN = -1  # a group number that equals none
 _NOWHERE = math.inf  # far from every place; unlike NaN, equal to itself in a checkpoint
 
 
@@ -55,11 +55,11 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("pushed", torch.tensor(0))  # rows that ever came in
 
     def __len__(self) -> int:
-        """Rows that are filled."""
+        """Return how many rows are filled."""
         return min(int(self.pushed), len(self.image))
 
     def rows(self, dtype: torch.dtype) -> Queued:
-        """A copy of the filled rows, in no order: autograd must not see the ring change before the backward pass."""
+        """Return a copy of the filled rows, in no order: the ring may change before the backward pass."""
         count = len(self)
         image, audio = (part[:count].to(dtype, copy=True) for part in (self.image, self.audio))
         return Queued(image, audio, *(part[:count].clone() for part in (self.groups, self.points, self.pairs)))
@@ -85,12 +85,12 @@ class EmbeddingQueue(nn.Module):
         self.pushed += batch
 
     def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
+        """Return what `print(model)` shows."""
         return f"rows={len(self.image)}, filled={len(self)}"
 
 
 def over_blocks(function: Callable[[Queued], _Out], queued: Queued) -> list[_Out]:
-    """`function` of each block; with several blocks their matrices are made again in the backward pass, not kept."""
+    """Return `function` of each block; several blocks' matrices are made again in the backward pass, not kept."""
     starts = range(0, len(queued.groups), BLOCK)
     blocks = [Queued(*(part[start : start + BLOCK] for part in queued)) for start in starts]
     if len(blocks) <= 1 or not torch.is_grad_enabled():
@@ -126,7 +126,7 @@ class MemoryLoss(Loss):
         """Return the scalar loss of unit queries (N, D), keys (N, D) and the queue's keys, its field `queued_keys`."""
 
     def queue_masks(self, twins: Twins, block: Queued) -> Masks:
-        """What the rows of the queue are to the rows of the batch, where groups or pairs are known."""
+        """Return the masks of the batch's rows against rows of the queue."""
         return masks_between(twins.groups, RowGroups(block.groups, block.points, block.pairs), twins.rule)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -13,8 +13,9 @@ _LARGEST_POWER = 40.0  # the square of exp(40), as in a gradient's length, is st
 
 
 def robust_term(robust_q: float, robust_lambda: float) -> Term:
-    """-exp(q l) / q + (lambda (exp l + sum_n exp l_n))^q / q, of a positive's logit l and the negatives' l_n.
+    """Return what a positive costs in the robust loss, with logit l and the negatives' logits l_n.
 
+    That is -exp(q l) / q + (lambda (exp l + sum_n exp l_n))^q / q.
     As q goes to 0 it becomes the cross-entropy plus log(lambda); at q = 1 it is (lambda - 1) exp l + lambda sum_n exp
     l_n, a symmetric loss, which is robust against noise in who is a positive. q = 0 is the cross-entropy itself.
 

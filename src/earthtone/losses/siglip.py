@@ -50,5 +50,5 @@ class SigLIP(Loss):
 
     @property
     def temperature(self) -> float:
-        """The current temperature."""
+        """Return the current temperature."""
         return math.exp(-self.log_scale.item())

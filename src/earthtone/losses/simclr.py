@@ -84,7 +84,7 @@ class SimCLR(Loss):
         return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], twins, self.directions)
 
     def _projected(self, embeddings: Tensor) -> Tensor:
-        """g of (N, D) in the embeddings' own precision."""
+        """Return g of (N, D) in the embeddings' own precision."""
         for layer in self.g:
             if isinstance(layer, nn.Linear):
                 embeddings = F.linear(embeddings, layer.weight.to(embeddings.dtype), layer.bias.to(embeddings.dtype))

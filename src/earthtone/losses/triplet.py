@@ -57,13 +57,13 @@ class BatchTriplet(MarginLoss):
 
 
 def mean_to_positives(distances: Tensor, positive: Tensor) -> Tensor:
-    """The mean (N) of each row of distances (N, N) over the diagonal and the positives (N, N)."""
+    """Return the mean (N) of each row of distances (N, N) over the diagonal and the positives (N, N)."""
     positive = positive | torch.eye(len(positive), dtype=torch.bool, device=positive.device)
     return distances.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)
 
 
 def pair_distances(image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """All L2 distances (N, N) and those of the pairs (N), with finite gradients also at distance 0.
+    """Return all L2 distances (N, N) and those of the pairs (N), with finite gradients also at distance 0.
 
     ||x||^2 + ||y||^2 - 2 x.y loses digits where x and y are close, so the embeddings are centred first, the pairs'
     own distances are subtracted directly, and what is left below rounding counts as 0 with no gradient.

@@ -17,7 +17,7 @@ _NOBODY = -1  # a group number that equals none
 
 
 class TwinRule(NamedTuple):
-    """How twins are told and what becomes of them; rows with an equal number in a group always are twins."""
+    """How twins are recognised and what becomes of them; rows with an equal number in a group always are twins."""
 
     use: str = "mask"
     """`mask` keeps twins out of the negatives, `positive` pulls them together as a pair's own two sides."""
@@ -28,11 +28,11 @@ class TwinRule(NamedTuple):
 def twins_between(
     groups: Tensor, points: Tensor | None, other_groups: Tensor, other_points: Tensor | None, radius_m: float = 0.0
 ) -> Tensor:
-    """True (N, M) where a row and one of the others are twins: an equal group number, or closer than `radius_m`.
+    """Return where (N, M) rows and others are twins: they share a group number, or are closer than `radius_m`.
 
-    `groups` int64 (N, k) and (M, k): columns are kinds (image, recording, place), negative numbers are nobody's.
+    `groups` int64 (N, k) and (M, k): columns are kinds (image, recording, place), negative numbers are unknown.
     `points` (N, 3) and (M, 3) are unit vectors of the places, NaN where there is none (never a twin by distance);
-    float64 tells nanometres, float32 half a metre. They are not looked at when `radius_m` is 0. The distance is that
+    float64 resolves nanometres, float32 half a metre. They are not looked at when `radius_m` is 0. The distance is that
     on the sphere of the Earth's mean radius. A function of the two rows alone, and the same both ways round: every
     process that knows both finds the same twins.
 
@@ -54,7 +54,7 @@ def twins_between(
 
 
 def squared_chords(points: Tensor, others: Tensor) -> Tensor:
-    """The squared straight distances (N, M) of unit vectors (N, 3) and (M, 3), in Earth radii; float64.
+    """Return the squared straight distances (N, M) of unit vectors (N, 3) and (M, 3), in Earth radii; float64.
 
     By differences, which are exact for near points; 1 - cosine would lose the last centimetres in float64 and the last
     kilometres in float32. On mps, which has no float64, in float32.
@@ -68,14 +68,14 @@ def squared_chords(points: Tensor, others: Tensor) -> Tensor:
 
 
 def padded_groups(groups: Tensor) -> Tensor:
-    """Group numbers (N, up to 3) as (N, 3); kinds that are not given are nobody's."""
+    """Return group numbers (N, up to 3) as (N, 3); kinds that are not given are unknown."""
     return torch.nn.functional.pad(groups, (0, GROUPS - groups.shape[1]), value=_NOBODY)
 
 
 class RowGroups(NamedTuple):
     """Of N rows: `groups` int64 (N, 3), numbers of image, recording and place, equal for equal ones; `points` (N, 3),
     unit vectors of the places, as precise as given; `pairs` int64 (N), equal for views of one pair. Negative numbers
-    are nobody's."""
+    are unknown."""
 
     groups: Tensor | None = None
     points: Tensor | None = None
@@ -98,7 +98,7 @@ class Masks(NamedTuple):
 
     @property
     def either(self) -> Tensor | None:
-        """True where there is no negative."""
+        """Return where there is no negative."""
         if self.positive is None or self.ignored is None:
             return self.ignored if self.positive is None else self.positive
         return self.positive | self.ignored

@@ -43,7 +43,7 @@ class VICReg(Loss):
 
 
 def _spread(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The variance term and the covariance term of one side (N, D)."""
+    """Return the variance term and the covariance term of one side (N, D)."""
     count, features = rows.shape
     centred = rows - rows.mean(dim=0)
     covariance = centred.T @ centred / max(1, count - 1)  # (D, D)

@@ -182,7 +182,7 @@ def load_checkpoint(folder: Path, task: PretrainTask) -> Progress:
         raise ModelError(f"{path}: no checkpoint of earthtone; train anew without --resume into another --out")
     weights = {name.removeprefix("task."): value for name, value in tensors.items() if name.startswith("task.")}
     for name, value in task.state_dict().items():
-        if name.endswith("queue.pairs"):  # queues of earlier versions knew no pairs; a fresh one has nobody's
+        if name.endswith("queue.pairs"):  # queues of earlier versions knew no pairs; a fresh one has none
             weights.setdefault(name, value)
     fill(task, weights, path)
     try:

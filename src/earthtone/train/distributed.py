@@ -41,7 +41,7 @@ _LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "timed out", "st
 
 
 class World:
-    """`rank` of `size` processes; a training on one device is a world of one, which waits for nobody.
+    """`rank` of `size` processes; a training on one device is a world of one, which never waits.
 
     `environment` is Lightning's for the launcher that started the processes: torchrun, SLURM's srun, or Lightning
     itself, which starts the others when the training begins.
@@ -55,7 +55,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes, validates and reports."""
+        """Return whether this is the process that writes, validates and reports."""
         return self.rank == 0
 
     def join(self, device: str) -> None:
@@ -69,12 +69,12 @@ class World:
         self.connect()
 
     def connect(self) -> None:
-        """Open the line for what processes agree on, apart from gradients; all of them call it, having met."""
+        """Make the process group for what processes agree on beside gradients; all of them call it, having met."""
         if self.size > 1 and self._control is None:
             self._control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
     def wait(self) -> None:
-        """Go on when all processes have come here; those that have not met yet do not wait."""
+        """Wait until all processes have come here; those that have not met yet do not wait."""
         self.largest(0)
 
     def largest(self, value: int) -> int:
@@ -199,7 +199,7 @@ def shard_model(model: TwoTower, mesh: DeviceMesh) -> None:
 
 
 def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Part the weights that no inner module has parted; what comes out is no view.
+    """Shard the weights that no inner module has sharded; what comes out is no view.
 
     FSDP2 gathers weights for the backward pass by a hook on the output, which a view that is changed in place loses.
     """
@@ -250,7 +250,7 @@ def local_part(value: Tensor) -> Tensor:
 
 
 def split_sharded(groups: Iterable[dict[str, Any]], model: TwoTower) -> list[dict[str, Any]]:
-    """Return an optimizer's groups, a model's weights apart from others, such as a loss's, which are in no parts.
+    """Return an optimizer's groups, a model's weights apart from others, such as a loss's, which are not sharded.
 
     Torch's kernels for many tensors at once take one kind or the other.
     """
@@ -264,7 +264,7 @@ def split_sharded(groups: Iterable[dict[str, Any]], model: TwoTower) -> list[dic
 
 
 def shard_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state dict of whole tensors as the parts that belong to the optimizer's weights."""
+    """Return the state dict of full tensors as the shards that belong to the optimizer's weights."""
     weights = [value for group in optimizer.param_groups for value in group["params"]]
 
     def part(weight: Tensor, value: Tensor) -> Tensor:
@@ -283,7 +283,7 @@ def shard_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict
 def clip_sharded(gradients: list[Tensor], longest: float | None, world: World) -> Tensor:
     """Shorten gradients, changed in place, to a length over all processes, and return the length they had.
 
-    Of a loss's weights, which are in no parts, the mean over processes is taken first: FSDP has averaged the others.
+    Of a loss's weights, which are not sharded, the mean over processes is taken first: FSDP has averaged the others.
     """
     parts = [local_part(value) for value in gradients if isinstance(value, DTensor)]
     whole = [value for value in gradients if not isinstance(value, DTensor)]
@@ -317,10 +317,10 @@ class FullWeights:
         return self._task.tensors()
 
     def release(self) -> None:
-        """Let the others go on; the first process calls it where they `serve`."""
+        """End the other processes' `serve`; for the first process."""
 
     def serve(self) -> None:
-        """Give the first process what it asks for until it is done; for the others."""
+        """Gather what the first process asks for, until it is done; for the others."""
 
 
 class ShardedWeights(FullWeights):
@@ -332,7 +332,7 @@ class ShardedWeights(FullWeights):
     _DONE, _MODEL, _ALL = range(3)
 
     def __init__(self, task: "PretrainTask", world: World) -> None:
-        """Call it before the weights are parted; the first process keeps a copy of the model without weights."""
+        """Call it before the weights are sharded; the first process keeps a copy of the model without weights."""
         super().__init__(task)
         self._world = world
         self._empty = _without_weights(task.model) if world.first else None
@@ -350,11 +350,11 @@ class ShardedWeights(FullWeights):
         return self._asked(self._ALL)
 
     def release(self) -> None:
-        """Let the others go on."""
+        """End the other processes' `serve`."""
         self._world.largest(self._DONE)
 
     def serve(self) -> None:
-        """Gather whatever is asked for, until the first process is done."""
+        """Gather what the first process asks for, until it is done."""
         while asked := self._world.largest(self._DONE):
             self._gather(asked)
 

@@ -169,14 +169,14 @@ def _beginning(table: Table, recipe: Recipe, out: Path, *, resume: bool) -> tupl
 
 
 def _data_identity(table: Table, recipe: Recipe) -> str:
-    """Return what tells tables apart that train differently: where it is learned from, the tiles' metres too."""
+    """Return a text that differs for tables that train differently: with `scale_input` by the tiles' metres too."""
     if not recipe.model.scale_input:
         return table.fingerprint
     return f"{table.fingerprint} {hashlib.blake2b(table.tile_sides_m.tobytes(), digest_size=8).hexdigest()}"
 
 
 def _finished(out: Path, world: World) -> FitResult:
-    """The result of a run that had ended before. Raises DataError where its log is lost."""
+    """Return the result of a run that had ended before. Raises DataError where its log is lost."""
     lines = read_history(out)
     if not lines:
         raise DataError(
@@ -198,7 +198,7 @@ def _resumed(out: Path, task: PretrainTask) -> Progress:
 def _validation(
     table: Table, recipe: Recipe, validate: ValidateRows | None
 ) -> tuple[Callable[[TwoTower], Any] | None, bool]:
-    """Bind `validate` to the validation pairs, and say whether there are enough to choose weights by them."""
+    """Return `validate` on the validation pairs, and whether these are enough to choose weights by them."""
     best = recipe.train.keep == "best"
     if validate is None or not recipe.train.validate_every:
         return None, False

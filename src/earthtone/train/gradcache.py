@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 def embed_in_chunks(model: nn.Module, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     """Return what `model` gives for the whole batch, with activations of one chunk, at most `chunk` rows, at a time.
 
-    The forward pass keeps embeddings, and the last chunk's activations. Once the loss has told the gradients, the
+    The forward pass keeps embeddings, and the last chunk's activations. Once the gradients of the loss are known, the
     backward pass begins with these, and makes each other chunk's activations again, with the same random draws
     (dropout, stochastic depth) and the same autocast, and lets them go. The gradients are those of one forward pass
     over the same chunks; where rows do not see each other inside `model` - that is, without batch norms in training -

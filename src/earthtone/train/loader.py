@@ -92,11 +92,11 @@ class TrainLoader:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
+        """Return the steps of the whole training."""
         return self.steps_per_epoch * self._recipe.train.epochs
 
     def __len__(self) -> int:
-        """Batches that are still to come."""
+        """Return how many batches are still to come."""
         return self.steps - self.first
 
     def __iter__(self) -> Iterator[Batch]:
@@ -172,7 +172,7 @@ class TrainLoader:
         return [None if background is None else next(read) for background in drawn]
 
     def _warn_of_repeats(self, rows: NDArray[np.int64]) -> None:
-        """Say how many recordings are too short for as many different windows as the recipe asks for."""
+        """Warn of how many recordings are too short for as many different windows as the recipe asks for."""
         audio, several = self._table.signal.audio, self._recipe.train.windows
         if few := int((self._room[rows] + 1 < several).sum()):
             _log.warning(
@@ -194,7 +194,7 @@ def _tile_sides(table: Table, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def training_side_m(table: Table, rows: NDArray[np.int64]) -> float:
-    """Return what stands for unknown metres along a tile's side. Raises ConfigError where `rows` tell none."""
+    """Return what stands for unknown metres along a tile's side. Raises ConfigError where all of `rows` are."""
     if not table.has_column("tile_side_m"):
         raise ConfigError(
             f"{table.path} was packed before tables kept the metres along a tile; model.scale_input needs them: pack "

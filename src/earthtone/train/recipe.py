@@ -197,12 +197,12 @@ class TrainConfig:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """Return how many processes train together."""
         return self.devices * self.nodes
 
     @property
     def frozen_encoders(self) -> tuple[str, ...]:
-        """Which of `image` and `audio` are frozen for a while or for good."""
+        """Return which of `image` and `audio` are frozen for a while or for good."""
         return ("image", "audio") if self.freeze == "both" else () if self.freeze is None else (self.freeze,)
 
 
@@ -224,7 +224,7 @@ class Recipe:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists: YAML knows no tuples."""
+    """Return tuples as lists: YAML knows no tuples."""
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value

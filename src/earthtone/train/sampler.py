@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def unit_points(table: Table, rows: Rows) -> NDArray[np.float64]:
     """Return the unit position vectors (len(table), 3) of the rows' longitude and latitude; NaN where there are none.
 
-    x points to 0 E on the equator, y to 90 E, z to the North pole; float64, since float32 tells only metres apart.
+    x points to 0 E on the equator, y to 90 E, z to the North pole; float64, since float32 resolves metres only.
     Raises DataError, naming ids, when one of `rows` has no coordinates.
     """
     longitude, latitude = (np.radians(table.numbers(name)) for name in ("longitude", "latitude"))
@@ -54,7 +54,7 @@ class TableGroups(NamedTuple):
     """What shows twins and neighbours, by row number of a table; None where nothing needs it.
 
     `groups` int64 (rows, 3), `points` float64 (rows, 3). Groups are numbers of image, recording and place, equal for
-    equal ones, -1 for nobody's (a missing place). They are numbered over the whole table, so that all processes that
+    equal ones, -1 for none (a missing place). They are numbered over the whole table, so that all processes that
     open it have the same numbers. Points are unit vectors, NaN where a row has no coordinates.
     """
 
@@ -99,7 +99,7 @@ def _groups(table: Table, rows: Rows, place_column: str | None) -> Rows:
 
 
 class Similar:
-    """The embeddings of the training rows as they were before a step, to search for rows that the model finds alike.
+    """The embeddings of the training rows as they were before a step, to search for rows that look or sound alike.
 
     Unit vectors are kept as whole numbers of 8 bits (a component of 4 / sqrt(D) is 127; beyond it is cut off), whose
     products add up exactly in float32: the order of the sums, and so the number of threads, changes nothing.
@@ -112,7 +112,7 @@ class Similar:
 
     @classmethod
     def of(cls, image: Embeddings, audio: Embeddings, step: int) -> "Similar":
-        """Of float embeddings (N, D) of any length."""
+        """Return those of float embeddings (N, D) of any length."""
         return cls(_small(image), _small(audio), step)
 
     def nearest(self, positions: Rows, pool: Rows, *, sound_to_image: bool) -> Rows:
@@ -185,7 +185,7 @@ class Sampler:
 
     @property
     def refresh_epochs(self) -> int | None:
-        """Epochs between two sets of embeddings; None when none are needed."""
+        """Return the epochs between two sets of embeddings; None when none are needed."""
         return (self._config.refresh_epochs or 1) if self.counts.similar else None
 
     def batch(self, step: int) -> Rows:
@@ -274,7 +274,7 @@ class Sampler:
         located = self._located("sampler.ring_share")
         assert config.ring_km is not None and self._known.points is not None  # noqa: S101 - for the type checker
         points = np.full_like(self._known.points, np.nan)
-        points[located] = self._known.points[located]  # rows of other splits are nobody's neighbours
+        points[located] = self._known.points[located]  # rows of other splits are no neighbours
         low, high = config.ring_km
         ring = Ring(points, low, high)
         draw = np.random.default_rng([self._seed, 0, 2])

@@ -71,7 +71,7 @@ def check_queue(loss: Loss, rows: int, recipe: Recipe) -> None:
 
 
 def check_model(recipe: Recipe) -> None:
-    """Raise ConfigError for encoders that cannot be made, and where the rate is to decay with blocks they do not tell.
+    """Raise ConfigError for encoders that cannot be made, and for layer decay over unknown blocks.
 
     Takes neither memory for weights nor random numbers.
     """
@@ -270,7 +270,7 @@ class PretrainTask(LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        """Of the current step, at the top."""
+        """Return the current step's, without layer decay."""
         return max(float(group["lr"]) for group in self._groups())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -298,7 +298,7 @@ class PretrainTask(LightningModule):
             shard_model(model, mesh)
 
     def _layers(self) -> list[tuple[Iterable[nn.Parameter], float]]:
-        """All parameters with their share of the learning rate. Raises ConfigError where blocks are not known."""
+        """Return all parameters with their share of the learning rate. Raises ConfigError for unknown blocks."""
         if self.config.layer_decay == 1:
             return [(self.parameters(), 1.0)]
         encoders = [tower.encoder for tower in (self.model.image_tower, self.model.audio_tower)]
