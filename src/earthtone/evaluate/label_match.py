@@ -77,7 +77,7 @@ class MatchedLabels:
         """Return what a random ranking expects: the mean over queries of the share of the gallery that fits."""
         query, item, fits = self._sides(direction)
         share = fits @ np.bincount(item, minlength=fits.shape[1]) / len(item)
-        return float(share[query[query < len(fits) - 1]].mean())
+        return float(np.nanmean(np.where(query < len(fits) - 1, share[query], np.nan)))
 
     def _sides(self, direction: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Return the labels of queries and of items, and which of them fit, (query labels + 1, item labels + 1)."""

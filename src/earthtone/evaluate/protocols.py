@@ -177,38 +177,56 @@ def honest(
     """
     labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part
     ranks = rank_pairs(pairs, twins=twins, depth=max(RECALL_DEPTHS), max_bytes=max_bytes)
-    return RetrievalResult(
-        figures=_with_intervals(
-            pairs,
-            {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()},
-            {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()},
-            resamples,
-            seed,
-        ),
-        ranks={direction: found.rank for direction, found in ranks.items()},
-        top={direction: found.top[:, :TOP] for direction, found in ranks.items()},
-        scores_true={direction: found.score for direction, found in ranks.items()},
-        gallery=len(pairs),
-        facts=_facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
+    return _result(
+        pairs,
+        ranks,
+        {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()},
+        {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()},
+        {direction: found.score for direction, found in ranks.items()},
+        _facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
     )
 
 
-def _with_intervals(
+def _result(
     pairs: EmbeddedPairs,
+    ranks: Mapping[str, DirectionRanks | AverageRanks],
     figures: Mapping[str, Mapping[str, PerQuery]],
     chances: Mapping[str, Mapping[str, float | None]],
-    resamples: int,
-    seed: int,
-) -> dict[str, dict[str, Estimate]]:
-    """Return the figures of each direction with their intervals; all of them see the same resamples of twins."""
+    scores: Mapping[str, NDArray[np.float64]],
+    facts: Mapping[str, Any],
+) -> RetrievalResult:
+    """Return the result of both directions; all figures see the same resamples, in which twins are drawn together."""
     flat = {f"{direction}/{name}": figure for direction in figures for name, figure in figures[direction].items()}
     expected = {f"{direction}/{name}": value for direction in chances for name, value in chances[direction].items()}
-    found = estimates(flat, expected, pairs.twin_clusters(), resamples=resamples, seed=seed)
-    return {direction: {name: found[f"{direction}/{name}"] for name in named} for direction, named in figures.items()}
+    clusters, resamples, seed = pairs.twin_clusters(), facts["resamples"], facts["seed"]
+    found = estimates(flat, expected, clusters, resamples=resamples, seed=seed)
+    sizes = [np.unique(group, return_counts=True)[1] for group in (pairs.image_group, pairs.audio_group)]
+    shared = [int(counts[counts > 1].sum()) for counts in sizes]  # rows that share their group with another
+    counts = {
+        "queries": len(pairs),
+        "twins": {
+            "handling": facts["twins"]["handling"],
+            "pairs_with_identical_image": shared[0],
+            "pairs_with_identical_recording": shared[1],
+            **facts["twins"],
+        },
+        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
+        "tied_queries": {direction: int(of.tied.sum()) for direction, of in ranks.items()},
+    }
+    return RetrievalResult(
+        figures={
+            direction: {name: found[f"{direction}/{name}"] for name in named} for direction, named in figures.items()
+        },
+        ranks={direction: of.rank for direction, of in ranks.items()},
+        top={direction: of.top[:, :TOP] for direction, of in ranks.items()},
+        scores_true=scores,
+        gallery=len(pairs),
+        facts={**counts, **facts, "twins": counts["twins"]},
+    )
 
 
 def _recall_depths(gallery: int) -> dict[str, int]:
-    """The k of each recall; one that the whole gallery fits into says nothing, and less than one item is none."""
+    """Return the k of each recall; one that the whole gallery fits into says nothing, less than one item is none."""
     depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}
     return {name: k for name, k in depths.items() if 1 <= k < gallery}
 
@@ -239,7 +257,7 @@ def _km_figures(k: int, km: NDArray[np.float64]) -> dict[str, PerQuery]:
 
 
 def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,) km from each query's place to the nearest of the places found, NaN when it has none."""
+    """Return (N,) km from each query's place to the nearest of the places found, NaN when it has none."""
     least = np.full(len(pairs), np.nan)
     for column in top.T:  # one by one: N x 100 distances at once are large
         km = great_circle_km(pairs.longitude, pairs.latitude, pairs.longitude[column], pairs.latitude[column])
@@ -273,13 +291,15 @@ def _facts(
     match: LabelMatch | None,
     labels: MatchedLabels | None,
 ) -> dict[str, Any]:
-    facts = _common_facts(pairs, twins, {direction: found.tied for direction, found in ranks.items()})
-    facts["twins"]["queries_with_several_right_items"] = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
-    facts["right_items"] = {  # how many queries have so many: what a random ranking reaches follows from that
-        direction: dict(sorted(Counter(found.relevant.tolist()).items())) for direction, found in ranks.items()
+    several = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
+    facts: dict[str, Any] = {
+        "twins": {"handling": twins, "queries_with_several_right_items": several},
+        "right_items": {  # how many queries have so many: what a random ranking reaches follows from that
+            direction: dict(sorted(Counter(found.relevant.tolist()).items())) for direction, found in ranks.items()
+        },
+        "recall_counts": "rank <= k",
+        "similarity": pairs.similarity,
     }
-    facts["recall_counts"] = "rank <= k"
-    facts["similarity"] = pairs.similarity
     facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
     if match is not None and labels is not None:
         facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
@@ -288,26 +308,6 @@ def _facts(
             "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
         )
     return facts
-
-
-def _common_facts(pairs: EmbeddedPairs, twins: str, tied: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
-    """Return the counts of queries, twins, places and ties, which every protocol gives."""
-    return {
-        "queries": len(pairs),
-        "twins": {
-            "handling": twins,
-            "pairs_with_identical_image": _shared(pairs.image_group),
-            "pairs_with_identical_recording": _shared(pairs.audio_group),
-        },
-        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
-        "tied_queries": {direction: int(found.sum()) for direction, found in tied.items()},
-    }
-
-
-def _shared(group: NDArray[np.int64]) -> int:
-    """How many rows share their group with another."""
-    sizes = np.unique(group, return_counts=True)[1]
-    return int(sizes[sizes > 1].sum())
 
 
 def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
@@ -437,30 +437,20 @@ def evaluate_by(
     below = {name: at for name, at in below.items() if 1 < at < len(pairs)}  # no rank is below 1
     chances = _published_chances(pairs, below, list(ranks[DIRECTIONS[0]].km), seed)
     described = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
-    return RetrievalResult(
-        figures=_with_intervals(
-            pairs,
-            {direction: _published_figures(found, below) for direction, found in ranks.items()},
-            dict.fromkeys(ranks, chances),
-            resamples,
-            seed,
-        ),
-        ranks={direction: found.rank for direction, found in ranks.items()},
-        top={direction: found.top for direction, found in ranks.items()},
-        scores_true={
+    return _result(
+        pairs,
+        ranks,
+        {direction: _published_figures(found, below) for direction, found in ranks.items()},
+        dict.fromkeys(ranks, chances),
+        {
             direction: 1 - found.distance**2 / 2 if published.measure == "cosine" else -found.distance
             for direction, found in ranks.items()
         },
-        gallery=len(pairs),
-        facts={
-            **_common_facts(pairs, "ignore", {direction: found.tied for direction, found in ranks.items()}),
-            "recall_counts": _STRICT,
-            "similarity": published.measure,
-            "protocol": described,
-            "resamples": resamples,
-            "seed": seed,
+        {
+            "twins": {"handling": "ignore"}, "recall_counts": _STRICT, "similarity": published.measure,
+            "protocol": described, "resamples": resamples, "seed": seed,
         },
-    )
+    )  # fmt: skip
 
 
 def _published_figures(found: AverageRanks, recalls: Mapping[str, float]) -> dict[str, PerQuery]:
