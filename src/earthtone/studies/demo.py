@@ -39,13 +39,12 @@ class DemoResult:
     def to_text(self) -> str:
         """Return what was reached beside chance, and what to type for one's own data."""
         lines = ["", "Reached on the toy world's test places (synthetic: it shows that the way works, no more):"]
-        for direction, found in self.retrieval.to_dict()["directions"].items():
-            for name in ("R@10", "median_rank"):
-                metric = found["metrics"][name]
-                value, by_chance = (_figure(name, metric[key]) for key in ("value", "chance"))
+        for direction, figures in self.retrieval.figures.items():
+            for name, digits in (("R@10", 3), ("median_rank", 1)):
+                figure = figures[name]
                 lines.append(
-                    f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {value:>7}   chance {by_chance}"
-                    + _below(standing(name, self.retrieval.figures[direction][name]))
+                    f"  {direction.replace('_', ' '):<15} {name.replace('_', ' '):<12} {figure.value:>7.{digits}f}"
+                    f"   chance {figure.chance:.{digits}f}{_below(standing(name, figure))}"
                 )
         trained, untrained = (probe.figures[probe.headline] for probe in (self.probe, self.untrained_probe))
         lines.append(
@@ -53,12 +52,12 @@ class DemoResult:
             f"chance {trained.chance:.3f}"
             + _below(against_chance(trained.value, trained.chance, trained.low, trained.high))
         )
-        lines += [f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):"]
         lines += [
+            f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):",
             "  earthtone check my/manifest.csv",
             "  earthtone pretrain my/manifest.csv --recipe small --out runs/first",
-        ]
-        lines += ["  earthtone evaluate retrieval --model runs/first --data runs/first/table.lance"]
+            "  earthtone evaluate retrieval --model runs/first --data runs/first/table.lance",
+        ]  # fmt: skip
         return "\n".join(lines)
 
 
@@ -98,10 +97,6 @@ def demo(options: DemoOptions) -> DemoResult | None:
 
 def _below(standing: str) -> str:
     return f"   {standing}" if standing.startswith("below") else ""
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.1f}" if name == "median_rank" else f"{value:.3f}"
 
 
 def _untrained(recipe: Recipe) -> TwoTower:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,6 @@ def same_weights(models: Sequence[SuiteModel]) -> list[str]:
 
 
 _QUICK_EPOCHS = 2
-Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,52 +99,37 @@ class SuiteTask:
     reads: str
     """The kind of sets it is for."""
     evaluate: Callable[..., TaskResult]
-    settings: Callable[[SuiteOptions], Settings]
-    """What its figures depend on beside model and data."""
     hears: bool = False
     """Whether it needs a sound encoder."""
     trains: bool = False
     """Whether it trains a network, and goes on in the middle of it; else it keeps features of a frozen one."""
 
 
-def _images(options: SuiteOptions) -> Settings:
-    shown = {"bands": options.bands, "value_range": options.value_range}
-    return {name: value for name, value in shown.items() if value is not None}
-
-
-def _probe_settings(options: SuiteOptions) -> Settings:
-    methods = ["logistic"] if options.quick else ["logistic", "knn"]
-    return {"methods": methods, "pixels": options.pixels, "resamples": options.resamples, **_images(options)}
-
-
-def _training_settings(options: SuiteOptions) -> Settings:
-    return {
-        "protocol": "modern", "epochs": options.epochs or (_QUICK_EPOCHS if options.quick else None),
-        "seeds": list(options.seeds), "resamples": options.resamples, **_images(options),
-    }  # fmt: skip
-
-
-def _finetune_settings(options: SuiteOptions) -> Settings:
-    return {**_training_settings(options), "pixels": options.pixels}
-
-
-def _segment_settings(options: SuiteOptions) -> Settings:
-    head = {"head": "linear" if options.quick else "deeplabv3plus", "frozen": options.quick}
-    return {**_training_settings(options), **head, "patch_pixels": options.pixels}
-
-
-def _tower_settings(options: SuiteOptions) -> Settings:
-    return {"features": "encoder", "resamples": options.resamples}
-
-
 #: By the names that `earthtone evaluate` knows them by, cheap ones first.
 TASKS: Mapping[str, SuiteTask] = {
-    "probe": SuiteTask(IMAGES, evaluate_probe, _probe_settings),
-    "segment": SuiteTask(MASKS, evaluate_segment, _segment_settings, trains=True),
-    "audiovisual": SuiteTask(PAIRS, evaluate_audiovisual, _tower_settings, hears=True),
-    "audio": SuiteTask(SOUNDS, evaluate_audio, _tower_settings, hears=True),
-    "finetune": SuiteTask(IMAGES, evaluate_finetune, _finetune_settings, trains=True),
+    "probe": SuiteTask(IMAGES, evaluate_probe),
+    "segment": SuiteTask(MASKS, evaluate_segment, trains=True),
+    "audiovisual": SuiteTask(PAIRS, evaluate_audiovisual, hears=True),
+    "audio": SuiteTask(SOUNDS, evaluate_audio, hears=True),
+    "finetune": SuiteTask(IMAGES, evaluate_finetune, trains=True),
 }
+
+
+def _settings(task: str, options: SuiteOptions) -> dict[str, Any]:
+    """Return what the figures of a task depend on beside model and data."""
+    if TASKS[task].hears:
+        return {"features": "encoder", "resamples": options.resamples}
+    images = {"bands": options.bands, "value_range": options.value_range}
+    settings: dict[str, Any] = {name: value for name, value in images.items() if value is not None}
+    settings["resamples"] = options.resamples
+    if task == "probe":
+        return {**settings, "methods": ["logistic"] if options.quick else ["logistic", "knn"], "pixels": options.pixels}
+    epochs = options.epochs or (_QUICK_EPOCHS if options.quick else None)
+    settings |= {"protocol": "modern", "epochs": epochs, "seeds": list(options.seeds)}
+    if task == "finetune":
+        return {**settings, "pixels": options.pixels}
+    head = "linear" if options.quick else "deeplabv3plus"
+    return {**settings, "head": head, "frozen": options.quick, "patch_pixels": options.pixels}
 
 
 # Cells: every fitting task on every set by every model, and why some are left out.
@@ -161,7 +146,7 @@ class PlannedCell:
     task: str
     found: FoundSet
     model: SuiteModel
-    settings: Settings
+    settings: Mapping[str, Any]
     key: Mapping[str, Any]
     """All that its figures depend on."""
 
@@ -192,31 +177,25 @@ def plan_cells(
     models: Sequence[SuiteModel], sets: Sequence[FoundSet], tasks: Sequence[str], options: SuiteOptions
 ) -> list[PlannedCell]:
     """Return all cells, column by column: so an unfinished table has complete columns."""
-    return [
-        _planned(name, found, model, options)
-        for name in tasks
-        for found in sets
-        if found.kind == TASKS[name].reads
-        for model in models
-    ]
-
-
-def _planned(name: str, found: FoundSet, model: SuiteModel, options: SuiteOptions) -> PlannedCell:
-    task = TASKS[name]
-    settings = task.settings(options)
-    key = {
-        "format": _FORMAT,
-        "earthtone": __version__,
-        "task": name,
-        "dataset": found.name,
-        "data": found.fingerprint,
-        "model": model.both_towers if task.hears else model.image,
-        "drawn": model.spec if model.spec.startswith("random:") else None,  # anew for each seed
-        "settings": dict(settings),
-        "device": options.device,
-        "precision": choose_precision(options.precision, options.device),
-    }
-    return PlannedCell(name, found, model, settings, key)
+    cells = []
+    for name, found, model in product(tasks, sets, models):
+        task, settings = TASKS[name], _settings(name, options)
+        if found.kind != task.reads:
+            continue
+        key = {
+            "format": _FORMAT,
+            "earthtone": __version__,
+            "task": name,
+            "dataset": found.name,
+            "data": found.fingerprint,
+            "model": model.both_towers if task.hears else model.image,
+            "drawn": model.spec if model.spec.startswith("random:") else None,  # anew for each seed
+            "settings": settings,
+            "device": options.device,
+            "precision": choose_precision(options.precision, options.device),
+        }
+        cells.append(PlannedCell(name, found, model, settings, key))
+    return cells
 
 
 def _key_text(key: Any) -> str:

@@ -58,7 +58,7 @@ class StepProgress:
         self._steps = dict(steps)
         self._at = self._read()
         self._first, self._since = sum(self._at.values()), time.monotonic()
-        self._bar = progress_bar(sum(steps.values()), "sweep", "step", done=self._first)
+        self.bar = progress_bar(sum(steps.values()), "sweep", "step", done=self._first)
         self._next = 0.0
 
     def _read(self) -> dict[Path, int]:
@@ -70,13 +70,13 @@ class StepProgress:
             return
         self._next = time.monotonic() + _LOOK_SECONDS
         self._at = self._read()
-        self._bar.update(sum(self._at.values()) - self._bar.n)
+        self.bar.update(sum(self._at.values()) - self.bar.n)
 
     def drop(self, run: Path) -> None:
         """Count a run no more: it failed."""
         del self._steps[run]
         self._first -= self._at.pop(run)
-        self._bar.total = sum(self._steps.values())
+        self.bar.total = sum(self._steps.values())
 
     def left_text(self) -> str:
         """Return `; about 12 min left`, or nothing while that is not known."""
@@ -89,11 +89,7 @@ class StepProgress:
     def clear(self) -> None:
         """Make room for a line on a terminal; the bar comes back with its next step."""
         if sys.stderr.isatty():
-            self._bar.clear()
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
+            self.bar.clear()
 
 
 def job_environments(jobs: int, recipes: Sequence[Recipe]) -> list[dict[str, str]]:
@@ -198,7 +194,7 @@ class _Sweep:
                 ends = run_jobs(jobs, environments, stopping, started=self.started, tick=self.progress.look)
                 study.run(map(self.attempt, ends), self.after)
         finally:
-            self.progress.close()
+            self.progress.bar.close()
         stopped_by = stopping.stopped_by if study.waiting else None
         return Swept(self.out, self.table, stopped_by.name if stopped_by else None)
 

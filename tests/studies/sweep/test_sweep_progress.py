@@ -33,7 +33,7 @@ def test_time_left_counts_this_calls_steps_alone(tmp_path: Path, monkeypatch: py
     write(runs[1], 100)
     progress.look()
     assert progress.left_text() == ""
-    progress.close()
+    progress.bar.close()
 
 
 def test_places_share_threads(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
