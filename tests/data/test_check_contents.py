@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from earthtone.data.check import Contents, check, contents_of, little_lines, place_numbers, table_contents
+from earthtone.data.check import Contents, check, contents_of, place_numbers, small_split_warnings, table_contents
 from earthtone.data.pack import pack
 from earthtone.data.packed import Table
 from earthtone.signal.config import SignalConfig
@@ -37,8 +37,8 @@ def test_what_rows_hold_is_counted_and_named() -> None:
     ],
 )  # fmt: skip
 def test_next_to_nothing_is_said(contents: Contents, little: bool) -> None:
-    assert contents.is_little == little
-    lines = little_lines({"train": contents, "val": contents})
+    assert contents.is_small == little
+    lines = small_split_warnings({"train": contents, "val": contents})
     assert len(lines) == little and all(line.startswith("val holds ") for line in lines)
 
 

@@ -555,8 +555,8 @@ def test_check_tells_the_splits_of_packing_and_none_tears_what_is_linked(
 def test_published_splits_that_tear_a_recording_are_told(tiny_signal: SignalConfig, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "linked.csv", linked_pairs(tmp_path))
     torn_ = pack(data, tmp_path / "t.lance", signal=tiny_signal, split_by="geoclap")
-    assert len(torn(Table(tmp_path / "t.lance"), "audio_hash")) == int(torn_.torn[0].split(" and ")[1].split()[0]) > 0
-    assert f"caution: {torn_.torn[0]}" in torn_.to_text() and "in more than one split" in torn_.torn[0]
+    assert len(torn(Table(tmp_path / "t.lance"), "audio_hash")) == int(torn_.leaks[0].split(" and ")[1].split()[0]) > 0
+    assert f"caution: {torn_.leaks[0]}" in torn_.to_text() and "in more than one split" in torn_.leaks[0]
 
 
 def test_rows_that_are_added_go_with_what_is_there(tiny_signal: SignalConfig, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # How much there is in a split: rows count for little when they are of one place, or of one recording.
 LEAST_PLACES = 5
 LEAST_FILES = 10
-MEASURED = ("val", "test")
+MEASURED_SPLITS = ("val", "test")
 _ROUNDED = 1000  # a place is a thousandth of a degree, about 100 m
 
 
@@ -64,16 +64,16 @@ class Contents:
         return ", ".join(_counted(count, name) for name, count in named if count is not None)
 
     @property
-    def is_little(self) -> bool:
+    def is_small(self) -> bool:
         """Whether figures on these rows say next to nothing."""
         files = [count for count in (self.images, self.recordings) if count is not None]
         places = LEAST_PLACES if self.places is None else self.places
         return self.rows > 0 and (min(files, default=self.rows) < LEAST_FILES or places < LEAST_PLACES)
 
 
-def little_text(split: str, contents: Contents) -> str:
+def small_split_warning(split: str, contents: Contents) -> str:
     """Return a line on a split on which next to nothing can be measured; empty for any other."""
-    if not contents.is_little:
+    if not contents.is_small:
         return ""
     return (
         f"{split} holds {contents}: a figure measured on so little says next to nothing ({LEAST_FILES} images and "
@@ -111,13 +111,13 @@ def table_contents(table: "Table", rows: Mapping[str, NDArray[np.int64]] | None 
     }
 
 
-def little_lines(contents: Mapping[str, Contents], splits: Sequence[str] = MEASURED) -> list[str]:
+def small_split_warnings(contents: Mapping[str, Contents], splits: Sequence[str] = MEASURED_SPLITS) -> list[str]:
     """Return a line for each of the measured splits that holds next to nothing."""
-    lines = [little_text(name, contents[name]) for name in splits if name in contents]
+    lines = [small_split_warning(name, contents[name]) for name in splits if name in contents]
     return [line for line in lines if line]
 
 
-def torn_lines(table: "Table") -> list[str]:
+def leak_warnings(table: "Table") -> list[str]:
     """Return a line where images or recordings of a table lie in several splits, which its own or a published one may
     have brought about.
     """
@@ -127,8 +127,8 @@ def torn_lines(table: "Table") -> list[str]:
         group = table.groups(column)
         known = (group >= 0) & (splits != NONE)
         pairs = np.unique(np.stack([group[known], splits[known]], axis=1), axis=0)
-        torn = int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
-        counts += [_counted(torn, name)] * bool(torn)
+        leaks = int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+        counts += [_counted(leaks, name)] * bool(leaks)
     if not counts:
         return []
     return [f"{' and '.join(counts)} in more than one split, as the data's own or a published split has it: see check"]
@@ -201,7 +201,7 @@ def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectr
         elif pair.audio is not None:
             audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
             remarks += noticed
-        digest = digest or bytes_digest(pair.audio) if pair.audio is not None and not tells_silence(remarks) else None
+        digest = digest or bytes_digest(pair.audio) if pair.audio is not None and not is_silence(remarks) else None
     notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
     return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
 
@@ -216,7 +216,7 @@ def _as_problem(pair: Pair, kind: str, problems: list[Problem]) -> Iterator[None
         problems.append(broken_pair(pair, error))
 
 
-def tells_silence(remarks: Iterable[Remark]) -> bool:
+def is_silence(remarks: Iterable[Remark]) -> bool:
     """Return whether a recording is silence once mixed: equal to any other silence, and no sign of the same place."""
     return any(remark.kind == SILENT for remark in remarks)
 
@@ -330,7 +330,7 @@ class CheckResult:
         lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
         lines += _counts("splits", self.splits)
         lines += [f"    {name}: {found}" for name, found in self.contents.items()]
-        lines += [f"  caution: {line}" for line in little_lines(self.contents)]
+        lines += [f"  caution: {line}" for line in small_split_warnings(self.contents)]
         if self.seconds_min is not None:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
             lines.append(f"  audio: {self.hours:.2f} h; shortest / median / longest {spread}")

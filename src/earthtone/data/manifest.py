@@ -41,7 +41,7 @@ _LIKELY: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-class Columns(Protocol):
+class TableColumns(Protocol):
     """What a table has; `carried` are the columns whose cells are short enough to be kept as text."""
 
     @property
@@ -54,7 +54,7 @@ class Columns(Protocol):
     def __len__(self) -> int: ...
 
 
-class Table(Columns, Protocol):
+class RowTable(TableColumns, Protocol):
     """Rows of cells in a file."""
 
     def rows(self, names: Collection[str]) -> Iterator[Row]: ...
@@ -78,7 +78,7 @@ class Manifest:
         self.path = Path(path)
         self.name = self.path.name
         self._need = need
-        self._table = open_table(self.path)
+        self._table = manifest_table(self.path)
         self._columns = own_columns(self._table, columns or {}, need)
         self._extra = extra_columns(self._table, self._columns)
         self.extra_columns = tuple(self._extra)
@@ -98,7 +98,7 @@ class Manifest:
         return next((name for name, own in self._extra.items() if own == column), column)
 
 
-def open_table(path: Path) -> Table:
+def manifest_table(path: Path) -> RowTable:
     """Return the table in a file, chosen by its suffix. Raises DataError."""
     opener = TABLES.get(path.suffix.lower())
     if opener is None:
@@ -112,7 +112,7 @@ def check_need(need: tuple[str, ...]) -> None:
         raise ConfigError(f"need is {need!r}; 'image', 'audio' or both expected")
 
 
-def own_columns(table: Columns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
+def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
     """Return the file's name of each of a pair's own columns that is to be read. Raises DataError."""
     refuse_unread([name for name, column in columns.items() if not column], need)
     for name, column in columns.items():
@@ -158,7 +158,7 @@ def refuse_unread(names: Iterable[str], need: tuple[str, ...]) -> None:
             raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
 
 
-def _likely(table: Columns, found: Mapping[str, str], lacking: list[str], need: tuple[str, ...]) -> dict[str, str]:
+def _likely(table: TableColumns, found: Mapping[str, str], lacking: list[str], need: tuple[str, ...]) -> dict[str, str]:
     """Return for columns that a pair lacks the one of the file that may be meant."""
     free: dict[str, str] = {}
     for column in table.columns:
@@ -189,7 +189,7 @@ def listed(names: Collection[str], most: int = 30) -> str:
     return f"{shown}, ... ({len(names)} in all)" if len(names) > most else shown or "none"
 
 
-def _column_for(name: str, table: Columns) -> str | None:
+def _column_for(name: str, table: TableColumns) -> str | None:
     if name in table.columns:
         return name
     aliases = [alias for alias in _ALIASES.get(name, ()) if alias in table.columns]
@@ -200,7 +200,7 @@ def _column_for(name: str, table: Columns) -> str | None:
     return aliases[0] if aliases else None
 
 
-def _lacks(name: str, table: Columns, likely: str | None) -> str:
+def _lacks(name: str, table: TableColumns, likely: str | None) -> str:
     separator = ""
     if len(table.columns) == 1 and (";" in table.columns[0] or "\t" in table.columns[0]):
         separator = "; its cells seem to be separated by something else (save with commas, or with tabs as .tsv)"
@@ -208,7 +208,7 @@ def _lacks(name: str, table: Columns, likely: str | None) -> str:
     return f"{table.path} has no column {name!r}, found {listed(table.columns)}{separator}; type --columns {typed}"
 
 
-def extra_columns(table: Columns, columns: Mapping[str, str], aside: Collection[str] = ()) -> dict[str, str]:
+def extra_columns(table: TableColumns, columns: Mapping[str, str], aside: Collection[str] = ()) -> dict[str, str]:
     """Return the free columns, by the names under which they are carried: all but the pair's own, those whose name is
     taken, and those too heavy for text.
 
@@ -239,25 +239,25 @@ def _carried_name(column: str, others: Collection[str]) -> str:
     return name
 
 
-def _csv(path: Path) -> Table:
+def _csv(path: Path) -> RowTable:
     from earthtone.data.tables import CsvTable
 
     return CsvTable(path, "\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def _geojson(path: Path) -> Table:
+def _geojson(path: Path) -> RowTable:
     from earthtone.data.tables import GeoJsonTable
 
     return GeoJsonTable(path)
 
 
-def _parquet(path: Path) -> Table:
+def _parquet(path: Path) -> RowTable:
     from earthtone.data.parquet import ParquetTable  # pyarrow is slow to import
 
     return ParquetTable(path)
 
 
 #: How each kind of manifest is opened, by the file's suffix.
-TABLES: dict[str, Callable[[Path], Table]] = {
+TABLES: dict[str, Callable[[Path], RowTable]] = {
     ".csv": _csv, ".tsv": _csv, ".geojson": _geojson, ".json": _geojson, ".parquet": _parquet, ".geoparquet": _parquet,
 }  # fmt: skip

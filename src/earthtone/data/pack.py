@@ -27,10 +27,10 @@ from earthtone.data.check import (
     DECODER_FAULTS,
     Contents,
     broken_pair,
-    little_lines,
+    is_silence,
+    leak_warnings,
+    small_split_warnings,
     table_contents,
-    tells_silence,
-    torn_lines,
 )
 from earthtone.data.dealing import id_number
 from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
@@ -53,8 +53,6 @@ COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can l
 COMMIT_ROWS = 1024
 _log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class PackResult:
@@ -76,7 +74,7 @@ class PackResult:
     notes: Mapping[str, int] = field(default_factory=dict)
     contents: Mapping[str, Contents] = field(default_factory=dict)
     """What each split of the whole table holds."""
-    torn: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
     """A line where images or recordings of the table lie in several splits."""
     linked_text: str = ""
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
@@ -103,7 +101,7 @@ class PackResult:
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
         lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
-        lines += [f"  caution: {line}" for line in (*self.torn, *little_lines(self.contents))]
+        lines += [f"  caution: {line}" for line in (*self.leaks, *small_split_warnings(self.contents))]
         for kind, count in sorted(self.problems.items()):
             lines.append("  skipped, {}: {} ({})".format(kind, *self._share(count)))
         for kind, count in sorted(self.notes.items()):
@@ -175,7 +173,7 @@ def _pack_locked(
                 else:
                     yield pair
 
-        waiting: list[Row] = []
+        waiting: list[dict[str, Any]] = []
         size = 0
         for packed in ordered_map(lambda pair: _packed(pair, source, signal, split, preview_seconds), fresh(), threads):
             if isinstance(packed, Problem):
@@ -212,7 +210,7 @@ def _pack_locked(
     splits = {name: count for name, count in splits.items() if count or name != "none"}
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
-        table_contents(Table(out)), tuple(torn_lines(Table(out))), split.linked_text,
+        table_contents(Table(out)), tuple(leak_warnings(Table(out))), split.linked_text,
     )  # fmt: skip
 
 
@@ -244,7 +242,7 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSpli
 
 def _packed(
     pair: Pair | Problem, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
-) -> tuple[Row, list[Note]] | Problem:
+) -> tuple[dict[str, Any], list[Note]] | Problem:
     """Return the table's row of a pair and what was noticed about it, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
@@ -269,7 +267,7 @@ def _packed(
         "audio": spectrogram.tobytes(),
         "image_hash": image_hash(tile),
         TILE_SIDE: side_m,
-        "audio_hash": "" if tells_silence(remarks) else digest,  # an empty hash has no twins
+        "audio_hash": "" if is_silence(remarks) else digest,  # an empty hash has no twins
         "audio_frames": len(spectrogram),
         "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
         "audio_preview": preview,
@@ -307,7 +305,7 @@ def _preview(samples: Samples, signal: SignalConfig, seconds: float) -> bytes | 
     return write_preview(np.asarray(samples[start : start + count]), hz) if count else None
 
 
-def _commit(rows: list[Row], out: Path, schema: pa.Schema) -> int:
+def _commit(rows: list[dict[str, Any]], out: Path, schema: pa.Schema) -> int:
     """Append rows to the table in one atomic step; return how many."""
     if not rows:
         return 0

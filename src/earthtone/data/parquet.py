@@ -331,7 +331,7 @@ class ShardTable:
             raise DataError(
                 f"{path} holds no Parquet files; a data set such as data/train-00000-of-00001.parquet was expected"
             )
-        _tell_missing(path, names)
+        _warn_of_missing(path, names)
         with ThreadPoolExecutor(min(_FOOTERS, len(names))) as pool:
             footers = pool.map(self._footer, names)
             found = list(progress(zip(names, footers, strict=True), total=len(names), label="open", unit="file"))
@@ -443,7 +443,7 @@ def split_in_name(name: str) -> str | None:
     return None
 
 
-def _tell_missing(path: Path | str, names: Sequence[str]) -> None:
+def _warn_of_missing(path: Path | str, names: Sequence[str]) -> None:
     """Warn once when files of numbered series are not there: a part of a data set may be wanted, or be a mistake."""
     series: dict[tuple[str, int], set[int]] = defaultdict(set)
     for name in names:

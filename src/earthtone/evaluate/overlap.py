@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.check import MEASURED, Contents, contents_of, little_text, table_contents
+from earthtone.data.check import MEASURED_SPLITS, Contents, contents_of, small_split_warning, table_contents
 from earthtone.data.dealing import same_content, text_number, without_silence
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
@@ -74,7 +74,7 @@ def overlap_of(ids: Sequence[str], keys: Keys, part: NDArray[np.int64], measured
 
 def overlap_facts(found: Overlap, contents: Mapping[str, Contents], measured: str | None, what: str) -> dict[str, Any]:
     """Return the facts of a result on what overlaps and on how little a split holds, after warning of both."""
-    little = little_text(measured, contents[measured]) if measured is not None and measured in contents else ""
+    little = small_split_warning(measured, contents[measured]) if measured is not None and measured in contents else ""
     lines = [line for line in (found.to_text(what), little) if line]
     for line in lines:
         _log.warning("%s", line)
@@ -92,7 +92,7 @@ def table_facts(
     train = np.flatnonzero(np.array(table.column("split")) == "train")
     contents = table_contents(table, {"train": train, measured: rows})
     found = Overlap(0, len(rows), {}, [])
-    if measured in MEASURED and len(rows):
+    if measured in MEASURED_SPLITS and len(rows):
         part = np.full(len(table), -1, np.int64)
         part[train], part[rows] = 0, 1
         columns = {"image": "image_hash", "recording": "audio_hash"}
@@ -104,7 +104,7 @@ def table_facts(
 def warn_of_overlap(table: Table) -> None:
     """Warn, before training, of a table's val and test pairs that are also trained on, and of how few there are."""
     splits = np.array([str(split) for split in table.column("split")], np.str_)
-    for name in MEASURED:
+    for name in MEASURED_SPLITS:
         if len(rows := np.flatnonzero(splits == name)):
             table_facts(table, name, rows)
 

@@ -27,7 +27,7 @@ from earthtone.data.labelled.items import (
     recognised,
     with_split_lists,
 )
-from earthtone.data.manifest import TABLES, Manifest, Table, listed, nearest, open_table
+from earthtone.data.manifest import TABLES, Manifest, RowTable, listed, manifest_table, nearest
 from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
@@ -98,7 +98,7 @@ def read_labelled_manifest(
     `label` names the label's column ("label" without it); `columns` maps a pair's columns, `fold` and `group` to those
     of the file. Without an `id` column the file's name is the id.
     """
-    table = open_table(path)
+    table = manifest_table(path)
     given = dict(columns or {})
     own = {name: given.pop(name, name) for name in _OWN}
     if label is not None:
@@ -129,7 +129,7 @@ def read_labelled_manifest(
     return loaded
 
 
-def _media(table: Table, given: Mapping[str, str]) -> tuple[str, ...]:
+def _media(table: RowTable, given: Mapping[str, str]) -> tuple[str, ...]:
     """Return the media that rows must have: those with a column, else what the first named file is."""
     named = tuple(name for name in MEDIA if name in given or name in table.columns)
     if named:
@@ -147,11 +147,11 @@ def _media(table: Table, given: Mapping[str, str]) -> tuple[str, ...]:
     return (medium,)
 
 
-def _file_column(table: Table) -> str | None:
+def _file_column(table: RowTable) -> str | None:
     return next((name for name in _FILE if name in table.columns), None)
 
 
-def _pair_columns(table: Table, given: Mapping[str, str], media: tuple[str, ...]) -> dict[str, str]:
+def _pair_columns(table: RowTable, given: Mapping[str, str], media: tuple[str, ...]) -> dict[str, str]:
     columns, column = dict(given), _file_column(table)
     for name in media:
         if name not in columns and name not in table.columns and column is not None:
@@ -418,7 +418,7 @@ def labelled_manifest(path: Path, label: str | None, columns: Mapping[str, str] 
     if not path.is_dir():
         return path
     column = label or (columns or {}).get("label", "label")
-    inside = manifest_in(path, lambda file: column in open_table(file).columns)
+    inside = manifest_in(path, lambda file: column in manifest_table(file).columns)
     # a table without labels beside folders of classes may mean anything; one that is asked for by column may not
     return inside or (first_manifest(path) if label or columns else None)
 

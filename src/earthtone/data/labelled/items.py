@@ -32,7 +32,7 @@ class LabelledItem:
     """The official fold, from 1."""
     group: str | None = None
     image_gsd_m: float | None = None
-    """Metres a pixel of the image, where known; models with `scale_input` are told them."""
+    """Metres a pixel of the image, where known; models with `scale_input` are logged them."""
 
 
 @dataclass(frozen=True)
@@ -514,10 +514,10 @@ def finished(
         splits, more, same = divided(path, items)
         items = [replace(item, split=split) for item, split in zip(items, splits, strict=True)]
         notes += more + _same_files(same, splits) + _lacking_labels(items)
-    return LabelledSet(name, tuple(items), told(path, notes))
+    return LabelledSet(name, tuple(items), logged(path, notes))
 
 
-def told(path: Path, notes: Sequence[str]) -> tuple[str, ...]:
+def logged(path: Path, notes: Sequence[str]) -> tuple[str, ...]:
     """Log what there is to know of a set, and return it."""
     for note in notes:
         _LOG.warning("%s: %s", path, note)

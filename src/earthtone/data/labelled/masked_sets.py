@@ -27,7 +27,7 @@ from earthtone.data.labelled.masks import (
     found_values,
     read_class_table,
 )
-from earthtone.data.manifest import Manifest, listed, nearest, open_table
+from earthtone.data.manifest import Manifest, listed, manifest_table, nearest
 from earthtone.data.pair import NearNames, Pair, Problem, UnusableRow, media
 from earthtone.errors import DataError
 from earthtone.progress import progress
@@ -84,7 +84,7 @@ def read_mask_manifest(path: Path) -> LoadedItems[MaskedItem]:
 
     Rows whose files are missing are counted and named. Raises DataError without the columns image and mask.
     """
-    table = open_table(path)
+    table = manifest_table(path)
     for name in ("image", MASK):
         if name not in table.columns:
             raise DataError(
@@ -268,7 +268,7 @@ def open_masked(data: str | Path, *, dataset: str | None = None) -> MaskedSet:
 
 def masked_manifest(path: Path) -> Path | None:
     """Return the manifest itself or the one in a folder; a table without a column of masks is none. Raises DataError"""
-    return manifest_in(path, lambda file: MASK in open_table(file).columns) if path.is_dir() else path
+    return manifest_in(path, lambda file: MASK in manifest_table(file).columns) if path.is_dir() else path
 
 
 def _palette(path: Path, loaded: LoadedItems[MaskedItem]) -> Palette:

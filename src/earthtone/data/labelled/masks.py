@@ -20,9 +20,9 @@ from earthtone.data.labelled.items import (
     Palette,
     Published,
     divided,
+    logged,
     overlapping,
     refuse_same_ids,
-    told,
 )
 from earthtone.data.tables import CsvTable
 from earthtone.errors import DataError, SignalError
@@ -390,4 +390,4 @@ def finished_masked(
         notes += more
     split_of = {item.id: split for item, split in zip(masked, splits, strict=True)}
     divided_items = tuple(replace(item, split=split_of.get(item.id)) for item in items)
-    return MaskedSet(name, divided_items, palette, told(path, notes + overlapping(divided_items)))
+    return MaskedSet(name, divided_items, palette, logged(path, notes + overlapping(divided_items)))
