@@ -101,7 +101,12 @@ def test_what_is_missing_is_named_with_what_to_type(whole: Path, world: Path) ->
 
 
 def test_stopped_in_the_middle_and_continued_it_is_the_same(
-    whole: Path, world: Path, recipe_file: Path, tmp_path: Path
+    whole: Path,
+    world: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, run = tmp_path / "out", tmp_path / "out" / "runs" / "paper"
     for stopped in (run, out / "steps" / "ucmerced-model-published.json"):  # in training, and among the steps
@@ -117,12 +122,9 @@ def test_stopped_in_the_middle_and_continued_it_is_the_same(
         if stopped == run:
             assert "stopped in pretrain-model-training, step" in told and "go on with: earthtone reproduce" in told
             assert not (out / "steps" / "pretrain-model-training.json").exists()
-    again = subprocess.run(
-        [sys.executable, "-m", "earthtone", *words(world, out, recipe_file)], env={**os.environ, **NO_HUB},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert "pretrain-model-training" not in again.stderr
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(words(world, out, recipe_file)) == 0
+    assert "pretrain-model-training" not in capsys.readouterr().err
     assert (out / "reproduction.csv").read_text() == (whole / "reproduction.csv").read_text()
 
 
