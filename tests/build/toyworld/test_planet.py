@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earthtone.build.toyworld import LAND_COVER, Planet
-from earthtone.build.toyworld.planet import TELLING, scene, spot
+from earthtone.build.toyworld.planet import SCENE_SHARES, scene, spot
 from earthtone.errors import ConfigError
 
 PLANET = Planet(0)
@@ -147,7 +147,7 @@ def test_planets_differ_and_all_classes_exist():
 def test_labels_match_the_mask(place):
     cover = PLANET.land_cover(place.longitude, place.latitude)
     share = np.bincount(cover.ravel(), minlength=12) / cover.size
-    least = {LAND_COVER[number]: part for number, part in TELLING}
+    least = {LAND_COVER[number]: part for number, part in SCENE_SHARES}
     # The label looks at fewer pixels, so allow for a line near its threshold.
     assert share[LAND_COVER.index(place.label)] >= 0.7 * least.get(place.label, 0.15)
 

@@ -195,7 +195,7 @@ def plain_sets(sets: Mapping[str, PublicSet]) -> list[dict[str, Any]]:
 
 
 def download_text(entry: PublicSet) -> str:
-    """Return how large a download is, as far as it is known, and whether it goes by hand."""
+    """Return how large a download is, as far as it is known, or that a person must download it."""
     if entry.by_hand:
         return "by hand"
     if not entry.files:

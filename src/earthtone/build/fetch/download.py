@@ -46,7 +46,7 @@ def free_bytes(folder: Path) -> int:
     return max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
 
 
-def need_room(folder: Path, needed: int, what: str) -> None:
+def require_free_space(folder: Path, needed: int, what: str) -> None:
     """Raise DataError unless `needed` bytes fit on the disk of `folder`."""
     free = free_bytes(folder)
     if needed > free:
@@ -57,7 +57,7 @@ def need_room(folder: Path, needed: int, what: str) -> None:
 
 
 _REDIRECTS = 10
-_LATER = (408, 425, 429, 500, 502, 503, 504)
+_TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
 class TransientError(Exception):
@@ -132,7 +132,7 @@ def _check_status(url: str, response: httpx.Response, policy: RetryPolicy) -> No
     status = response.status_code
     if status in (200, 206, 416):
         return
-    if status in _LATER:
+    if status in _TRANSIENT_STATUSES:
         wait = _retry_after(response.headers.get("retry-after"))
         if wait > policy.longest_wait_seconds:
             raise DataError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s; type the same again then")
@@ -164,7 +164,7 @@ _LOG = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
 _LENGTH = re.compile(r"[0-9]{1,20}")
 _LONGEST_BACKOFF_SECONDS = 60.0
-_SAID_SECONDS = 2.0  # shorter waits pass without a word
+_LOGGED_SECONDS = 2.0  # shorter waits pass without a word
 _SLOWEST_BYTES = 1024  # less than this within the read timeout is a stall, however it is dripped
 _ROOM_EVERY_BYTES = 64_000_000
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
@@ -240,7 +240,7 @@ class _Download:
                         ) from fault
                     backoff = self._policy.backoff_seconds * 2 ** (failures - 1)
                     wait = max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS))
-                    if wait >= _SAID_SECONDS:
+                    if wait >= _LOGGED_SECONDS:
                         _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
                     time.sleep(wait)
         except OSError as error:
@@ -281,7 +281,7 @@ class _Download:
             self._write_body(response, version.total)
 
     def _begin(self, response: httpx.Response) -> _Version:
-        """Take a whole file: what was there of it is dropped, its version noted, its size held against the known."""
+        """Begin a whole file: drop what was there of it, note its version, compare its size with the known one."""
         self._start_over()
         length = response.headers.get("content-length")
         total = int(length) if length is not None and _LENGTH.fullmatch(length) else None
@@ -299,7 +299,7 @@ class _Download:
             )
         total = known if known is not None else total
         if total is not None:
-            need_room(self._part.parent, total, self._file.name)
+            require_free_space(self._part.parent, total, self._file.name)
         etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
         self._version = version = _Version(self._url, etag, modified, total)
         write_text_atomic(_note_path(self._part), json.dumps(asdict(version)))
@@ -347,7 +347,9 @@ class _Download:
                 self._bar.update(len(chunk))
                 stalled(len(chunk))
                 if have > room_at:
-                    need_room(self._part.parent, min(_ROOM_EVERY_BYTES, (total or have) - have), self._file.name)
+                    require_free_space(
+                        self._part.parent, min(_ROOM_EVERY_BYTES, (total or have) - have), self._file.name
+                    )
                     room_at = have + _ROOM_EVERY_BYTES
         if total is not None and have < total:
             raise TransientError(f"the connection ended after {have - start} bytes, at {have} of {total}")
@@ -368,7 +370,7 @@ def _refuse_page(url: str, beginning: bytes, name: str) -> None:
 
 
 def _stall_watch(seconds: float) -> Callable[[int], None]:
-    """Return a function that is told of arriving bytes and raises TransientError when they only drip."""
+    """Return a function to call with the number of bytes that arrived; it raises TransientError when they only drip."""
     since, arrived = time.monotonic(), 0
 
     def watch(count: int) -> None:

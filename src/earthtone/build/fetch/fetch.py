@@ -24,7 +24,7 @@ from earthtone.build.fetch.catalogue import (
     find_set,
     read_catalogue,
 )
-from earthtone.build.fetch.download import RetryPolicy, discard, download, listed_files, make_client, need_room
+from earthtone.build.fetch.download import RetryPolicy, discard, download, listed_files, make_client, require_free_space
 from earthtone.build.fetch.unpack import BadArchiveError, Members, unpack
 from earthtone.data.remote import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each, shell_line
@@ -306,7 +306,7 @@ class _Fetch:
             needed += max(0, (file.bytes or 0) - have)
             if file.unpack:
                 needed += file.unpacked_bytes if file.unpacked_bytes is not None else file.bytes or 0
-        need_room(self._records.out, needed, f"{self._entry.name} (download and unpacked)")
+        require_free_space(self._records.out, needed, f"{self._entry.name} (download and unpacked)")
         unknown = [file.name for file in files if file.bytes is None]
         if unknown:
             self._result.remarks.append(f"the size of {', '.join(unknown)} was not known beforehand")
@@ -340,7 +340,7 @@ class _Fetch:
     def _download(self, client: httpx.Client, file: RemoteFile, whole: Path) -> None:
         """Take a file from the first of its addresses that has it."""
         problems: list[str] = []
-        for url in map(_by_mirror, file.urls):
+        for url in map(_at_hub_endpoint, file.urls):
             try:
                 self._download_from(client, url, file, whole)
                 return
@@ -371,7 +371,7 @@ class _Fetch:
         if not source.is_file():
             raise DataError(f"{source} is missing; save {file.name} there, or leave it out with --subset")
         discard(part)
-        need_room(part.parent, source.stat().st_size, file.name)
+        require_free_space(part.parent, source.stat().st_size, file.name)
         shutil.copyfile(source, part)
         if problem := self._problem(part, file, str(source)):
             discard(part)
@@ -405,7 +405,7 @@ def _advice(file: RemoteFile) -> str:
     )
 
 
-def _by_mirror(url: str) -> str:
+def _at_hub_endpoint(url: str) -> str:
     """Return a URL of the hub at HF_ENDPOINT. Raises ConfigError for one that is not https://."""
     mirrored = f"{hub_endpoint()}/{url.removeprefix(f'{HUB}/')}" if url.startswith(f"{HUB}/") else url
     if mirrored != url and not allowed_url(mirrored, sha256_known=False):
@@ -438,7 +438,7 @@ def _chosen(files: Sequence[RemoteFile], subset: str | None, name: str) -> tuple
     return tuple(file for part in known for file in [one for one in kept if one.part == part][: numbers[0]])
 
 
-# From a verified download to its place: unpacked aside, moved in, recorded; a stop at any point is gone on from.
+# From a verified download to its place: unpacked aside, moved in, recorded; a repeated call continues after any stop.
 
 
 def _put_in_place(whole: Path, file: RemoteFile, records: _Records) -> int:

@@ -16,8 +16,8 @@ from earthtone.errors import ConfigError
 
 MAX_LATITUDE = 85.0
 
-#: What tells a place more than its area does, in this order: class and the share from which it names the scene.
-TELLING = (
+#: Classes that name a scene though they cover little of it, in this order: the class and the share that is enough.
+SCENE_SHARES = (
     (land.AIRFIELD, 0.10), (RAIL, 0.028), (land.CITY, 0.40), (land.VILLAGE, 0.25), (ROAD, 0.045), (BEACH, 0.10),
     (land.WETLAND, 0.3),
 )  # fmt: skip
@@ -82,7 +82,7 @@ class Planet:
         return compose(nearness(inner, outer), hour, round(seconds * hz), hz, stream, region)
 
     def label(self, longitude: float, latitude: float, *, size_m: float = 256.0) -> str:
-        """Return the scene class of a square: what tells most about it (see TELLING), else what covers most of it."""
+        """Return the scene class of a square: the first of SCENE_SHARES that it has, else what covers most of it."""
         return scene(self.land_cover(longitude, latitude, size_m=size_m, pixels=_LABEL_PIXELS))
 
 
@@ -95,7 +95,7 @@ def _cover(seed: int, longitude: float, latitude: float, size_m: float, pixels: 
 def scene(cover: Classes) -> str:
     """Return the scene class of land cover ids of any shape."""
     share = np.bincount(cover.ravel(), minlength=len(LAND_COVER)).astype(np.float32) / np.float32(cover.size)
-    for number, least in TELLING:
+    for number, least in SCENE_SHARES:
         if share[number] >= least:
             return LAND_COVER[number]
     # Lines without enough share do not name a scene, however the rest is divided.
