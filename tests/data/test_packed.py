@@ -135,7 +135,7 @@ def test_groups_are_numbered_as_they_appear(tiny_signal: SignalConfig, tmp_path:
 
 
 def test_unknown_splits_and_columns_are_answered_with_the_known_ones(table: Table) -> None:
-    with pytest.raises(DataError, match=r"no rows of split 'dev'; it has test \(4\), train \(16\), val \(4\); choose"):
+    with pytest.raises(DataError, match=r"no rows of split 'dev'; it has test \(4\), train \(16\), val \(4\)"):
         table.rows_of("dev")
     with pytest.raises(DataError, match=r"no column 'labels'; it has id, longitude, .*, label"):
         table.column("labels")

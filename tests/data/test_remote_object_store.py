@@ -169,7 +169,7 @@ def test_a_silent_store_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setattr(object_store, "OPEN_SECONDS", 0.3)
         started = time.monotonic()
-        with pytest.raises(DataError, match=r"s3://silent/t.lance: no answer within 0.3 s; check the network"):
+        with pytest.raises(DataError, match=r"s3://silent/t.lance: no answer within 0.3 s"):
             Table("s3://silent/t.lance")
         assert time.monotonic() - started < 5
 

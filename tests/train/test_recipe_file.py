@@ -270,7 +270,7 @@ def test_the_recipe_keeps_the_name_that_was_written(tmp_path: Path) -> None:
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"loss.options.batch_size is 7, but train.batch_size is 6; leave"):
+    with pytest.raises(ConfigError, match=r"loss.options.batch_size is 7, but train.batch_size is 6"):
         check_recipe(with_loss("infonce_memory", batch_size=7), "r")
     with pytest.raises(ConfigError, match=r"loss.options.dimensions is 128, but model.dimensions is 10"):
         check_recipe(with_loss("simclr", dimensions=128), "r")

@@ -60,7 +60,7 @@ def test_recordings_beside_spectrograms_count(folder: Path) -> None:
 
 def test_two_files_of_one_name_are_refused(folder: Path, picture: Write) -> None:
     picture(folder / "vision/forest/00123_1.png")
-    with pytest.raises(DataError, match=r"00123_1.jpg and .*00123_1.png have one name; keep one of them"):
+    with pytest.raises(DataError, match=r"00123_1.jpg and .*00123_1.png have one name"):
         read_advance(folder)
 
 
