@@ -27,7 +27,7 @@ def test_names_and_options_reach_the_class() -> None:
 @pytest.mark.parametrize("entry", [*LOSSES.values(), *VIEW_LOSSES.values()], ids=lambda entry: str(entry.home))
 def test_listed_options_are_those_of_the_class(entry: LossEntry) -> None:
     """The list is read without PyTorch."""
-    hints = get_type_hints(entry.load().__init__)  # type: ignore[misc]
+    hints = get_type_hints(entry.load().__init__, include_extras=True)  # type: ignore[misc]
     assert [(name, hints[name]) for name in signature(entry.load()).parameters] == list(entry.options.items())
     assert entry.has_queue == entry.load().has_queue
     assert get_args(get_type_hints(WithinConfig)["name"]) == ("none", *VIEW_LOSSES)

@@ -92,7 +92,7 @@ def test_gradients_of_finite_differences_and_of_twins_only(use: str) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"robust_q": 1.5}, "robust_q is 1.5; it must be from 0"),
+        ({"robust_q": 1.5}, "robust_q is 1.5; a share from 0"),
         ({"robust_q": math.nan}, "robust_q is nan"),
         ({"robust_lambda": 0.1}, "robust_lambda has no effect without robust_q"),
         ({"robust_q": 0.5, "robust_lambda": 0.0}, "robust_lambda is 0.0"),

@@ -202,9 +202,9 @@ def test_empty_sections_are_refused(section: str) -> None:
     [
         (
             {"name": "infonce", "options": {"temperature": None}},
-            "loss.options: infonce: temperature is empty; a number",
+            "loss.options: infonce: temperature is empty; 0.01 or more",
         ),
-        ({"name": "siglip", "options": {"bias": ""}}, "loss.options: siglip: bias is empty; a number"),
+        ({"name": "siglip", "options": {"bias": ""}}, "loss.options: siglip: bias is empty; a finite number"),
         ({"options": {"learnable_temperature": 1}}, "is 1; true or false expected"),
         ({"options": {"robust_q": True}}, "is True; a number expected"),
         ({"options": {"tempreature": 1}}, "did you mean temperature?"),

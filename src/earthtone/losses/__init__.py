@@ -3,12 +3,13 @@
 Names and options of all are here, without PyTorch: a recipe is checked before that is imported.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from earthtone.errors import ConfigError, did_you_mean
-from earthtone.value_types import wrong
+from earthtone.value_types import NonNegativeFloat, PositiveFloat, PositiveInt, Rule, Share, wrong
 
 if TYPE_CHECKING:
     from earthtone.losses.base import Loss
@@ -45,32 +46,49 @@ class LossEntry(NamedTuple):
         return found
 
 
-_QUEUE = {"batches": int, "batch_size": int, "dimensions": int}
+#: The largest inverse of a learned temperature, as in CLIP.
+MAX_SCALE = 100.0
+#: Cross-entropy of finding the own partner: one way, or the mean or the sum of both.
+Directions = Literal["mean", "sum", "image_to_audio", "audio_to_image"]
+CosineTemperature = Annotated[
+    float, Rule(f"{1 / MAX_SCALE} or more", lambda temperature: 1 / MAX_SCALE <= temperature < math.inf)
+]
+FiniteFloat = Annotated[float, Rule("a finite number", math.isfinite)]
+RobustLambda = Annotated[float, Rule("above 0, at most 1", lambda share: 0 < share <= 1)]
+
+_QUEUE = {"batches": PositiveInt, "batch_size": PositiveInt, "dimensions": PositiveInt}
 
 LOSSES: dict[str, LossEntry] = {
     "infonce": LossEntry(
         "infonce.InfoNCE",
         {
-            "temperature": float,
+            "temperature": CosineTemperature,
             "learnable_temperature": bool,
-            "directions": str,
-            "robust_q": float,
-            "robust_lambda": float | None,
+            "directions": Directions,
+            "robust_q": Share,
+            "robust_lambda": RobustLambda | None,
         },
     ),
-    "siglip": LossEntry("siglip.SigLIP", {"temperature": float, "bias": float}),
-    "batch_triplet": LossEntry("triplet.BatchTriplet", {"margin": float}),
-    "triplet_margin": LossEntry("triplet.TripletMargin", {"margin": float}),
-    "infonce_memory": LossEntry("infonce_memory.InfoNCEMemory", {"temperature": float, **_QUEUE}),
-    "place_distillation": LossEntry("place_distillation.PlaceDistillation", {"nu": float, **_QUEUE}),
-    "simclr": LossEntry("simclr.SimCLR", {"temperature": float, "directions": str, "hidden": int, "dimensions": int}),
-    "barlow_twins": LossEntry("barlow_twins.BarlowTwins", {"redundancy": float, "normality": float}, False),
+    "siglip": LossEntry("siglip.SigLIP", {"temperature": PositiveFloat, "bias": FiniteFloat}),
+    "batch_triplet": LossEntry("triplet.BatchTriplet", {"margin": PositiveFloat}),
+    "triplet_margin": LossEntry("triplet.TripletMargin", {"margin": PositiveFloat}),
+    "infonce_memory": LossEntry("infonce_memory.InfoNCEMemory", {"temperature": PositiveFloat, **_QUEUE}),
+    "place_distillation": LossEntry("place_distillation.PlaceDistillation", {"nu": PositiveFloat, **_QUEUE}),
+    "simclr": LossEntry(
+        "simclr.SimCLR",
+        {"temperature": PositiveFloat, "directions": Directions, "hidden": PositiveInt, "dimensions": PositiveInt},
+    ),
+    "barlow_twins": LossEntry(
+        "barlow_twins.BarlowTwins", {"redundancy": PositiveFloat, "normality": NonNegativeFloat}, False
+    ),
 }
 
 #: Losses between two views of one modality, a recipe's section `within`.
 VIEW_LOSSES: dict[str, LossEntry] = {
-    "simclr": LossEntry("simclr.NTXent", {"temperature": float}),
-    "vicreg": LossEntry("vicreg.VICReg", {"invariance": float, "variance": float, "covariance": float}),
+    "simclr": LossEntry("simclr.NTXent", {"temperature": PositiveFloat}),
+    "vicreg": LossEntry(
+        "vicreg.VICReg", {"invariance": NonNegativeFloat, "variance": NonNegativeFloat, "covariance": NonNegativeFloat}
+    ),
 }
 
 #: The names of the SoundingEarth release (arXiv 2108.00688): which loss they are, and with which options.
@@ -105,7 +123,7 @@ def make_loss(name: str, **options: Any) -> "Loss":
 
 
 def check_options(name: str, options: Mapping[str, Any], *, between_views: bool = False) -> None:
-    """Raise ConfigError for an unknown loss, for an option that it lacks, and for a value of another type."""
+    """Raise ConfigError for an unknown loss, for an option that it lacks, and for a wrong value."""
     known = VIEW_LOSSES[name].options if between_views else loss_entry(name).options
     for option, value in options.items():
         if option not in known:

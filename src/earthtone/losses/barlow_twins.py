@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import Loss, check_not_negative, check_positive
+from earthtone.losses.base import Loss
 from earthtone.losses.twins import Twins
+from earthtone.value_types import NonNegativeFloat, PositiveFloat
 
 _LEAST_VARIANCE = 1e-8  # a constant feature stays 0 when standardised, with a finite gradient
 
@@ -26,13 +27,12 @@ class BarlowTwins(Loss):
     joint standardisation and the last term: the release of Heidler et al., arXiv 2108.00688.
     """
 
+    name = "barlow_twins"
     uses_twins = False
     takes_views = False
 
-    def __init__(self, redundancy: float = 5e-3, normality: float = 0.1) -> None:
-        super().__init__()
-        check_positive("barlow_twins", "redundancy", redundancy, 5e-3)
-        check_not_negative("barlow_twins", "normality", normality, 0.1)
+    def __init__(self, redundancy: PositiveFloat = 5e-3, normality: NonNegativeFloat = 0.1) -> None:
+        super().__init__(redundancy=redundancy, normality=normality)
         self.redundancy = redundancy
         self.normality = normality
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import ClassVar
+from typing import ClassVar, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from earthtone.errors import ConfigError
 from earthtone.losses.tiles import joined, negatives_in_tiles, over_tiles
 from earthtone.losses.twins import GROUPS, RowGroups, TwinRule, Twins, is_one_tile, padded_groups
+from earthtone.value_types import wrong
 
 
 class Loss(nn.Module, ABC):
     """A loss over a batch of N pairs: row i of both modalities is one pair, every other row is a negative."""
 
+    name: ClassVar[str]
+    """For messages."""
     needs_points: ClassVar[bool] = False
     """Whether `points` must be given."""
     has_queue: ClassVar[bool] = False
@@ -38,6 +41,14 @@ class Loss(nn.Module, ABC):
     twins_only: Tensor | None = None
     """Of the last call, a bool: whether all rows of the batch were twins (or views) of each other, so that there was no
     negative among them; None when neither was looked at."""
+
+    def __init__(self, **options: object) -> None:
+        """Raise ConfigError for options of the constructor that are not what its types say."""
+        super().__init__()
+        hints = get_type_hints(type(self).__init__, include_extras=True)
+        for option, value in options.items():
+            if told := wrong(value, hints[option]):
+                raise ConfigError(f"{self.name}: {option} is {told}")
 
     def forward(
         self,
@@ -123,24 +134,6 @@ def unit(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings, dim=1, eps=1e-6)
 
 
-def check_not_negative(loss: str, option: str, value: float, example: float) -> None:
-    """Raise ConfigError unless the option's value is a finite number of at least 0."""
-    if not 0 <= value < math.inf:
-        raise ConfigError(f"{loss}: {option} is {value}; it must be 0 or more, such as {example}")
-
-
-def check_positive(loss: str, option: str, value: float, example: float) -> None:
-    """Raise ConfigError unless the option's value is a finite number above 0."""
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{loss}: {option} is {value}; it must be a number above 0, such as {example}")
-
-
-def check_count(loss: str, option: str, value: int, example: int) -> None:
-    """Raise ConfigError unless the option's value is a whole number of at least 1."""
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{loss}: {option} is {value}; it must be a whole number of at least 1, such as {example}")
-
-
 def _check_embeddings(image: Tensor, audio: Tensor) -> None:
     found = f"image {tuple(image.shape)} and audio {tuple(audio.shape)}"
     if image.ndim != 2 or image.shape != audio.shape:
@@ -171,17 +164,11 @@ def _checked_keys(keys: tuple[Tensor, Tensor], image: Tensor, dtype: torch.dtype
     return images, sounds
 
 
-#: What `directions` may be: one of them, or the mean or the sum of both; each looks along rows (1) or columns (0).
+#: Where each of `Directions` looks: along rows (1), columns (0) or both.
 DIRECTIONS = {"mean": (1, 0), "sum": (1, 0), "image_to_audio": (1,), "audio_to_image": (0,)}
 
 #: What a positive costs, of its logit and of the log-sum-exp of the negatives' logits.
 Term = Callable[[Tensor, Tensor], Tensor]
-
-
-def check_directions(loss: str, directions: str) -> None:
-    """Raise ConfigError for an unknown choice."""
-    if directions not in DIRECTIONS:
-        raise ConfigError(f"{loss}: directions is {directions!r}; one of {', '.join(DIRECTIONS)} expected")
 
 
 def cross_entropy_term(logits: Tensor, against: Tensor) -> Tensor:

@@ -5,12 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, check_directions, partner_loss, unit
+from earthtone.losses import MAX_SCALE, CosineTemperature, Directions, RobustLambda
+from earthtone.losses.base import Loss, partner_loss, unit
 from earthtone.losses.robust import check_robust, robust_term
 from earthtone.losses.twins import Twins
-
-MAX_SCALE = 100.0
+from earthtone.value_types import Share
 
 
 class InfoNCE(Loss):
@@ -31,22 +30,18 @@ class InfoNCE(Loss):
     arXiv 2103.00020, figure 3; the published forms: Heidler et al., arXiv 2108.00688.
     """
 
+    name = "infonce"
     in_tiles = True
 
     def __init__(
         self,
-        temperature: float = 0.07,
+        temperature: CosineTemperature = 0.07,
         learnable_temperature: bool = True,
-        directions: str = "mean",
-        robust_q: float = 0.0,
-        robust_lambda: float | None = None,
+        directions: Directions = "mean",
+        robust_q: Share = 0.0,
+        robust_lambda: RobustLambda | None = None,
     ) -> None:
-        super().__init__()
-        if not 1 / MAX_SCALE <= temperature < math.inf:
-            raise ConfigError(
-                f"infonce: temperature is {temperature}; it must be at least {1 / MAX_SCALE}, such as 0.07"
-            )
-        check_directions("infonce", directions)
+        super().__init__(temperature=temperature, directions=directions, robust_q=robust_q, robust_lambda=robust_lambda)
         self.directions = directions
         robust_lambda = check_robust("infonce", robust_q, robust_lambda, temperature, learned=learnable_temperature)
         self._term = robust_term(robust_q, robust_lambda)

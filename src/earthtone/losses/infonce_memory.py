@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import check_positive, partner_terms
+from earthtone.losses.base import partner_terms
 from earthtone.losses.queue import MemoryLoss, Queued, over_blocks
 from earthtone.losses.twins import Masks, Twins
+from earthtone.value_types import PositiveFloat, PositiveInt
 
 
 class InfoNCEMemory(MemoryLoss):
@@ -28,10 +29,13 @@ class InfoNCEMemory(MemoryLoss):
     fixed_temperature: float
 
     def __init__(
-        self, temperature: float = 0.1, batches: int = 128, batch_size: int = 256, dimensions: int = 128
+        self,
+        temperature: PositiveFloat = 0.1,
+        batches: PositiveInt = 128,
+        batch_size: PositiveInt = 256,
+        dimensions: PositiveInt = 128,
     ) -> None:
-        super().__init__(batches, batch_size, dimensions)
-        check_positive(self.name, "temperature", temperature, 0.1)
+        super().__init__(batches, batch_size, dimensions, temperature=temperature)
         self.fixed_temperature = temperature
 
     def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import check_positive
 from earthtone.losses.queue import MemoryLoss, Queued, over_blocks
 from earthtone.losses.twins import Masks, Twins
+from earthtone.value_types import PositiveFloat, PositiveInt
 
 
 class _Part(NamedTuple):
@@ -39,9 +39,14 @@ class PlaceDistillation(MemoryLoss):
     name = "place_distillation"
     needs_points = True
 
-    def __init__(self, nu: float = 0.1, batches: int = 128, batch_size: int = 256, dimensions: int = 128) -> None:
-        super().__init__(batches, batch_size, dimensions)
-        check_positive(self.name, "nu", nu, 0.1)
+    def __init__(
+        self,
+        nu: PositiveFloat = 0.1,
+        batches: PositiveInt = 128,
+        batch_size: PositiveInt = 256,
+        dimensions: PositiveInt = 128,
+    ) -> None:
+        super().__init__(batches, batch_size, dimensions, nu=nu)
         self.nu = nu
 
     def one_way(self, query: Tensor, keys: Tensor, twins: Twins, queued: Queued, queued_keys: str) -> Tensor:

@@ -3,14 +3,14 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, check_count, unit
+from earthtone.losses.base import Loss, unit
 from earthtone.losses.twins import GROUPS, Masks, RowGroups, Twins, masks_between, padded_groups
 
 BLOCK = 8192  # queue rows compared at once; bounds the memory whatever the queue's length
@@ -108,15 +108,9 @@ class MemoryLoss(Loss):
     """
 
     has_queue = True
-    name: ClassVar[str]
-    """For messages."""
 
-    def __init__(self, batches: int, batch_size: int, dimensions: int) -> None:
-        super().__init__()
-        for option, value, example in (
-            ("batches", batches, 128), ("batch_size", batch_size, 256), ("dimensions", dimensions, 128)
-        ):  # fmt: skip
-            check_count(self.name, option, value, example)
+    def __init__(self, batches: int, batch_size: int, dimensions: int, **options: object) -> None:
+        super().__init__(batches=batches, batch_size=batch_size, dimensions=dimensions, **options)
         self.dimensions = dimensions
         self.queue_rows = batches * batch_size
         self.queue = EmbeddingQueue(self.queue_rows, dimensions)

@@ -35,16 +35,12 @@ def robust_term(robust_q: float, robust_lambda: float) -> Term:
 def check_robust(
     loss: str, robust_q: float, robust_lambda: float | None, temperature: float, *, learned: bool
 ) -> float:
-    """Return lambda. Raise ConfigError for options out of range, without effect, or that would run away."""
-    if not 0 <= robust_q <= 1:
-        raise ConfigError(f"{loss}: robust_q is {robust_q}; it must be from 0 (off) to 1, such as 0.1")
+    """Return lambda. Raise ConfigError for options without effect, or that would run away."""
     if robust_q == 0:
         if robust_lambda is not None:
             raise ConfigError(f"{loss}: robust_lambda has no effect without robust_q; leave it out, or set robust_q")
         return 1.0
     robust_lambda = DEFAULT_LAMBDA if robust_lambda is None else robust_lambda
-    if not 0 < robust_lambda <= 1:
-        raise ConfigError(f"{loss}: robust_lambda is {robust_lambda}; it must be above 0, at most 1, such as 0.01")
     if learned:
         raise ConfigError(
             f"{loss}: with robust_q a learned temperature would fall without end, and the loss with it; "

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, check_positive, unit
+from earthtone.losses import FiniteFloat
+from earthtone.losses.base import Loss, unit
 from earthtone.losses.tiles import over_tiles
 from earthtone.losses.twins import Twins
+from earthtone.value_types import PositiveFloat
 
 
 class SigLIP(Loss):
@@ -24,13 +25,11 @@ class SigLIP(Loss):
     Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", arXiv 2303.15343, algorithm 1.
     """
 
+    name = "siglip"
     in_tiles = True
 
-    def __init__(self, temperature: float = 0.1, bias: float = -10.0) -> None:
-        super().__init__()
-        check_positive("siglip", "temperature", temperature, 0.1)
-        if not math.isfinite(bias):
-            raise ConfigError(f"siglip: bias is {bias}; it must be a finite number, such as -10")
+    def __init__(self, temperature: PositiveFloat = 0.1, bias: FiniteFloat = -10.0) -> None:
+        super().__init__(temperature=temperature, bias=bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.base import Loss, check_count, check_directions, check_positive, partner_loss, unit
+from earthtone.losses import Directions
+from earthtone.losses.base import Loss, partner_loss, unit
 from earthtone.losses.twins import Twins
+from earthtone.value_types import PositiveFloat, PositiveInt
 
 
 class NTXent(Loss):
@@ -23,11 +25,11 @@ class NTXent(Loss):
     equation 1; without the projection, which is the caller's.
     """
 
+    name = "simclr"
     fixed_temperature: float
 
-    def __init__(self, temperature: float = 0.2) -> None:
-        super().__init__()
-        check_positive("simclr", "temperature", temperature, 0.2)
+    def __init__(self, temperature: PositiveFloat = 0.2) -> None:
+        super().__init__(temperature=temperature)
         self.fixed_temperature = temperature
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -58,16 +60,17 @@ class SimCLR(Loss):
     """
 
     in_tiles = True
+    name = "simclr"
     fixed_temperature: float
 
     def __init__(
-        self, temperature: float = 0.2, directions: str = "sum", hidden: int = 512, dimensions: int = 128
+        self,
+        temperature: PositiveFloat = 0.2,
+        directions: Directions = "sum",
+        hidden: PositiveInt = 512,
+        dimensions: PositiveInt = 128,
     ) -> None:
-        super().__init__()
-        check_positive("simclr", "temperature", temperature, 0.2)
-        check_directions("simclr", directions)
-        check_count("simclr", "hidden", hidden, 512)
-        check_count("simclr", "dimensions", dimensions, 128)
+        super().__init__(temperature=temperature, directions=directions, hidden=hidden, dimensions=dimensions)
         self.fixed_temperature = temperature
         self.directions = directions
         self.dimensions = dimensions

@@ -1,23 +1,18 @@
 """Triplet losses: every other row of the batch as a negative, or the recording of the row before."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import Loss, check_positive
+from earthtone.losses.base import Loss
 from earthtone.losses.twins import Twins
+from earthtone.value_types import PositiveFloat
 
 
 class MarginLoss(Loss):
     """A loss of distances, each of which is to be smaller than another one by `margin`."""
 
-    name: ClassVar[str]
-    """For messages."""
-
-    def __init__(self, margin: float = 1.0) -> None:
-        super().__init__()
-        check_positive(self.name, "margin", margin, 1.0)
+    def __init__(self, margin: PositiveFloat = 1.0) -> None:
+        super().__init__(margin=margin)
         self.margin = margin
 
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from earthtone.losses.base import Loss, check_not_negative
+from earthtone.losses.base import Loss
 from earthtone.losses.twins import Twins
+from earthtone.value_types import NonNegativeFloat
 
 _EPSILON = 1e-4  # the paper's, under the root of the variance
 
@@ -23,12 +24,13 @@ class VICReg(Loss):
     features in s as well, and half of v.)
     """
 
+    name = "vicreg"
     uses_twins = False
 
-    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
-        super().__init__()
-        for option, weight in (("invariance", invariance), ("variance", variance), ("covariance", covariance)):
-            check_not_negative("vicreg", option, weight, 25)
+    def __init__(
+        self, invariance: NonNegativeFloat = 25.0, variance: NonNegativeFloat = 25.0, covariance: NonNegativeFloat = 1.0
+    ) -> None:
+        super().__init__(invariance=invariance, variance=variance, covariance=covariance)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Recipes by name, from YAML files, with overrides; every mistake is named before training starts.
 
-Without PyTorch, so that a wrong option is refused within a second. What needs it (whether an encoder can be made, the
-range of a loss's option) is asked in task.py.
+Without PyTorch, so that a wrong option is refused within a second. What needs it, such as whether an encoder can
+be made, is asked in task.py.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from earthtone.errors import ConfigError, did_you_mean, flat
 from earthtone.files import read_yaml, read_yaml_file
@@ -314,10 +314,6 @@ def _within_mistakes(recipe: Recipe) -> Iterator[str]:
         check_options(within.name, within.options, between_views=True)
     except ConfigError as error:
         yield f"within.options: {error}"
-    for option, value in cast(dict[str, float], within.options).items():
-        if not (value > 0 or (value == 0 and within.name == "vicreg")):
-            bound = "at least 0" if within.name == "vicreg" else "more than 0"
-            yield f"within.options: {within.name}: {option} is {value}; {bound} expected"
 
 
 def _augment_mistakes(recipe: Recipe) -> Iterator[str]:
