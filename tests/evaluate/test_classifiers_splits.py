@@ -5,7 +5,7 @@ import pytest
 
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
 from earthtone.errors import DataError
-from earthtone.evaluate.classifiers import check_shots, drawn, even_odd, split_items
+from earthtone.evaluate.classifiers import check_shots, draw_per_class, even_odd, split_items
 
 
 def labelled(*splits: str | None, fold: int | None = None) -> LabelledSet:
@@ -43,10 +43,10 @@ def test_the_release_takes_every_other_file() -> None:
 
 def test_as_many_of_each_class_are_drawn() -> None:
     names = ["a"] * 5 + ["b"] * 2 + ["c"] * 9
-    found = drawn(names, 3, (0, 1))
+    found = draw_per_class(names, 3, (0, 1))
     assert [np.array(names)[found].tolist().count(name) for name in "abc"] == [3, 2, 3]
-    assert found.tolist() == sorted(set(found.tolist())) == drawn(names, 3, (0, 1)).tolist()
-    assert found.tolist() != drawn(names, 3, (0, 2)).tolist()
+    assert found.tolist() == sorted(set(found.tolist())) == draw_per_class(names, 3, (0, 1)).tolist()
+    assert found.tolist() != draw_per_class(names, 3, (0, 2)).tolist()
 
 
 def test_more_shots_than_a_class_has() -> None:

@@ -31,9 +31,9 @@ from earthtone.evaluate.classifiers import (
     SPLITS,
     check_classes,
     checked_rows,
-    labels_read,
     logistic,
     open_labelled_set,
+    predicted_labels,
     warn_of_unknown,
 )
 from earthtone.evaluate.finetune import keep_best, take_step, warmup_cosine
@@ -387,7 +387,7 @@ def _answers(
                 said = logistic(train, _RELEASE_STRENGTH, _RELEASE_STEPS).predict(test.values).tolist()
                 chosen: dict[str, Any] = {"C": _RELEASE_STRENGTH}
             else:
-                said, chosen = labels_read("logistic", {"train": train, "val": val, "test": test}, seed)
+                said, chosen = predicted_labels("logistic", {"train": train, "val": val, "test": test}, seed)
             answers[view].append(said)
             strengths[view].append(float(chosen["C"]))
     warn_of_unknown(np.asarray(pairs.labels)[division.fits[0][0]], np.asarray(pairs.labels)[division.test])

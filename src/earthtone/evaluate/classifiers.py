@@ -53,14 +53,14 @@ def even_odd(labelled: LabelledSet) -> Parts:
     return {"train": list(labelled.items[::2]), "val": [], "test": list(labelled.items[1::2])}
 
 
-def drawn(labels: Sequence[str], a_class: int, seed: Iterable[int]) -> np.ndarray:
-    """Return the sorted positions of `a_class` random items of each class, all of a class that has fewer."""
+def draw_per_class(labels: Sequence[str] | NDArray[np.str_], count: int, seed: Iterable[int]) -> NDArray[np.int64]:
+    """Return the sorted positions of `count` random items of each class, all of a class that has fewer."""
     names = np.asarray(labels, np.str_)
     draw = np.random.default_rng(list(seed))
     chosen = []
     for name in np.unique(names):
         there = np.flatnonzero(names == name)
-        chosen.append(draw.choice(there, min(a_class, len(there)), replace=False))
+        chosen.append(draw.choice(there, min(count, len(there)), replace=False))
     return np.sort(np.concatenate(chosen))
 
 
@@ -103,7 +103,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Readout:
+class FittedClassifier:
     """A fitted classifier."""
 
     predict: Callable[[Values], Labels]
@@ -180,7 +180,7 @@ FIXED_STRENGTH = 0.1
 _MAX_STEPS = 1000
 
 
-def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> Readout:
+def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> FittedClassifier:
     """Return a fitted classifier whose L2 strength is the one of `STRENGTHS` that was best on rows to choose on.
 
     `choosing_splits` says on which; of equally good ones the strongest. The protocol of Alain and Bengio,
@@ -188,7 +188,7 @@ def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
     """
     splits, how = choosing_splits(train, validation, seed)
     strength = best_strength(splits) if splits else FIXED_STRENGTH
-    return Readout(logistic(train, strength).predict, {"C": strength, "by": how})
+    return FittedClassifier(logistic(train, strength).predict, {"C": strength, "by": how})
 
 
 def best_strength(splits: list[Split]) -> float:
@@ -220,7 +220,7 @@ BLOCK_BYTES = 64 * 2**20
 Choice = tuple[int, str]
 
 
-def fit_knn(train: Rows, validation: Rows | None = None, seed: int = 0) -> Readout:
+def fit_knn(train: Rows, validation: Rows | None = None, seed: int = 0) -> FittedClassifier:
     """Return a classifier by the training rows of the highest cosine.
 
     Number and weighting are those that were best on rows to choose on: `choosing_splits` says which. Of
@@ -234,11 +234,11 @@ def fit_knn(train: Rows, validation: Rows | None = None, seed: int = 0) -> Reado
     def predict(values: Values) -> Labels:
         return _predictions(train, values, [(neighbours, weighting)])[neighbours, weighting]
 
-    return Readout(predict, {"neighbours": neighbours, "weighting": weighting, "by": how})
+    return FittedClassifier(predict, {"neighbours": neighbours, "weighting": weighting, "by": how})
 
 
 def _best(splits: list[Split]) -> Choice:
-    """The choice with the most right answers over all splits, the first of equally good ones."""
+    """Return the choice with the most right answers over all splits, the first of equally good ones."""
     fewest = min(len(fit) for fit, _ in splits)
     choices = [(k, weighting) for k in NEIGHBOURS if k <= fewest for weighting in WEIGHTINGS]
     right = dict.fromkeys(choices, 0)
@@ -249,7 +249,7 @@ def _best(splits: list[Split]) -> Choice:
 
 
 def _predictions(train: Rows, values: Values, choices: list[Choice]) -> dict[Choice, Labels]:
-    """What each choice says of each row; all choices share one search."""
+    """Return the labels that each choice gives the rows; all choices share one search."""
     names, number = np.unique(train.labels, return_inverse=True)
     deepest = min(len(train), max(k for k, _ in choices))
     found: dict[Choice, list[NDArray[np.intp]]] = {choice: [] for choice in choices}
@@ -274,7 +274,7 @@ def _nearest(train: Values, values: Values, count: int) -> Iterator[tuple[Values
         yield np.take_along_axis(cosine, order, axis=1), order
 
 
-def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> Readout:
+def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> FittedClassifier:
     """Return a classifier by the Euclidean distance to each label's mean; it has nothing to choose.
 
     The prototypes of Snell, Swersky and Zemel, "Prototypical networks for few-shot learning", arXiv 1703.05175.
@@ -288,13 +288,13 @@ def fit_centroid(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
         far = (centres**2).sum(axis=1) - 2 * values @ centres.T
         return np.asarray(names[far.argmin(axis=1)], np.str_)
 
-    return Readout(predict, {"by": "nothing to choose"})
+    return FittedClassifier(predict, {"by": "nothing to choose"})
 
 
 METHODS = {"logistic": fit_logistic, "knn": fit_knn, "centroid": fit_centroid}
 
 
-def labels_read(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], dict[str, Any]]:
+def predicted_labels(method: str, rows: Mapping[str, Rows], seed: int) -> tuple[list[str], dict[str, Any]]:
     """Return the labels that a classifier of `METHODS` gives the rows `test`, and what was chosen for it.
 
     It is fitted on `train`; what there is to choose is chosen on `val`, if there.

@@ -367,7 +367,7 @@ def _sound_evidence(model: TwoTower, places: list[FeatureMaps], other: Tensor) -
 
 
 def _shares(projection: nn.Linear, maps: Tensor, other: Tensor) -> Tensor:
-    """(N, h, w): each place's share in the dot product of the projection of the maps' mean with another vector."""
+    """Return (N, h, w): each place's share in the dot product of the projection of the maps' mean with a vector."""
     weight = other @ projection.weight  # (C,)
     bias = other @ projection.bias
     return (torch.einsum("nchw,c->nhw", maps, weight) + bias) / (maps.shape[2] * maps.shape[3])

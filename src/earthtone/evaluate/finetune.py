@@ -231,7 +231,7 @@ def take_step(
 
 
 def finetune_optimizer(model: Classifier, plan: FinetunePlan) -> torch.optim.Optimizer:
-    """Groups of parameters with their own `share` of the learning rate: less, the shallower."""
+    """Return an optimizer whose groups of parameters learn at their own `share` of the rate: less, the shallower."""
     layers = shares_by_depth(model.backbone.layer_groups(), plan.layer_decay)
     head = (model.head.parameters(), 1.0)  # it learns as fast as the deepest layers
     groups = parameter_groups([*layers, head], plan.weight_decay)
@@ -301,7 +301,7 @@ def training_views(
 def validation_scores(
     model: Classifier, data: TrainingData, plan: FinetunePlan, numbers: str, tick: Tick
 ) -> tuple[float, float]:
-    """Accuracy and loss on val; a label that train lacks is wrong and has no loss."""
+    """Return accuracy and loss on val; a label that train lacks is wrong and has no loss."""
     ids, logits = logits_of(model, data.val, data, plan.batch_size, numbers, tick)
     label = {item.id: item.label for item in data.val}
     number = {name: at for at, name in enumerate(data.classes)}
@@ -315,7 +315,7 @@ def validation_scores(
 def logits_of(
     model: Classifier, items: Sequence[LabelledItem], data: TrainingData, batch: int, numbers: str, tick: Tick
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
-    """Ids of the items that can be read, and their logits."""
+    """Return the ids of the items that can be read, and their logits."""
     backbone = model.backbone
 
     def read(item: LabelledItem) -> Pixels:

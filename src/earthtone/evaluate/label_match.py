@@ -121,7 +121,7 @@ def match_labels(match: LabelMatch, columns: Mapping[str, Sequence[str]]) -> Mat
 
 
 def _numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The sorted labels and each row's place among them; behind the last for an empty one."""
+    """Return the sorted labels and each row's place among them; behind the last for an empty one."""
     names = sorted({label for label in labels if label})
     place = {name: number for number, name in enumerate(names)}
     return names, np.array([place.get(label, len(names)) for label in labels], dtype=np.int64)

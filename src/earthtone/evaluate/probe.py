@@ -27,10 +27,10 @@ from earthtone.evaluate.classifiers import (
     check_classes,
     check_shots,
     checked_rows,
-    drawn,
+    draw_per_class,
     fit_centroid,
-    labels_read,
     open_labelled_set,
+    predicted_labels,
     split_items,
     warn_of_unknown,
 )
@@ -89,7 +89,7 @@ def probe_features(
     chosen: dict[str, Any] = {}
     predicted: dict[str, list[str]] = {}
     for method in options.method:
-        predicted[method], chosen[method] = labels_read(method, rows, options.seed)
+        predicted[method], chosen[method] = predicted_labels(method, rows, options.seed)
         found = classification_figures(truth, predicted[method], resamples=options.resamples, seed=options.seed)
         figures |= {f"{method}_{name}": found[name] for name in ("accuracy", "macro_f1")}
     spread: dict[str, Any] = {}
@@ -142,11 +142,10 @@ def _few_shots(
     truth = rows["test"].labels.tolist()
     predicted = []
     for draw in range(options.draws):
-        few = {
-            name: part if name == "test" else part.take(drawn(part.labels.tolist(), shots, (options.seed, shots, draw)))
-            for name, part in rows.items()
-        }
-        predicted.append(labels_read(method, few, options.seed)[0])
+        few = dict(rows)
+        for name in rows.keys() - {"test"}:
+            few[name] = rows[name].take(draw_per_class(rows[name].labels, shots, (options.seed, shots, draw)))
+        predicted.append(predicted_labels(method, few, options.seed)[0])
     each = [float(np.mean(right_shares(truth, one))) for one in predicted]
     spread = {"draws": each, "deviation": deviation(each)}
     found = classification_figures(truth, *predicted, resamples=options.resamples, seed=options.seed)

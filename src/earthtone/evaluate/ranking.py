@@ -194,7 +194,7 @@ def _cosines(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Sco
 
 
 def _distances(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> _Scoring:
-    """Score by minus the squared distance |q|^2 + |g|^2 - 2 qg, around the mean embedding: less is rounded away."""
+    """Return scores by minus |q|^2 + |g|^2 - 2 qg, the squared distance, around the mean embedding: it rounds less."""
     middle = (queries.mean(axis=0, dtype=np.float64) + gallery.mean(axis=0, dtype=np.float64)) / 2
     right = gallery - middle
     squares = np.einsum("nd,nd->n", right, right)

@@ -243,7 +243,7 @@ def _headlines(retrieval: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _measured_on_little(retrieval: Mapping[str, Any]) -> str:
-    """What the headline adds where figures say next to nothing: how little they were measured on."""
+    """Return what the headline adds where figures say next to nothing: how little they were measured on."""
     measured = _mapping(retrieval.get("contents")).get(str(_mapping(retrieval.get("split")).get("name")))
     contents = Contents(**measured) if isinstance(measured, Mapping) else None
     return f". That says next to nothing: it was measured on {contents}" if contents and contents.is_small else ""

@@ -269,7 +269,7 @@ def accuracy_by_class(truth: Sequence[str], predicted: Sequence[str]) -> dict[st
 def _resampled(
     truth: Labels, said: list[Labels], clusters: NDArray[np.int64] | None, resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """(figures, resamples): the weighted mean over the predictions, figures on the same drawn items."""
+    """Return (figures, resamples): the weighted mean over the predictions, figures on the same drawn items."""
     rng = np.random.default_rng([seed, 1])  # other draws than those of the items
     seeds = rng.multinomial(len(said), np.full(len(said), 1 / len(said)), resamples) / len(said)
     parts, start = [], 0
@@ -281,7 +281,7 @@ def _resampled(
 
 
 def _figures(weights: NDArray[np.float64], truth: Labels, predicted: Labels) -> NDArray[np.float64]:
-    """(figures, resamples) of items that count `weights` (resamples, N) times."""
+    """Return (figures, resamples) of items that count `weights` (resamples, N) times."""
     names = np.unique(truth)
     is_truth = (truth[:, None] == names).astype(np.float64)
     is_said = (predicted[:, None] == names).astype(np.float64)

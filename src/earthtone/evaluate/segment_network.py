@@ -114,7 +114,7 @@ def _at(maps: Tensor, size: torch.Size, stride: int) -> Tensor:
 
 
 def _filled_up(inputs: Tensor, unit: int) -> Tensor:
-    """Sides as multiples of `unit`: mirrored where the picture is large enough, else its border repeated."""
+    """Return inputs with sides that are multiples of `unit`: mirrored where large enough, else the border repeated."""
     down, right = -inputs.shape[2] % unit, -inputs.shape[3] % unit
     if not (down or right):
         return inputs
@@ -276,7 +276,7 @@ def epoch_of_patches(
 
 
 def _grid(image: Pixels, mask: Mask, side: int, stride: int) -> list[tuple[Pixels, Mask]]:
-    """Patches at multiples of `stride`, the last ones at the borders."""
+    """Return patches at multiples of `stride`, the last ones at the borders."""
     overlap = 1 - min(stride, side) / side
     return [
         (image[y : y + side, x : x + side], mask[y : y + side, x : x + side])
@@ -368,7 +368,7 @@ def _strips(
 
 
 def _taper(side: int) -> NDArray[np.float32]:
-    """Half a wave over a tile's side, nowhere zero."""
+    """Return half a wave over a tile's side, nowhere zero."""
     return np.asarray(np.sin(np.pi * (np.arange(side) + 0.5) / side) + 1e-3, np.float32)
 
 
@@ -463,7 +463,7 @@ def train_segmenter(
 
 
 def _cross_entropy(scores: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the known pixels; 0 with a gradient of 0 where a batch has none."""
+    """Return the mean over the known pixels; 0 with a gradient of 0 where a batch has none."""
     total = F.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
     return total / (mask != IGNORED).sum().clamp_min(1)
 

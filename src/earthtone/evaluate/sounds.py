@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from earthtone.evaluate.classifiers import (
     best_strength,
     check_classes,
     checked_rows,
-    labels_read,
     logistic,
     open_labelled_set,
+    predicted_labels,
     split_items,
     standardised,
     warn_of_unknown,
@@ -43,18 +42,8 @@ from earthtone.options import AudioOptions
 from earthtone.progress import progress
 from earthtone.value_types import takes
 
-
-@dataclass(frozen=True)
-class _Answers:
-    """The labels that the classifiers gave the test items."""
-
-    rows: NDArray[np.int64]
-    """Which items, in the set's order."""
-    predicted: list[str]
-    chosen: dict[str, Any]
-    """By fold, or `test`."""
-    unknown: tuple[str, ...]
-    """Labels of test items that their training items lack."""
+#: Rows of the test items, their predicted labels, what was chosen (by fold, or `test`), labels that train lacks.
+Predicted = tuple[NDArray[np.int64], list[str], dict[str, Any], tuple[str, ...]]
 
 
 @takes(AudioOptions)
@@ -79,7 +68,7 @@ def evaluate_audio(options: AudioOptions) -> TaskResult:
     good = np.array([at for at, item in enumerate(items) if item.id not in found.broken], np.int64)
     items = [items[at] for at in good]
     rows = checked_rows("sounds", getattr(found, options.features)[good], [item.label for item in items])
-    answers = _by_folds(rows, items, seed) if folds is not None else _by_split(rows, items, seed)
+    predicted = _by_folds(rows, items, seed) if folds is not None else _by_split(rows, items, seed)
     facts = {
         "features": options.features, "feature_seconds": seconds, "seconds": round(time.perf_counter() - start, 2),
         "broken_sounds": dict(found.broken), "short_sounds": list(found.short),
@@ -89,7 +78,7 @@ def evaluate_audio(options: AudioOptions) -> TaskResult:
             ["recording"],
         ),
     }  # fmt: skip
-    result = _result(labelled.name, model_name(options.model), items, answers, folds, facts, options.resamples)
+    result = _result(labelled.name, model_name(options.model), items, predicted, folds, facts, options.resamples)
     write_task_result(options.out, result)
     return result
 
@@ -117,7 +106,7 @@ def fold_lines(result: TaskResult) -> str:
     return one_line_each(lines)
 
 
-def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
+def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> Predicted:
     fold = np.array([item.fold for item in items], np.int64)
     numbers = np.unique(fold)
     predicted = np.full(len(items), "", dtype=rows.labels.dtype)
@@ -133,17 +122,17 @@ def _by_folds(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
         unknown |= set(warn_of_unknown(rows.labels[train], rows.labels[test]))
         if len(numbers) == 2:  # nothing is left to fit on beside the fold to choose on
             parts = {"train": rows.take(train), "test": rows.take(test)}
-            predicted[test], chosen[str(number)] = labels_read("logistic", parts, seed)
+            predicted[test], chosen[str(number)] = predicted_labels("logistic", parts, seed)
             continue
         check_classes(fit)
         strength = best_strength([standardised(fit, check)])
         scaled_train, scaled_test = standardised(rows.take(train), rows.take(test))
         predicted[test] = logistic(scaled_train, strength).predict(scaled_test.values)
         chosen[str(number)] = {"C": strength, "by": f"best on fold {following}"}
-    return _Answers(np.arange(len(items)), predicted.tolist(), chosen, tuple(sorted(unknown)))
+    return np.arange(len(items)), predicted.tolist(), chosen, tuple(sorted(unknown))
 
 
-def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
+def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> Predicted:
     at = {name: np.array([n for n, i in enumerate(items) if i.split == name], np.int64) for name in SPLITS}
     for name in ("train", "test"):
         if not len(at[name]):
@@ -151,19 +140,20 @@ def _by_split(rows: Rows, items: Sequence[LabelledItem], seed: int) -> _Answers:
     parts = {name: rows.take(at[name]) for name in SPLITS}
     check_classes(parts["train"])
     unknown = warn_of_unknown(parts["train"].labels, parts["test"].labels)
-    predicted, chosen = labels_read("logistic", parts, seed)
-    return _Answers(at["test"], predicted, {"test": chosen}, unknown)
+    predicted, chosen = predicted_labels("logistic", parts, seed)
+    return at["test"], predicted, {"test": chosen}, unknown
 
 
 def _result(
-    dataset: str, model: str, items: Sequence[LabelledItem], answers: _Answers, folds: list[int] | None,
+    dataset: str, model: str, items: Sequence[LabelledItem], found: Predicted, folds: list[int] | None,
     facts: Mapping[str, Any], resamples: int,
 ) -> TaskResult:  # fmt: skip
-    tested = [items[row] for row in answers.rows]
+    rows, predicted, chosen, unknown = found
+    tested = [items[row] for row in rows]
     truth = [item.label for item in tested]
-    right = np.array(right_shares(truth, answers.predicted))
+    right = np.array(right_shares(truth, predicted))
     clusters = group_numbers(tested)
-    figures = classification_figures(truth, answers.predicted, clusters=clusters, resamples=resamples)
+    figures = classification_figures(truth, predicted, clusters=clusters, resamples=resamples)
     by_fold: dict[str, float] = {}
     scores = right
     if folds is not None:
@@ -173,37 +163,37 @@ def _result(
         scores = right * (len(right) / (len(numbers) * counts[np.searchsorted(numbers, fold)]))  # folds count alike
     chances = {"accuracy": figures["accuracy"].chance}
     mean = estimates({"accuracy": PerQuery(scores)}, chances, clusters, resamples=resamples)
-    names, confusion = confusion_counts(truth, answers.predicted)
+    names, confusion = confusion_counts(truth, predicted)
     return TaskResult(
         task="audio",
         dataset=dataset,
         model=model,
-        protocol=_protocol(folds, str(facts["features"]), answers),
+        protocol=_protocol(folds, str(facts["features"]), chosen),
         headline="accuracy",
         figures={**mean, "macro_f1": figures["macro_f1"]},
         ids=tuple(item.id for item in tested),
         scores=tuple(scores.tolist()),
         truth=tuple(truth),
-        predicted=tuple(answers.predicted),
+        predicted=tuple(predicted),
         facts={
             "classes": names,
             "sounds": len(items),
             "tested": len(tested),
             "groups": len(np.unique(clusters)),
-            "chosen": answers.chosen,
+            "chosen": chosen,
             "accuracy_by_fold": by_fold,
             "deviation_over_folds": deviation(list(by_fold.values())),
-            "accuracy_by_class": accuracy_by_class(truth, answers.predicted),
+            "accuracy_by_class": accuracy_by_class(truth, predicted),
             "confusion": confusion.tolist(),
-            "labels_that_train_lacks": list(answers.unknown),
+            "labels_that_train_lacks": list(unknown),
             **facts,
         },
     )
 
 
-def _protocol(folds: list[int] | None, features: str, answers: _Answers) -> str:
+def _protocol(folds: list[int] | None, features: str, chosen: Mapping[str, Any]) -> str:
     read = f"logistic regression on frozen {features} features of the sound tower, standardised on what is fitted"
     if folds is None:
-        return f"{read}; C {answers.chosen['test']['by']}; measured on test"
+        return f"{read}; C {chosen['test']['by']}; measured on test"
     by = "chosen on the next of the training folds" if len(folds) > 2 else "chosen by cross-validation on train"
     return f"{read}; each of {len(folds)} folds tested once, C {by}; accuracy is the mean over folds"
