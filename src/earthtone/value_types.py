@@ -222,7 +222,7 @@ def _word(hint: Any) -> str:
 PythonOnly = Annotated[T, NOT_TYPED]
 PositiveInt = Annotated[int, Rule("1 or more", lambda number: number >= 1)]
 NonNegativeInt = Annotated[int, Rule("0 or more", lambda number: number >= 0)]
-NonNegativeFloat = Annotated[float, Rule("0 or more", lambda number: 0 <= number < float("inf"))]
+NonNegativeFloat = Annotated[float, Rule("0 or more, and finite", lambda number: 0 <= number < float("inf"))]
 Share = Annotated[float, Rule("a share from 0 to 1", lambda share: 0 <= share <= 1)]
 PositiveFloat = Annotated[float, Rule("a number above 0", lambda number: 0 < number < float("inf"))]
 Seeds = Annotated[
