@@ -348,7 +348,7 @@ class PackedHashes:
         return split
 
     def note(self, split: str | None, hashes: Iterable[str]) -> None:
-        """Remember a row that is where it is."""
+        """Add a row that is where it is."""
         for name in hashes:
             if name and split is not None:
                 self._seen[name] = self._seen.get(name, 0) | _bit(split)

@@ -327,7 +327,7 @@ def _begun(out: Path) -> bool:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Our threads already fill the cores: torch and OpenCV below them must not multiply them."""
+    """Keep torch and OpenCV to one thread each: ours already fill the cores."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -339,7 +339,7 @@ class Table:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """What Lance says of files that cannot be read becomes one line."""
+        """Raise what Lance says of files that cannot be read as one line."""
         try:
             yield
         except (OSError, ValueError) as error:

@@ -88,11 +88,9 @@ class ParquetTable:
                 sizes = pages.sizes(group, read)
                 longest = self._longest_texts(file.metadata, group, sizes)
                 rows = rows_at_a_time(str(self.path), sizes, media, longest)
-                for batch in file.iter_batches(rows, row_groups=[group], columns=leaves):
-                    refuse_long_texts(str(self.path), batch)
-                    for cells in rows_of(batch):
-                        number += 1
-                        yield self._row(f"row {number}", cells)
+                for cells in _group_rows(str(self.path), file, group, rows, leaves):
+                    number += 1
+                    yield self._row(f"row {number}", cells)
 
     def _leaves(self, name: str) -> list[str]:
         """Return what is read of a column: all of it, or of a struct its bytes and path. Raises DataError."""
@@ -147,7 +145,7 @@ class ParquetTable:
 
 @contextmanager
 def _errors_named(name: str, after: Callable[[], str], advice: str = "") -> Iterator[None]:
-    """Errors of a file, also those of values that Python cannot hold, become one line that says `after` which row."""
+    """Raise a file's errors, also those of values that Python cannot hold, as one line that says `after` which row."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -224,8 +222,17 @@ def refuse_giant_pages(path: str, sizes: Sequence[Unpacked], media: Collection[s
             )
 
 
-def refuse_long_texts(path: str, batch: Any) -> None:
-    """Raise DataError when a text of the batch is too long."""
+def _group_rows(
+    path: str, file: Any, group: int, rows: int, columns: Sequence[str], *, threads: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a row group as Python's own values, so many at a time. Raises DataError for long texts."""
+    for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=threads):
+        _refuse_long_texts(path, batch)
+        for cells in zip(*(_values(column) for column in batch.columns), strict=True):
+            yield dict(zip(batch.schema.names, cells, strict=True))
+
+
+def _refuse_long_texts(path: str, batch: Any) -> None:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         words = column.dictionary if pa.types.is_dictionary(column.type) else column
         if is_text(column.type) and len(words):
@@ -257,14 +264,8 @@ def is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a batch as Python's own values; a time that Python cannot hold is told as a text."""
-    names = batch.schema.names
-    for cells in zip(*(_values(column) for column in batch.columns), strict=True):
-        yield dict(zip(names, cells, strict=True))
-
-
 def _values(column: Any) -> list[Any]:
+    """Return the cells of a column; a time that Python cannot hold as a text."""
     kind = column.type
     if pa.types.is_timestamp(kind):  # Python's own datetime holds microseconds
         column = column.cast(pa.timestamp("us", tz=None if kind.tz is None else "UTC"), safe=False)
@@ -384,21 +385,16 @@ class ShardTable:
                     unwanted = None
                     if skip is not None:
                         rows = rows_at_a_time(at, pages.sizes(group, [id_column]), (), {})
-                        ids = file.iter_batches(rows, row_groups=[group], columns=[id_column], use_threads=False)
-                        names = (row[id_column] for batch in ids for row in rows_of(batch))
-                        unwanted = [skip(number + i, extra_text(name)) for i, name in enumerate(names)]
+                        ids = _group_rows(at, file, group, rows, [id_column], threads=False)
+                        unwanted = [skip(number + i, extra_text(row[id_column])) for i, row in enumerate(ids)]
                     read = [*light] if unwanted and all(unwanted) else [*light, *media]
                     rows = min(_ROWS, rows_at_a_time(at, pages.sizes(group, read), media, {}))
-                    in_group = 0
                     leaves = [self._leaf(name) for name in read]
-                    for batch in file.iter_batches(rows, row_groups=[group], columns=leaves, use_threads=False):
-                        refuse_long_texts(at, batch)
-                        for cells in rows_of(batch):
-                            in_file += 1
-                            whole = not (unwanted and unwanted[in_group])
-                            yield ShardRow(f"{shard.name}, row {in_file}", cells, shard.split, whole)
-                            in_group += 1
-                    number += in_group
+                    cells_of_rows = _group_rows(at, file, group, rows, leaves, threads=False)
+                    for in_group, cells in enumerate(cells_of_rows):
+                        in_file, number = in_file + 1, number + 1
+                        whole = not (unwanted and unwanted[in_group])
+                        yield ShardRow(f"{shard.name}, row {in_file}", cells, shard.split, whole)
 
     def _leaf(self, name: str) -> str:
         """Return what is read of a column: of a struct its bytes alone, whatever else lies in it."""

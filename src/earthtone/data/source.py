@@ -142,5 +142,5 @@ SEAL_FILE = "earthtone.json"
 
 
 def is_packed(data: str | Path) -> bool:
-    """Whether `data` is a packed table rather than something to pack; in object stores nothing else is looked for."""
+    """Return whether `data` is a packed table, not something to pack; in object stores nothing else is looked for."""
     return is_remote(data) or (Path(data) / "_versions").is_dir() or (Path(data) / SEAL_FILE).is_file()

@@ -270,7 +270,7 @@ def _key_digit(source: Source, buffer_km: float | None, packed: "Table | None") 
 
 
 def _geoclap(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
-    """GeoCLAP's (arXiv 2309.10667): rows in the order of the file, shuffled as pandas' `sample(frac=1,
+    """Return GeoCLAP's split (arXiv 2309.10667): rows in the order of the file, shuffled as pandas' `sample(frac=1,
     random_state=42)` does, cut at int(0.7 n) and int(0.8 n): 50,792 rows are 35,554 / 5,079 / 10,159."""
     rows = SourceRows(source, lambda pair: None, lambda pair: None)
     codes = geoclap_codes(len(rows.ids))
@@ -288,8 +288,10 @@ def geoclap_codes(count: int) -> NDArray[np.uint8]:
 
 
 def _psm_cells(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
-    """PSM's (arXiv 2408.07050) on proper cells: see `psm_codes`. Rows without a place are in no split, and so are
-    those that are linked to one in a cell of another split."""
+    """Return PSM's split (arXiv 2408.07050) on proper cells: see `psm_codes`.
+
+    Rows without a place are in no split, and so are those that are linked to one in a cell of another split.
+    """
     cells = np.fromiter((_cell_number(pair) for pair in source_pairs(source)), np.int64)
     codes = psm_codes(cells)
     record = {"by": "psm-cells", "cell_km": _BLOCK_KM, "least": _PSM_LEAST, "seed": _SEED}
@@ -391,7 +393,7 @@ class _SplitsById:
         return split_of_code(int(self._codes[self._row(pair.id)]))
 
     def settled(self, before: PackedHashes, id: str, split: str | None, hashes: Iterable[str]) -> str | None:
-        """The split that a row gets beside what was packed `before`; see `NamedSplit.settle`."""
+        """Return the split that a row gets beside what was packed `before`; see `NamedSplit.settle`."""
         kind = self._kinds[self._row(id)]
         if kind == _AS_IT_IS:
             before.note(split, hashes)

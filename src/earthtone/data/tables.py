@@ -104,7 +104,7 @@ class _Lines:
         return line
 
     def next_row(self) -> None:
-        """Begin to count anew."""
+        """Allow the next row as many characters as any."""
         self._room = MOST_CHARACTERS
 
 

@@ -186,7 +186,7 @@ def _hear(
     kept: _Growing | None,
     each: Callable[[Samples], object] | None = None,
 ) -> tuple[AudioFacts, tuple[Remark, ...]]:
-    """Decode all streams of a file, mix and resample them into `kept` or for `each`; return facts and remarks."""
+    """Return facts and remarks of a file whose streams are decoded, mixed and resampled into `kept` or for `each`."""
     if channel not in CHANNELS:
         raise SignalError(f"channel is {channel!r:.40}; {', '.join(CHANNELS)} expected")
     openers, remarks = streams(source)
@@ -251,7 +251,7 @@ def _decode(
     hz: int | None,
     each: Callable[[Samples], object] | None,
 ) -> Level:
-    """Decode one stream for `each`, at `hz`, and return how loud it is; the resampler keeps its state meanwhile."""
+    """Return how loud a stream is, decoded for `each` at `hz`; the resampler keeps its state between blocks."""
     level, count = Level(stream.channels, source_name(source)), 0
     resampler = None
     if hz is not None and stream.hz != hz:

@@ -188,7 +188,7 @@ def _as_tuples(value: Any) -> Any:
 
 
 def _is_value_range(value: Any) -> bool:
-    """Whether a value is (low, high) or three of them, also when it comes from a file."""
+    """Return whether a value is (low, high) or three of them, also when it comes from a file."""
     if not isinstance(value, tuple) or len(value) not in (2, 3):
         return False
     if len(value) == 3:

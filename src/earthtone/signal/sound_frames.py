@@ -478,7 +478,7 @@ def _first_sample(head: bytes, block_samples: int) -> int | None:
 
 
 def _crc8(data: bytes) -> int:
-    """x^8 + x^2 + x + 1, begun with 0."""
+    """Return the CRC-8 of FLAC's frame headers: x^8 + x^2 + x + 1, begun with 0."""
     crc = 0
     for byte in data:
         crc ^= byte
@@ -585,6 +585,6 @@ def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool
 
 
 def _checksum(page: bytes) -> int:
-    """CRC-32 as Ogg has it: zlib's polynomial, but from the highest bit on, begun with 0 and not inverted."""
+    """Return the CRC-32 that Ogg has: zlib's polynomial, but from the highest bit on, begun with 0 and not inverted."""
     mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRRORED), "big")

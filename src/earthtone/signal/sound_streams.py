@@ -446,7 +446,7 @@ def _is_aac(source: Path | bytes) -> bool:
 
 
 def _another_mp4(source: Path | bytes) -> list[Remark]:
-    """Say so where a second MP4 stands behind the first, which FFmpeg does not look at."""
+    """Return a remark where a second MP4 stands behind the first, which FFmpeg does not look at."""
     try:
         with open_source(source) as file:
             size, at, begun = file.seek(0, io.SEEK_END), 0, False
@@ -471,6 +471,6 @@ def _no_sound(source: Path | bytes, why: str, expected: str = "WAV, FLAC, Ogg, O
 
 
 def _short(error: Exception) -> str:
-    """The last, telling part of a decoder's message, on one line."""
+    """Return the last, telling part of a decoder's message, on one line."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(said.split(": ")[-1].split()).rstrip(".")

@@ -152,7 +152,7 @@ def _transform(config: AudioConfig) -> LogMel:
 
 
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+    """Return mel on Slaney's scale: linear below 1 kHz, logarithmic above."""
     return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
 
 

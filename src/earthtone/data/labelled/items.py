@@ -278,7 +278,7 @@ def _quotas(count: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def _joined(members: Sequence[Member]) -> list[Member]:
-    """The members with one group for all that are linked by a group or by the same file."""
+    """Return the members with one group for all that are linked by a group or by the same file."""
     names = {name: number for number, name in enumerate(sorted({member.group or "" for member in members}))}
     groups = np.array([-1 if member.group is None else names[member.group] for member in members], np.int64)
     joined = linked([groups, np.array([member.same for member in members], np.int64)])

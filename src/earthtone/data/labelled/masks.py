@@ -94,7 +94,7 @@ def read_mask(source: Path, palette: Palette, size: tuple[int, int] | None = Non
 
 @lru_cache(maxsize=64)
 def _warn_of_nodata(folder: Path, value: int, name: str) -> None:
-    """Say once a folder that a class is declared to be no data."""
+    """Warn once a folder that a class is declared to be no data."""
     _LOG.warning(
         "%s: masks declare %d to be no data, and it is the class %r; these pixels are ignored. To have the class, "
         "type gdal_edit.py -unsetnodata MASK",
