@@ -1,4 +1,4 @@
-"""Average ranks and kilometres against scipy and plain loops, for all inputs, in any chunks."""
+"""Average ranks, kilometres and exact distances, against scipy and plain loops, for all inputs, in any chunks."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from earthtone.evaluate.ranking import AverageRanks, Places, average_ranks
+from earthtone.evaluate.ranking import AverageRanks, ExactSearch, Places, average_ranks, first_equal
 from earthtone.geo import great_circle_km
 
 Array = np.ndarray[Any, Any]
@@ -100,3 +100,27 @@ def test_the_nearest_place_by_hand() -> None:
     np.testing.assert_allclose([found.km[k][0] for k in (1, 2, 4)], [2 * degree, degree, 0])
     np.testing.assert_allclose([found.km[k][2] for k in (1, 2)], [degree, 0])
     assert np.isnan([found.km[k][3] for k in (1, 2, 4)]).all()  # its own place is unknown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [1, 16, 128, 600])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_keys_are_within_the_tolerance_of_exact_distances(dimensions: int, offset: float) -> None:
+    rng = np.random.default_rng(dimensions)
+    queries, gallery = (rng.standard_normal((2, 400, dimensions)) * rng.lognormal(size=(2, 400, 1)) + offset).astype(
+        np.float32
+    )
+    gallery[0] *= 1000  # one that lies far out
+    search = ExactSearch(queries, gallery)
+    exact = ((queries[:, None].astype(float) - gallery[None]) ** 2).sum(axis=2)
+    for rows, keys in search.chunks(170):
+        for row, error in zip(rows, np.abs(keys - exact[rows]), strict=True):
+            nearest, farthest = exact[row].argsort()[[0, -1]]
+            for item in (nearest, farthest, error.argmax(), 0, 1, 2):
+                assert error[item] <= 0.5 * search.tolerance(row, exact[row, item])  # with room to spare
+
+
+def test_equal_rows_have_the_first_ones_number() -> None:
+    rows = np.array([[1, 2], [3, 4], [1, 2], [3, 5], [3, 4]], np.float32)
+    assert first_equal(rows).tolist() == [0, 1, 0, 3, 1]
+    assert first_equal(rows[:0]).tolist() == []
