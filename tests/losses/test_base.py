@@ -13,7 +13,7 @@ from earthtone.losses import LOSSES, PUBLISHED, loss_class, loss_options, make_l
 from earthtone.losses.base import Loss
 
 EVERY_LOSS = pytest.mark.parametrize("name", LOSSES)
-LOSSES_WITH_NEGATIVES = pytest.mark.parametrize("name", [name for name in LOSSES if loss_class(name).uses_twins])
+LOSSES_WITH_NEGATIVES = pytest.mark.parametrize("name", [name for name in LOSSES if loss_class(name).has_negatives])
 TWIN_PAIRS = [(0, 2), (3, 4)]
 SEES_NEIGHBOURS = ("triplet_margin",)  # the negative is the row before
 SOFT_TARGETS = ("place_distillation", "barlow_twins")
@@ -48,7 +48,7 @@ class OnBatch:
         """Twins, points and groups, each where the loss takes it."""
         points = (points_of(rows) if places is None else places) if self.loss.needs_points else None
         groups = torch.arange(2 * rows).reshape(rows, 2) if self.loss.has_queue and twins is not None else None
-        return twins if self.loss.uses_twins else None, points, groups
+        return twins if self.loss.has_negatives else None, points, groups
 
     def parameters(self) -> list[Tensor]:
         return [parameter for parameter in self.loss.parameters() if parameter.requires_grad]

@@ -32,7 +32,7 @@ def test_listed_options_are_those_of_the_class(entry: LossEntry) -> None:
     assert entry.has_queue == entry.load().has_queue
     assert get_args(get_type_hints(WithinConfig)["name"]) == ("none", *VIEW_LOSSES)
     if entry in LOSSES.values():
-        assert entry.has_negatives == entry.load().uses_twins == entry.load().takes_views
+        assert entry.has_negatives == entry.load().has_negatives
 
 
 def test_names_of_the_release_bring_its_options_and_given_ones_go_first() -> None:

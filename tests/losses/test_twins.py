@@ -13,7 +13,7 @@ from earthtone.losses import LOSSES, loss_class, loss_options, make_loss
 from earthtone.losses.base import Loss, multi_partner
 from earthtone.losses.twins import TwinRule, twins_between
 
-NAMES = [name for name in LOSSES if loss_class(name).uses_twins]
+NAMES = [name for name in LOSSES if loss_class(name).has_negatives]
 EVERY_LOSS = pytest.mark.parametrize("name", NAMES)
 ROWS, WIDTH = 6, 4
 #: Metres north of each other: rows 1 and 2 are 50 m apart (and 0 and 1 not), the others kilometres.

@@ -16,7 +16,7 @@ ROWS, WIDTH = 8, 4
 PAIRS = torch.tensor([4, 4, 7, 7, 9, 9, -1, -1])  # two views of three pairs; two rows of nobody's
 #: Row 0 is a twin of row 2, of another pair; views show the same image and so are twins as well.
 GROUPS = torch.tensor([[0, 0], [0, 1], [0, 2], [5, 3], [6, 4], [6, 5], [8, 6], [9, 7]])
-WITH_VIEWS = pytest.mark.parametrize("name", [name for name in LOSSES if loss_class(name).takes_views])
+WITH_VIEWS = pytest.mark.parametrize("name", [name for name in LOSSES if loss_class(name).has_negatives])
 
 
 def embeddings(seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ROWS, DIMENSIONS, STEPS = 10, 6, 3
 CASES = [(name, use) for name in LOSSES for use in ("mask", "positive", "ignore") if name != "barlow_twins"]
 CASES.append(("barlow_twins", "ignore"))
-CASES += [(name, "views") for name in LOSSES if loss_class(name).takes_views]
+CASES += [(name, "views") for name in LOSSES if loss_class(name).has_negatives]
 #: A row whose recording is changed, in one process, and a twin of it, in the other: by image, by place.
 TWINS = [(5, 2), (1, 8)]
 STRANGER = 4

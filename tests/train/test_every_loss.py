@@ -29,7 +29,7 @@ MEMORY = ["infonce_memory", "SymmetricCLWithMemoryAndDistillation"]
 
 
 def with_loss(recipe: Recipe, name: str, epochs: int, **options: float) -> Recipe:
-    twins = "mask" if loss_class(name).uses_twins else "ignore"
+    twins = "mask" if loss_class(name).has_negatives else "ignore"
     train = replace(recipe.train, epochs=epochs, keep="last")
     if loss_class(name).has_queue:
         options = {"batches": 4, **options}  # as many rows as there are

@@ -56,7 +56,7 @@ def facts(loss: Loss) -> dict[str, Tensor]:
     points = draw.standard_normal((ROWS, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     given = {"points": torch.from_numpy(points)} if loss.needs_points else {}
-    if loss.uses_twins:
+    if loss.has_negatives:
         groups = torch.arange(2 * ROWS).reshape(ROWS, 2)
         groups[5, 0] = groups[2, 0]
         given |= {"groups": groups, "twins": (groups[:, None] == groups[None]).any(dim=2)}

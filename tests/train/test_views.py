@@ -80,10 +80,10 @@ def test_a_queue_has_room_for_all_views(tiny_recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_takes_views_or_says_that_it_cannot(name: str, tiny_table: Path, tiny_recipe: Recipe) -> None:
-    twins = "mask" if loss_class(name).uses_twins else "ignore"
+    twins = "mask" if loss_class(name).has_negatives else "ignore"
     options = {"batches": 2} if loss_class(name).has_queue else {}
     recipe = replace(with_views(tiny_recipe, 2), loss=LossConfig(name, dict(options), twins))
-    if not loss_class(name).takes_views:
+    if not loss_class(name).has_negatives:
         with pytest.raises(ConfigError, match=rf"train\.views is 2, but the loss '{name}' takes one view of a pair"):
             check_recipe(recipe, "r")
         return

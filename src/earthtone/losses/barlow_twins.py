@@ -28,8 +28,7 @@ class BarlowTwins(Loss):
     """
 
     name = "barlow_twins"
-    uses_twins = False
-    takes_views = False
+    has_negatives = False
 
     def __init__(self, redundancy: PositiveFloat = 5e-3, normality: NonNegativeFloat = 0.1) -> None:
         super().__init__(redundancy=redundancy, normality=normality)

@@ -26,10 +26,8 @@ class Loss(nn.Module, ABC):
     """Whether `points` must be given."""
     has_queue: ClassVar[bool] = False
     """Whether rows of earlier batches are negatives too; then `twins` need `groups`, which show twins among them."""
-    uses_twins: ClassVar[bool] = True
-    """Whether there are negatives that twins can be kept out of."""
-    takes_views: ClassVar[bool] = True
-    """Whether several rows may be views of one pair (`pairs`)."""
+    has_negatives: ClassVar[bool] = True
+    """Whether there are negatives that twins, and views of one pair (`pairs`), can be kept out of."""
     in_tiles: ClassVar[bool] = False
     """Whether a batch that does not fit a tile is compared tile by tile, so that no N x N matrix is held."""
     fixed_temperature: float | None = None
@@ -75,7 +73,7 @@ class Loss(nn.Module, ABC):
         that cannot keep them out of its negatives.
         """
         _check_embeddings(image, audio)
-        if not self.uses_twins and (twins is not None or groups is not None):
+        if not self.has_negatives and (twins is not None or groups is not None):
             raise ConfigError(f"{type(self).__name__} has no negatives to keep twins out of; leave twins out")
         if twins is not None and self.has_queue and groups is None:
             raise ConfigError(f"{type(self).__name__} got twins but no groups to tell twins in its queue; give both")
@@ -83,7 +81,7 @@ class Loss(nn.Module, ABC):
             raise ConfigError(f"{type(self).__name__} compares places; give points, unit vectors (N, 3)")
         if keys is not None and not self.has_queue:
             raise ConfigError(f"{type(self).__name__} has no queue that keys could fill; leave keys out")
-        if pairs is not None and not self.takes_views:
+        if pairs is not None and not self.has_negatives:
             raise ConfigError(f"{type(self).__name__} takes each row for a pair of its own; leave pairs out")
         dtype = torch.promote_types(torch.promote_types(image.dtype, audio.dtype), torch.float32)
         batch = self._batch_twins(image, twins, groups, points, pairs)

@@ -25,7 +25,7 @@ class VICReg(Loss):
     """
 
     name = "vicreg"
-    uses_twins = False
+    has_negatives = False
 
     def __init__(
         self, invariance: NonNegativeFloat = 25.0, variance: NonNegativeFloat = 25.0, covariance: NonNegativeFloat = 1.0

@@ -1,8 +1,9 @@
 """The recipe: everything that decides a training, as one object that is the API, the YAML and the command line."""
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import yaml
 
@@ -220,11 +221,5 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """Return the resolved recipe."""
-        return str(yaml.safe_dump(_plain(asdict(self)), sort_keys=False))
-
-
-def _plain(value: Any) -> Any:
-    """Return tuples as lists: YAML knows no tuples."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (tuple, list)) else value
+        plain = json.loads(json.dumps(asdict(self)))  # lists for tuples, which YAML does not know
+        return str(yaml.safe_dump(plain, sort_keys=False))

@@ -123,7 +123,7 @@ class Within(nn.Module):
         `image` and `audio` are (views N, D), the first views of all pairs first; `points` and `groups` as in `Batch`.
         """
         known: dict[str, Tensor | None] = {}
-        if self.loss.uses_twins:
+        if self.loss.has_negatives:
             count = len(image) // views
             given = {"points": points, "groups": groups}
             known = {name: None if value is None else value[:count] for name, value in given.items()}
