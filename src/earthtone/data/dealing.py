@@ -122,7 +122,7 @@ def without_silence(numbers: Numbers, media: Media) -> Numbers:
 
 
 def is_silent(source: FileOrBytes) -> bool:
-    """Return whether a recording is one value throughout, its channels mixed; False where that cannot be told."""
+    """Return whether a recording is one value throughout, its channels mixed; False where it cannot be decoded."""
     first: np.float32 | None = None
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:

@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 _ALIASES = {"id": ("key",), "longitude": ("lon", "lng", "long"), "latitude": ("lat",)}
 _ODD = re.compile(r"[.`*\0]")  # what the packed table's format does not take, or not everywhere
 
-#: Names under which others keep the same, in small letters and digits alone: told, never taken unasked.
+#: Names under which others keep the same, in small letters and digits alone: for messages, never taken unasked.
 _FILE_NAMES = ("file", "filename", "filepath", "path")
 _LIKELY: dict[str, tuple[str, ...]] = {
     "id": ("sampleid", "recordid", "recordingid", "occurrenceid", "clipid", "identifier", "uuid", "uid", "index"),

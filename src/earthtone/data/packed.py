@@ -198,7 +198,7 @@ class Table:
     """A packed table opened for reading; safe to use from several threads."""
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
-        """Open it; `check` refuses, with a DataError, a table that is not all that was packed (seal.py)."""
+        """Open it; `check` refuses, with a DataError, a table that is not all that was packed; see `Seal`."""
         self.path: Path | str = str(path).rstrip("/") if is_remote(path) else Path(path)
         refuse_undecodable(self.path)
         try:

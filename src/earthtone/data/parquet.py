@@ -319,7 +319,7 @@ class ShardTable:
     """The rows of all Parquet files of a folder (three levels deep), of one file, or of an address on the hub.
 
     Files are read in the order of their names, and all footers when the table is opened: a broken or half file is
-    told before any work. Raises DataError.
+    refused before any work. Raises DataError.
     """
 
     has_points = False

@@ -1,4 +1,4 @@
-"""What the pages of a Parquet file hold once they are unpacked, told by their headers before any is read.
+"""What the pages of a Parquet file hold once they are unpacked, by their headers, before any is read.
 
 A few kilobytes may stand for gigabytes: a page of one letter, or a text in a dictionary that every row repeats. Read
 by hand, since Arrow's own metadata name no pages and end the process where they contradict themselves (pyarrow 26).

@@ -217,7 +217,7 @@ def key_digit_split(key: int) -> str:
 class ParquetRelease:
     """A source of the pairs in a set's Parquet files; the media are bytes in them.
 
-    The columns of a release that is known need no `columns`; other sets are read like a manifest. Splits are told by
+    The columns of a release that is known need no `columns`; other sets are read like a manifest. Splits are those of
     the files' names (`validation` is val) unless there is a column `split`. GeoSound's images are those of
     `bingmap_image`; `columns={"image": "sentinel_image"}` takes the others. What is the same for a whole release
     (`license`, `attribution`, `image_gsd_m`) is given to every row. The text of a release's date is
@@ -287,7 +287,7 @@ class ParquetRelease:
         there = {name: column for name, column in preset.items() if column in self._table.columns}
         found = own_columns(self._table, there | dict(columns), self._need)
         if "split" not in found:
-            _ = self._table.has_splits  # told now, not after hours of work
+            _ = self._table.has_splits  # refused now, not after hours of work
         return {name: column for name, column in found.items() if name not in MEDIA or name in self._need}
 
     def _same_for_all(self) -> dict[str, object]:

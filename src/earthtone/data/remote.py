@@ -45,7 +45,7 @@ HUB = "https://huggingface.co"
 def hub_endpoint() -> str:
     """Return the address of the hub: HF_ENDPOINT where it is set, as for all tools of Hugging Face.
 
-    Raises ConfigError for one with a password or a token in it: addresses are written beside the data and told in
+    Raises ConfigError for one with a password or a token in it: addresses are written beside the data and into
     messages.
     """
     endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
@@ -64,7 +64,7 @@ def hub_endpoint() -> str:
 def hub_token(endpoint: str) -> bool | None:
     """Return what the hub's client shall send: None for its own choice, False where it would go over plain http.
 
-    A token that is withheld is told: private and gated data sets are then refused.
+    A token that is withheld is logged: private and gated data sets are then refused.
     """
     if urlsplit(endpoint).scheme != "http":
         return None
@@ -120,7 +120,7 @@ class HubFolder:
             )
         from huggingface_hub import HfFileSystem  # slow to import
 
-        # its retries would be told one by one; what fails in the end is our own line
+        # it would log its retries one by one; what fails in the end is our own line
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         # one worker: threads of its own would hold up the end of the process when the hub hangs
         endpoint = hub_endpoint()

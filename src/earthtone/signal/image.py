@@ -169,7 +169,7 @@ def stored_tile(pixels: Pixels, config: ImageConfig, gsd_m: float | None = None)
 
 
 def kept_remarks(picture: Picture, config: ImageConfig, gsd_m: float | None = None) -> list[Remark]:
-    """Return what is to be told about the square of a picture that `stored_tile` keeps.
+    """Return remarks on the square of a picture that `stored_tile` keeps.
 
     Raises SignalError where that square holds no data at all, though the picture does.
     """
@@ -463,8 +463,8 @@ def _eight_bits(raster: Raster, config: ImageConfig) -> tuple[Pixels, NDArray[np
         there[rows] = usable.any(axis=2)
     if ranges is not None:
         return pixels, there, _out_of_range(pixels, there, ranges)
-    told = f"{raster.values.dtype} values {low:g} to {high:g} (2nd and 98th percentile) became 0 and 255"
-    return pixels, there, [Remark(STRETCHED, f"{told}; signal.image.value_range scales all pictures alike")]
+    scaling = f"{raster.values.dtype} values {low:g} to {high:g} (2nd and 98th percentile) became 0 and 255"
+    return pixels, there, [Remark(STRETCHED, f"{scaling}; signal.image.value_range scales all pictures alike")]
 
 
 def _chunks(raster: Raster) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:

@@ -72,7 +72,7 @@ def gdal_driver(data: bytes) -> str | None:
 def read_raster(data: bytes, name: str, driver: str, bands: Bands | None = None) -> Raster:
     """Return a file's numbers; `bands` are 1-based, else the file says which are red, green and blue.
 
-    Raises SignalError for broken and too large files, and where colours cannot be told from other bands.
+    Raises SignalError for broken and too large files, and where nothing says which bands are colours.
     """
     with opened_raster(data, name, driver) as file:
         chosen, left_out = _chosen_bands(file, name, bands)
@@ -191,15 +191,15 @@ def _chosen_bands(file: Any, name: str, bands: Bands | None) -> tuple[list[int],
         return [found[0] for found in colours], len(data) - 3
     if len(data) == 1:
         return data, 0
-    told = ", ".join(meanings)
+    declared = ", ".join(meanings)
     if not set(meanings) <= {"undefined", "gray", "alpha"}:
         raise SignalError(
-            f"{name}: bands declared as {told}; red, green and blue expected once each, or a choice, such as "
+            f"{name}: bands declared as {declared}; red, green and blue expected once each, or a choice, such as "
             "signal.image.bands: [1, 2, 3]"
         )
     if len(data) == 2:
         raise SignalError(
-            f"{name}: 2 bands ({told}), as of radar; grey with alpha expected, or a choice of which are red, green "
+            f"{name}: 2 bands ({declared}), as of radar; grey with alpha expected, or a choice of which are red, green "
             "and blue, such as signal.image.bands: [1, 2, 2]"
         )
     if len(data) > 4:

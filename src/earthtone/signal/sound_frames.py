@@ -60,8 +60,8 @@ class Segment:
 
     first: Header
     head: bytes
-    told: bool = False
-    """Return whether it begins with a frame that tells its length, if only in bytes."""
+    has_length: bool = False
+    """Whether it begins with a frame that gives its length, if only in bytes."""
     promised: int | None = None
     delay: int | None = None
     padding: int = 0
@@ -104,11 +104,9 @@ def parse_header(head: bytes) -> Header | None:
     channels = 1 if head[3] >> 6 == 3 else 2
     if layer == 1:
         return Header(version, layer, hz, channels, (12 * bits // hz + padding) * 4, 384, 0)
-    if layer == 2:
-        return Header(version, layer, hz, channels, 144 * bits // hz + padding, 1152, 0)
-    side = (17 if channels == 1 else 32) if first else (9 if channels == 1 else 17)
-    size = (144 if first else 72) * bits // hz + padding
-    return Header(version, layer, hz, channels, size, 1152 if first else 576, side)
+    samples = 1152 if first or layer == 2 else 576
+    side = 0 if layer == 2 else (17 if channels == 1 else 32) if first else (9 if channels == 1 else 17)
+    return Header(version, layer, hz, channels, samples // 8 * bits // hz + padding, samples, side)
 
 
 def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> Frames:
@@ -136,10 +134,10 @@ def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> F
         if header is not None:
             assert segment is not None  # noqa: S101 - made above at the latest
             if header.layer == 3 and (tag := _length_frame(file, at, header, head)) is not None:
-                if segment.count or segment.told:
+                if segment.count or segment.has_length:
                     segment = Segment(header, head)
                     found.segments.append(segment)
-                segment.told = True
+                segment.has_length = True
                 segment.promised, segment.delay, segment.padding = tag
             else:
                 segment.add(at, header.size)
@@ -320,7 +318,7 @@ def _resync(file: BinaryIO, start: int, limit: int, end: int) -> int | None:
 
 
 def _drop_last(segment: Segment, at: int) -> None:
-    """Take back the frame at `at`, whose header told a wrong length."""
+    """Take back the frame at `at`, whose header gives a wrong length."""
     first, _ = segment.stretches[-1]
     segment.count -= 1
     if first == at:
@@ -339,7 +337,7 @@ def _tag_size(file: BinaryIO, at: int, end: int, head: bytes) -> int:
         size = 227 if head[3:4] == b"+" and end - at >= 355 else 128
         return min(size, end - at)
     if head[:8] == b"APETAGEX" and len(head) >= 32:
-        # the size counts items and footer; a header is told by the highest of the flags' bits but two
+        # the size counts items and footer; a header is marked by the highest of the flags' bits but two
         items, is_header = int.from_bytes(head[12:16], "little"), head[23] & 0x20
         size = items + 32 if is_header else 32
         return size if at + size <= end else 32

@@ -140,7 +140,7 @@ _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 23: 0.5, 25: 0.375, 26: 0
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Of one sound: its codec's number (WAV), where its data begin and end, bytes promised (null: not told) and per
+    """Of one sound: its codec's number (WAV), where its data begin and end, bytes promised (null: unknown) and per
     sample of all channels, the patches that tell `end`, and where the next sound of a joined file begins."""
 
     codec: int
@@ -357,15 +357,15 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
     first = at + 8 + int.from_bytes(file.read(4), "big")
     if not sample_bytes or first > size:
         return None
-    told = max(0, length - (first - at))
-    end, following, mend = _end_of_data(file, start, first, told, size, ">")
+    chunk_bytes = max(0, length - (first - at))
+    end, following, mend = _end_of_data(file, start, first, chunk_bytes, size, ">")
     end = first + (end - first) // sample_bytes * sample_bytes
     mended = None
     if (mend or frames * sample_bytes < end - first) and end - start < 0xFFFF_FF00:
         patches = {start + 4: end - start - 8, common_at + 2: (end - first) // sample_bytes, at - 4: end - at}
         mended = {offset: struct.pack(">I", value) for offset, value in patches.items()}
     pieces = _shown(start, end, following, size, mended)
-    promised = min(told, frames * sample_bytes)
+    promised = min(chunk_bytes, frames * sample_bytes)
     if mend and pieces is None:  # beyond what AIFF can tell: what it tells is heard, and that it is not all
         promised = end - first
     return Layout(0, first, end, promised, sample_bytes, pieces, following)

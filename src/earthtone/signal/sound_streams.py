@@ -155,7 +155,7 @@ _MOST_GAPS = 1000  # damaged stretches of one FLAC after which the rest is given
 
 
 class Stream(Protocol):
-    """An opened stream. Counts are in samples: `there`, `promised` (null: not told), `lost` to damage so far.
+    """An opened stream. Counts are in samples: `there`, `promised` (null: unknown), `lost` to damage so far.
 
     `broken` is why decoding ended early. A difference below `tolerance_seconds` is no missing sound.
     """
@@ -338,8 +338,8 @@ class _AacStream:
             self._file.close()
             raise _no_sound(source, _short(error), "AAC expected") from error
         length = self._stream.duration
-        told = kind == "mov" and length is not None and self._stream.time_base is not None
-        self.promised = round(float(length * self._stream.time_base) * self.hz) if told else None
+        has_length = kind == "mov" and length is not None and self._stream.time_base is not None
+        self.promised = round(float(length * self._stream.time_base) * self.hz) if has_length else None
 
     def blocks(self) -> Iterator[Block]:
         planes = self._av.AudioResampler(format="fltp", rate=self.hz)  # FFmpeg's own mono is no mean: it adds 3 dB
@@ -461,7 +461,7 @@ def _another_mp4(source: Path | bytes) -> list[Remark]:
                 if length < 8 or not begun:
                     break
                 at += length
-    except OSError:  # told by who opens it next
+    except OSError:  # raised by who opens it next
         pass
     return []
 
