@@ -1,15 +1,19 @@
-"""The shipped catalogue is whole; a catalogue that is not is refused by the key that is wrong."""
+"""The shipped catalogue is whole; a wrong one is refused by its key; names of strangers stay below their folder."""
 
+import contextlib
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from loopback import catalogue_entry
 
 from earthtone.build.fetch import CATALOGUE, read_catalogue
-from earthtone.build.fetch.catalogue import PublicSet, allowed_url, shown_url
+from earthtone.build.fetch.catalogue import PublicSet, allowed_url, safe_relative, shown_url
 from earthtone.cli import VERBS
 from earthtone.cli.verbs import TASKS
 from earthtone.errors import DataError
@@ -112,3 +116,20 @@ def test_http_only_where_nobody_can_forge() -> None:
     assert not allowed_url("http://secret@127.0.0.1:8/a", True)
     assert shown_url("https://name:secret@example.org/a?signature=secret#secret") == "https://example.org/a"
     assert "secret" not in shown_url("http://[secret/")
+
+
+PIECES = st.sampled_from(["..", ".", "", "a", "B", "/", "\\", "C:", "\x00", ".fetch", "é", "\ud800", "~", " "])
+
+
+@pytest.mark.slow
+@given(st.one_of(st.text(), st.lists(PIECES).map("/".join), st.lists(PIECES).map("".join)))
+def test_a_name_stays_below_its_folder(name: str) -> None:
+    with contextlib.suppress(DataError):
+        path = Path("/base") / safe_relative(name, "test")
+        assert os.path.normpath(path).startswith("/base/")
+        assert path.relative_to("/base").parts[0] != ".fetch"
+
+
+@pytest.mark.parametrize(("name", "path"), [("a/b.jpg", "a/b.jpg"), ("./a//b", "a/b"), ("a\\b", "a/b"), ("..a", "..a")])
+def test_an_honest_name(name: str, path: str) -> None:
+    assert str(safe_relative(name, "test")) == path

@@ -1,10 +1,12 @@
 import csv
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import wave
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import rasterio
 from PIL import Image
 
 from earthtone.build.toyworld import LAND_COVER, Planet, write_toyworld
+from earthtone.build.toyworld.write import write_png, write_wav
 from earthtone.errors import ConfigError, DataError
 
 SMALL = {"pixels": 32, "seconds": 0.5, "hz": 8_000}
@@ -180,3 +183,26 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds 'manifest.csv'.*choose another --out"):
         write_toyworld(tmp_path, rows=2, seconds=0.5, hz=8_000, pixels=16)
     assert (tmp_path / "manifest.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (200, 180, 3), (1, 1)])
+def test_png_reads_back(tmp_path, shape):
+    pixels = (np.arange(np.prod(shape)) * 37 % 256).astype(np.uint8).reshape(shape)
+    write_png(tmp_path / "a.png", pixels)
+    with Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())) as image:
+        image.load()
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_wav_reads_back(tmp_path):
+    samples = np.array([0, 1, -1, 32_767, -32_768], dtype=np.int16)
+    write_wav(tmp_path / "a.wav", samples, 16_000)
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        np.testing.assert_array_equal(np.frombuffer(file.readframes(9), "<i2"), samples)
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write"):
+        write_png(tmp_path / "images" / "a.png", np.zeros((2, 2), np.uint8))
