@@ -1,7 +1,6 @@
 """What reports are written with: HTML from templates, tables as HTML, Markdown and harmless CSV, small bars."""
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,11 +157,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
     A row may lack columns.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.DictWriter(lines, columns)
     writer.writeheader()
     writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
-    return text.getvalue().encode("utf-8", "replace").decode()
+    return "".join(lines).encode("utf-8", "replace").decode()
+
+
+class _Lines(list[str]):
+    """Rows as csv writes them, each ended by a line feed; csv itself would then leave `\\r` in a name unquoted."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n") + "\n")
 
 
 def _inert(value: Any) -> Any:
