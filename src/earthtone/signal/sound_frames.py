@@ -371,7 +371,6 @@ def _is_padding(file: BinaryIO, at: int, end: int, fresh: bool) -> bool:
 # libFLAC decodes all frames where the header tells no length, so that is what it is shown; libsndfile stops at the
 # first frame that is damaged, so what follows is shown as a file of its own. Headers of frames: RFC 9639, 9.1.
 
-_SAMPLES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
 _FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _STREAMINFO = 42  # marker, the block's header and its 34 bytes
 _LONGEST_HEADER = 16
