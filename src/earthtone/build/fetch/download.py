@@ -209,7 +209,9 @@ class _Download:
     ) -> None:
         self._client, self._url, self._file, self._part, self._policy = client, url, file, part, policy
         self._most_bytes = most_bytes
-        self._version = _read_note(part)
+        self._version: _Version | None = None
+        with suppress(OSError, ValueError, TypeError):
+            self._version = _Version(**json.loads(_note_path(part).read_text(encoding="utf-8")))
         self._hashed = bool(file.sha256 or file.md5)
         self._one_go = True
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -326,17 +328,20 @@ class _Download:
 
     def _write_body(self, response: httpx.Response, total: int | None) -> None:
         have = start = self._have
+        name = self._file.name
         sizes = [size for size in (total, self._most_bytes) if size is not None]
-        ceiling, why = (
-            min(sizes, default=have + free_bytes(self._part.parent)),
-            "its size" if sizes else "the room on the disk",
-        )
+        ceiling = min(sizes, default=have + free_bytes(self._part.parent))
+        why = "its size" if sizes else "the room on the disk"
         room_at = have + _ROOM_EVERY_BYTES
         stalled = _stall_watch(self._policy.read_seconds)
         with self._part.open("ab") as out:
             for chunk in response.iter_raw():
-                if have == 0:
-                    _refuse_page(self._url, chunk, self._file.name)
+                if have == 0 and _PAGE.match(chunk[:512]) and not name.lower().endswith((".html", ".htm")):
+                    raise DataError(
+                        f"{self._url} sends a web page in place of {name}: it wants a login or a consent, or has "
+                        "moved; look at the set's homepage, or download it by hand and give its folder with "
+                        "--downloaded"
+                    )
                 if have + len(chunk) > ceiling:
                     discard(self._part)
                     raise DataError(
@@ -361,14 +366,6 @@ class _Download:
         _note_path(self._part).unlink(missing_ok=True)
 
 
-def _refuse_page(url: str, beginning: bytes, name: str) -> None:
-    if _PAGE.match(beginning[:512]) and not name.lower().endswith((".html", ".htm")):
-        raise DataError(
-            f"{url} sends a web page in place of {name}: it wants a login or a consent, or has moved; "
-            "look at the set's homepage, or download it by hand and give its folder with --downloaded"
-        )
-
-
 def _stall_watch(seconds: float) -> Callable[[int], None]:
     """Return a function to call with the number of bytes that arrived; it raises TransientError when they only drip."""
     since, arrived = time.monotonic(), 0
@@ -386,12 +383,6 @@ def _stall_watch(seconds: float) -> Callable[[int], None]:
 
 def _note_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
-
-
-def _read_note(part: Path) -> _Version | None:
-    with suppress(OSError, ValueError, TypeError):
-        return _Version(**json.loads(_note_path(part).read_text(encoding="utf-8")))
-    return None
 
 
 # Lists of files that a host tells: Zenodo's records and Hugging Face's repositories.

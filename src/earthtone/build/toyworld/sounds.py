@@ -456,8 +456,7 @@ def compose(near: dict[str, float], hour: float, count: int, hz: int, stream: St
     """Return a recording of `count` samples for what is near at an hour of the local day."""
     take = Take(count, hz, stream, region)
     dark = _between(hour, 21.5, 28.5)
-    _background(take, near)
-    _shore(take, near, dark)
+    _wind_and_water(take, near, dark)
     _plants_and_animals(take, near, hour, dark)
     _people(take, near, hour, dark)
     _machines(take, near, hour, dark)
@@ -476,7 +475,7 @@ def _perhaps(take: Take, near: float, odds: float, sound: Callable[..., None], l
         sound(take, level * loud, *how)
 
 
-def _background(take: Take, near: dict[str, float]) -> None:
+def _wind_and_water(take: Take, near: dict[str, float], dark: float) -> None:
     windy = take.uniform() * take.uniform()
     open_land = max(near["bare"], near["water"], near["beach"], near["airfield"], 0.6 * near["grassland"])
     wind(take, 0.04 + windy * (0.35 + 0.75 * open_land))
@@ -485,9 +484,6 @@ def _background(take: Take, near: dict[str, float]) -> None:
     if near["forest"] > 0.1:
         leaves(take, near["forest"] * (0.01 + 0.16 * windy))
     _perhaps(take, near["bare"], 0.6, tinkling, 0.4)
-
-
-def _shore(take: Take, near: dict[str, float], dark: float) -> None:
     _perhaps(take, near["beach"], 0.92, surf, 0.5)
     _perhaps(take, near["water"], 0.85, lapping, 0.4)
     _perhaps(take, max(near["beach"], 0.35 * near["water"]), 0.5 * (1 - dark), gulls, 0.3)
