@@ -115,23 +115,19 @@ def _each_material(name: str) -> Float32s:
     return np.array([getattr(material, name) for material in MATERIALS], dtype=np.float32)
 
 
-@dataclass
 class Canvas:
-    """What is painted so far, all of the ground's shape (n, n)."""
+    """What is painted so far, all of the ground's shape (n, n): grass, to begin with."""
 
-    seed: int
-    ground: Ground
-    season: int
-    material: npt.NDArray[np.uint8]
-    mixture: Float32s
-    """Share of a material's second colour."""
-    height: Float32s
-    """Metres above the ground, for shadows."""
-    relief: Float32s
-    """Added brightness."""
-    fine: Float32s
-    crown: Float32s
-    """Noise as wide as a tree."""
+    def __init__(self, seed: int, ground: Ground, season: int) -> None:
+        self.seed, self.ground, self.season = seed, ground, season
+        shape = ground.cover.shape
+        broad = self.layers("texture", (130.0, 0.45), (33.0, 0.35), (11.0, 0.25), part="broad")
+        self.material = np.full(shape, ID["grass"], dtype=np.uint8)
+        self.mixture = broad * np.float32(0.8) + np.float32(0.5)  # share of a material's second colour
+        self.height: Float32s = np.zeros(shape, dtype=np.float32)  # metres above the ground, for shadows
+        self.relief = broad * np.float32(0.06)  # added brightness
+        self.fine = self.layers("texture", (5.0, 0.8), (2.6, 0.5))
+        self.crown = self.layers("texture", (13.0, 0.7), (6.5, 0.5), part="crown")  # noise as wide as a tree
 
     def put(self, name: str, where: Bools, height_m: float = 0.0) -> None:
         """Cover positions with a material, at a height."""
@@ -147,22 +143,10 @@ class Canvas:
         """Return value noise of the place, the same in every picture of it."""
         return value_noise(key_of(self.seed, "paint", name), self.ground.x, self.ground.y, wavelength_m)
 
-    def layers(self, name: str, *layers: tuple[float, float]) -> Float32s:
+    def layers(self, name: str, *layers: tuple[float, float], part: str | None = None) -> Float32s:
         """Return a sum of such noises, of these wavelengths and amplitudes."""
-        return layered(key_of(self.seed, name), self.ground.x, self.ground.y, layers)
-
-
-def _new_canvas(seed: int, ground: Ground, season: int) -> Canvas:
-    """Return a canvas of grass."""
-    shape = ground.cover.shape
-    key = key_of(seed, "texture")
-    fine = layered(key, ground.x, ground.y, ((5.0, 0.8), (2.6, 0.5)))
-    broad = layered(key_of(key, "broad"), ground.x, ground.y, ((130.0, 0.45), (33.0, 0.35), (11.0, 0.25)))
-    crown = layered(key_of(key, "crown"), ground.x, ground.y, ((13.0, 0.7), (6.5, 0.5)))
-    return Canvas(
-        seed, ground, season, np.full(shape, ID["grass"], dtype=np.uint8), broad * np.float32(0.8) + np.float32(0.5),
-        np.zeros(shape, dtype=np.float32), broad * np.float32(0.06), fine, crown,
-    )  # fmt: skip
+        key = key_of(self.seed, name)
+        return layered(key if part is None else key_of(key, part), self.ground.x, self.ground.y, layers)
 
 
 def _paint_grassland(canvas: Canvas, grass: Bools) -> None:
@@ -376,7 +360,7 @@ _PAINTERS: dict[int, Callable[[Canvas, Bools], None]] = {
 
 def render(seed: int, ground: Ground, step_m: float, look: Stream) -> Image:
     """Return the RGB picture, (n - 2 PAD, n - 2 PAD, 3), of (n, n) positions that are `step_m` apart."""
-    canvas = _new_canvas(seed, ground, season=look.below(8))
+    canvas = Canvas(seed, ground, season=look.below(8))
     for land_cover, paint in _PAINTERS.items():
         where = ground.cover == land_cover
         if where.any():
