@@ -20,7 +20,7 @@ from earthtone.losses import make_loss
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig
-from earthtone.train.task import EmbedBy, compiled_embed, embed
+from earthtone.train.lightning_module import EmbedBy, compiled_embed, embed
 
 
 def stepper(embed_by: EmbedBy, options: argparse.Namespace) -> Callable[[], float]:

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback
 
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.distributed import World, make_trainer
+from earthtone.train.lightning_module import PretrainTask, recipe_loss
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe
-from earthtone.train.task import PretrainTask, recipe_loss
 
 WARM_UP = 2  # steps that are not counted
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from earthtone.data.check import check
     from earthtone.data.pack import pack
     from earthtone.errors import EarthtoneError
+    from earthtone.evaluate.audio_probe import evaluate_audio
     from earthtone.evaluate.audiovisual import evaluate_audiovisual
     from earthtone.evaluate.explain import why_pairs
     from earthtone.evaluate.finetune import evaluate_finetune
     from earthtone.evaluate.probe import evaluate_probe
     from earthtone.evaluate.retrieval import evaluate_retrieval
     from earthtone.evaluate.segment import evaluate_segment
-    from earthtone.evaluate.sounds import evaluate_audio
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
@@ -38,7 +38,7 @@ _HOMES = {
     "check": "earthtone.data.check",
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
-    "evaluate_audio": "earthtone.evaluate.sounds",
+    "evaluate_audio": "earthtone.evaluate.audio_probe",
     "evaluate_audiovisual": "earthtone.evaluate.audiovisual",
     "evaluate_finetune": "earthtone.evaluate.finetune",
     "evaluate_probe": "earthtone.evaluate.probe",

@@ -71,6 +71,9 @@ def _value_range(text: str) -> ValueRange:
     return tuple(zip(found[::2], found[1::2], strict=False)) if len(found) == 6 else tuple(found)  # type: ignore[return-value]
 
 
+#: How often every bootstrap draws where nothing else is said.
+RESAMPLES = 1000
+
 Columns = Annotated[Mapping[str, str], Typed(columns_mapping)]
 Names = Annotated[Sequence[str], Typed(_names)]
 PixelRange = Annotated[ValueRange, Typed(_value_range)]
@@ -314,7 +317,7 @@ class MeasureOptions(Options):
     """auto, cpu, cuda or mps"""
     precision: Precision = "auto"
     """auto, bf16 or 32"""
-    resamples: PositiveInt = 1000
+    resamples: PositiveInt = RESAMPLES
     """bootstrap resamples of the intervals"""
 
 
@@ -348,7 +351,7 @@ class RetrievalOptions(ModelOptions, SplitOptions):
     """merge: identical items count as right, the default of the honest protocol; ignore"""
     seed: NonNegativeInt = 0
     """of the bootstrap"""
-    resamples: PositiveInt = 1000
+    resamples: PositiveInt = RESAMPLES
     """bootstrap resamples of the intervals"""
     report: str | Path | None = None
     """page to write; on the command line by default report-SPLIT.html in the run, report-SPLIT-PROTOCOL.html for
@@ -404,7 +407,7 @@ class ProbePlan(Options):
     """of few images"""
     seed: NonNegativeInt = 0
     """of draws, folds, bootstrap and random:NAME"""
-    resamples: PositiveInt = 1000
+    resamples: PositiveInt = RESAMPLES
     """bootstrap resamples of the intervals"""
 
 

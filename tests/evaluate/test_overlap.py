@@ -12,6 +12,7 @@ from PIL import Image
 
 from earthtone.data.labelled.items import MaskedItem, MaskedSet, Palette
 from earthtone.data.pack import pack
+from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.overlap import overlap_of, same_pixels
@@ -19,7 +20,6 @@ from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.evaluate.segment import segment
 from earthtone.evaluate.segment_network import SEGMENT_PLANS
-from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.models.backbone import open_backbone
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import SegmentOptions

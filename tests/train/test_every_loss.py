@@ -19,9 +19,9 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.train.checkpoint import CHECKPOINT_FILE, Progress, load_checkpoint, read_history, save_checkpoint
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import PretrainTask, recipe_loss
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
-from earthtone.train.task import PretrainTask, recipe_loss
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ import pytest
 from earthtone.errors import ConfigError
 from earthtone.losses.queue import MemoryLoss
 from earthtone.studies.pretrain import pretrain
+from earthtone.train.lightning_module import recipe_loss
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig, TrainConfig, WithinConfig
 from earthtone.train.recipe_file import check_recipe, load_recipe, recipe_from_dict, shipped_recipes
-from earthtone.train.task import recipe_loss
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

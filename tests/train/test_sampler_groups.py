@@ -15,11 +15,11 @@ from earthtone.errors import ConfigError
 from earthtone.losses.twins import twins_between
 from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import recipe_loss
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_file import check_recipe
 from earthtone.train.sampler import table_groups
-from earthtone.train.task import recipe_loss
 
 Change = Callable[[dict[str, str], int], None]
 

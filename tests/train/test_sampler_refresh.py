@@ -15,8 +15,8 @@ from earthtone.models.weights import read_safetensors
 from earthtone.train import callbacks
 from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import PretrainTask
 from earthtone.train.recipe import LossConfig, Recipe, SamplerConfig
-from earthtone.train.task import PretrainTask
 
 pytestmark = pytest.mark.slow
 

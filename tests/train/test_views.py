@@ -11,10 +11,10 @@ from earthtone.data.packed import Table
 from earthtone.errors import ConfigError
 from earthtone.losses import LOSSES, loss_class
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.lightning_module import PretrainTask, check_queue, recipe_loss
 from earthtone.train.loader import Batch, TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_file import check_recipe
-from earthtone.train.task import PretrainTask, check_queue, recipe_loss
 
 
 def with_views(recipe: Recipe, views: int, windows: int = 1) -> Recipe:

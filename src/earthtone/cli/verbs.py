@@ -297,7 +297,7 @@ _TASKS: Mapping[str, Callable[[list[str]], int]] = {
     "finetune": _task("finetune", told.FinetuneOptions),
     "segment": _task("segment", told.SegmentOptions),
     "audiovisual": _task("audiovisual", told.AudiovisualOptions, "earthtone.evaluate.audiovisual:audiovisual_lines"),
-    "audio": _task("audio", told.AudioOptions, "earthtone.evaluate.sounds:fold_lines"),
+    "audio": _task("audio", told.AudioOptions, "earthtone.evaluate.audio_probe:fold_lines"),
     "why": why, "suite": suite,
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.dealing import NONE, split_code, split_of_code
+from earthtone.data.grouped_split import NONE, split_code, split_of_code
 from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.remote import is_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio

@@ -32,7 +32,7 @@ from earthtone.data.check import (
     small_split_warnings,
     table_contents,
 )
-from earthtone.data.dealing import id_number
+from earthtone.data.grouped_split import id_number
 from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
 from earthtone.data.pair import SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from earthtone.data.dealing import id_number
+from earthtone.data.grouped_split import id_number
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
 from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError, shell_line

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.dealing import NONE, Codes, PackedHashes, SourceRows, deal, id_number, source_pairs, split_of_code
+from earthtone.data.grouped_split import (
+    NONE,
+    Codes,
+    PackedHashes,
+    SourceRows,
+    deal,
+    id_number,
+    source_pairs,
+    split_of_code,
+)
 from earthtone.data.pair import SPLITS, Pair
 from earthtone.data.releases import key_digit_split
 from earthtone.data.source import Source

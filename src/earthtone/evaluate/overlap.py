@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.check import MEASURED_SPLITS, Contents, contents_of, small_split_warning, table_contents
-from earthtone.data.dealing import same_content, text_number, without_silence
+from earthtone.data.grouped_split import same_content, text_number, without_silence
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
 from earthtone.embed.engine import decoding_threads

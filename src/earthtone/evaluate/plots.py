@@ -1,6 +1,7 @@
-"""The report's plots as inline SVG: their colours and fonts are the page's own, so they follow light, dark and print.
+"""Plots as inline SVG: their colours and fonts are the page's own, so they follow light, dark and print.
 
-Each plot is drawn with stand-in colours that are replaced by CSS variables of the page. No global pyplot state.
+Of reports: losses, ranks, recall. Of tasks on labelled data: confusion matrices, maps of features. A report's plot is
+drawn with stand-in colours that are replaced by CSS variables of the page. No global pyplot state.
 """
 
 import io
@@ -18,6 +19,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
+
+from earthtone.data.labelled.masks import default_colours
+from earthtone.evaluate.ranking import normalised_rows
 
 History = Sequence[Mapping[str, float]]
 Ranks = Mapping[str, NDArray[Any]]
@@ -295,3 +299,141 @@ def _own_ids(svg: str, name: str) -> str:
     short = {old: f"{name}-{number}" for number, old in enumerate(used)}
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", svg)
     return re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], svg)
+
+
+MAX_CLASSES = 80
+_NUMBERS = 16  # classes up to which cells show their number
+_LETTER = 5.6  # pixels of a letter
+_LONGEST = 22  # letters of a name
+
+
+def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
+    """Return an SVG of counts (classes, classes), truth by prediction: the darker, the larger the share of its row.
+
+    Right answers lie on the diagonal in another colour. Each cell shows its count where a pointer rests. Of more than
+    `MAX_CLASSES` classes those with the most items are drawn.
+    """
+    shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CLASSES])
+    labels = [printable_text(names[at]) for at in shown]
+    side = 30 if len(shown) <= _NUMBERS else 14
+    short_names = [
+        label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}" for label in labels
+    ]
+    left = round(14 + _LETTER * max(map(len, short_names)))
+    square = side * len(shown)
+    parts = [f'<rect x="{left}" y="{left}" width="{square}" height="{square}" class="ground"/>']
+    parts += [_names(left, left + side * (row + 0.7), label) for row, label in enumerate(short_names)]
+    own = counts[np.ix_(shown, shown)]
+    share = own / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
+    for row, column in np.argwhere(own).tolist():
+        at = (left + side * column, left + side * row)
+        said = (labels[row], labels[column])
+        parts.append(_cell(at, side, float(share[row, column]), int(own[row, column]), said))
+    what = f"Confusion matrix of {len(shown)} of {len(names)} classes: rows are the truth, columns what was said"
+    size = left + square + 4
+    return Markup(  # noqa: S704 - every text in the drawing is escaped
+        f'<svg class="confusion" role="img" aria-label="{what}" viewBox="0 0 {size} {size}" '
+        f'style="max-width: {round(1.35 * size)}px">{"".join(parts)}</svg>'
+    )
+
+
+def printable_text(text: str) -> str:
+    """Return text on one line that can be written as UTF-8 and stands in XML."""
+    one_line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return "".join(letter if letter.isprintable() else "?" for letter in one_line)
+
+
+def _names(left: int, middle: float, label: str) -> str:
+    """Return a class's name beside its row and, upright, above its column."""
+    text = escape(label)
+    return (
+        f'<text x="{left - 5}" y="{middle:.0f}" text-anchor="end">{text}</text>'
+        f'<text transform="translate({middle - 1:.0f} {left - 5}) rotate(-90)">{text}</text>'
+    )
+
+
+def _cell(at: tuple[int, int], side: int, share: float, count: int, said: tuple[str, str]) -> str:
+    """Return one square; `said` is the true class and the predicted one."""
+    colour = "var(--moss)" if said[0] == said[1] else "var(--clay)"
+    title = escape(f"{said[0]} called {said[1]}: {count} ({100 * share:.0f} %)")
+    number = ""
+    if side > 20:
+        ink = "var(--card)" if share > 0.5 else "var(--ink)"
+        x, y = at[0] + side / 2, at[1] + side * 0.64
+        number = f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle" style="fill: {ink}">{count}</text>'
+    return (
+        f'<g><title>{title}</title><rect x="{at[0]}" y="{at[1]}" width="{side}" height="{side}" '
+        f'style="fill: {colour}" fill-opacity="{0.12 + 0.88 * share:.2f}"/>{number}</g>'
+    )
+
+
+def nearest(queries: NDArray[np.floating], gallery: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """Return positions (Q, count) in the gallery (N, F), the nearest by cosine first; of equals the earlier first."""
+    similarity = normalised_rows(queries) @ normalised_rows(gallery).T
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :count].astype(np.int64)
+
+
+MAX_POINTS = 1000
+_WIDTH, _HEIGHT, _EDGE = 640, 420, 14
+_NAMED = 30  # classes up to which names stand in the drawing
+_NEIGHBOURS = 15
+
+Points = NDArray[np.float64]
+
+
+def project_2d(features: NDArray[np.floating[Any]], *, seed: int = 0) -> tuple[Points, str]:
+    """Return positions (N, 2) of features (N, F), and the name of the method.
+
+    UMAP (McInnes et al., arXiv 1802.03426; the extra `umap`) where it is installed and there are items enough, else
+    the first two principal components, whose signs are fixed: the farthest item lies on the positive side. Features
+    are taken at length 1.
+    """
+    rows = normalised_rows(features)
+    if len(rows) > 2 * _NEIGHBOURS:
+        try:
+            from umap import UMAP
+        except ImportError:
+            pass
+        else:
+            made = UMAP(n_neighbors=_NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(rows)
+            return np.asarray(made, np.float64), "UMAP"
+    return principal_components(rows), "PCA"
+
+
+def principal_components(rows: Points) -> Points:
+    """Return the first two principal components (N, 2) of rows (N, F); zeros where there are fewer."""
+    left, scale, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    scores = np.zeros((len(rows), 2))
+    there = min(2, len(scale))
+    scores[:, :there] = left[:, :there] * scale[:there]
+    farthest = scores[np.abs(scores).argmax(axis=0), [0, 1]]
+    return scores * np.where(farthest < 0, -1.0, 1.0)
+
+
+def map_svg(positions: Points, labels: Sequence[str], ids: Sequence[str], method: str) -> Markup:
+    """Return an SVG with a dot an item in its class's colour; each tells class and id where a pointer rests.
+
+    Up to 30 classes are named where the middle of their items lies.
+    """
+    names = sorted(set(labels))
+    colours = dict(zip(names, default_colours(len(names)), strict=True))
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    room = np.array([_WIDTH, _HEIGHT]) - 2 * _EDGE
+    at = _EDGE + (positions - low) / np.where(high > low, high - low, 1) * room
+    at[:, 1] = _HEIGHT - at[:, 1]
+    parts = [
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="rgb{colours[label]}" fill-opacity=".75">'
+        f"<title>{escape(printable_text(label))}: {escape(printable_text(name))}</title></circle>"
+        for (x, y), label, name in zip(at, labels, ids, strict=True)
+    ]
+    if len(names) <= _NAMED:
+        own = np.asarray(labels, np.str_)
+        for label in names:
+            x, y = np.median(at[own == label], axis=0)
+            parts.append(
+                f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle">{escape(printable_text(label)[:30])}</text>'
+            )
+    what = f"{method} map of {len(labels)} items of {len(names)} classes"
+    return Markup(  # noqa: S704 - every text in the drawing is escaped
+        f'<svg class="map" role="img" aria-label="{what}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(parts)}</svg>'
+    )

@@ -31,6 +31,7 @@ from earthtone.evaluate.ranking import (
 )
 from earthtone.evaluate.results import Estimate, PerQuery, estimates
 from earthtone.geo import great_circle_km
+from earthtone.options import RESAMPLES
 
 RECALL_DEPTHS = (1, 5, 10, 100)
 KM_DEPTHS = (1, 10, 100)
@@ -165,7 +166,7 @@ def honest(
     *,
     twins: str = "merge",
     match: LabelMatch | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     max_bytes: int = MAX_BYTES,
 ) -> RetrievalResult:
@@ -419,7 +420,7 @@ def evaluate_by(
     *,
     twins: str | None = None,
     match: LabelMatch | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> RetrievalResult:
     """Return the figures of retrieval by a protocol; `twins` (by default `merge`) and `match` are for the honest one.

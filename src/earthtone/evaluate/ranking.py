@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.dealing import linked
+from earthtone.data.grouped_split import linked
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.geo import great_circle_km
 

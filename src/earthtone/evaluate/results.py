@@ -13,6 +13,7 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import ConfigError, DataError, one_line_each
 from earthtone.evaluate.chance import against_chance
 from earthtone.files import write_text_atomic
+from earthtone.options import RESAMPLES
 
 
 def group_numbers(items: Sequence[LabelledItem]) -> NDArray[np.int64]:
@@ -55,7 +56,7 @@ def bootstrap_intervals(
     figures: Mapping[str, PerQuery],
     clusters: NDArray[np.int64] | None = None,
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
     max_bytes: int = _MAX_BYTES,
 ) -> dict[str, tuple[float, float]]:
@@ -85,7 +86,7 @@ def estimates(
     chances: Mapping[str, float | None],
     clusters: NDArray[np.int64] | None = None,
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return each figure with its interval and what chance gives; see `bootstrap_intervals`."""
@@ -212,7 +213,7 @@ def classification_figures(
     truth: Sequence[str],
     *predictions: Sequence[str],
     clusters: NDArray[np.int64] | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return the figures of `FIGURES` by name, with 95 % percentile bootstrap intervals.
@@ -330,7 +331,7 @@ def compare_results(
     second: TaskResult,
     *,
     clusters: NDArray[np.int64] | None = None,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
     """Return the paired comparison of two results on the same test items, joined by id.

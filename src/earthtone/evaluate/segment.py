@@ -35,7 +35,7 @@ from earthtone.evaluate.segment_network import (
 )
 from earthtone.files import atomic_path, regular_file
 from earthtone.models.backbone import Backbone
-from earthtone.options import SegmentOptions
+from earthtone.options import RESAMPLES, SegmentOptions
 from earthtone.progress import progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels
@@ -83,7 +83,7 @@ def overall_accuracy(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.f
 
 
 def segmentation_figures(
-    tiles: Confusion, names: tuple[str, ...], *, resamples: int = 1000, seed: int = 0
+    tiles: Confusion, names: tuple[str, ...], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Estimate]:
     """Return mIoU, overall accuracy and the IoU of each class, from (trainings, tiles, classes, classes).
 

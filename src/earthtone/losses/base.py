@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from earthtone.errors import ConfigError
-from earthtone.losses.tiles import joined, negatives_in_tiles, over_tiles
+from earthtone.losses.blockwise import joined, negatives_in_tiles, over_tiles
 from earthtone.losses.twins import GROUPS, RowGroups, TwinRule, Twins, is_one_tile, padded_groups
 from earthtone.value_types import wrong
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from earthtone.losses import FiniteFloat
 from earthtone.losses.base import Loss, unit
-from earthtone.losses.tiles import over_tiles
+from earthtone.losses.blockwise import over_tiles
 from earthtone.losses.twins import Twins
 from earthtone.value_types import PositiveFloat
 

@@ -21,9 +21,9 @@ from earthtone.options import PretrainOptions
 from earthtone.train.checkpoint import refuse_other_run
 from earthtone.train.distributed import find_world
 from earthtone.train.fit import FitResult, fit
+from earthtone.train.lightning_module import check_model, recipe_loss
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_device, check_recipe, load_recipe
-from earthtone.train.task import check_model, recipe_loss
 from earthtone.value_types import takes
 
 

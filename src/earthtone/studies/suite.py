@@ -14,12 +14,12 @@ from earthtone.data.labelled.items import LabelledSet
 from earthtone.device import choose_device, choose_precision
 from earthtone.embed.engine import FeatureOptions
 from earthtone.errors import ConfigError, DataError, ModelError, did_you_mean
+from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import TaskResult, read_task_result, write_task_result
 from earthtone.evaluate.segment import evaluate_segment
-from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.files import only_writer
 from earthtone.models.backbone import open_backbone
 from earthtone.models.storage import model_fingerprint, open_model

@@ -15,7 +15,8 @@ from earthtone.embed.engine import FeatureOptions, extract_features, measured_sq
 from earthtone.errors import DataError, SignalError
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.classifiers import split_items
-from earthtone.evaluate.explain import MAX_POINTS, confusion_svg, jpeg_uri, map_svg, nearest, plane
+from earthtone.evaluate.explain import jpeg_uri
+from earthtone.evaluate.plots import MAX_POINTS, confusion_svg, map_svg, nearest, project_2d
 from earthtone.evaluate.results import Comparison, Estimate, TaskResult, compare_results, confusion_counts, holm
 from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone
@@ -351,7 +352,7 @@ def view_features(backbone: Backbone, data: LabelledSet, options: FeatureOptions
     train, test = (np.flatnonzero(usable & (split == name)) for name in ("train", "test"))
     order = np.random.default_rng(0).permutation(test)
     points = np.sort(order[:MAX_POINTS])
-    positions, method = plane(found.values[points])
+    positions, method = project_2d(found.values[points])
     queries = _one_a_class(order, items)
     neighbours = nearest(found.values[queries], found.values[train], _NEIGHBOURS)
     return {

@@ -213,7 +213,7 @@ class _Sweep:
             "resume": (run.folder / STATE_FILE).exists(),  # of several processes the first writes it at once
         }  # fmt: skip
         write_text_atomic(run.folder / RECIPE_FILE, run.recipe.to_yaml())
-        command = [sys.executable, "-m", "earthtone.studies.sweep_run", json.dumps(order)]
+        command = [sys.executable, "-m", "earthtone.studies.sweep_worker", json.dumps(order)]
         return Job(run, command, run.folder / OUTPUT_FILE)
 
     def started(self, run: PlannedRun) -> None:

@@ -22,10 +22,10 @@ from earthtone.evaluate.retrieval import check_labels
 from earthtone.files import read_yaml, read_yaml_file
 from earthtone.signal.config import SignalConfig
 from earthtone.studies.study import as_json, read_json, write_json
+from earthtone.train.lightning_module import check_model, check_queue, check_unfreeze, recipe_loss
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
-from earthtone.train.task import check_model, check_queue, check_unfreeze, recipe_loss
 
 _SECTIONS = ("grid", "variants", "seeds")
 _LONGEST_NAME = 120  # of a folder; file systems take 255 bytes

@@ -18,7 +18,7 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.progress import progress_bar
 from earthtone.train.checkpoint import LOG_FILE, History, Progress, save_checkpoint
 from earthtone.train.distributed import World
-from earthtone.train.task import PretrainTask
+from earthtone.train.lightning_module import PretrainTask
 
 #: Returns figures of a model on the validation pairs; `score` among them decides which weights are the best.
 Validate = Callable[[TwoTower], Mapping[str, float]]

@@ -15,8 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
 from earthtone.files import regular_file, write_text_atomic
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
+from earthtone.train.lightning_module import PretrainTask
 from earthtone.train.recipe import Recipe
-from earthtone.train.task import PretrainTask
 from earthtone.value_types import fits
 
 LOG_FILE = "log.jsonl"

@@ -30,7 +30,7 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.train.recipe import Recipe, TrainConfig
 
 if TYPE_CHECKING:
-    from earthtone.train.task import PretrainTask
+    from earthtone.train.lightning_module import PretrainTask
 
 
 _PATIENCE = timedelta(days=14)  # while the first one packs or validates; a process that dies is noticed at once

@@ -35,11 +35,7 @@ from earthtone.train.checkpoint import (
     write_state,
 )
 from earthtone.train.distributed import World, find_world, make_trainer
-from earthtone.train.loader import TrainLoader, training_side_m
-from earthtone.train.recipe import Recipe
-from earthtone.train.recipe_file import check_device, check_recipe
-from earthtone.train.sampler import Refresher, drop_embeddings
-from earthtone.train.task import (
+from earthtone.train.lightning_module import (
     NotFiniteError,
     PretrainTask,
     check_queue,
@@ -48,6 +44,10 @@ from earthtone.train.task import (
     recipe_within,
     with_ids,
 )
+from earthtone.train.loader import TrainLoader, training_side_m
+from earthtone.train.recipe import Recipe
+from earthtone.train.recipe_file import check_device, check_recipe
+from earthtone.train.sampler import Refresher, drop_embeddings
 
 #: Returns figures of a model on some rows of a table, `score` among them.
 ValidateRows = Callable[[TwoTower, Table, NDArray[np.int64]], Mapping[str, float]]

@@ -1,7 +1,7 @@
 """Recipes by name, from YAML files, with overrides; every mistake is named before training starts.
 
 Without PyTorch, so that a wrong option is refused within a second. What needs it, such as whether an encoder can
-be made, is asked in task.py.
+be made, is asked in lightning_module.py.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ from earthtone.signal.config import SignalConfig
 from earthtone.studies.pretrain import pretrain
 from earthtone.studies.sweep import sweep
 from earthtone.studies.sweep_grid import Grid, Measure, read_figures
-from earthtone.studies.sweep_run import one_run
+from earthtone.studies.sweep_worker import one_run
 from earthtone.train.checkpoint import CHECKPOINT_FILE, last_step, read_history
 from earthtone.train.recipe_file import load_recipe
 

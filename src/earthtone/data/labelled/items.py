@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from earthtone.data.dealing import linked, same_content, without_silence
+from earthtone.data.grouped_split import linked, same_content, without_silence
 from earthtone.data.manifest import TABLES, listed
 from earthtone.data.pair import SPLITS
 from earthtone.errors import ConfigError, DataError, did_you_mean

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from earthtone.data.packed import Table
 from earthtone.errors import ConfigError
 from earthtone.losses import make_loss
-from earthtone.train import task
+from earthtone.train import lightning_module
 from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import EmbedBy, compiled_embed, embed
 from earthtone.train.recipe import Recipe, TrainConfig
 from earthtone.train.recipe_file import check_device, recipe_from_dict
-from earthtone.train.task import EmbedBy, compiled_embed, embed
 
 COMPILED = Recipe(train=TrainConfig(compile=True))
 
@@ -71,7 +71,7 @@ def test_a_stop_and_a_resume_change_nothing(
 
     All that torch.compile does but the last part of it, kernels in C++, which would take minutes.
     """
-    monkeypatch.setattr(task, "compiled_embed", partial(compiled_embed, "aot_eager"))
+    monkeypatch.setattr(lightning_module, "compiled_embed", partial(compiled_embed, "aot_eager"))
     train = replace(tiny_recipe.train, epochs=2, keep="last", precision="32")
     recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, drop_path=0.3), train=replace(train, compile=True))
     table = Table(tiny_table)

@@ -20,10 +20,10 @@ from earthtone.models.weights import read_safetensors
 from earthtone.train.checkpoint import read_history
 from earthtone.train.distributed import World, gather_rows
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import PretrainTask, Within, recipe_loss, recipe_within
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe, WithinConfig
 from earthtone.train.recipe_file import recipe_from_dict
-from earthtone.train.task import PretrainTask, Within, recipe_loss, recipe_within
 
 VIEWS, PAIRS, DIMENSIONS = 3, 6, 16
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthtone.data.dealing import NONE, PackedHashes, deal, id_number
+from earthtone.data.grouped_split import NONE, PackedHashes, deal, id_number
 
 ROWS = st.lists(
     st.tuples(st.integers(-1, 5), st.integers(-1, 5), st.sampled_from([0, 1, 2, 2, NONE]), st.booleans()),

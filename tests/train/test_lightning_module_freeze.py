@@ -18,9 +18,9 @@ from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.checkpoint import read_history
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import PretrainTask, is_frozen
 from earthtone.train.recipe import LossConfig, Recipe, TrainConfig
 from earthtone.train.recipe_file import recipe_from_dict
-from earthtone.train.task import PretrainTask, is_frozen
 
 
 def score(model: TwoTower, table: Table, rows: np.ndarray) -> dict[str, float]:

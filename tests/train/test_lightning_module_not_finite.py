@@ -14,9 +14,9 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import NOT_FINITE_FILE
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe
-from earthtone.train.task import NOT_FINITE_FILE
 
 
 def ids_of_step(table: Table, recipe: Recipe, step: int) -> list[str]:

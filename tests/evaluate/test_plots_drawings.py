@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from earthtone.evaluate.explain import MAX_CLASSES, confusion_svg, map_svg, nearest, plane, principal_components
+from earthtone.evaluate.plots import MAX_CLASSES, confusion_svg, map_svg, nearest, principal_components, project_2d
 
 
 def titles(svg: str) -> list[str]:
@@ -45,7 +45,7 @@ def test_components_are_those_of_scikit_learn_with_signs_of_our_own() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (7, 1)])
 def test_few_items_or_features_still_have_places(shape: tuple[int, int]) -> None:
-    positions, method = plane(np.random.default_rng(0).normal(size=shape))
+    positions, method = project_2d(np.random.default_rng(0).normal(size=shape))
     assert positions.shape == (shape[0], 2) and method == "PCA" and np.isfinite(positions).all()
     assert "NaN" not in map_svg(positions, ["a"] * shape[0], ["i"] * shape[0], method)
 
@@ -55,8 +55,8 @@ def test_umap_keeps_groups_apart_and_is_the_same_again() -> None:
     draw = np.random.default_rng(0)
     centres = np.eye(3, 8)
     rows = np.concatenate([centre + draw.normal(0, 0.05, (30, 8)) for centre in centres])
-    positions, method = plane(rows)
-    assert method == "UMAP" and np.array_equal(positions, plane(rows)[0])
+    positions, method = project_2d(rows)
+    assert method == "UMAP" and np.array_equal(positions, project_2d(rows)[0])
     own = np.repeat(np.arange(3), 30)
     middles = np.array([positions[own == n].mean(axis=0) for n in range(3)])
     assert (np.linalg.norm(positions[:, None] - middles, axis=2).argmin(axis=1) == own).all()

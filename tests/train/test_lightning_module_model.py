@@ -8,8 +8,8 @@ import torch
 
 from earthtone.errors import ConfigError
 from earthtone.studies.pretrain import pretrain
+from earthtone.train.lightning_module import check_model
 from earthtone.train.recipe import Recipe
-from earthtone.train.task import check_model
 
 WITHOUT_BLOCKS = "poolformer_s12"  # as timm has it
 

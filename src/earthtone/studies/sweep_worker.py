@@ -1,4 +1,4 @@
-"""One training of a sweep in a process of its own: `python -m earthtone.studies.sweep_run '{"run": ...}'`.
+"""One training of a sweep in a process of its own: `python -m earthtone.studies.sweep_worker '{"run": ...}'`.
 
 The process stops, with a checkpoint, when the one that started it is gone: nobody else would.
 """

@@ -18,10 +18,10 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors
 from earthtone.train.checkpoint import CHECKPOINT_FILE
 from earthtone.train.fit import fit
+from earthtone.train.lightning_module import PretrainTask, recipe_loss, update_momentum
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_file import check_recipe
-from earthtone.train.task import PretrainTask, recipe_loss, update_momentum
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import torch
 from earthtone.errors import DataError
 from earthtone.losses import make_loss
 from earthtone.models.two_tower import TwoTower
+from earthtone.train.lightning_module import PretrainTask, schedule
 from earthtone.train.loader import Batch
 from earthtone.train.recipe import Recipe, TrainConfig
-from earthtone.train.task import PretrainTask, schedule
 
 
 def test_warm_up_then_half_a_cosine() -> None:

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earthtone.data.dealing import (
+from earthtone.data.grouped_split import (
     is_id,
     is_silent,
     linked,

@@ -15,9 +15,9 @@ from earthtone.cli import main
 from earthtone.data.labelled import open_labelled
 from earthtone.embed.engine import tower_features
 from earthtone.errors import ConfigError, DataError
+from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.classifiers import STRENGTHS
 from earthtone.evaluate.results import TaskResult, read_task_result
-from earthtone.evaluate.sounds import evaluate_audio
 from earthtone.models.two_tower import TwoTower
 
 QUICK = {"precision": "32", "resamples": 50}
