@@ -24,6 +24,14 @@ class Parser(argparse.ArgumentParser):
         told = " ".join(message.split())
         raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} --help names all options")
 
+    def parse_args(self, words: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        for word in words:
+            if word == "--":
+                break
+            if word.startswith("--") and word.partition("=")[0] not in self._option_string_actions:
+                self.error(f"unrecognized arguments: {word}")  # said before what lacks: it may be that, misspelt
+        return super().parse_args(words)
+
     def format_help(self) -> str:
         needed = [action for action in self._actions if action.required]
         words = [" ".join([*action.option_strings[:1], action.dest.upper()]) for action in needed]
