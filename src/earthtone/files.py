@@ -155,8 +155,9 @@ def wait_for_disk(*paths: Path) -> None:
 # YAML of strangers: plain values only, and no aliases, with which a few lines can stand for more than any memory.
 
 _MOST_BYTES = 2**20  # of a file: recipes and grids have a few thousand
+_LONGEST_NUMBER = 1000  # letters
 _DEEPEST = 100  # mappings and lists in each other; parsers call themselves for each
-_FAULTS = (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError)
+_FAULTS = (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 # ValueError: a 13th month, 5,000 digits; the others: what the parser itself does not foresee
 
 
@@ -170,7 +171,23 @@ class _Plain(yaml.SafeLoader):
                         at = key.start_mark.line + 1
                         raise yaml.YAMLError(f"line {at}: {key.value} is there twice; each key once expected")
                     names.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        made = super().construct_mapping(node, deep=deep)
+        if odd := [key for key in made if not isinstance(key, str)]:
+            at = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {at}: the key {odd[0]!s:.60} is no text; the name of an option expected")
+        return made
+
+    def construct_number(self, node: Any) -> Any:
+        """A number that Python reads in no time: not in base 60, nor of thousands of digits."""
+        if ":" in node.value or len(node.value) > _LONGEST_NUMBER:
+            at = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {at}: {node.value[:40]} is no plain number; quote it where it is a text")
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Plain.add_constructor(f"tag:yaml.org,2002:{_kind}", _Plain.construct_number)
 
 
 def read_yaml(text: str) -> Any:

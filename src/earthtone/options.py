@@ -376,12 +376,10 @@ class TaskOptions(ModelOptions, MeasureOptions):
 
 
 @dataclass(frozen=True)
-class ImageOptions(Options):
-    """How images are read."""
+class BandOptions(Options):
+    """How images of several bands and of more than 8 bits are read."""
 
     _: KW_ONLY
-    pixels: PositiveInt | None = None
-    """side of images as the model sees them; default: its own"""
     bands: tuple[int, int, int] | None = None
     """bands of GeoTIFFs as red, green, blue: 4,3,2"""
     value_range: PixelRange | None = None
@@ -392,6 +390,15 @@ class ImageOptions(Options):
         super().__post_init__()
         if self.value_range is not None:
             named_range(self.value_range, "--value_range")
+
+
+@dataclass(frozen=True)
+class ImageOptions(BandOptions):
+    """How images are read."""
+
+    _: KW_ONLY
+    pixels: PositiveInt | None = None
+    """side of images as the model sees them; default: its own"""
 
 
 @dataclass(frozen=True)
@@ -455,7 +462,7 @@ class FinetuneOptions(TaskOptions, ImageOptions):
 
 
 @dataclass(frozen=True)
-class SegmentOptions(ImageOptions, MeasureOptions):
+class SegmentOptions(BandOptions, MeasureOptions):
     """Train a segmentation head on a backbone and measure it on test tiles."""
 
     model: str | Path
@@ -483,7 +490,7 @@ class SegmentOptions(ImageOptions, MeasureOptions):
     """of the head"""
     tile_pixels: PositiveInt | None = None
     """side of a tile in prediction"""
-    overlap: float = 0.25
+    overlap: Annotated[float, Rule("0 to below 1", lambda share: 0 <= share < 1)] = 0.25
     """share of a tile's side that tiles overlap"""
     out: str | Path | None = None
     """folder for result.json, pictures/ and maps/"""

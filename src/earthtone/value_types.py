@@ -16,7 +16,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from earthtone.errors import ConfigError, did_you_mean
+from earthtone.errors import ConfigError, did_you_mean, one_line
 from earthtone.files import read_yaml
 
 _NAMES: Mapping[Any, str] = {
@@ -30,6 +30,7 @@ _NAMES: Mapping[Any, str] = {
 NOT_TYPED = "not on the command line"
 _NULLS = ("null", "~")  # what YAML takes for nothing
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_WHOLE = re.compile(r"[-+]?\d+")
 _BITS = 63  # of a whole number: what tensors and seeds hold
 
 
@@ -126,13 +127,14 @@ def wrong(value: Any, hint: Any) -> str | None:
     if get_origin(hint) is Annotated and not fits(value, get_args(hint)[0]):
         return wrong(value, get_args(hint)[0])
     if get_origin(hint) is Literal and isinstance(value, str):
-        return f"{value:.60}; {did_you_mean(value, get_args(hint))}{expected(hint)} expected"
+        return f"{one_line(value):.60}; {did_you_mean(value, get_args(hint))}{expected(hint)} expected"
     if get_origin(hint) is Sequence and isinstance(value, tuple):
         return next(told for part in value if (told := wrong(part, *get_args(hint))) is not None)
     parts = value if isinstance(value, (list, tuple)) else [value]
+    if any(map(is_huge, parts)):
+        return f"a number of more than {_BITS} bits; {expected(hint)} expected"
     shown = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value!r}"
-    shown = f"a number of more than {_BITS} bits" if any(map(is_huge, parts)) else f"{shown:.60}"
-    return f"{shown}; {expected(hint)} expected"
+    return f"{one_line(shown):.60}; {expected(hint)} expected"
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
@@ -182,14 +184,14 @@ def read_text(text: str, hint: Any) -> Any:
     if any(is_huge(part) for value in found for part in (value if isinstance(value, tuple) else (value,))):
         raise ConfigError(f"is a number of more than {_BITS} bits; {plain} expected")
     shown = next((list(value) for value in found if isinstance(value, tuple)), text)
-    raise ConfigError(f"{shown!s:.60}; {plain}{', or null' if may_be_null(hint) else ''} expected")
+    raise ConfigError(f"{one_line(str(shown)):.60}; {plain}{', or null' if may_be_null(hint) else ''} expected")
 
 
 def _of_kind(text: str, kind: Any) -> Any:
     """What a text means where a type is wanted; the text where it means nothing of it."""
     if kind is bool:
         return {"true": True, "false": False}.get(text.strip().lower(), text)
-    if kind in (int, float) and text.strip().lstrip("+-").isdecimal():
+    if kind in (int, float) and _WHOLE.fullmatch(text.strip()):
         number = int(text.strip()[:50])  # of far more digits Python makes no number
         return number if kind is int or is_huge(number) else float(number)
     if kind is float and _NUMBER.fullmatch(text.strip()):
@@ -280,7 +282,10 @@ def help_texts(options: type) -> dict[str, str]:
     found = dict.fromkeys(type_hints(options), "")
     for owner in reversed(options.__mro__):
         if is_dataclass(owner) and owner is not Options:
-            [definition] = ast.parse(dedent(getsource(owner))).body
+            try:
+                [definition] = ast.parse(dedent(getsource(owner))).body
+            except OSError:  # the package without its sources: options stay without texts
+                continue
             for field, text in pairwise(definition.body):  # type: ignore[attr-defined]
                 if (
                     isinstance(field, ast.AnnAssign)
@@ -300,7 +305,8 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:
         @wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> R:
-            ready = len(arguments) == 1 and isinstance(options, type) and isinstance(arguments[0], options)
+            alone = len(arguments) == 1 and not named
+            ready = alone and isinstance(options, type) and isinstance(arguments[0], options)
             return function(arguments[0] if ready else options(*arguments, **named))  # type: ignore[arg-type]
 
         known = signature(options).parameters

@@ -19,7 +19,7 @@ from earthtone.models.config import ModelConfig
 from earthtone.options import FinetuneOptions
 from earthtone.signal.config import AudioConfig, ImageConfig
 from earthtone.train.recipe import AugmentConfig, LossConfig, Recipe, SamplerConfig, TrainConfig
-from earthtone.value_types import help_texts
+from earthtone.value_types import help_texts, takes
 
 NUMBERS = "9" * 400
 
@@ -210,3 +210,18 @@ def test_every_option_has_a_text_and_every_recipe_option_too() -> None:
     assert len(kinds) > 20
     for kind in [*kinds, LossConfig, TrainConfig, ModelConfig, AudioConfig, ImageConfig, AugmentConfig, SamplerConfig]:
         assert all(help_texts(kind).values()), (kind, help_texts(kind))
+
+
+@pytest.mark.parametrize("typed", ["-20,-5", "[-20, -5]"])
+def test_values_that_begin_with_a_dash(typed: str) -> None:
+    parser = make_parser("test", "")
+    add_options(parser, Recipe)
+    found = vars(read_overrides(parser, ["--augment.mix_db", typed, "--signal.audio.floor_db", "-1e2"], Recipe))
+    assert found["augment.mix_db"] == (-20, -5) and found["signal.audio.floor_db"] == -100
+
+
+def test_what_another_verb_has_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", "m.csv", "--out", "t.lance", "--loss.options.temperature", "5"]) == 2
+    assert "unrecognized arguments: --loss.options.temperature" in capsys.readouterr().err
+    with pytest.raises(TypeError):
+        takes(FinetuneOptions)(lambda options: options)(FinetuneOptions("m", "d"), seeds=(1,))  # type: ignore[arg-type]

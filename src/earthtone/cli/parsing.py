@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one ConfigError that names the nearest option."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # `-20,-5` and `-1e2` are values: no option begins so
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
@@ -121,7 +126,12 @@ def read_overrides(parser: Parser, words: Sequence[str], section: type, prefix: 
     single = list(option_words(words, section, prefix))
     for word in single:
         option = word.partition("=")[0]
-        if option.rpartition(".")[0].endswith(".options") and option not in parser._option_string_actions:
+        owner = option.rpartition(".")[0]
+        if (
+            owner.endswith(".options")
+            and owner in parser._option_string_actions
+            and option not in parser._option_string_actions
+        ):
             hint = bool | int | float | str | None
             parser.add_argument(option, type=reader(option, hint), default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser.parse_args(single)
