@@ -71,7 +71,7 @@ def test_bombs_given_as_options(words: list[str], text: str, tmp_path: Path) -> 
     assert time.monotonic() - started < 100
 
 
-@pytest.mark.parametrize("text", ["1: 2", "train: {null: 2}", "a: 1:1:1.5", "a: 0x" + "f" * 5000, "a: 1" + ":1" * 9000])
-def test_keys_and_numbers_that_no_option_has_are_one_line(text: str) -> None:
-    with pytest.raises(ValueError, match=r"line 1: .* is no (text|plain number)"):
+@pytest.mark.parametrize("text", ["a: 1:1:1.5", "a: 0x" + "f" * 5000, "a: 1" + ":1" * 9000])
+def test_numbers_that_no_option_has_are_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line 1: .* is no plain number"):
         read_yaml(text)

@@ -171,11 +171,7 @@ class _Plain(yaml.SafeLoader):
                         at = key.start_mark.line + 1
                         raise yaml.YAMLError(f"line {at}: {key.value} is there twice; each key once expected")
                     names.add(key.value)
-        made = super().construct_mapping(node, deep=deep)
-        if odd := [key for key in made if not isinstance(key, str)]:
-            at = node.start_mark.line + 1
-            raise yaml.YAMLError(f"line {at}: the key {odd[0]!s:.60} is no text; the name of an option expected")
-        return made
+        return super().construct_mapping(node, deep=deep)
 
     def construct_number(self, node: Any) -> Any:
         """A number that Python reads in no time: not in base 60, nor of thousands of digits."""

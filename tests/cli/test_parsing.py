@@ -225,3 +225,10 @@ def test_what_another_verb_has_is_no_option(capsys: pytest.CaptureFixture[str]) 
     assert "unrecognized arguments: --loss.options.temperature" in capsys.readouterr().err
     with pytest.raises(TypeError):
         takes(FinetuneOptions)(lambda options: options)(FinetuneOptions("m", "d"), seeds=(1,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["1: 2", "train: {1: 2}", "true: 3", "loss: {options: {1: 2}}", "train: {null: 2}"])
+def test_keys_of_a_recipe_that_are_no_text(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    assert main(["pretrain", "m.csv", "--out", "run", "--recipe", str(tmp_path / "r.yaml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
