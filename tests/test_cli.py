@@ -275,7 +275,7 @@ def test_a_recipe_with_options_of_both_losses_is_read(
 
 def test_wrong_split_and_label_list_what_there_is(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "retrieval", "--model", str(run), "--data", str(run / "table.lance")]
-    assert "train (" in failure([*words, "--split", "tset"], capsys)
+    assert "did you mean test? train, val, test or all" in failure([*words, "--split", "tset"], capsys)
     assert "land_cover" in failure([*words, "--split", "all", "--match", "habitat"], capsys)
 
 

@@ -1,7 +1,7 @@
 """What can be said to every verb: one dataclass a verb, for the Python function, the command line and both their helps.
 
 A field is an option: its type, range, default, and the text below it. Nothing heavy is imported here, so that wrong
-options are refused before anything is loaded.
+options are refused before anything is loaded. Longer than other files, since it is a list: to be looked up, not read.
 """
 
 import logging
@@ -46,8 +46,22 @@ if TYPE_CHECKING:
     AnyMasks: TypeAlias = MaskedSet | str | Path
     AnyRetryPolicy: TypeAlias = RetryPolicy | None
     AfterRetrieval: TypeAlias = Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None
-else:  # what these may be beside a text is not looked at here: it would bring PyTorch
-    AnyModel = AnyRecipe = AnyGrid = AnyMatch = AnyMasks = AnyRetryPolicy = AfterRetrieval = Any
+else:  # asked by the name of their class: to import it would bring PyTorch
+
+    def _named(kind: str, expected: str) -> Any:
+        known = (str, Path) if "name" in expected else ()
+        return Annotated[
+            Any,
+            Rule(expected, lambda value: isinstance(value, known) or kind in [k.__name__ for k in type(value).__mro__]),
+        ]
+
+    AnyModel = _named("TwoTower", "a model, or its name")
+    AnyRecipe = _named("Recipe", "a recipe, or its name")
+    AnyGrid = _named("Grid", "a grid, or its file's name") | None
+    AnyMatch = _named("LabelMatch", "a match, or its name: IMAGE_COLUMN=AUDIO_COLUMN:MAP.json") | None
+    AnyMasks = _named("MaskedSet", "an open set, or its folder's name")
+    AnyRetryPolicy = _named("RetryPolicy", "a RetryPolicy") | None
+    AfterRetrieval = Callable[..., None] | None
 
 
 def columns_mapping(text: str) -> dict[str, str]:
@@ -69,6 +83,12 @@ def _value_range(text: str) -> ValueRange:
     except ValueError:
         return text
     return tuple(zip(found[::2], found[1::2], strict=False)) if len(found) == 6 else tuple(found)  # type: ignore[return-value]
+
+
+def refuse_folder(option: str, path: str | Path | None) -> None:
+    """Raise ConfigError, before the long part, where a file is to be written to what is a folder."""
+    if path is not None and (Path(path).is_dir() or not Path(path).name):
+        raise ConfigError(f"--{option} {path} is a folder; the name of a file expected")
 
 
 #: How often every bootstrap draws where nothing else is said.
@@ -153,16 +173,22 @@ class SplitOptions(Options):
 
 
 @dataclass(frozen=True)
-class PairsOptions(SplitOptions):
+class ColumnOptions(Options):
+    """What the columns of a manifest are called."""
+
+    _: KW_ONLY
+    columns: Columns | None = None
+    """other names of columns: image=file,id=key; datetime= leaves it unread"""
+
+
+@dataclass(frozen=True)
+class PairsOptions(ColumnOptions, SplitOptions):
     """Where pairs are, and how they are split."""
 
     positional = ("data",)
 
     data: str | Path
     """manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder, hf://datasets/OWNER/NAME, or a packed table"""
-    _: KW_ONLY
-    columns: Columns | None = None
-    """other names of columns: image=file,id=key; datetime= leaves it unread"""
 
 
 @dataclass(frozen=True)
@@ -309,39 +335,48 @@ class SweepOptions(PairsOptions):
 
 
 @dataclass(frozen=True)
-class MeasureOptions(Options):
-    """On what, in which numbers, and with how many resamples something is measured."""
+class DeviceOptions(Options):
+    """Where something is computed."""
 
     _: KW_ONLY
     device: str = "auto"
     """auto, cpu, cuda or mps"""
-    precision: Precision = "auto"
-    """auto, bf16 or 32"""
+
+
+@dataclass(frozen=True)
+class BootstrapOptions(Options):
+    """How intervals are made."""
+
+    _: KW_ONLY
     resamples: PositiveInt = RESAMPLES
     """bootstrap resamples of the intervals"""
 
 
 @dataclass(frozen=True)
-class ModelOptions(Options):
+class MeasureOptions(DeviceOptions, BootstrapOptions):
+    """On what, in which numbers, and with how many resamples something is measured."""
+
+    _: KW_ONLY
+    precision: Precision = "auto"
+    """auto, bf16 or 32"""
+
+
+@dataclass(frozen=True)
+class ModelOptions(DeviceOptions, ColumnOptions):
     """A model and data."""
 
     model: AnyModel
     """a run's folder, a .safetensors file, a SoundingEarth checkpoint, or random:NAME"""
     data: str | Path
     """packed table (or s3://...), manifest, release folder, hf://datasets/OWNER/NAME"""
-    _: KW_ONLY
-    columns: Columns | None = None
-    """other names of columns: image=file,id=key; datetime= leaves it unread"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
 
 
 @dataclass(frozen=True)
-class RetrievalOptions(ModelOptions, SplitOptions):
+class RetrievalOptions(ModelOptions, SplitOptions, BootstrapOptions):
     """How well images find their recordings and recordings their images."""
 
     _: KW_ONLY
-    split: str = "test"
+    split: SplitName = "test"
     """train, val, test or all"""
     match: AnyMatch = None
     """also count hits by label: IMAGE_COLUMN=AUDIO_COLUMN:MAP.json, or COLUMN for equal labels"""
@@ -351,13 +386,14 @@ class RetrievalOptions(ModelOptions, SplitOptions):
     """merge: identical items count as right, the default of the honest protocol; ignore"""
     seed: NonNegativeInt = 0
     """of the bootstrap"""
-    resamples: PositiveInt = RESAMPLES
-    """bootstrap resamples of the intervals"""
     report: str | Path | None = None
     """page to write; on the command line by default report-SPLIT.html in the run, report-SPLIT-PROTOCOL.html for
     another protocol"""
     then: PythonOnly[AfterRetrieval] = None
     """called with the open table, the rows and the result"""
+
+    def check(self) -> None:
+        refuse_folder("report", self.report)
 
 
 @dataclass(frozen=True)
@@ -365,7 +401,7 @@ class TaskOptions(ModelOptions, MeasureOptions):
     """A model and a labelled set."""
 
     data: str | Path
-    """folder of classes or of a published set, manifest, or packed table"""
+    """folder of classes or of a published set, or a manifest"""
     _: KW_ONLY
     dataset: str | None = None
     """a published set's name, such as ucmerced, esc50 or advance"""
@@ -373,6 +409,18 @@ class TaskOptions(ModelOptions, MeasureOptions):
     """a manifest's label column"""
     out: str | Path | None = None
     """where the result with all test items is written"""
+
+
+@dataclass(frozen=True)
+class FrozenOptions(TaskOptions):
+    """A task on features of a frozen model."""
+
+    _: KW_ONLY
+    cache: str | Path | None = None
+    """folder that keeps features for other calls"""
+
+    def check(self) -> None:
+        refuse_folder("out", self.out)
 
 
 @dataclass(frozen=True)
@@ -402,7 +450,7 @@ class ImageOptions(BandOptions):
 
 
 @dataclass(frozen=True)
-class ProbePlan(Options):
+class ProbePlan(BootstrapOptions):
     """How features are read."""
 
     _: KW_ONLY
@@ -414,28 +462,27 @@ class ProbePlan(Options):
     """of few images"""
     seed: NonNegativeInt = 0
     """of draws, folds, bootstrap and random:NAME"""
-    resamples: PositiveInt = RESAMPLES
-    """bootstrap resamples of the intervals"""
 
 
 @dataclass(frozen=True)
-class ProbeOptions(TaskOptions, ImageOptions, ProbePlan):
+class ProbeOptions(FrozenOptions, ImageOptions, ProbePlan):
     """How well simple classifiers read a label off frozen image features."""
 
     model: AnyModel
     """a run's folder, a .safetensors file, timm:NAME, timm:NAME@FILE, random:NAME, torchgeo:WEIGHTS, ...
     (docs/models.md)"""
+    data: str | Path
+    """folder of classes or of a published set, manifest, or packed table"""
     _: KW_ONLY
     stage: NonNegativeInt | None = None
     """mean of this stage's map, from 0; default: pooled features"""
-    cache: str | Path | None = None
-    """folder that keeps features for other calls"""
     protocol: Literal["probe", "soundingearth"] = "probe"
     """probe; soundingearth: its few-shot protocol"""
     split: Literal["test", "val"] = "test"
     """measured on; val: test is left alone, for choices"""
 
     def check(self) -> None:
+        super().check()
         fixed = self.changed("method", "shots", "draws", "stage", "pixels", "split", "seed")
         if self.protocol == "soundingearth" and fixed:
             raise ConfigError(f"{', '.join(fixed)} has no effect: --protocol soundingearth says it; remove it")
@@ -459,6 +506,8 @@ class FinetuneOptions(TaskOptions, ImageOptions):
     """default: the protocol's"""
     seeds: Seeds = (0,)
     """train once for each: 0,1,2"""
+    out: str | Path | None = None
+    """folder for result.json and each finished seed: a stopped call goes on"""
 
 
 @dataclass(frozen=True)
@@ -497,20 +546,18 @@ class SegmentOptions(BandOptions, MeasureOptions):
 
 
 @dataclass(frozen=True)
-class AudioOptions(TaskOptions):
+class AudioOptions(FrozenOptions):
     """How well a linear classifier reads a label off the frozen sound tower."""
 
     _: KW_ONLY
     features: Literal["encoder", "embedding"] = "encoder"
     """encoder, or embedding: after the projection"""
-    cache: str | Path | None = None
-    """folder that keeps features for other calls"""
     seed: NonNegativeInt = 0
     """of random:NAME and of cross-validation"""
 
 
 @dataclass(frozen=True)
-class AudiovisualOptions(TaskOptions):
+class AudiovisualOptions(FrozenOptions):
     """How well scenes are told from images, from sounds, and from both."""
 
     _: KW_ONLY
@@ -526,12 +573,11 @@ class AudiovisualOptions(TaskOptions):
     """with --fusion: pairs in a step"""
     fusion_rate: Annotated[float, Rule("above 0 and below 10", lambda rate: 0 < rate < 10)] = 1e-3
     """with --fusion: learning rate of its head; the towers learn at a tenth of it"""
-    cache: str | Path | None = None
-    """folder that keeps features for other calls"""
     seed: NonNegativeInt = 0
     """of random:NAME and of trainings"""
 
     def check(self) -> None:
+        super().check()
         if not self.fusion and (idle := self.changed("fusion_epochs", "fusion_batch", "fusion_rate")):
             raise ConfigError(f"{', '.join(idle)} has no effect without --fusion")
         if self.protocol == "soundingearth" and (self.features == "encoder" or self.fusion):

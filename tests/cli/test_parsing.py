@@ -232,3 +232,18 @@ def test_keys_of_a_recipe_that_are_no_text(text: str, tmp_path: Path, capsys: py
     (tmp_path / "r.yaml").write_text(text)
     assert main(["pretrain", "m.csv", "--out", "run", "--recipe", str(tmp_path / "r.yaml")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: told.ProbeOptions(None, "d"), lambda: told.PretrainOptions("d", "o", recipe=5),  # type: ignore[arg-type]
+        lambda: told.SweepOptions("d", "o", grid=5), lambda: told.SegmentOptions("m", 5),  # type: ignore[arg-type]
+        lambda: told.RetrievalOptions("m", "d", match=5), lambda: told.FetchOptions("s", patience=5),  # type: ignore[arg-type]
+        lambda: told.RetrievalOptions("m", "d", split="tset"), lambda: told.RetrievalOptions("m", "d", report="."),  # type: ignore[arg-type]
+        lambda: told.ProbeOptions("m", "d", out="/"), lambda: told.AudioOptions("m", "d", out="."),
+    ],
+)  # fmt: skip
+def test_what_python_gives_is_checked_before_the_long_part(make: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^--\w+ .* expected"):
+        make()

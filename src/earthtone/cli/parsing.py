@@ -89,7 +89,8 @@ def add_options(parser: Parser, kind: type, prefix: str = "", values: Mapping[st
 
 
 def _add(group: Any, kind: type, name: str, hint: Any, text: str, required: bool, default: Any) -> None:
-    if default not in (None, MISSING, "", (), False) and "default" not in text:
+    shown_anyway = default is None or default is MISSING or default is False or default in ("", ())
+    if not shown_anyway and "default" not in text:
         shown = ",".join(map(str, default)) if isinstance(default, (tuple, list)) else default
         text = f"{text} (default: {shown})"
     settings: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}

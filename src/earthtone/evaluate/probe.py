@@ -225,13 +225,13 @@ def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, devic
 
 
 def _on_table(options: ProbeOptions) -> TaskResult:
-    if idle := options.changed("dataset", "pixels", "stage", "bands", "value_range", "cache"):
+    if idle := options.changed("dataset", "pixels", "stage", "bands", "value_range", "cache", "precision"):
         raise ConfigError(
             f"{', '.join(idle)} has no effect on a packed table, whose images are the model's own; remove it"
         )
     if options.label is None:
         raise ConfigError(f"{options.data} is a packed table: --label COLUMN expected")
-    tower = opened_model(options.model, device=options.device)
+    tower = opened_model(options.model, seed=options.seed, device=options.device)
     with open_table(options.data, tower.signal, columns=options.columns) as table:
         parts, rows = _table_parts(tower, table, options.label, options.split)
         facts = {"label": options.label, **table_facts(table, options.split, rows, media=["image"])}

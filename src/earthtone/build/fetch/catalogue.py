@@ -237,7 +237,7 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
 def _typed(kind: Any, value: Any, where: str) -> Any:
     """Return a value in its declared type: a text, a whole number, a list, a mapping, or a dataclass, key by key.
 
-    By hand, as jsonargparse makes numbers of texts and does not say which entry of a list is wrong.
+    By hand, so that it is said which entry of a list is wrong.
     """
     if get_origin(kind) is UnionType:
         inner = next(one for one in get_args(kind) if one is not type(None))
