@@ -22,8 +22,9 @@ import torch
 from earthtone.build.toyworld import write_toyworld
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import FeatureOptions, extract_features
-from earthtone.evaluate.probe import FeaturePart, ProbeOptions, probe_features
+from earthtone.evaluate.probe import FeaturePart, probe_features
 from earthtone.models.backbone import open_backbone
+from earthtone.options import ProbePlan
 from earthtone.signal.image import read_picture
 from machine import bfloat16_features
 
@@ -115,7 +116,7 @@ def main() -> None:
             values = np.load(folder / f"{way}.npy")
             cut = {"train": slice(None, half), "test": slice(half, None)}
             parts = {name: FeaturePart(labels[at], values[at], labels[at]) for name, at in cut.items()}
-            result = probe_features(parts, ProbeOptions(), dataset="images", model=way, facts={})
+            result = probe_features(parts, ProbePlan(), dataset="images", model=way, facts={})
             probes[way] = result.figures["logistic_accuracy"]
     print(f"ResNet-50 at {PIXELS} px of {SIDE} px JPEGs, batches of {BATCH}, {options.threads} threads; "
           f"bfloat16 of the processor: {bfloat16_features()}")  # fmt: skip
