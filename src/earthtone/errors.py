@@ -6,9 +6,10 @@ Each message says what was found, what was expected, and what to type.
 import difflib
 import errno
 import os
+import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 #: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
@@ -65,9 +66,47 @@ UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean X? ` for the known word nearest to a wrong one, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1) if word else []
-    return f"did you mean {near[0]}? " if near else ""
+    """Return `did you mean X? ` for the known word nearest to a wrong one, or nothing.
+
+    >>> did_you_mean("--train.lr", ["--train.seed", "--train.learning_rate"])
+    'did you mean --train.learning_rate? '
+    """
+    near = nearest(word, list(known))
+    return f"did you mean {near}? " if near else ""
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known word that a wrong one most likely stands for: `InfoNCE` for infonce, `lr` for learning_rate.
+
+    Dotted words are compared by their last parts too, so that an option is found in another section. None where none
+    is near.
+    """
+    last = _plain(word.rpartition(".")[2])
+    if not last:
+        return None
+    ends = {name: name.rpartition(".")[2] for name in known}
+    same = (
+        [name for name in known if _plain(name) == _plain(word)],
+        [name for name, end in ends.items() if _plain(end) == last],
+        [name for name, end in ends.items() if len(last) > 1 and "".join(part[:1] for part in _parts(end)) == last],
+        [name for name, end in ends.items() if len(last) > 3 and _plain(end).startswith(last)],
+    )
+    for found in same:
+        if found:
+            return next(iter(difflib.get_close_matches(word, found, n=1, cutoff=0.0)))
+    close = difflib.get_close_matches(word, known, n=1)
+    if not close:
+        end = difflib.get_close_matches(last, [_plain(end) for end in ends.values()], n=1, cutoff=0.75)
+        close = [name for name in known if end and _plain(ends[name]) == end[0]]
+    return close[0] if close else None
+
+
+def _parts(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.lower())
+
+
+def _plain(name: str) -> str:
+    return "".join(_parts(name))
 
 
 def printable(text: str, longest: int | None = None) -> str:

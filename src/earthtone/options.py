@@ -223,6 +223,11 @@ class CheckOptions(PairsOptions):
 class PackOptions(PairsOptions):
     """Decode pairs into a packed table. A stopped call goes on when it is repeated."""
 
+    usual = (
+        "columns", "split_by", "recipe", "model", "threads", "signal.image.pixels", "signal.image.stored_pixels",
+        "signal.audio.sample_rate_hz",
+    )  # fmt: skip
+
     out: str | Path
     """the table, such as pairs.lance"""
     _: KW_ONLY
@@ -285,6 +290,11 @@ class DemoOptions(Options):
 class PretrainOptions(PairsOptions):
     """Train two encoders on pairs. Options below 'recipe' change single values of it."""
 
+    usual = (
+        "recipe", "resume", "train.epochs", "train.batch_size", "train.learning_rate", "train.device",
+        "model.image_encoder", "loss.name",
+    )  # fmt: skip
+
     out: str | Path
     """folder of the run"""
     _: KW_ONLY
@@ -299,6 +309,8 @@ class PretrainOptions(PairsOptions):
 @dataclass(frozen=True)
 class SweepOptions(PairsOptions):
     """Train every combination of a grid with every seed, and compare them on val. Repeat the call to go on."""
+
+    usual = ("recipe", "set", "grid", "seeds", "jobs", "match", "probe", "split_by")
 
     out: str | Path
     """folder of the runs and of sweep.html, .csv, .md"""
@@ -374,6 +386,8 @@ class ModelOptions(DeviceOptions, ColumnOptions):
 @dataclass(frozen=True)
 class RetrievalOptions(ModelOptions, SplitOptions, BootstrapOptions):
     """How well images find their recordings and recordings their images."""
+
+    usual = ("split", "match", "protocol", "twins", "report", "device", "json", "columns")
 
     _: KW_ONLY
     split: SplitName = "test"
@@ -468,6 +482,8 @@ class ProbePlan(BootstrapOptions):
 class ProbeOptions(FrozenOptions, ImageOptions, ProbePlan):
     """How well simple classifiers read a label off frozen image features."""
 
+    usual = ("dataset", "label", "method", "shots", "stage", "pixels", "cache", "out", "json")
+
     model: AnyModel
     """a run's folder, a .safetensors file, timm:NAME, timm:NAME@FILE, random:NAME, torchgeo:WEIGHTS, ...
     (docs/models.md)"""
@@ -492,6 +508,8 @@ class ProbeOptions(FrozenOptions, ImageOptions, ProbePlan):
 class FinetuneOptions(TaskOptions, ImageOptions):
     """How well a whole network with a linear head learns labelled images."""
 
+    usual = ("dataset", "label", "epochs", "batch_size", "learning_rate", "seeds", "protocol", "out")
+
     model: str | Path
     """a run's folder, a .safetensors file, timm:NAME, timm:NAME@FILE, random:NAME, torchgeo:WEIGHTS, ...
     (docs/models.md)"""
@@ -513,6 +531,8 @@ class FinetuneOptions(TaskOptions, ImageOptions):
 @dataclass(frozen=True)
 class SegmentOptions(BandOptions, MeasureOptions):
     """Train a segmentation head on a backbone and measure it on test tiles."""
+
+    usual = ("dataset", "head", "frozen", "epochs", "seeds", "protocol", "out", "bands")
 
     model: str | Path
     """a run, timm:NAME, random:NAME, ... (docs/models.md)"""
@@ -549,6 +569,8 @@ class SegmentOptions(BandOptions, MeasureOptions):
 class AudioOptions(FrozenOptions):
     """How well a linear classifier reads a label off the frozen sound tower."""
 
+    usual = ("dataset", "label", "features", "cache", "out", "seed", "json")
+
     _: KW_ONLY
     features: Literal["encoder", "embedding"] = "encoder"
     """encoder, or embedding: after the projection"""
@@ -559,6 +581,8 @@ class AudioOptions(FrozenOptions):
 @dataclass(frozen=True)
 class AudiovisualOptions(FrozenOptions):
     """How well scenes are told from images, from sounds, and from both."""
+
+    usual = ("dataset", "label", "protocol", "features", "fusion", "cache", "out", "json")
 
     _: KW_ONLY
     protocol: Literal["grouped", "soundingearth"] = "grouped"
@@ -610,6 +634,8 @@ class WhyOptions(ModelOptions):
 class SuiteOptions(ImageOptions, MeasureOptions):
     """Models in every task on every set below a folder, as one table."""
 
+    usual = ("tasks", "datasets", "baseline", "seeds", "quick", "pixels", "device")
+
     models: Sequence[str]
     """as --model of the other tasks, several"""
     data_root: str | Path
@@ -653,6 +679,8 @@ STEPS: Mapping[str, str] = {
 @dataclass(frozen=True)
 class ReproduceOptions(Options):
     """Run the steps of Heidler et al. (arXiv 2108.00688) and put our figures beside theirs."""
+
+    usual = ("steps", "backbone", "model", "losses", "places", "published_only", "device", "json")
 
     data: str | Path
     """what earthtone fetch brings, in soundingearth/, ucmerced/, resisc45/, aid/, deepglobe/, advance/"""

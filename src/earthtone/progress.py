@@ -1,5 +1,10 @@
-"""Progress bars (rate and time left, on standard error), and work in threads whose results come in order."""
+"""Progress bars (rate and time left, on standard error), and work in threads whose results come in order.
 
+Bars and notes are shown where warnings of the package are: `logging.getLogger("earthtone").setLevel("ERROR")`, or
+`--quiet` on the command line, leaves both out.
+"""
+
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +16,19 @@ from earthtone.terminal import unguarded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def is_shown() -> bool:
+    """Return whether bars and notes are shown."""
+    return sys.stderr is not None and logging.getLogger("earthtone").isEnabledFor(logging.WARNING)
+
+
+def note(line: str) -> None:
+    """Print a line about the work, such as how long it will take, on standard error."""
+    if is_shown():
+        from tqdm import tqdm
+
+        tqdm.write(one_line(line), file=unguarded(sys.stderr))  # above a bar
 
 
 def progress(items: Iterable[Item], *, total: int | None, label: str, unit: str = "row") -> Iterator[Item]:
@@ -48,7 +66,7 @@ def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any
         initial=done,
         desc=one_line(label),
         file=unguarded(sys.stderr),
-        disable=sys.stderr is None,
+        disable=not is_shown(),
         unit=unit,
         unit_scale=unit == "B",
         dynamic_ncols=True,

@@ -73,11 +73,24 @@ def _guarded(stream: TextIO) -> TextIO:
     return stream if isinstance(stream, GuardedStream) or stream is None else cast(TextIO, GuardedStream(stream))
 
 
-def set_up_logging(level: int) -> None:
+def set_up_logging(level: int = logging.WARNING) -> None:
     """Write log messages to standard error, one line each; nothing is done where logging is set up already."""
     handler = _Handler()
     handler.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+@contextmanager
+def log_level(level: int | None) -> Iterator[None]:
+    """Set up logging; a level that is given holds for the package's messages, bars and notes while this is open."""
+    set_up_logging(level or logging.WARNING)
+    ours = logging.getLogger("earthtone")
+    before = ours.level
+    ours.setLevel(before if level is None else level)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
 
 
 class _Handler(logging.Handler):

@@ -245,6 +245,8 @@ class Options:
 
     positional: ClassVar[tuple[str, ...]] = ()
     """Options that the command line takes without their name."""
+    usual: ClassVar[tuple[str, ...]] = ()
+    """Options that the short help shows beside those that must be given; none: a short list is shown whole."""
 
     def __post_init__(self) -> None:
         for option, hint in type_hints(type(self)).items():

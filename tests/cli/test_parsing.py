@@ -1,8 +1,10 @@
 """One rule for empty values on every command line: null where an option may be null, else one line."""
 
 import json
+import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import is_dataclass
@@ -12,7 +14,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from earthtone import options as told
-from earthtone.cli import main, underscored
+from earthtone.cli import main, underscored, without_log_options
+from earthtone.cli.completion import completion_script
 from earthtone.cli.parsing import add_options, early_option, make_parser, option_words, parsed, read_overrides
 from earthtone.errors import ConfigError
 from earthtone.models.config import ModelConfig
@@ -79,12 +82,12 @@ def test_every_option_of_every_verb(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main([*verb.split(), "--help"])
+        main([*verb.split(), "--help-all"])
     shown = capsys.readouterr().out
     found = sorted(set(re.findall(r"^  (--[a-z_.]+)(?: [A-Z{]|\n)", shown, re.MULTILINE)))
     flags = set(re.findall(r"^  (--[a-z_]+)(?: {2,}|\n| *$)", shown, re.MULTILINE))
     for option in found:
-        if option in flags or option in ("--help",) or option.startswith("--signal"):
+        if option in flags or option in ("--help", "--help_all") or option.startswith("--signal"):
             continue
         words = verb.split()
         if option in words:
@@ -247,3 +250,132 @@ def test_keys_of_a_recipe_that_are_no_text(text: str, tmp_path: Path, capsys: py
 def test_what_python_gives_is_checked_before_the_long_part(make: Any) -> None:
     with pytest.raises(ConfigError, match=r"^--\w+ .* expected"):
         make()
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "pretrain"])
+def test_help_is_a_page_and_help_all_is_everything(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """At most 40 lines of 80 columns, whatever must be given among them; what it leaves out is in the other."""
+    command = verb.partition(" --")[0].split()
+    command = command[: 2 if command[0] in ("evaluate", "reproduce") else 1]
+    shown = {}
+    for option in ("--help", "--help-all"):
+        try:
+            assert main([*command, option]) == 0
+        except SystemExit as ended:
+            assert not ended.code
+        shown[option] = capsys.readouterr().out
+    lines = shown["--help"].rstrip().split("\n")
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80, shown["--help"]
+    names = {option: set(re.findall(r"^  (--[a-z_.]+)", text, re.MULTILINE)) for option, text in shown.items()}
+    assert len(names["--help"]) <= 12
+    assert names["--help"] <= names["--help-all"]
+    asked = re.findall(r"--[a-z_]+(?= [A-Z])", shown["--help-all"].partition("\n\n")[0])
+    assert set(asked) <= names["--help"]
+    if names["--help-all"] - names["--help"] - {"--help_all", "--help"}:
+        assert f"earthtone {' '.join(command)} --help-all shows all" in shown["--help"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--train.lr", "--train.learning_rate"),
+        ("--train.learning-rat", "--train.learning_rate"),
+        ("--epochs", "--train.epochs"),
+        ("--model.batch_size", "--train.batch_size"),
+        ("--lr", "--train.learning_rate"),
+        ("--image_encoder", "--model.image_encoder"),
+        ("--Resume", "--resume"),
+        ("--sample_rate", "--signal.audio.sample_rate_hz"),
+    ],
+)
+def test_a_near_miss_is_found_across_sections(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "none.csv", "--out", "run", typed, "3"]) == 2
+    assert f"did you mean {meant}? " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("InfoNCE", "infonce"), ("BatchTriplet", "batch_triplet"), ("SigLip", "siglip")]
+)
+def test_a_near_miss_of_a_loss(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "none.csv", "--out", "run", "--loss.name", typed]) == 2
+    assert f"did you mean {meant}? " in capsys.readouterr().err
+
+
+def test_the_level_of_messages_may_be_typed_anywhere() -> None:
+    assert without_log_options(["check", "a.csv", "--quiet"]) == (["check", "a.csv"], logging.ERROR)
+    assert without_log_options(["--log-level", "info", "check"]) == (["check"], logging.INFO)
+    assert without_log_options(["check", "--log_level=DEBUG", "--", "--quiet"]) == (["check", "--", "--quiet"], 10)
+    assert without_log_options(["check", "--", "--debug"])[1] is None
+    for words in (["--log_level", "loud", "check"], ["check", "--log_level"]):
+        with pytest.raises(ConfigError, match="one of debug, info, warning, error"):
+            without_log_options(words)
+
+
+def test_quiet_leaves_the_result_alone(tmp_path: Path) -> None:
+    """Bars and warnings go to standard error; with --quiet nothing does, and the result is the same."""
+    make = [
+        sys.executable,
+        "-m",
+        "earthtone",
+        "toyworld",
+        "--rows",
+        "4",
+        "--pixels",
+        "16",
+        "--out",
+        str(tmp_path / "w"),
+    ]
+    subprocess.run(make, check=True, capture_output=True)
+    (tmp_path / "w" / "manifest.csv").write_text("id,image,audio\na,none.png,none.wav\n")
+    check = [sys.executable, "-m", "earthtone", "check", str(tmp_path / "w" / "manifest.csv")]
+    loud, quiet = (
+        subprocess.run([*check, *more], capture_output=True, text=True, check=False) for more in ([], ["--quiet"])
+    )
+    assert quiet.stdout == loud.stdout and quiet.returncode == loud.returncode == 1
+    assert quiet.stderr == ""
+
+
+SHELL_TESTS = [
+    ("earthtone eval", {"evaluate"}),
+    ("earthtone evaluate seg", {"segment"}),
+    ("earthtone evaluate probe --meth", {"--method"}),
+    ("earthtone evaluate probe --method k", {"knn"}),
+    ("earthtone pretrain --train.lea", {"--train.learning_rate"}),
+    ("earthtone pretrain --loss.name sig", {"siglip"}),
+    ("earthtone pretrain data.csv --recipe soundingearth-b", {"soundingearth-best"}),
+    ("earthtone completion fi", {"fish"}),
+    ("earthtone demo --help-", {"--help-all"}),
+]
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("scripts")
+    for shell in ("bash", "zsh", "fish"):
+        (folder / shell).write_text(completion_script(shell))
+    return {shell: folder / shell for shell in ("bash", "zsh", "fish")}
+
+
+@pytest.mark.parametrize(("line", "expected"), SHELL_TESTS)
+def test_tab_in_bash(line: str, expected: set[str], scripts: dict[str, Path]) -> None:
+    asked = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _earthtone; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", asked, str(scripts["bash"]), *line.split()], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == expected and not done.stderr
+
+
+@pytest.mark.parametrize(("line", "expected"), SHELL_TESTS)
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_tab_in_fish(line: str, expected: set[str], scripts: dict[str, Path]) -> None:
+    asked = f"source {scripts['fish']}; complete -C '{line}'"
+    done = subprocess.run(["fish", "--no-config", "-c", asked], capture_output=True, text=True, check=True)
+    assert {found.split("\t")[0] for found in done.stdout.splitlines()} == expected, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_reads_its_script(scripts: dict[str, Path]) -> None:
+    """It is bash's, which zsh runs by `bashcompinit`; a terminal of its own is needed to press the key."""
+    asked = f"autoload -U compinit && compinit -D -u; source {scripts['zsh']}; print ${{_comps[earthtone]}}"
+    done = subprocess.run(["zsh", "-f", "-c", asked], capture_output=True, text=True, check=True)
+    assert "_earthtone" in done.stdout

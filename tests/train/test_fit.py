@@ -20,6 +20,7 @@ from earthtone.errors import ConfigError, ModelError
 from earthtone.models.storage import WEIGHTS_FILE, load_model, save_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import read_safetensors, write_safetensors
+from earthtone.train import callbacks
 from earthtone.train.checkpoint import CHECKPOINT_FILE, read_history
 from earthtone.train.fit import fit
 from earthtone.train.recipe import Recipe
@@ -44,6 +45,24 @@ def test_loss_falls_and_everything_is_written(tiny_table: Path, tiny_recipe: Rec
     assert card["recipe"]["train"]["epochs"] == 12 and "score" in card["validation"]
     assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
     assert load_model(tmp_path / "run").embed_tiles([np.zeros((32, 32, 3), np.uint8)]).shape == (1, 16)
+
+
+def test_the_time_left_is_said(
+    tiny_table: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once, after the first steps, and again at once where a run goes on; a short training says nothing."""
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, epochs=3))
+    fit(Table(tiny_table), recipe, tmp_path / "short")
+    assert "steps to go" not in capsys.readouterr().err
+    monkeypatch.setattr(callbacks, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(callbacks, "_SECONDS_TO_TELL", 0.0)
+    result = fit(Table(tiny_table), recipe, tmp_path / "long")
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "steps to go" in line]
+    assert f"{result.steps - 5} steps to go of {result.steps} (3 epochs), about " in line and "steps a second" in line
 
 
 def final_weights(run: Path) -> dict[str, torch.Tensor]:

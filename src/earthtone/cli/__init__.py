@@ -7,9 +7,11 @@ from importlib import import_module
 
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, system_error_text
-from earthtone.terminal import error_text, guard_output, guarded_output, lose_output, lose_reader, set_up_logging
+from earthtone.terminal import error_text, guard_output, guarded_output, log_level, lose_output, lose_reader
 
 _LONGEST_ERROR = 2000
+#: What `--log_level` may be.
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
 
@@ -17,7 +19,10 @@ Learn image and audio encoders, without a label, from sound and overhead imagery
 
 {verbs}
 
-options: --version, --help, --debug (show the traceback of an error)
+with every verb: --help (what most calls need), --help-all, --quiet (no bars, no notes, no warnings),
+--log_level debug|info|warning|error, --debug (show the traceback of an error); earthtone --version
+
+Completion by the tab key: earthtone completion --help
 
 On your own data:
   earthtone check my/manifest.csv
@@ -37,6 +42,7 @@ VERBS: Mapping[str, str] = {
     "evaluate": "measure a model",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
+    "completion": "print what makes the tab key complete verbs and options in bash, zsh or fish",
 }
 
 
@@ -53,14 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
     if any("\0" in word for word in words):
         return _wrong("an option holds a null byte, which no path has")
-    set_up_logging(logging.INFO if debug else logging.WARNING)
+    debug = "--debug" in words
     try:
         try:
-            return _told(words)
+            words, level = without_log_options(words)
+            with log_level(level):
+                return _told(words)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what cannot be written is told here, not by the interpreter when it ends
@@ -90,7 +96,27 @@ def _told(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"earthtone {__version__}")
         return 0
-    return _verb(words[0])(list(underscored(words[1:])))
+    return find_verb(words[0])(list(underscored(words[1:])))
+
+
+def without_log_options(words: Sequence[str]) -> tuple[list[str], int | None]:
+    """Return the words without `--debug`, `--quiet` and `--log_level`, and the level they mean. Raises ConfigError."""
+    left, others, level = iter(words), [], None
+    for word in left:
+        option, _, value = next(underscored([word])).partition("=")
+        if word == "--":
+            others.append(word)
+            break
+        if word in ("--debug", "--quiet"):
+            level = logging.INFO if word == "--debug" else logging.ERROR
+        elif option == "--log_level":
+            value = value or next(left, "")
+            if value.lower() not in LEVELS:
+                raise ConfigError(f"--log_level {value}; {did_you_mean(value, LEVELS)}one of {', '.join(LEVELS)}")
+            level = LEVELS[value.lower()]
+        else:
+            others.append(word)
+    return [*others, *left], level
 
 
 def underscored(words: Sequence[str]) -> Iterator[str]:
@@ -110,7 +136,7 @@ def _wrong(text: str) -> int:
     return 2
 
 
-def _verb(name: str) -> Callable[[list[str]], int]:
+def find_verb(name: str) -> Callable[[list[str]], int]:
     if name not in VERBS:
         raise ConfigError(f"no verb {name!r}; {did_you_mean(name, list(VERBS))}earthtone --help names all")
     function: Callable[[list[str]], int] = getattr(import_module("earthtone.cli.verbs"), name)

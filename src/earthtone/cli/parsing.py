@@ -1,12 +1,17 @@
-"""How options are typed: a parser of dataclasses of options, whose errors name the nearest option."""
+"""How options are typed: a parser of dataclasses of options, whose errors name the nearest option.
+
+`--help` shows what most calls need on one page; `--help-all` shows everything, in sections.
+"""
 
 import argparse
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from earthtone.errors import ConfigError, did_you_mean, flat
 from earthtone.files import read_yaml, read_yaml_file
@@ -15,12 +20,47 @@ from earthtone.value_types import NOT_TYPED, Options, help_texts, is_empty, read
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
+#: Words that ask what a verb takes.
+ASKED = ("-h", "--help", "--help_all", "--parser_of_verb")
+_MOST_IN_SHORT_HELP = 12  # of all options of a verb that names no usual ones
+
+
+class ParserAsked(Exception):  # noqa: N818 - no error: how completions get a verb's parser
+    """Carries the parser of a verb that was called with `--parser_of_verb`."""
+
+    def __init__(self, parser: "Parser") -> None:
+        super().__init__()
+        self.parser = parser
+
+
+class _Hand(argparse.Action):
+    def __call__(self, parser: Any, *_: Any) -> NoReturn:
+        raise ParserAsked(parser)
+
+
+class _Help(argparse.Action):
+    """Print the help and leave; of `--help_all` the whole one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> NoReturn:
+        parser.everything = option_string == "--help_all"
+        parser.print_help()
+        raise SystemExit(0)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one ConfigError that names the nearest option."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings, add_help=False)
         self._negative_number_matcher = re.compile(r"-\.?\d")  # `-20,-5` and `-1e2` are values: no option begins so
+        self.everything = False
+        self.usual: list[str] = []
+        self.values: dict[str, tuple[str, ...]] = {}
+        """What an option may be, by name, where that is a list."""
+        none: dict[str, Any] = {"nargs": 0, "default": argparse.SUPPRESS, "dest": argparse.SUPPRESS}
+        self.add_argument("-h", "--help", action=_Help, help="show what most calls need", **none)
+        self.add_argument("--help_all", action=_Help, help="show all options, in sections", **none)
+        self.add_argument("--parser_of_verb", action=_Hand, help=argparse.SUPPRESS, **none)
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
@@ -40,8 +80,36 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         needed = [action for action in self._actions if action.required]
         words = [" ".join([*action.option_strings[:1], action.dest.upper()]) for action in needed]
-        self.usage = " ".join([self.prog, *words, "[options]"])
-        return super().format_help()
+        indent = " " * len("usage: ")
+        told = " ".join([self.prog, *words, "[options]"])
+        self.usage = textwrap.fill(told, 80 - len(indent), subsequent_indent=indent, break_on_hyphens=False)
+        return super().format_help() if self.everything else self._short_help()
+
+    def _short_help(self) -> str:
+        """Return the help on one page of 80 columns: the options that most calls need, in a sentence each."""
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS and action.dest != "help"]
+        options = [action for action in shown if action.dest != argparse.SUPPRESS]
+        usual = [action for action in options if action.required or action.dest in self.usual]
+        few = len(options) <= _MOST_IN_SHORT_HELP and not any("." in action.dest for action in options)
+        formatter = argparse.HelpFormatter(self.prog, max_help_position=26, width=80)
+        formatter.add_usage(self.usage, [], [])
+        formatter.add_text(self.description)
+        formatter.start_section("options" if few else "usual options")
+        for action in options if few else usual:
+            brief = copy(action)
+            brief.help = first_sentence(action.help or "")
+            formatter.add_argument(brief)
+        formatter.end_section()
+        if not few:
+            formatter.add_text(f"{self.prog} --help-all shows all {len(options)} options.")
+        return formatter.format_help()
+
+
+def first_sentence(text: str) -> str:
+    """Return a help text up to its first full stop or semicolon, with the default that stands at its end."""
+    brief = re.split(r"(?<=[a-z0-9)`])[.;] ", text, maxsplit=1)[0].rstrip(".")
+    default = re.search(r" \(default: [^()]*\)$", text)
+    return brief + (default[0] if default and default[0] not in brief else "")
 
 
 def make_parser(verb: str, description: str) -> Parser:
@@ -57,6 +125,7 @@ def parsed(
     """
     parser = make_parser(verb, " ".join((kind.__doc__ or "").split()))
     add_options(parser, kind)
+    parser.usual += getattr(kind, "usual", ())
     if more is not None:
         more(parser)
     found = parser.parse_args(words)
@@ -84,6 +153,8 @@ def add_options(parser: Parser, kind: type, prefix: str = "", values: Mapping[st
             default = by_name[name].default
             shown = default if values is None else values.get(prefix + name, default)
             _add(group, kind, prefix + name, hint, texts[name], default is MISSING and not prefix, shown)
+            if values_of := listed_values(hint):
+                parser.values[prefix + name] = values_of
     for name, hint in sections:
         add_options(parser, hint, f"{prefix}{name}.", values)
 
@@ -105,6 +176,17 @@ def _add(group: Any, kind: type, name: str, hint: Any, text: str, required: bool
     else:
         last = name.rpartition(".")[2].upper()
         group.add_argument(f"--{name}", type=reader(f"--{name}", hint), metavar=last, required=required, **settings)
+
+
+def listed_values(hint: Any) -> tuple[str, ...]:
+    """Return what an option of a type may be where that is a list: `mean, attention`, or `true, false`."""
+    if get_origin(hint) is Literal:
+        return tuple(map(str, get_args(hint)))
+    if hint is bool:
+        return ("true", "false")
+    if get_origin(hint) is Annotated:
+        return listed_values(get_args(hint)[0])
+    return tuple(value for part in get_args(hint) for value in listed_values(part))
 
 
 def reader(option: str, hint: Any) -> Callable[[str], Any]:

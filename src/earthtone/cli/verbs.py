@@ -13,6 +13,7 @@ from typing import Any
 import earthtone
 from earthtone import options as told
 from earthtone.cli.parsing import (
+    ASKED,
     add_options,
     early_option,
     make_parser,
@@ -23,7 +24,7 @@ from earthtone.cli.parsing import (
     typed_options,
 )
 from earthtone.errors import ConfigError, did_you_mean, flat, one_line_each, printable, shell_line
-from earthtone.progress import progress_calls
+from earthtone.progress import is_shown, note, progress_calls
 from earthtone.signal.config import SignalConfig
 from earthtone.terminal import json_text
 from earthtone.value_types import Options
@@ -52,6 +53,7 @@ def _json(parser: Any) -> None:
 
 
 def _say(line: str) -> None:
+    """Say what has gone otherwise than asked for, also with --quiet."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -119,6 +121,7 @@ def _with_recipe(verb: str, kind: type[Options], words: list[str], prefix: str =
     name = early_option(words, "--recipe", "default")
     parser = make_parser(verb, " ".join((kind.__doc__ or "").split()))
     add_options(parser, kind)
+    parser.usual += kind.usual
     if prefix:
         parser.add_argument("--recipe", default="default", help="recipe whose `signal` section is used")
         parser.add_argument(
@@ -174,7 +177,9 @@ def convert(words: list[str]) -> int:
 
 
 def demo(words: list[str]) -> int:
-    options, _ = parsed("demo", told.DemoOptions, words, say=lambda line: print(line, flush=True))
+    options, _ = parsed(
+        "demo", told.DemoOptions, words, say=lambda line: print(line, flush=True) if is_shown() else None
+    )
     result = call("demo", options)
     if result is None:
         _say(f"stopped; go on with: {shell_line('earthtone', 'demo', *words)}")
@@ -212,7 +217,7 @@ def sweep(words: list[str]) -> int:
 
     0: every run is done, or SIGTERM has stopped them; 1: some failed, which the table names; 130: Ctrl-C.
     """
-    options, _ = parsed("sweep", told.SweepOptions, words, say=_say)
+    options, _ = parsed("sweep", told.SweepOptions, words, say=note)
     result = call("sweep", options)
     if result.stopped_by is not None:
         done = f"stopped by {result.stopped_by} with {result.count('done')} of {len(result.table.runs)} runs done"
@@ -226,10 +231,10 @@ def sweep(words: list[str]) -> int:
 
 def reproduce(words: list[str]) -> int:
     """The paper's steps in order, and one table of published figures and ours."""
-    if not words or words[0] not in ("paper", "-h", "--help"):
+    if not words or words[0] not in ("paper", *ASKED):
         raise ConfigError(f"reproduce {words[0] if words else 'nothing'}; type: earthtone reproduce paper --data DIR")
     rest = words[1:] if words[0] == "paper" else words
-    options, found = parsed("reproduce paper", told.ReproduceOptions, rest, _json, say=_say)
+    options, found = parsed("reproduce paper", told.ReproduceOptions, rest, _json, say=note)
     result = call("reproduce_paper", options)
     if found.json:
         print(json_text(result.to_dict()))
@@ -237,6 +242,21 @@ def reproduce(words: list[str]) -> int:
         again = f"; go on with: {shell_line('earthtone', 'reproduce', *words)}"
         print(one_line_each([*result.lines(), *([f"stopped in {result.stopped}{again}"] if result.stopped else [])]))
     return 2 if result.failed else 0
+
+
+def completion(words: list[str]) -> int:
+    """Print a script for the tab key."""
+    from earthtone.cli.completion import SHELLS, completion_script
+
+    if not words or words[0] in ASKED:
+        print("usage: earthtone completion SHELL > FILE\n")
+        print("\n".join(f"  earthtone completion {shell:<4} > {file}" for shell, file in SHELLS.items()))
+        print("\nzsh reads it by a line in ~/.zshrc: source ~/.earthtone-completion.zsh; the others find it there.")
+        return 0 if words else 2
+    if len(words) > 1:
+        raise ConfigError(f"completion {' '.join(words)}; one shell expected")
+    print(completion_script(words[0]), end="")
+    return 0
 
 
 def retrieval(words: list[str]) -> int:
@@ -250,7 +270,7 @@ def retrieval(words: list[str]) -> int:
         report = run / f"report-{options.split}{other}.html"
     call("evaluate_retrieval", replace(options, report=report))
     if report is not None:
-        _say(f"report: {report}")
+        note(f"report: {report}")
     return 0
 
 
@@ -280,7 +300,7 @@ def suite(words: list[str]) -> int:
 
     0: at least one cell has a figure (failed ones are named); 1: none has.
     """
-    options, found = parsed("evaluate suite", told.SuiteOptions, words, _json, say=_say)
+    options, found = parsed("evaluate suite", told.SuiteOptions, words, _json, say=note)
     table = call("run_suite", options)
     from earthtone.studies.study import DONE, FAILED
     from earthtone.studies.suite_page import suite_rows
@@ -304,7 +324,7 @@ _TASKS: Mapping[str, Callable[[list[str]], int]] = {
 
 def evaluate(words: list[str]) -> int:
     """Measure a model in one of the tasks."""
-    if words and words[0] in ("-h", "--help"):
+    if words and words[0] in ASKED:
         print("usage: earthtone evaluate TASK [options]; --help after the task tells its options\n")
         print("\n".join(f"  {name:<12} {text}" for name, text in TASKS.items()))
         return 0

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.progress import progress_bar
+from earthtone.progress import duration_text, note, progress_bar
 from earthtone.train.checkpoint import LOG_FILE, History, Progress, save_checkpoint
 from earthtone.train.distributed import World
 from earthtone.train.lightning_module import PretrainTask
@@ -25,6 +25,8 @@ Validate = Callable[[TwoTower], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
 LOG_EVERY = 10  # steps
+_STEPS_TO_TELL, _SECONDS_TO_TELL = 4, 2.0  # after which the pace is known ...
+_LONG_SECONDS = 60.0  # ... and said where there is so much to come
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -141,10 +143,14 @@ class RankZeroCallback(OtherRanksCallback):
         self._bar: Any = None
         self._shown: dict[str, str] = {}
         self._since = self._last_checkpoint = time.monotonic()
+        self._told = False
+        self._clocked: tuple[int, float] | None = None
 
     def _begin(self, task: PretrainTask) -> None:
         """Start the clocks, keep weights that came from elsewhere."""
         self._bar = progress_bar(task.steps, "train", "step", done=task.done)
+        if task.done:
+            self._tell_time_left(task, self.progress.seconds / task.done)
         self._since = self._last_checkpoint = time.monotonic()
         if task.done == 0 and self.card.get("start"):  # a resume needs no other file than this one
             save_checkpoint(self.folder, task, self.progress)
@@ -155,6 +161,8 @@ class RankZeroCallback(OtherRanksCallback):
         now = time.monotonic()
         self.progress = replace(self.progress, seconds=self.progress.seconds + now - self._since)
         self._since = now
+        if not self._told:
+            self._watch_pace(task, now)
         self._look_for_twins(task)
         self._shown["loss"] = f"{task.last_loss:.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
@@ -170,6 +178,24 @@ class RankZeroCallback(OtherRanksCallback):
         if task.done % self.steps_per_epoch == 0:
             self._end_epoch(task, task.done // self.steps_per_epoch)
         task.full.release()
+
+    def _watch_pace(self, task: PretrainTask, now: float) -> None:
+        """Say how long the training will take, once some steps behind the slow first one tell it."""
+        self._clocked = self._clocked or (task.done, now)
+        steps, seconds = task.done - self._clocked[0], now - self._clocked[1]
+        if steps >= _STEPS_TO_TELL and seconds >= _SECONDS_TO_TELL:
+            self._tell_time_left(task, seconds / steps)
+
+    def _tell_time_left(self, task: PretrainTask, seconds_a_step: float) -> None:
+        self._told = True
+        left = task.steps - task.done
+        if left * seconds_a_step >= _LONG_SECONDS:
+            epochs = task.steps // self.steps_per_epoch
+            note(
+                f"training: {left} steps to go of {task.steps} ({epochs} epochs), about "
+                f"{duration_text(left * seconds_a_step)} at {1 / seconds_a_step:.3g} steps a second, without "
+                "validation; Ctrl-C stops it safely, --resume goes on"
+            )
 
     def _checkpoint(self, task: PretrainTask, *, stop: bool) -> None:
         """Write a checkpoint before a stop, and where the last one is old."""
