@@ -24,6 +24,7 @@ from earthtone.value_types import (
     Seeds,
     Shots,
     Typed,
+    without_brackets,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def columns_mapping(text: str) -> dict[str, str]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(name.strip() for name in without_brackets(text).split(",") if name.strip())
 
 
 def _value_range(text: str) -> ValueRange:
@@ -468,7 +469,9 @@ class ProbePlan(BootstrapOptions):
     """How features are read."""
 
     _: KW_ONLY
-    method: Annotated[Sequence[Literal["logistic", "knn", "centroid"]], Typed(_names), AT_LEAST_ONE] = ("logistic",)
+    method: Annotated[Sequence[Literal["logistic", "knn", "centroid"]], Typed(_names), AT_LEAST_ONE, ONCE] = (
+        "logistic",
+    )
     """logistic, knn, centroid; several: knn,logistic"""
     shots: Shots = ()
     """also with so few images a class: 1,5,10,20"""

@@ -155,7 +155,8 @@ def as_typed(value: Any, hint: Any) -> Any:
         return readers[0](value) if readers and isinstance(value, str) else as_typed(value, kind)
     if get_origin(hint) in (dict, Mapping) and isinstance(value, Mapping):
         return {key: as_typed(part, get_args(hint)[1]) for key, part in value.items()}
-    if get_origin(hint) in (tuple, Sequence) and isinstance(value, (list, tuple)):
+    if get_origin(hint) in (tuple, Sequence) and (hasattr(value, "tolist") or isinstance(value, (list, tuple, range))):
+        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's and torch's arrays of numbers
         kinds = get_args(hint) if get_origin(hint) is tuple else get_args(hint) * len(value)
         return tuple(map(as_typed, value, kinds)) if len(kinds) == len(value) else tuple(value)
     if hint is float and (fits(value, int) or (isinstance(value, str) and _NUMBER.fullmatch(value))):
@@ -183,8 +184,9 @@ def read_text(text: str, hint: Any) -> Any:
     plain = " or ".join(dict.fromkeys(_word(kind) for kind, *_ in kinds if kind is not type(None)))
     if any(is_huge(part) for value in found for part in (value if isinstance(value, tuple) else (value,))):
         raise ConfigError(f"is a number of more than {_BITS} bits; {plain} expected")
-    shown = next((list(value) for value in found if isinstance(value, tuple)), text)
-    raise ConfigError(f"{one_line(str(shown)):.60}; {plain}{', or null' if may_be_null(hint) else ''} expected")
+    parts = ", ".join(part.strip() for part in without_brackets(text).split(","))
+    shown = f"[{parts}]" if any(isinstance(value, tuple) for value in found) else text
+    raise ConfigError(f"{one_line(shown):.60}; {plain}{', or null' if may_be_null(hint) else ''} expected")
 
 
 def _of_kind(text: str, kind: Any) -> Any:
@@ -196,12 +198,23 @@ def _of_kind(text: str, kind: Any) -> Any:
         return number if kind is int or is_huge(number) else float(number)
     if kind is float and _NUMBER.fullmatch(text.strip()):
         return float(text)
-    if get_origin(kind) in (list, tuple, dict, Sequence, Mapping):
+    if get_origin(kind) in (list, tuple, Sequence):
+        parts = [part.strip() for part in without_brackets(text).split(",")]
+        kinds = get_args(kind)
+        kinds = kinds if len(kinds) == len(parts) else kinds[:1] * len(parts)  # of another number: refused later
+        return tuple(map(_of_kind, parts, kinds))
+    if get_origin(kind) in (dict, Mapping):
         try:
-            return as_typed(read_yaml(text if text.lstrip()[:1] in ("[", "{") else f"[{text}]"), kind)
+            return as_typed(read_yaml(text), kind)
         except ValueError as error:
             raise ConfigError(f"{text[:60]} is no YAML of plain values: {error}") from error
     return text
+
+
+def without_brackets(text: str) -> str:
+    """Return `4,3,2` of `[4,3,2]` and of itself: a list is typed in both ways."""
+    bare = text.strip()
+    return bare[1:-1] if bare[:1] == "[" and bare[-1:] == "]" else bare
 
 
 def _word(hint: Any) -> str:
@@ -236,7 +249,13 @@ Seeds = Annotated[
 ]
 AT_LEAST_ONE = Rule("one at least", lambda values: len(values) > 0)
 ONCE = Rule("each once", lambda values: len(set(values)) == len(values))
-Shots = Annotated[Sequence[int], Rule("numbers from 1 on, such as 1,5,10", lambda shots: min(shots, default=1) >= 1)]
+Shots = Annotated[
+    Sequence[int],
+    Rule(
+        "different numbers from 1 on, such as 1,5,10",
+        lambda shots: min(shots, default=1) >= 1 and len(set(shots)) == len(shots),
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -304,14 +323,22 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R
     With the object itself it can be called too: the command line has one that is checked already.
     """
 
+    known = signature(options).parameters
+
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:
         @wraps(function)
         def call(*arguments: P.args, **named: P.kwargs) -> R:
             alone = len(arguments) == 1 and not named
             ready = alone and isinstance(options, type) and isinstance(arguments[0], options)
+            if not ready:
+                try:
+                    call.__signature__.bind(*arguments, **named)  # type: ignore[attr-defined]
+                except TypeError as error:
+                    wrong_name = next((name for name in named if name not in known), "")
+                    hint = did_you_mean(wrong_name, known)
+                    raise TypeError(f"{function.__name__}(): {error}{hint and '; ' + hint.rstrip()}") from None
             return function(arguments[0] if ready else options(*arguments, **named))  # type: ignore[arg-type]
 
-        known = signature(options).parameters
         parameters = [known[name].replace(annotation=Parameter.empty) for name in type_hints(options)]  # type: ignore[arg-type]
         call.__signature__ = signature(function).replace(parameters=parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {}

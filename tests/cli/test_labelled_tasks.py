@@ -76,7 +76,7 @@ def test_finetune_prints_and_writes(scenes: Path, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("task", "more", "expected"),
     [
-        ("probe", ["--shots", "1,x"], "--shots [1, 'x']; [a whole number, ...] expected"),
+        ("probe", ["--shots", "1,x"], "--shots [1, x]; [a whole number, ...] expected"),
         ("probe", ["--shots", "7"], "1 to 6 a class expected"),
         ("probe", ["--method", "svm"], "--method svm;"),
         ("probe", ["--protocol", "release"], "probe or soundingearth expected"),

@@ -11,15 +11,17 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
 
+import earthtone
 from earthtone import options as told
 from earthtone.cli import main, underscored, without_log_options
 from earthtone.cli.completion import completion_script
 from earthtone.cli.parsing import add_options, early_option, make_parser, option_words, parsed, read_overrides
 from earthtone.errors import ConfigError
 from earthtone.models.config import ModelConfig
-from earthtone.options import FinetuneOptions
+from earthtone.options import FinetuneOptions, ProbeOptions
 from earthtone.signal.config import AudioConfig, ImageConfig
 from earthtone.train.recipe import AugmentConfig, LossConfig, Recipe, SamplerConfig, TrainConfig
 from earthtone.value_types import help_texts, takes
@@ -119,6 +121,7 @@ def test_sections_are_single_options(tmp_path: Path) -> None:
     for text in ("", "3", "[1]", str(tmp_path), str(tmp_path / "none.yaml")):
         with pytest.raises(ConfigError, match=r"--train .*"):
             list(option_words([f"--train={text}"], Recipe))
+    assert list(option_words(["--within={options: {}}", "--signal={audio: {}}"], Recipe)) == ["--within.options={}"]
     path.write_text("batch_size:\n")
     with pytest.raises(ConfigError, match=r"train\.batch_size is empty"):
         make = make_parser("test", "")
@@ -151,6 +154,17 @@ def test_lists_with_and_without_brackets(typed: str) -> None:
     for words in (["--bands", typed, "--seeds", typed], [f"--bands={typed}", f"--seeds={typed}"]):
         asked, _ = parsed("evaluate finetune", FinetuneOptions, ["--model", "m", "--data", "d", *words])
         assert asked.bands == (4, 3, 2) and asked.seeds == (4, 3, 2)
+    for names in ("knn,centroid", "[knn,centroid]", " [knn, centroid]"):
+        asked_probe, _ = parsed("evaluate probe", ProbeOptions, ["--model", "m", "--data", "d", "--method", names])
+        assert asked_probe.method == ("knn", "centroid")
+    assert FinetuneOptions(model="m", data="d", seeds=range(3)).seeds == (0, 1, 2)
+    assert FinetuneOptions(model="m", data="d", bands=np.array([4, 3, 2])).bands == (4, 3, 2)
+
+
+@pytest.mark.parametrize("typed", ["0o10,1", "1_000,2", "[1,,2]", "1,2]", "0x10", "[1, two]"])
+def test_numbers_in_lists_are_read_as_numbers_alone(typed: str) -> None:
+    with pytest.raises(ConfigError, match="--seeds"):
+        parsed("evaluate finetune", FinetuneOptions, ["--model", "m", "--data", "d", "--seeds", typed])
     asked, _ = parsed(
         "evaluate finetune", FinetuneOptions, ["--model=m", "--data=d", "--seeds", "7", "--bands", "null"]
     )
@@ -161,7 +175,7 @@ def test_lists_with_and_without_brackets(typed: str) -> None:
     ("words", "telling"),
     [
         (["check", "m.csv", "--bands", "4,3"], "--bands [4, 3]; [a whole number, a whole number, a whole number]"),
-        (["sweep", "m.csv", "--out", "o", "--seeds", "0,x"], "--seeds [0, 'x']; [a whole number, ...]"),
+        (["sweep", "m.csv", "--out", "o", "--seeds", "0,x"], "--seeds [0, x]; [a whole number, ...]"),
         (["evaluate", "segment", "--model", "m", "--data", "d", "--seeds", "0,x"], "; [a whole number, ...] expected"),
         (["demo", "--rows", "x"], "--rows x; a whole number expected"),
         (["check", "m.csv", "--sample", "x"], "--sample x; a whole number"),
@@ -228,6 +242,13 @@ def test_what_another_verb_has_is_no_option(capsys: pytest.CaptureFixture[str]) 
     assert "unrecognized arguments: --loss.options.temperature" in capsys.readouterr().err
     with pytest.raises(TypeError):
         takes(FinetuneOptions)(lambda options: options)(FinetuneOptions("m", "d"), seeds=(1,))  # type: ignore[arg-type]
+
+
+def test_a_wrong_argument_in_python_names_function_and_argument() -> None:
+    with pytest.raises(TypeError, match=r"^pack\(\): .*'thread'; did you mean threads\?$"):
+        earthtone.pack("m.csv", "t.lance", thread=2)
+    with pytest.raises(TypeError, match=r"^pack\(\): missing .*'out'"):
+        earthtone.pack("m.csv")
 
 
 @pytest.mark.parametrize("text", ["1: 2", "train: {1: 2}", "true: 3", "loss: {options: {1: 2}}", "train: {null: 2}"])

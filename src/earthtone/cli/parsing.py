@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from earthtone.errors import ConfigError, did_you_mean, flat
+from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import read_yaml, read_yaml_file
 from earthtone.value_types import NOT_TYPED, Options, help_texts, is_empty, read_text, type_hints
 
@@ -230,7 +230,7 @@ def option_words(words: Sequence[str], section: type, prefix: str = "") -> Itera
         if option not in sections or text is None:
             yield word
             continue
-        for key, value in flat(_section(option, text), f"{sections[option]}.").items():
+        for key, value in _leaves(_section(option, text), f"{sections[option]}.", sections):
             shown = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
             yield f"--{key}={shown}"
 
@@ -242,6 +242,15 @@ def _sections(section: type, prefix: str) -> Iterator[str]:
     for name, hint in type_hints(section).items():
         if is_dataclass(hint):
             yield from _sections(hint, f"{prefix}.{name}" if prefix else name)  # type: ignore[arg-type]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str, sections: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; an empty mapping is a value where it is no section: `{options: {}}`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and (value or f"--{prefix}{key}" in sections):
+            yield from _leaves(value, f"{prefix}{key}.", sections)
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
 def _section(option: str, text: str) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def fetch(words: list[str]) -> int:
 
     options, found = parsed("fetch", told.FetchOptions, words, more)
     listed = options.name is None or found.list
-    idle = options.changed(*(("out", "subset", "downloaded") if listed else ("subset", "downloaded")))
+    others = ("subset", "downloaded", "retries", "timeout_seconds")
+    idle = options.changed(*(("out", *others) if listed else others))
     idle += ["--check"] if listed and found.check else []
     if idle and (listed or found.check):
         instead = "a data set's name and without --list" if listed else "no --check"

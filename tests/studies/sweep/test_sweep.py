@@ -94,7 +94,7 @@ def test_mistakes_come_before_the_first_run(tiny_table: Path, recipe_file: Path,
     [
         ([], "nothing to vary"),
         (["--set", "train.epochs=2", "--grid", "g.yaml"], "--set and --grid both"),
-        (["--seeds", "a"], "--seeds ['a']; [a whole number, ...]"),
+        (["--seeds", "a"], "--seeds [a]; [a whole number, ...]"),
         (["--grid", "none.yaml"], "grid none.yaml cannot be read"),
         (["--sett", "train.epochs=2"], "did you mean --set"),
     ],
