@@ -5,9 +5,10 @@ Bars and notes are shown where warnings of the package are: `logging.getLogger("
 """
 
 import logging
+import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -39,6 +40,17 @@ def progress(items: Iterable[Item], *, total: int | None, label: str, unit: str 
             bar.update()
 
 
+def terminal_progress(items: Iterable[Item], *, total: int | None, label: str, unit: str) -> Iterator[Item]:
+    """Yield `items` behind a bar that comes after 3 s and on a terminal alone: for calls from Python, mostly short."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield from items
+        return
+    with progress_bar(total, label, unit, delay=3) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
 def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
     """Return a function (done, total) that draws a bar and closes it when all is done."""
     bars: list[Any] = []
@@ -53,10 +65,10 @@ def progress_calls(label: str, unit: str = "row") -> Callable[[int, int], None]:
     return show
 
 
-def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any:
+def progress_bar(total: int | None, label: str, unit: str, done: int = 0, delay: float = 0) -> Any:
     """Return a bar to `update()`, `set_postfix()` and `close()` by hand; `done` of `total` are done already.
 
-    The unit "B" is bytes, shown as kB, MB and GB.
+    The unit "B" is bytes, shown as kB, MB and GB. On a terminal it is drawn after `delay` seconds.
     """
     from tqdm import tqdm
 
@@ -70,7 +82,7 @@ def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> Any
         unit=unit,
         unit_scale=unit == "B",
         dynamic_ncols=True,
-        delay=0 if terminal else 10,
+        delay=delay if terminal else 10,
         mininterval=0.2 if terminal else 15,
     )
 
@@ -92,6 +104,11 @@ def size_text(count: int | None) -> str:
     return f"{count} bytes"
 
 
+def decoding_threads() -> int:
+    """Return how many threads decode images."""
+    return max(2, min(8, os.cpu_count() or 2))
+
+
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
@@ -100,7 +117,7 @@ def ordered_map(
     ahead: int | None = None,
     begin: Callable[[], object] | None = None,
     pool: Executor | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item, in order; at most `ahead` items, by default four a thread, wait at once.
 
     Each thread calls `begin` first. `pool` works in place of threads, and is shut down at the end.

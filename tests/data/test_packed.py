@@ -14,7 +14,7 @@ from earthtone.data.pack import pack
 from earthtone.data.packed import Table, table_schema
 from earthtone.data.pair import PACKED_COLUMNS
 from earthtone.errors import DataError
-from earthtone.models.two_tower import measured_tile
+from earthtone.models.inputs import measured_tile
 from earthtone.signal.audio import probe_audio, read_audio
 from earthtone.signal.config import SignalConfig
 from earthtone.signal.image import decode_tile

@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 
 from earthtone.errors import ConfigError, SignalError
 from earthtone.models.config import ModelConfig
-from earthtone.models.two_tower import TwoTower, recording_windows, unit_rows
+from earthtone.models.inputs import recording_windows
+from earthtone.models.two_tower import TwoTower, unit_rows
 from earthtone.signal.config import ImageConfig, SignalConfig
 
 Files = list[Path]

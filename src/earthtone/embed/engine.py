@@ -7,7 +7,6 @@ and memory holds a few items and a batch.
 
 import copy
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -29,9 +28,10 @@ from earthtone.errors import ConfigError, DataError, ModelError, SignalError
 from earthtone.models.backbone import Backbone
 from earthtone.models.batches import collected, constant_batch, row_by_item
 from earthtone.models.encoders import fold_batch_norms, warn_of_unknown_gsd
+from earthtone.models.inputs import SOUND_THREADS
 from earthtone.models.storage import model_fingerprint
 from earthtone.models.two_tower import Embeddings, TwoTower
-from earthtone.progress import ordered_map, progress
+from earthtone.progress import decoding_threads, ordered_map, progress
 from earthtone.signal.audio import read_audio
 from earthtone.signal.config import AudioConfig, ImageConfig, ValueRange, plain_range
 from earthtone.signal.image import (
@@ -52,7 +52,6 @@ Broken = MutableMapping[str, str]
 Square = tuple[Pixels, float | None]
 Input = TypeVar("Input")
 
-_SOUND_THREADS = 2  # recordings may be long, and what is decoded ahead lies in memory
 _NAMED = 5
 _log = logging.getLogger(__name__)
 
@@ -122,11 +121,6 @@ def shown_square(square: Square, side: int) -> Pixels:
     pixels, side_m = square
     view = resized(pixels, side)
     return view if side_m is None else with_scale(view, side_m / side)
-
-
-def decoding_threads() -> int:
-    """Return how many threads decode images."""
-    return max(2, min(8, os.cpu_count() or 2))
 
 
 def check_sounds(model: TwoTower, items: Sequence[LabelledItem]) -> None:
@@ -314,7 +308,7 @@ def tower_features(
         return read_spectrogram(item.audio, sound)
 
     def recordings(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Spectrogram | None]:
-        for item, found in zip(items, read_items(items, recording, notes["broken"], _SOUND_THREADS), strict=True):
+        for item, found in zip(items, read_items(items, recording, notes["broken"], SOUND_THREADS), strict=True):
             if found is not None and found[1]:
                 notes["short"].append(item.id)
             yield None if found is None else windows(found[0], sound)
@@ -390,7 +384,7 @@ def release_view(
         return model.embedding(projected)
 
     def rows(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Embeddings]:
-        threads = decoding_threads() if medium == "image" else _SOUND_THREADS
+        threads = decoding_threads() if medium == "image" else SOUND_THREADS
         inputs = read_items(items, read, notes["broken"], threads)
         width, device = model.config.dimensions, model.device  # inputs may differ in size: one at a time
         return row_by_item(inputs, forward, model=model, width=width, device=device, batch=1)

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_precision
 from earthtone.embed.engine import (
-    decoding_threads,
     measured_square,
     read_spectrogram,
     release_view,
@@ -51,7 +50,7 @@ from earthtone.evaluate.results import (
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import AudiovisualOptions
-from earthtone.progress import ordered_map, progress_bar
+from earthtone.progress import decoding_threads, ordered_map, progress_bar
 from earthtone.signal.image import Pixels
 from earthtone.signal.spectrogram import Spectrogram, windows
 from earthtone.train.augment import random_sound, random_starts, random_view

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_device, choose_precision
-from earthtone.embed.engine import decoding_threads, read_items, shown_square, square_of_item, warn_of_files
+from earthtone.embed.engine import read_items, shown_square, square_of_item, warn_of_files
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError, ModelError, changes
 from earthtone.evaluate.classifiers import even_odd, open_labelled_set, split_items, warn_of_unknown
@@ -36,7 +36,7 @@ from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.batches import rows_by_item
 from earthtone.models.encoders import parameter_groups, shares_by_depth
 from earthtone.options import FinetuneOptions
-from earthtone.progress import progress_bar
+from earthtone.progress import decoding_threads, progress_bar
 from earthtone.signal.config import ValueRange, plain_range
 from earthtone.signal.image import Pixels
 from earthtone.signal.raster import Bands

@@ -13,9 +13,8 @@ from earthtone.data.check import MEASURED_SPLITS, Contents, contents_of, small_s
 from earthtone.data.grouped_split import same_content, text_number, without_silence
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
-from earthtone.embed.engine import decoding_threads
 from earthtone.errors import SignalError
-from earthtone.progress import ordered_map, progress
+from earthtone.progress import decoding_threads, ordered_map, progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import image_hash, read_picture
 from earthtone.signal.raster import Bands

@@ -9,9 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from earthtone.errors import ConfigError
+
 Rows = NDArray[np.float32]
 
 _CPU_BATCH, _GPU_BATCH = 4, 32
+_FIRST_ROWS = 1024  # room for them where it is not known how many come
 
 
 def constant_batch(device: torch.device) -> int:
@@ -26,7 +29,6 @@ def constant_batch(device: torch.device) -> int:
     return _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
 
 
-@torch.inference_mode()
 def rows_by_item(
     items: Iterable[NDArray[Any] | None],
     forward: Callable[[Tensor], Tensor],
@@ -42,6 +44,8 @@ def rows_by_item(
     pooled: a batch holds whatever comes next, and the last one alone is filled up with zeros. No more is held than an
     item, a batch and the rows of items that wait for it. The model is in evaluation mode meanwhile.
     """
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise ConfigError(f"batch is {batch!r:.40}; how many inputs a pass has, 1 or more, expected")
     size = batch or constant_batch(device)
     waiting: deque[tuple[Rows, int]] = deque()  # rows of an item, and after how many inputs they are all there
     targets: list[Rows] = []
@@ -49,9 +53,9 @@ def rows_by_item(
     given = done = 0
 
     def run() -> None:
-        for row, values in zip(
-            targets, forward(torch.from_numpy(chunk).to(device)).float().cpu().numpy(), strict=False
-        ):
+        with torch.inference_mode():  # here alone: items may come from a user's generator
+            found = forward(torch.from_numpy(chunk).to(device)).float().cpu().numpy()
+        for row, values in zip(targets, found, strict=False):
             row[:] = values
         targets.clear()
 
@@ -89,9 +93,17 @@ def row_by_item(
         yield rows[0] if len(rows) else np.full(width, np.nan, np.float32)
 
 
-def collected(rows: Iterable[Rows], count: int, columns: slice) -> Rows:
-    """Return the `columns` of `count` rows as one array, without holding the other columns of all of them."""
-    out = np.empty((count, columns.stop - columns.start), np.float32)
-    for at, row in enumerate(rows):
-        out[at] = row[columns]
+def collected(rows: Iterable[Rows], count: int | None, columns: slice) -> Rows:
+    """Return the `columns` of `count` rows as one array, without holding the other columns of all of them.
+
+    Where their number is not known before, the array grows, and no second one is held.
+    """
+    width = columns.stop - columns.start
+    out = np.empty((_FIRST_ROWS if count is None else count, width), np.float32)
+    done = 0
+    for done, row in enumerate(rows, 1):
+        if done > len(out) and count is None:
+            out.resize((len(out) * 5 // 4, width), refcheck=False)
+        out[done - 1] = row[columns]
+    out.resize((done, width), refcheck=False)
     return out

@@ -1,22 +1,21 @@
-"""The model: an image tower and a sound tower into one space, fed with what tables, files and users hold."""
+"""The model: an image tower and a sound tower into one space; what users feed it with is read in `inputs.py`."""
 
 import math
-import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from os import PathLike
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from operator import length_hint
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthtone.device import autocast
-from earthtone.errors import ConfigError, SignalError, did_you_mean
+from earthtone.errors import ConfigError, did_you_mean
 from earthtone.models.batches import collected, row_by_item, rows_by_item
 from earthtone.models.config import REDUCERS, SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import (
@@ -27,212 +26,29 @@ from earthtone.models.encoders import (
     warn_of_unknown_gsd,
     with_usual_scale,
 )
-from earthtone.signal.audio import LEAST_HZ, read_audio, recording_of
-from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
-from earthtone.signal.image import (
-    Picture,
-    Pixels,
-    cut_tile,
-    decode_tile,
-    encode_tile,
-    read_picture,
-    seen,
+from earthtone.models.inputs import (
+    SOUND_THREADS,
+    Errors,
+    Failures,
+    GivenImage,
+    ImageInput,
+    Metres,
+    OnError,
+    SoundInput,
+    begin_reading,
+    checked_metres,
+    given_image,
+    given_sound,
+    measured_tile,
+    read_inputs,
+    recording_windows,
+    refuse_single,
+    with_metres,
 )
-from earthtone.signal.spectrogram import Spectrogram, log_mel, ready_spectrogram, windows
-
-# What a user may hand over as a sound: a file, its bytes, samples with their rate, or a dict of Hugging Face.
-
-
-SoundInput = str | PathLike[str] | bytes | tuple[Any, int] | Mapping[str, Any]
-"""A path, the bytes of a file, (samples, hz), or {"array": samples, "sampling_rate": hz} or {"bytes": .., "path": ..}.
-
-Samples are floats with full scale 1: NumPy, torch or lists, (samples,), (samples, channels) or (channels, samples).
-"""
-
-_EXPECTED = 'a path, bytes, (samples, hz) or {"array": samples, "sampling_rate": hz} expected'
-_MOST_CHANNELS = 64  # the longer side is time where the other is no longer than this
-_MOST_HZ = 10_000_000
-
-
-def given_sound(sound: object) -> Path | bytes | tuple[NDArray[np.floating[Any]], int]:
-    """Return a file, its bytes, or samples (samples,) or (samples, channels) with their rate. Raises SignalError."""
-    if isinstance(sound, (str, PathLike)):
-        return Path(sound)
-    if isinstance(sound, (bytes, bytearray, memoryview)):
-        return bytes(sound)
-    if isinstance(sound, Mapping):
-        return _from_dict(sound)
-    if isinstance(sound, tuple) and len(sound) == 2:
-        samples, hz = sound
-        if isinstance(samples, numbers.Real) and _has_axes(hz):
-            raise SignalError(f"(hz, samples) given: {samples!r:.20} comes first; (samples, hz) expected")
-        rate = checked_hz(hz)
-        return _samples(samples), rate
-    if _has_axes(sound):
-        raise SignalError(f"{type(sound).__name__} without its rate; {_EXPECTED}")
-    raise SignalError(f"a sound is {_shown(sound)}; {_EXPECTED}")
-
-
-def checked_hz(hz: object) -> int:
-    """Return the samples a second as a whole number. Raises SignalError for what cannot be a rate."""
-    value = hz.item() if hasattr(hz, "item") and getattr(hz, "ndim", 0) == 0 else hz
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise SignalError(f"hz is {_shown(hz)}; the samples a second expected, a number such as 48000")
-    if not 0 < value < math.inf:  # also NaN
-        raise SignalError(f"hz is {value!s:.40}; hz > 0 expected, such as 48000")
-    if value < LEAST_HZ:
-        kilo = f", such as {round(1000 * value)} if {value:g} kHz were meant" if 4 <= value <= 400 else ""
-        raise SignalError(f"{value:g} samples a second; hertz expected, {LEAST_HZ} or more{kilo}")
-    if value > _MOST_HZ or value != round(value):
-        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
-    return round(value)
-
-
-def _from_dict(sound: Mapping[str, Any]) -> Path | bytes | tuple[NDArray[np.floating[Any]], int]:
-    """The two forms that Hugging Face's datasets has: decoded, and not."""
-    if sound.get("array") is not None:
-        if "sampling_rate" not in sound:
-            raise SignalError('a dict with "array" but without "sampling_rate"; both expected')
-        return given_sound((sound["array"], sound["sampling_rate"]))
-    for key in ("bytes", "path"):
-        if isinstance(sound.get(key), (str, PathLike, bytes)):
-            return given_sound(sound[key])
-    raise SignalError(f"a dict with the keys {sorted(map(str, sound))!r:.80}; {_EXPECTED}")
-
-
-def _samples(given: object) -> NDArray[np.floating[Any]]:
-    """Return an array of floats, time first. Raises SignalError."""
-    tensor: Any = given
-    if hasattr(tensor, "detach"):  # torch, perhaps on a GPU or in bfloat16, which NumPy does not know
-        tensor = tensor.detach().cpu()
-        tensor = tensor.float() if tensor.is_floating_point() else tensor
-    try:
-        samples = np.asarray(tensor)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SignalError(f"samples are {_shown(given)}; an array of floats with full scale 1 expected") from error
-    if samples.dtype.kind in "iu":
-        raise SignalError(
-            f"samples {samples.dtype} {samples.shape}; floats with full scale 1 expected: {_advice(samples)}"
-        )
-    if np.ma.is_masked(given):
-        raise SignalError("samples are a masked array, whose hidden samples have no value; fill or leave them out")
-    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
-        raise SignalError(
-            f"samples {samples.dtype} {samples.shape}; floats with full scale 1, (samples,) or (samples, channels), "
-            "expected"
-        )
-    if samples.ndim == 2 and min(samples.shape) > _MOST_CHANNELS:
-        raise SignalError(
-            f"samples of shape {samples.shape}; (samples, channels) or (channels, samples) expected, with at most "
-            f"{_MOST_CHANNELS} channels"
-        )
-    if samples.ndim == 2 and samples.shape[0] <= _MOST_CHANNELS < samples.shape[1]:
-        samples = samples.T
-    elif samples.ndim == 2 and max(samples.shape) <= _MOST_CHANNELS:
-        raise SignalError(f"samples of shape {samples.shape}; a recording was expected, which is longer on one side")
-    return samples
-
-
-def _advice(samples: NDArray[Any]) -> str:
-    """How whole numbers become floats; wider types than 32 bits mostly hold narrower samples, as lists of int do."""
-    bits = 8 * samples.dtype.itemsize - 1
-    if samples.dtype.kind == "u":
-        return f"subtract {2**bits} and divide by {2**bits}"
-    if bits > 31:
-        peak = max(-int(samples.min()), int(samples.max())) if samples.size else 0
-        bits = next((bits for bits in (15, 23, 31) if peak <= 2**bits), bits)
-    return f"divide by {2**bits}"
-
-
-def _has_axes(value: object) -> bool:
-    return getattr(value, "ndim", 0) > 0 or isinstance(value, list)
-
-
-def _shown(value: object) -> str:
-    """A value in an error: no more than a line of it."""
-    return " ".join(f"{value!r:.60}".split()) if not _has_axes(value) else type(value).__name__
-
-
-# What a user may hand to a model - files, bytes, arrays - to the uint8 that packed tables hold, by the same steps.
-
-
-#: A file, its bytes, (height, width, 3) uint8, a picture of Pillow's, a tensor (3, height, width) or (height, width, 3)
-#: uint8, or Hugging Face's {"bytes": ..., "path": ...}.
-ImageInput = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Tensor | Mapping[str, Any]
-
-
-def measured_tile(image: ImageInput, config: ImageConfig, gsd_m: float | None = None) -> tuple[Pixels, float | None]:
-    """Return the tile that packing would store, after its JPEG, and the metres along its side, None without `gsd_m`.
-
-    So a file and its packed row embed alike. Raises SignalError.
-    """
-    tile, side_m, _ = cut_tile(_picture(image, config), config, gsd_m)
-    return decode_tile(encode_tile(tile, config)), side_m
-
-
-def _picture(image: Any, config: ImageConfig) -> Picture:
-    """Return what a user handed over as a picture. Raises SignalError."""
-    if isinstance(image, Mapping):
-        data, path = image.get("bytes"), image.get("path")
-        if data is None and path is None:
-            raise SignalError(f"image dict with the keys {sorted(map(str, image))}; 'bytes' or 'path' expected")
-        return _picture(path if data is None else data, config)
-    if isinstance(image, Tensor):
-        return Picture(_of_tensor(image))
-    if isinstance(image, np.ndarray):
-        return Picture(_checked("array", image))
-    min_side = None if config.footprint_m is not None else config.stored_pixels
-    if isinstance(image, (str, PathLike)):
-        return read_picture(Path(image), config, min_side)
-    if isinstance(image, Image.Image):
-        return read_picture(image, config)
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return read_picture(bytes(image), config, min_side)
-    raise SignalError(
-        f"image of type {type(image).__name__}; a path, bytes, an array (height, width, 3) of uint8, a tensor, a "
-        "picture of Pillow's or a dict with 'bytes' or 'path' expected"
-    )
-
-
-def _of_tensor(image: Tensor) -> Pixels:
-    """Return (height, width, 3) of a tensor; channels may come first, as is usual there."""
-    shape = tuple(image.shape)
-    if image.dtype != torch.uint8:
-        hint = "; type (image * 255).round().to(torch.uint8) if it is 0 to 1" if image.is_floating_point() else ""
-        raise SignalError(f"image tensor {image.dtype} {shape}; uint8 (3, height, width) expected{hint}")
-    values = image.detach().cpu().numpy()
-    first = len(shape) == 3 and shape[0] == 3 and shape[2] != 3
-    return _checked("tensor", values.transpose(1, 2, 0) if first else values)
-
-
-def _checked(kind: str, values: NDArray[Any]) -> Pixels:
-    if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != 3 or not values.size:
-        hint = ""
-        if values.dtype == np.uint8 and values.ndim == 3 and values.shape[0] == 3:
-            hint = "; type image.transpose(1, 2, 0)"
-        elif values.dtype == np.uint8 and values.ndim == 2:
-            hint = "; type np.stack([image] * 3, axis=-1)"
-        raise SignalError(f"image {kind} {values.dtype} {values.shape}; uint8 (height, width, 3) expected{hint}")
-    return np.ascontiguousarray(values)
-
-
-def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
-    """Return all windows (windows, frames, mels) of a recording; samples by the same steps as a file.
-
-    Raises SignalError for what is no sound.
-    """
-    given = given_sound(sound)
-    if config.input == "spectrogram":
-        if isinstance(given, tuple):
-            raise SignalError(
-                "samples given; this model was trained on ready spectrogram pictures and knows only those"
-            )
-        return windows(ready_spectrogram(given, config), config)
-    rate, channel = config.sample_rate_hz, config.channel
-    samples = (
-        recording_of(*given, rate, channel).samples if isinstance(given, tuple) else read_audio(given, rate, channel)
-    )
-    return windows(log_mel(samples, config), config)
+from earthtone.progress import decoding_threads, terminal_progress
+from earthtone.signal.config import SignalConfig, check_signal_config
+from earthtone.signal.image import Pixels, seen
+from earthtone.signal.spectrogram import Spectrogram
 
 
 class Reducer(nn.Module, ABC):
@@ -478,49 +294,80 @@ class TwoTower(nn.Module):
         return self._embeddings(self.encoded_sounds(windows, batch=batch), len(windows), "audio")
 
     def embed_images(
-        self, images: Sequence[ImageInput], batch: int | None = None, *, gsd_m: float | None = None
+        self,
+        images: Iterable[ImageInput],
+        batch: int | None = None,
+        *,
+        gsd_m: Metres = None,
+        on_error: OnError = "raise",
+        errors: Errors | None = None,
     ) -> Embeddings:
-        """Return vectors (N, dimensions), float32, of image files, of arrays (height, width, 3) uint8, and of
-        what else `ImageInput` names: pictures of Pillow's, tensors, Hugging Face's dicts.
+        """Return vectors (N, dimensions), float32, of any iterable of image files, of arrays (height, width, 3) uint8,
+        and of what else `ImageInput` names: bytes, open files, pictures of Pillow's, tensors, Hugging Face's dicts.
 
-        The same image gives the same vector alone or in a batch, from its file or from a packed table.
-        `gsd_m`, the metres a pixel, is needed by models that were trained on a fixed `footprint_m`; those with
-        `scale_input` take what was usual in training for unknown ones, with a warning.
-        Raises SignalError for what cannot be decoded.
+        The same image gives the same vector alone or in a batch, from its file or from a packed table. Images are asked
+        for as they are needed, in the calling thread, and files are read a little ahead: a generator of a million takes
+        no more memory than its vectors.
+        `gsd_m`, the metres a pixel, one number or one for each image, is needed by models that were trained on a fixed
+        `footprint_m`; those with `scale_input` take what was usual in training for unknown ones, with a warning.
+        `batch` is how many a pass has; vectors of another `batch` differ in the last digits.
+        `on_error` says what an image does that cannot be read: "raise" a SignalError, which names its position; "nan",
+        its row is NaN; "skip", it has no row. With the last two a warning counts them, and `errors`, an empty dict, is
+        filled with the reason by position: row n is that of the n-th position that is not in it.
 
         >>> model.embed_images(["tile.jpg", Path("scene.tif")]).shape  # doctest: +SKIP
         (2, 128)
         """
-        _refuse_single(images)
-        tiles = (measured_tile(image, self.signal.image, gsd_m) for image in images)
-        views = (self.views([tile], [side_m])[0] for tile, side_m in tiles)
-        return self._embeddings(self.encoded_images(views, batch=batch), len(images), "image")
+        refuse_single(images, "images")
+        failures = Failures("images", on_error, errors)
 
-    def embed_audio(self, sounds: Sequence[SoundInput], batch: int | None = None) -> Embeddings:
-        """Return vectors (N, dimensions), float32, of sound files, of pairs (samples, hz) or of Hugging Face's dicts.
+        def view(given: GivenImage, gsd_m: float | None) -> Pixels:
+            tile, side_m = measured_tile(given, self.signal.image, gsd_m)
+            return self.views([tile], [side_m])[0]
 
-        A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says.
-        Raises SignalError for what cannot be decoded.
+        def begin(image: tuple[ImageInput, float | None]) -> Callable[[], Pixels]:
+            return begin_reading(given_image(image[0]), partial(view, gsd_m=checked_metres(image[1])))
+
+        measured = with_metres(images, gsd_m, self.signal.image)
+        with closing(read_inputs(measured, begin, failures, decoding_threads())) as views:
+            rows = self.encoded_images(views, batch=batch)
+            shown = terminal_progress(rows, total=length_hint(images) or None, label="images", unit="image")
+            return self._embeddings(shown, None, "image")
+
+    def embed_audio(
+        self,
+        sounds: Iterable[SoundInput],
+        batch: int | None = None,
+        *,
+        on_error: OnError = "raise",
+        errors: Errors | None = None,
+    ) -> Embeddings:
+        """Return vectors (N, dimensions), float32, of any iterable of sound files, of pairs (samples, hz), and of what
+        else `SoundInput` names: bytes, open files, Hugging Face's dicts and decoders.
+
+        A whole recording is heard: windows that cover it, always the same ones, count as `model.windows` says. Windows
+        of all recordings share passes of `batch`, and no recording changes the vector of another.
+        How recordings are asked for and read, `on_error` and `errors`: as in `embed_images`.
 
         >>> model.embed_audio(["waves.mp3", (samples, 44_100)]).shape  # doctest: +SKIP
         (2, 128)
         """
-        _refuse_single(sounds)
-        recordings = (recording_windows(sound, self.signal.audio) for sound in sounds)
-        return self._embeddings(self.encoded_sounds(recordings, batch=batch), len(sounds), "audio")
+        refuse_single(sounds, "sounds")
+        failures = Failures("sounds", on_error, errors)
+        hear = partial(recording_windows, config=self.signal.audio)
 
-    def _embeddings(self, encoded: Iterable[Embeddings], count: int, medium: str) -> Embeddings:
+        def begin(sound: SoundInput) -> Callable[[], Spectrogram]:
+            return begin_reading(given_sound(sound), hear)
+
+        with closing(read_inputs(sounds, begin, failures, SOUND_THREADS, 2 * SOUND_THREADS)) as recordings:
+            rows = self.encoded_sounds(recordings, batch=batch)
+            shown = terminal_progress(rows, total=length_hint(sounds) or None, label="sounds", unit="sound")
+            return self._embeddings(shown, None, "audio")
+
+    def _embeddings(self, encoded: Iterable[Embeddings], count: int | None, medium: str) -> Embeddings:
         """Return the embeddings (N, dimensions) alone, of features and embeddings side by side."""
         start = (self.image_tower if medium == "image" else self.audio_tower).features
         return collected(encoded, count, slice(start, start + self.config.dimensions))
-
-
-def _refuse_single(inputs: object) -> None:
-    """A path is a sequence too, of letters, and an array one of rows."""
-    sound = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int)
-    picture = isinstance(inputs, (np.ndarray, Tensor)) and inputs.ndim < 4
-    if sound or picture or isinstance(inputs, (str, bytes, Path, Mapping, Image.Image)):
-        raise SignalError(f"{inputs!r:.60}: a list was expected; write [{inputs!r:.60}]")
 
 
 def unit_rows(values: Embeddings) -> Embeddings:

@@ -122,6 +122,14 @@ def read_picture(
     return _picture(raster, name, config, whole / min(raster.values.shape[:2]))
 
 
+def picture_of_array(values: NDArray[Any], config: ImageConfig, name: str = "array") -> Picture:
+    """Return the picture that numbers (height, width, 1 or 3) are, by the same steps as a file that holds them.
+
+    Of more than 8 bits they are scaled, and NaN is no data. `name` stands in messages. Raises SignalError.
+    """
+    return _picture(Raster(values, bits=8 * values.dtype.itemsize), name, config)
+
+
 def picture_header(source: Path | bytes) -> tuple[int, int, str]:
     """Return width and height as shown, and the mode ("RGB", "12 bands uint16"), without decoding pixels.
 

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from earthtone.errors import SignalError
-from earthtone.models.two_tower import given_sound, recording_windows
+from earthtone.models.inputs import given_sound, recording_windows
 from earthtone.signal.config import SignalConfig
 
 HZ = 16_000
