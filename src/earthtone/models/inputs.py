@@ -96,7 +96,8 @@ def checked_hz(hz: object) -> int:
         raise SignalError(f"{value:g} samples a second; hertz expected, {LEAST_HZ} or more{kilo}")
     if value > _MOST_HZ or value != round(value):
         raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
-    return round(value)
+    whole: int = round(value)
+    return whole
 
 
 def recording_windows(sound: SoundInput, config: AudioConfig) -> Spectrogram:
@@ -258,7 +259,7 @@ def with_metres(
                 f"type gsd_m= and {expected}"
             )
         return ((image, metres) for image in images)
-    if isinstance(gsd_m, (str, Mapping, *Bytes)) or not _is_iterable(gsd_m):
+    if isinstance(gsd_m, (str, Mapping, *Bytes)) or not isinstance(gsd_m, Iterable):
         raise SignalError(f"gsd_m is {_shown(gsd_m)}; {expected}, expected")
     if isinstance(images, Sized) and isinstance(gsd_m, Sized) and len(images) != len(gsd_m):
         raise SignalError(f"gsd_m has {len(gsd_m)} numbers, images are {len(images)}; {expected}, expected")
@@ -318,7 +319,7 @@ def _of_numbers(given: NDArray[Any] | Tensor, config: ImageConfig) -> Picture:
 
 
 def _channels_last(values: NDArray[Any], found: str) -> NDArray[Any]:
-    """Return (height, width, channels); channels are the first or the last axis: that of 3, else of 1, else of fewer."""
+    """Return (height, width, channels); channels are the first or last axis: that of 3, else of 1, else of fewer."""
     first, last = values.shape[0], values.shape[2]
     channels = next((count for count in (3, 1) if count in (first, last)), min(first, last))
     if first == last and channels not in (3, 1):
