@@ -1,5 +1,7 @@
 """Work in threads comes back in order, a bounded number of items ahead."""
 
+import io
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earthtone.progress import ordered_map
+from earthtone.progress import ordered_map, progress_bar, terminal_progress
 
 
 @settings(max_examples=30, deadline=None)
@@ -72,3 +74,27 @@ def test_leaving_early_stops_the_work() -> None:
     before = threading.active_count()
     results.close()  # type: ignore[attr-defined]
     assert len(done) <= 9 and threading.active_count() < before
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("error", [Terminal(), io.StringIO(), None])
+def test_a_short_call_from_python_shows_no_bar(error: io.StringIO | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", error)
+    assert list(terminal_progress(iter(range(5)), total=None, label="images", unit="image")) == [0, 1, 2, 3, 4]
+    assert error is None or error.getvalue() == ""
+
+
+def test_a_bar_comes_after_its_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar(3, "images", "image", delay=0.3) as bar:
+        bar.update()
+        assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+        time.sleep(0.5)
+        bar.update()
+    assert "images" in sys.stderr.getvalue()  # type: ignore[attr-defined]

@@ -57,13 +57,15 @@ def test_pictures_alone_in_batches_and_in_another_order(tiny_model: TwoTower, pi
     np.testing.assert_array_equal(tiny_model.embed_images(pictures[10:53]), whole[10:53])
 
 
-def test_several_threads_do_not_change_that(tiny_model: TwoTower, pictures: Files) -> None:
+def test_several_threads_do_not_change_that(tiny_model: TwoTower, pictures: Files, recordings: Files) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         whole = tiny_model.embed_images(pictures[:33])
         for n in (0, 17, 32):
             np.testing.assert_array_equal(tiny_model.embed_images([pictures[n]])[0], whole[n])
+        samples = [soundfile.read(path, dtype="float32") for path in recordings]  # heard here, files in threads
+        np.testing.assert_array_equal(tiny_model.embed_audio(samples), tiny_model.embed_audio(recordings))
     finally:
         torch.set_num_threads(before)
 
