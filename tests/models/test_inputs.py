@@ -105,6 +105,7 @@ def test_a_picture_of_pillows_is_read_as_its_file() -> None:
         (noise(40, 50, 3).astype(np.uint16), "since this model has no signal.image.value_range"),
         (noise(2, 40, 50), "has no signal.image.bands, which says which of 2 bands"),
         (noise(0, 40, 3), "image array"),
+        (noise(40, 3), "as of one row of a picture"),
         (torch.rand(3, 40, 50), r"image tensor torch.float32 .*type \(image \* 255\).round\(\)"),
         (torch.zeros(4, 40, 50, dtype=torch.uint8), r"image tensor torch.uint8 \(4, 40, 50\).* which of 4 bands"),
         (torch.zeros(40, 50, 3, dtype=torch.int64), "image tensor torch.int64"),

@@ -43,6 +43,23 @@ class Column:
         return self._items[at]
 
 
+class Foreign:
+    """An array of another library: its rows can be asked for."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, at: int) -> Any:
+        return self._values[at]
+
+    def __array__(self, *given: Any, **options: Any) -> np.ndarray:
+        return self._values
+
+
 @dataclass
 class Samples:
     """What torchcodec's decoder gives."""
@@ -86,6 +103,7 @@ PICTURE_FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
     "open file": lambda pixels, path: io.BytesIO(png(pixels)),
     "pillow": lambda pixels, path: Image.fromarray(pixels),
     "array": lambda pixels, path: pixels,
+    "array of another library": lambda pixels, path: Foreign(pixels),
     "array, channels first": lambda pixels, path: pixels.transpose(2, 0, 1),
     "tensor": lambda pixels, path: torch.from_numpy(pixels.copy()),
     "tensor, channels first": lambda pixels, path: torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
@@ -423,6 +441,8 @@ def test_options_are_refused_before_an_input_is_asked_for(options: Any, message:
         (io.BytesIO(b"bytes"), "a list was expected"),
         (np.zeros((9, 9, 3), np.uint8), r"images is ndarray uint8 \(9, 9, 3\).*type \[image\]; several .* four axes"),
         (torch.zeros(3, 9, 9, dtype=torch.uint8), r"images is Tensor torch.uint8 \(3, 9, 9\)"),
+        (np.zeros((9, 9), np.uint8), "several pictures have four axes"),
+        (Foreign(np.zeros((9, 9, 3), np.uint8)), r"images is Foreign uint8 \(9, 9, 3\)"),
         ({"b.png", "a.png"}, "a set, which has no order; a list was expected: type sorted"),
         (None, "images is None; a list, a generator or another iterable expected"),
         (7, "images is 7"),
@@ -445,6 +465,7 @@ def test_one_picture_or_none_is_no_list(given: Any, message: str, tiny_model: Tw
         (Decoder(b""), "a list was expected"),
         (np.zeros((2, 16_000)), r"samples need their rate: \[\(samples, hz\)\]"),
         (torch.zeros(16_000), "samples need their rate"),
+        (np.zeros(16_000), "samples need their rate"),
     ],
 )
 def test_one_sound_is_no_list(given: Any, message: str, tiny_model: TwoTower) -> None:

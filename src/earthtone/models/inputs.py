@@ -207,6 +207,7 @@ _IMAGE_EXPECTED = (
     "'path' expected"
 )
 
+_MOST_COLOURS = 4  # no grey picture is so narrow: it is a row of colours, of an array that was iterated over
 GivenImage = Path | bytes | Image.Image | NDArray[Any] | Tensor
 
 
@@ -309,6 +310,10 @@ def _of_numbers(given: NDArray[Any] | Tensor, config: ImageConfig) -> Picture:
         raise SignalError(f"{found}; uint8 (height, width, 3) expected{hint}")
     if np.ma.is_masked(values):
         raise SignalError(f"{found} with hidden pixels, which have no value; black them: type image.filled(0)")
+    if values.ndim == 2 and min(values.shape) <= _MOST_COLOURS:
+        raise SignalError(
+            f"{found}, as of one row of a picture; uint8 (height, width, 3) or grey (height, width) expected"
+        )
     values = values[..., None] if values.ndim == 2 else _channels_last(values, found)
     shallow = values.dtype == np.uint8
     if not shallow:
@@ -370,21 +375,23 @@ Errors = MutableMapping[int, str]
 
 SOUND_THREADS = 2  # recordings may be long, and what is decoded ahead lies in memory
 _ON_ERROR = ("raise", "nan", "skip")
+_FLOATS = ("float16", "float32", "float64")
 _NAMED = 5
 
 
 def refuse_single(inputs: object, name: str) -> None:
     """Raise SignalError for what is no iterable of `name`, `images` or `sounds`: a path is one of letters."""
-    numeric = isinstance(inputs, Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biufc")
     sound = isinstance(inputs, tuple) and len(inputs) == 2 and _is_number(_plain(inputs[1]))
     one_file = isinstance(inputs, (str, PathLike, Mapping, Image.Image, *Bytes)) or _is_open_file(inputs)
     if one_file or sound or _is_decoder(inputs):
         raise SignalError(f"{name} is {_shown(inputs)}; a list was expected, also for a single one: type [{name[:-1]}]")
-    if isinstance(inputs, (np.ndarray, Tensor)) and numeric and len(inputs.shape) != 4 and 0 not in inputs.shape:
+    shape = tuple(getattr(inputs, "shape", ()))
+    row_of_paths = len(shape) == 1 and not isinstance(inputs, Tensor) and getattr(inputs, "dtype", None) not in _FLOATS
+    if shape and 0 not in shape and not row_of_paths and (name == "sounds" or len(shape) != 4):
         what = "several pictures have four axes" if name == "images" else "samples need their rate: [(samples, hz)]"
         raise SignalError(
-            f"{name} is {_shown(inputs)} {inputs.dtype} {tuple(inputs.shape)}; a list was expected, also for a single "
-            f"one: type [{name[:-1]}]; {what}"
+            f"{name} is {type(inputs).__name__} {getattr(inputs, 'dtype', '')} {shape}; a list was expected, also for a "
+            f"single one: type [{name[:-1]}]; {what}"
         )
     if isinstance(inputs, (set, frozenset)):
         raise SignalError(f"{name} is a set, which has no order; a list was expected: type sorted({name})")
