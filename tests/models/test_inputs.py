@@ -162,7 +162,7 @@ def test_bands_of_8_bits_are_chosen_and_red_green_and_blue_are_not(tmp_path: Pat
     np.testing.assert_array_equal(measured_tile(bands, config)[0], expected)
     rgb = np.ascontiguousarray(bands[..., [3, 2, 1]])
     np.testing.assert_array_equal(measured_tile(rgb, config)[0], expected)  # as a PNG of them
-    with pytest.raises(SignalError, match=r"this model sees the bands \[4, 3, 2\]"):
+    with pytest.raises(SignalError, match=r"has 2 bands; this model sees the bands \[4, 3, 2\]"):
         measured_tile(noise(50, 60, 2), config)
 
 

@@ -362,7 +362,10 @@ def _bands(values: NDArray[Any], found: str, config: ImageConfig) -> NDArray[Any
             f"of {count} bands are red, green and blue: leave out the others"
         )
     if max(config.bands) > count:
-        raise SignalError(f"{found}; this model sees the bands {list(config.bands)} of all (signal.image.bands)")
+        raise SignalError(
+            f"{found} has {count} bands; this model sees the bands {list(config.bands)} of an image as red, green and "
+            "blue (signal.image.bands): give all bands"
+        )
     return values[..., [band - 1 for band in config.bands]]
 
 
@@ -385,13 +388,13 @@ def refuse_single(inputs: object, name: str) -> None:
     one_file = isinstance(inputs, (str, PathLike, Mapping, Image.Image, *Bytes)) or _is_open_file(inputs)
     if one_file or sound or _is_decoder(inputs):
         raise SignalError(f"{name} is {_shown(inputs)}; a list was expected, also for a single one: type [{name[:-1]}]")
-    shape = tuple(getattr(inputs, "shape", ()))
-    row_of_paths = len(shape) == 1 and not isinstance(inputs, Tensor) and getattr(inputs, "dtype", None) not in _FLOATS
-    if shape and 0 not in shape and not row_of_paths and (name == "sounds" or len(shape) != 4):
+    shape = tuple(inputs.shape) if hasattr(inputs, "__array__") and hasattr(inputs, "shape") else ()
+    paths = len(shape) == 1 and not isinstance(inputs, Tensor) and getattr(inputs, "dtype", None) not in _FLOATS
+    if shape and 0 not in shape and not paths and (name == "sounds" or len(shape) != 4):
         what = "several pictures have four axes" if name == "images" else "samples need their rate: [(samples, hz)]"
         raise SignalError(
-            f"{name} is {type(inputs).__name__} {getattr(inputs, 'dtype', '')} {shape}; a list was expected, also for a "
-            f"single one: type [{name[:-1]}]; {what}"
+            f"{name} is {type(inputs).__name__} {getattr(inputs, 'dtype', '')} {shape}; a list was expected, also for "
+            f"a single one: type [{name[:-1]}]; {what}"
         )
     if isinstance(inputs, (set, frozenset)):
         raise SignalError(f"{name} is a set, which has no order; a list was expected: type sorted({name})")
