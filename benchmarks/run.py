@@ -24,6 +24,7 @@ NOT_BENCHMARKS = {"files", "machine", "run", "training"}
 SECONDS = 120.0  # for each, unless it is named below
 MINUTES = 15.0  # for all
 QUICK = {
+    "embed_inputs": "--files 24 --rounds 2",
     "feature_memory": "--images 1000 4000",
     "feature_rate": "--images 96",
     "loss_memory": "--pairs 2048 --plain_pairs 512 --tiled_pairs 4096",
