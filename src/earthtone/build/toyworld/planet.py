@@ -170,7 +170,7 @@ def spot(planet: Planet, row: int, size_m: float) -> Spot:
 def _fresh(planet: Planet, row: int, size_m: float) -> Spot:
     stream = Stream(planet.seed, "place", row)
     target = row % len(LAND_COVER)
-    last = Spot(0.0, 0.0, "")
+    last = None
     for _ in range(_TRIES):
         for x, y in _candidates(planet.seed, target, stream):
             longitude, latitude = from_world(x, y)
@@ -183,9 +183,8 @@ def _fresh(planet: Planet, row: int, size_m: float) -> Spot:
             last = Spot(longitude, latitude, planet.label(longitude, latitude, size_m=size_m))
             if last.label == LAND_COVER[target]:
                 return last
-    if not last.label:  # no candidate at all, as on a planet without this class
-        return Spot(0.5, 0.5, planet.label(0.5, 0.5, size_m=size_m))
-    return last
+    # no candidate at all, as on a planet without this class
+    return last or Spot(0.5, 0.5, planet.label(0.5, 0.5, size_m=size_m))
 
 
 def _inside_block(degrees: float) -> bool:

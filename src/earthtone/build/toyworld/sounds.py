@@ -34,13 +34,6 @@ def low_noise(stream: Stream, count: int, hz: int, below_hz: float) -> Float32s:
     return line(stream.white(-(-count // step) + 1), step * -(-count // step))[:count]
 
 
-def band_noise(stream: Stream, count: int, hz: int, centre_hz: float, width_hz: float) -> Float32s:
-    """Return noise around a frequency: low noise that modulates a tone."""
-    noise = low_noise(stream, count, hz, width_hz / 2)
-    noise *= tone(count, hz, centre_hz, stream.uniform())
-    return noise
-
-
 def tone(count: int, hz: int, frequency_hz: float, turn: float = 0.0) -> Float32s:
     """Return a sine; `turn` in [0, 1) is where it begins."""
     step = np.uint32(int(frequency_hz / hz * _PHASES) & 0xFFFFFFFF)
@@ -114,17 +107,12 @@ class Take:
         """Return `voice` along evenly spaced frequencies, as long as the recording unless told."""
         return voice(line(path_hz, self.count if count is None else count), self.hz, harmonics)
 
-    def add(self, sound: Float32s, start: int) -> None:
-        """Add a sound to the mix from sample `start`; what hangs over either end is cut."""
-        add_at(self.mix, sound, start)
-
-
-def add_at(mix: Float32s, sound: Float32s, start: int) -> None:
-    """Add a sound to a longer one from sample `start`; what hangs over either end is cut."""
-    first = max(0, -start)
-    last = min(len(sound), len(mix) - start)
-    if last > first:
-        mix[start + first : start + last] += sound[first:last]
+    def add(self, sound: Float32s, start: int, to: Float32s | None = None) -> None:
+        """Add a sound to the mix, or to one as long, from sample `start`; what hangs over either end is cut."""
+        first, last = max(0, -start), min(len(sound), self.count - start)
+        if last > first:
+            longer = self.mix if to is None else to
+            longer[start + first : start + last] += sound[first:last]
 
 
 # Water, weather, plants and animals; each function adds one kind of sound to the mix.
@@ -217,7 +205,9 @@ def crickets(take: Take, level: float) -> None:
 
 def cicadas(take: Take, level: float) -> None:
     """A buzzing band of noise without pause, in the heat of the day."""
-    buzz = band_noise(take.stream, take.count, take.hz, take.uniform(4_200, 6_600), 900)
+    pitch = take.uniform(4_200, 6_600)
+    buzz = take.noise(450)
+    buzz *= tone(take.count, take.hz, pitch, take.uniform())  # low noise around a frequency
     buzz *= line(take.stream.units(6) * np.float32(0.7) + np.float32(0.3), take.count)
     take.mix += buzz * np.float32(level)
 
@@ -356,7 +346,7 @@ def train(take: Take, level: float) -> None:
     beat = 0.0
     while beat < take.seconds:
         for axle in (0.0, 0.1, 0.24 * every / 0.45):
-            add_at(rumble, knock, int((beat + axle) * take.hz))
+            take.add(knock, int((beat + axle) * take.hz), to=rumble)
         beat += every
     take.mix += rumble * shape
     if take.stream.chance(0.35):

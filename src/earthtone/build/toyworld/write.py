@@ -171,12 +171,10 @@ def _rows(options: ToyworldOptions) -> Iterator[dict[str, str]]:
         for number in numbers:
             yield _write_row(options, number)
         return
-    chunks = [numbers[first : first + 8] for first in range(0, len(numbers), 8)]
     # Spawned, not forked: the caller may hold threads (torch, lance).
     pool = ProcessPoolExecutor(min(workers, len(numbers)), multiprocessing.get_context("spawn"))
     try:
-        for rows in ordered_map(partial(_write_rows, replace(options, progress=None)), chunks, workers, pool=pool):
-            yield from rows
+        yield from ordered_map(partial(_write_row, replace(options, progress=None)), numbers, workers, pool=pool)
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process of the toy world ended early (out of memory, or a script whose main module cannot be "
@@ -190,10 +188,6 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; the count below ignores limits
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _write_rows(options: ToyworldOptions, numbers: range) -> list[dict[str, str]]:
-    return [_write_row(options, number) for number in numbers]
 
 
 def _write_row(options: ToyworldOptions, number: int) -> dict[str, str]:
