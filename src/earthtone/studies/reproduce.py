@@ -36,10 +36,7 @@ class Reproduced:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "out": str(self.out), "tables": [str(path) for path in self.tables], "done": list(self.done),
-            "left_out": dict(self.left_out), "failed": dict(self.failed), "stopped": self.stopped,
-        }  # fmt: skip
+        return {**asdict(self), "out": str(self.out), "tables": [str(path) for path in self.tables]}
 
     def lines(self) -> list[str]:
         """Return lines for a terminal."""

@@ -81,7 +81,7 @@ def make_setup(options: ReproduceOptions) -> Setup:
     recipe = None
     if options.model is None:
         recipe = _recipe(options)
-        encoder, identity = recipe.model.image_encoder, recipe_identity(recipe)
+        encoder, identity = recipe.model.image_encoder, flat({"recipe": asdict(recipe)})
         deviations = _deviations(options, recipe)
     else:
         encoder = open_model(options.model).config.image_encoder
@@ -98,11 +98,6 @@ def make_setup(options: ReproduceOptions) -> Setup:
         if (value := getattr(options, name)) is not None:
             deviations.append(f"--{name} {value}")
     return Setup(options, recipe, encoder, backbone, device, tuple(deviations), identity)
-
-
-def recipe_identity(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe, flat."""
-    return flat({"recipe": asdict(recipe)})
 
 
 def _recipe(options: ReproduceOptions) -> Recipe:
@@ -176,14 +171,6 @@ class Contender:
     identity: Mapping[str, Any]
     missing: str | None = None
     """Why it cannot be measured, and what to type; None where it can."""
-
-    def refuse_unreachable(self) -> None:
-        """Raise SkippedError where its weights cannot be had; only the default ImageNet weights may fail so."""
-        if self.name == "imagenet" and not self.identity:
-            try:
-                open_backbone(self.spec)
-            except EarthtoneError as error:
-                raise SkippedError(f"{error}; then type: --imagenet {self.spec}@FILE.safetensors") from error
 
 
 def pack_pairs(setup: Setup, pairs: Source, table: Path, split_by: str) -> StepResult:
@@ -486,7 +473,7 @@ def _on_pairs(
     needs: tuple[str, ...] = (packing.name,)
     identity = setup.identity
     if recipe is not None:
-        identity = recipe_identity(recipe)
+        identity = flat({"recipe": asdict(recipe)})
         training = Unit(
             "pretrain" if paper else step, contender, "training", title, pairs.name, {**pairs.identity, **identity},
             partial(train, recipe, table, Path(run)), pairs.missing, needs,
@@ -519,7 +506,12 @@ def _on_labelled(setup: Setup, step: str, source: Source, contender: Contender) 
 
 
 def _measured(setup: Setup, step: str, source: Source, contender: Contender, *, honest: bool) -> StepResult:
-    contender.refuse_unreachable()
+    """Return what one encoder gives. Raises SkippedError where the default ImageNet weights cannot be had."""
+    if contender.name == "imagenet" and not contender.identity:
+        try:
+            open_backbone(contender.spec)
+        except EarthtoneError as error:
+            raise SkippedError(f"{error}; then type: --imagenet {contender.spec}@FILE.safetensors") from error
     return _MEASURES.get(step, finetuned)(setup, contender, source, honest=honest)
 
 

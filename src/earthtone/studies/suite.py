@@ -20,7 +20,7 @@ from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import TaskResult, read_task_result, write_task_result
 from earthtone.evaluate.segment import evaluate_segment
-from earthtone.files import only_writer
+from earthtone.files import only_writer, write_text_atomic
 from earthtone.models.backbone import open_backbone
 from earthtone.models.storage import model_fingerprint, open_model
 from earthtone.options import SuiteOptions
@@ -38,7 +38,6 @@ from earthtone.studies.suite_page import (
     suite_page,
     suite_table,
     view_features,
-    write_feature_view,
 )
 from earthtone.studies.suite_sets import IMAGES, MASKS, PAIRS, SOUNDS, FoundSet, find_sets
 from earthtone.value_types import takes
@@ -278,7 +277,7 @@ class _Suite:
         )  # fmt: skip
         view = self.view(planned, features) if planned.task == "probe" else None
         if view is not None:  # before the result: what is done has all its parts
-            write_feature_view(self.out / "why" / planned.file, view)
+            write_text_atomic(self.out / "why" / planned.file, json.dumps(view) + "\n")
         result = _named(result, planned)
         kept = replace(result, facts={**result.facts, KEY: dict(planned.key)})
         write_task_result(self.out / "results" / planned.file, kept)

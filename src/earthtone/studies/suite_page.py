@@ -18,7 +18,6 @@ from earthtone.evaluate.classifiers import split_items
 from earthtone.evaluate.explain import jpeg_uri
 from earthtone.evaluate.plots import MAX_POINTS, confusion_svg, map_svg, nearest, project_2d
 from earthtone.evaluate.results import Comparison, Estimate, TaskResult, compare_results, confusion_counts, holm
-from earthtone.files import write_text_atomic
 from earthtone.models.backbone import Backbone
 from earthtone.pages import Page, PageTable, TableCell, csv_text, figure_text, interval_bar, interval_text
 from earthtone.studies.study import DONE, FAILED, SKIPPED, WAITING
@@ -375,17 +374,12 @@ def view_features(backbone: Backbone, data: LabelledSet, options: FeatureOptions
 
 
 def read_feature_view(path: Path) -> FeatureView | None:
-    """Return what `write_feature_view` wrote; None where it is not there or damaged."""
+    """Return what was kept of `view_features`; None where it is not there or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and found.keys() >= _VIEW_FIELDS else None
-
-
-def write_feature_view(path: Path, view: FeatureView) -> None:
-    """Write it as JSON, whole or not at all."""
-    write_text_atomic(path, json.dumps(view) + "\n")
 
 
 def _one_a_class(order: NDArray[np.int64], items: Sequence[LabelledItem]) -> list[int]:
