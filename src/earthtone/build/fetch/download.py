@@ -9,7 +9,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -360,8 +360,7 @@ class _Download:
             raise TransientError(f"the connection ended after {have - start} bytes, at {have} of {total}")
 
     def _start_over(self) -> None:
-        with self._part.open("wb"):
-            pass
+        self._part.write_bytes(b"")
         self._version = None
         _note_path(self._part).unlink(missing_ok=True)
 
@@ -463,13 +462,11 @@ def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
     api = HfApi(endpoint=endpoint, token=False)
     try:
         commit = api.dataset_info(source.repository, revision=source.revision).sha
-        tree: Iterable[Any] = list(
-            api.list_repo_tree(source.repository, repo_type="dataset", revision=commit, recursive=True)
-        )
+        tree = api.list_repo_tree(source.repository, repo_type="dataset", revision=commit, recursive=True)
+        found: list[Any] = [one for one in tree if one.path.endswith(".parquet")]
     except Exception as error:  # the hub's client has those of several libraries
         what = " ".join(str(error).split())[:200]
         raise DataError(f"{endpoint} does not list {source.repository}: {what}; check the network") from error
-    found = [one for one in tree if str(one.path).endswith(".parquet")]
     return tuple(
         RemoteFile(
             name=one.path,
@@ -478,7 +475,7 @@ def _hugging_face(source: HuggingFace) -> tuple[RemoteFile, ...]:
             part=_split_name(one.path),
             sha256=one.lfs.sha256 if one.lfs else None,
         )
-        for one in sorted(found, key=lambda one: str(one.path))
+        for one in sorted(found, key=lambda one: one.path)
     )
 
 
