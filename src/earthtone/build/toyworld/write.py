@@ -109,11 +109,10 @@ _WORLD = ("seed", "pixels", "size_m", "seconds", "hz", "masks", "geotiff")
 def write_toyworld(options: ToyworldOptions) -> Path:
     """Write rows `start` ... `start + rows - 1` of a toy world to a folder and return the path of its manifest.
 
-    Row i depends on the seed, i and the sizes only. Files of an interrupted run are kept, and the run goes on. The
-    manifest comes last: where it exists, everything it names does. `masks` adds the true class of each pixel,
-    `geotiff` writes pictures and masks as GeoTIFF (EPSG:4326) instead of PNG. `workers` is the number of processes
-    (null: all processors; one for few rows); the output does not depend on it. Several processes need a main module
-    that can be imported (`if __name__ == "__main__":` in scripts). `progress(done, rows)` is called after each row.
+    Row i depends on the seed, i and the sizes only, not on how many `workers` write (null: one a processor; one for
+    few rows). Files of an interrupted run are kept, and the run goes on. The manifest comes last: where it exists,
+    everything it names does. Several processes need a main module that can be imported
+    (`if __name__ == "__main__":` in scripts).
 
     Raises ConfigError for options that make no sense, DataError when the folder holds another toy world, is in use
     or cannot be written.
