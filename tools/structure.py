@@ -23,7 +23,7 @@ from typing import Any
 PACKAGE = "earthtone"
 #: From left to right: a module imports from its own group and from those before it.
 ORDER = (
-    ("errors",), ("files", "geo", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
+    ("errors",), ("files", "geo", "plugins", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
     ("options",), ("data",), ("build",), ("models",), ("embed",), ("losses",), ("train",), ("evaluate",),
     ("studies",), ("cli",),
 )  # fmt: skip

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
+    from earthtone.plugins import (
+        list_plugins,
+        register_audio_reader,
+        register_encoder,
+        register_image_reader,
+        register_loss,
+        register_task,
+    )
     from earthtone.studies.demo import demo
     from earthtone.studies.pretrain import pretrain
     from earthtone.studies.reproduce import reproduce_paper
@@ -45,11 +53,17 @@ _HOMES = {
     "evaluate_retrieval": "earthtone.evaluate.retrieval",
     "evaluate_segment": "earthtone.evaluate.segment",
     "fetch": "earthtone.build.fetch.fetch",
+    "list_plugins": "earthtone.plugins",
     "load_model": "earthtone.models.storage",
     "load_recipe": "earthtone.train.recipe_file",
     "open_backbone": "earthtone.models.backbone",
     "pack": "earthtone.data.pack",
     "pretrain": "earthtone.studies.pretrain",
+    "register_audio_reader": "earthtone.plugins",
+    "register_encoder": "earthtone.plugins",
+    "register_image_reader": "earthtone.plugins",
+    "register_loss": "earthtone.plugins",
+    "register_task": "earthtone.plugins",
     "reproduce_paper": "earthtone.studies.reproduce",
     "run_suite": "earthtone.studies.suite",
     "sweep": "earthtone.studies.sweep",
@@ -70,11 +84,17 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_segment",
     "fetch",
+    "list_plugins",
     "load_model",
     "load_recipe",
     "open_backbone",
     "pack",
     "pretrain",
+    "register_audio_reader",
+    "register_encoder",
+    "register_image_reader",
+    "register_loss",
+    "register_task",
     "reproduce_paper",
     "run_suite",
     "sweep",

@@ -29,6 +29,8 @@ from earthtone.value_types import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
     from numpy.typing import NDArray
 
     from earthtone.build.fetch.download import RetryPolicy
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     AnyMatch: TypeAlias = LabelMatch | str | None
     AnyMasks: TypeAlias = MaskedSet | str | Path
     AnyRetryPolicy: TypeAlias = RetryPolicy | None
+    AnyCallbacks: TypeAlias = Sequence[Callback]
+    AnyLogger: TypeAlias = Logger
     AfterRetrieval: TypeAlias = Callable[[Table, NDArray[np.int64], RetrievalResult], None] | None
 else:  # asked by the name of their class: to import it would bring PyTorch
 
@@ -62,6 +66,8 @@ else:  # asked by the name of their class: to import it would bring PyTorch
     AnyMatch = _named("LabelMatch", "a match, or its name: IMAGE_COLUMN=AUDIO_COLUMN:MAP.json") | None
     AnyMasks = _named("MaskedSet", "an open set, or its folder's name")
     AnyRetryPolicy = _named("RetryPolicy", "a RetryPolicy") | None
+    AnyCallbacks = Sequence[_named("Callback", "a callback of lightning.pytorch")]
+    AnyLogger = _named("Logger", "a logger of lightning.pytorch")
     AfterRetrieval = Callable[..., None] | None
 
 
@@ -305,6 +311,10 @@ class PretrainOptions(PairsOptions):
     """go on with the stopped run in --out"""
     report: PythonOnly[bool] = True
     """write report.html at the end"""
+    callbacks: PythonOnly[AnyCallbacks] = ()
+    """Lightning's callbacks, run after earthtone's own, in every process"""
+    logger: PythonOnly[AnyLogger | Sequence[AnyLogger] | None] = None
+    """Lightning's loggers, beside the recipe's; log.jsonl and TensorBoard are written anyway"""
 
 
 @dataclass(frozen=True)
@@ -345,6 +355,18 @@ class SweepOptions(PairsOptions):
 
 
 # Evaluation.
+
+#: What each task of `evaluate` measures.
+TASKS: Mapping[str, str] = {
+    "retrieval": "how well images find their recordings and the other way round",
+    "probe": "how well simple classifiers read a label off frozen image features",
+    "finetune": "how well a whole network with a linear head learns labelled images",
+    "segment": "how well a backbone with a head draws land cover",
+    "audiovisual": "how well scenes are told from images, from sounds, and from both",
+    "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
+    "why": "which part of a tile and of a recording speaks for their match, as a page",
+    "suite": "models in all these tasks on all sets below a folder, as one table",
+}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, system_error_text
+from earthtone.plugins import import_modules
 from earthtone.terminal import error_text, guard_output, guarded_output, log_level, lose_output, lose_reader
 
 _LONGEST_ERROR = 2000
@@ -20,7 +21,8 @@ Learn image and audio encoders, without a label, from sound and overhead imagery
 {verbs}
 
 with every verb: --help (what most calls need), --help-all, --quiet (no bars, no notes, no warnings),
---log_level debug|info|warning|error, --debug (show the traceback of an error); earthtone --version
+--log_level debug|info|warning|error, --debug (show the traceback of an error),
+--import MODULE (plug-ins: docs/plugins.md); earthtone --version
 
 Completion by the tab key: earthtone completion --help
 
@@ -42,6 +44,7 @@ VERBS: Mapping[str, str] = {
     "evaluate": "measure a model",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
+    "plugins": "losses, encoders, readers and tasks that other packages and modules add",
     "completion": "print what makes the tab key complete verbs and options in bash, zsh or fish",
 }
 
@@ -65,7 +68,9 @@ def _run(words: list[str]) -> int:
     try:
         try:
             words, level = without_log_options(words)
+            words, modules = _imports(words)
             with log_level(level):
+                import_modules(modules)
                 return _told(words)
         finally:
             if sys.stdout is not None:
@@ -87,6 +92,23 @@ def _run(words: list[str]) -> int:
         if isinstance(error, OSError) and error.filename is None:
             lose_output()  # where standard output is what cannot be written, it must not be tried again
         return _wrong(reason)
+
+
+def _imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without `--import MODULE`, and the modules. Raises ConfigError."""
+    left, others, modules = iter(words), list[str](), list[str]()
+    for word in left:
+        if word == "--":
+            others.append(word)
+            break
+        option, equals, module = word.partition("=")
+        if option != "--import":
+            others.append(word)
+        elif not (module := module if equals else next(left, "")):
+            raise ConfigError("--import needs the name of a module, such as --import my_losses")
+        else:
+            modules.append(module)
+    return [*others, *left], modules
 
 
 def _told(words: list[str]) -> int:

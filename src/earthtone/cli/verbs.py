@@ -5,7 +5,8 @@ The options are dataclasses (options.py). What is imported in a function is heav
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,22 +25,13 @@ from earthtone.cli.parsing import (
     typed_options,
 )
 from earthtone.errors import ConfigError, did_you_mean, flat, one_line_each, printable, shell_line
+from earthtone.options import TASKS
+from earthtone.plugins import find_plugin, imported_modules, plugins_of
 from earthtone.progress import is_shown, note, progress_calls
 from earthtone.signal.config import SignalConfig
 from earthtone.terminal import json_text
 from earthtone.value_types import Options
 
-#: What each task of `evaluate` measures.
-TASKS: Mapping[str, str] = {
-    "retrieval": "how well images find their recordings and the other way round",
-    "probe": "how well simple classifiers read a label off frozen image features",
-    "finetune": "how well a whole network with a linear head learns labelled images",
-    "segment": "how well a backbone with a head draws land cover",
-    "audiovisual": "how well scenes are told from images, from sounds, and from both",
-    "audio": "what the sound tower learned: a label read off frozen sound features, fold by fold",
-    "why": "which part of a tile and of a recording speaks for their match, as a page",
-    "suite": "models in all these tasks on all sets below a folder, as one table",
-}
 _ITEMS = ("ids", "scores", "truth", "predicted")
 
 
@@ -52,6 +44,12 @@ def _json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _next(*words: object) -> str:
+    """Return a line to type, with the modules that were imported for this one."""
+    modules = [word for module in imported_modules() for word in ("--import", module)]
+    return shell_line("earthtone", *modules, *words)
+
+
 def _say(line: str) -> None:
     """Say what has gone otherwise than asked for, also with --quiet."""
     print(line, file=sys.stderr, flush=True)
@@ -60,7 +58,7 @@ def _say(line: str) -> None:
 def toyworld(words: list[str]) -> int:
     options, _ = parsed("toyworld", told.ToyworldOptions, words, progress=progress_calls("toy world"))
     manifest = call("write_toyworld", options)
-    print(f"{manifest}: {options.rows} synthetic places\nnext: {shell_line('earthtone', 'check', manifest)}")
+    print(f"{manifest}: {options.rows} synthetic places\nnext: {_next('check', manifest)}")
     return 0
 
 
@@ -94,6 +92,23 @@ def fetch(words: list[str]) -> int:
         return 0 if checked.ok else 1
     result = call("fetch", options)
     print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def plugins(words: list[str]) -> int:
+    """List the plug-ins, each with whether it works."""
+    parser = make_parser("plugins", "List losses, encoders, readers and tasks that other packages and modules add.")
+    _json(parser)
+    found, listed = parser.parse_args(words), earthtone.list_plugins()
+    if found.json:
+        print(json_text([asdict(plugin) for plugin in listed]))
+        return 0
+    if not listed:
+        print("no plug-ins: no installed package has one, and --import names no module that does (docs/plugins.md)")
+        return 0
+    rows = [("kind", "name", "from", "state"), *(astuple(plugin) for plugin in listed)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    print(one_line_each("  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows))
     return 0
 
 
@@ -155,7 +170,7 @@ def pack(words: list[str]) -> int:
     else:
         same = typed_options(words, "--signal")
         line = ["pretrain", result.path, "--recipe", found.recipe, *same, "--out", "runs/first"]
-    print(f"next: {shell_line('earthtone', *line)}")
+    print(f"next: {_next(*line)}")
     return 0
 
 
@@ -172,7 +187,7 @@ def convert(words: list[str]) -> int:
     if not options.backbone_only:
         compared = "cosine" if options.unit else "Euclidean distance"
         print(f"embeddings are compared by {compared}{'' if options.unit else ' (--unit: by cosine)'}")
-        line = shell_line("earthtone", "evaluate", "retrieval", "--model", options.out, "--data", "DATA")
+        line = _next("evaluate", "retrieval", "--model", options.out, "--data", "DATA")
         print(f"next: {line}")
     return 0
 
@@ -183,7 +198,7 @@ def demo(words: list[str]) -> int:
     )
     result = call("demo", options)
     if result is None:
-        _say(f"stopped; go on with: {shell_line('earthtone', 'demo', *words)}")
+        _say(f"stopped; go on with: {_next('demo', *words)}")
         return 130
     print(result.to_text())
     return 0
@@ -200,7 +215,7 @@ def pretrain(words: list[str]) -> int:
         again = [word for word in words if word != "--resume"]
         _say(
             f"stopped by {result.stopped_by} after step {result.progress.step} of {result.steps}; "
-            f"go on with: {shell_line('earthtone', 'pretrain', *again, '--resume')}"
+            f"go on with: {_next('pretrain', *again, '--resume')}"
         )
         return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
     print(f"{result.folder}: {result.steps} steps, {result.progress.seconds:.0f} s of training")
@@ -209,7 +224,7 @@ def pretrain(words: list[str]) -> int:
     data = table if table.exists() else options.data
     line = ["evaluate", "retrieval", "--model", result.folder, "--data", data, "--split", "test"]
     device = [] if recipe.train.device == "auto" else ["--device", recipe.train.device]
-    print(f"next: {shell_line('earthtone', *line, *device)}")
+    print(f"next: {_next(*line, *device)}")
     return 0
 
 
@@ -222,7 +237,7 @@ def sweep(words: list[str]) -> int:
     result = call("sweep", options)
     if result.stopped_by is not None:
         done = f"stopped by {result.stopped_by} with {result.count('done')} of {len(result.table.runs)} runs done"
-        _say(f"{done}; go on with: {shell_line('earthtone', 'sweep', *words)}")
+        _say(f"{done}; go on with: {_next('sweep', *words)}")
         return 130 if result.stopped_by == "SIGINT" else 0  # SIGTERM is how schedulers ask: the work is safe
     if failed := result.count("failed"):
         _say(f"{failed} runs failed; they are named in the table and tried again by the next call")
@@ -240,7 +255,7 @@ def reproduce(words: list[str]) -> int:
     if found.json:
         print(json_text(result.to_dict()))
     else:
-        again = f"; go on with: {shell_line('earthtone', 'reproduce', *words)}"
+        again = f"; go on with: {_next('reproduce', *words)}"
         print(one_line_each([*result.lines(), *([f"stopped in {result.stopped}{again}"] if result.stopped else [])]))
     return 2 if result.failed else 0
 
@@ -275,12 +290,17 @@ def retrieval(words: list[str]) -> int:
     return 0
 
 
-def _task(name: str, kind: type[Options], more: str = "") -> Callable[[list[str]], int]:
-    """Return the verb of a task that gives a TaskResult; the function `more` adds lines to those of the result."""
+def _task(
+    name: str, kind: type[Options], more: str = "", measure: Callable[[Any], Any] | None = None
+) -> Callable[[list[str]], int]:
+    """Return the verb of a task that gives a TaskResult; the function `more` adds lines to those of the result.
+
+    `measure` is a plug-in's function; else it is our own of that name.
+    """
 
     def run(words: list[str]) -> int:
         options, found = parsed(f"evaluate {name}", kind, words, _json)
-        result = call(f"evaluate_{name}", options)
+        result = call(f"evaluate_{name}", options) if measure is None else measure(options)
         module, _, lines = more.partition(":")
         added = f"\n{getattr(import_module(module), lines)(result)}" if more else ""
         plain = {key: value for key, value in result.to_dict().items() if name == "segment" or key not in _ITEMS}
@@ -327,9 +347,16 @@ def evaluate(words: list[str]) -> int:
     """Measure a model in one of the tasks."""
     if words and words[0] in ASKED:
         print("usage: earthtone evaluate TASK [options]; --help after the task tells its options\n")
-        print("\n".join(f"  {name:<12} {text}" for name, text in TASKS.items()))
+        added = {name: f"a plug-in's, from {plugin.source}" for name, plugin in plugins_of("task").items()}
+        print(one_line_each(f"  {name:<12} {text}" for name, text in (added | TASKS).items()))
         return 0
-    if not words or words[0] not in TASKS:
-        typed = words[0] if words else "nothing"
-        raise ConfigError(f"evaluate {typed}; {did_you_mean(typed, TASKS)}one of {', '.join(TASKS)} expected")
-    return _TASKS[words[0]](words[1:])
+    name = words[0] if words else "nothing"
+    if name in TASKS:
+        return _TASKS[name](words[1:])
+    task = find_plugin("task", name)
+    if task is None:
+        known = [*TASKS, *plugins_of("task")]
+        raise ConfigError(f"evaluate {name}; {did_you_mean(name, known)}one of {', '.join(known)} expected")
+    from earthtone.evaluate.results import run_plugin_task
+
+    return _task(name, task.options, measure=partial(run_plugin_task, name, task))(words[1:])

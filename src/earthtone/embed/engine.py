@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from earthtone.data.labelled.items import LabelledItem, kind
+from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.manifest import listed
 from earthtone.data.packed import Table
 from earthtone.device import autocast, choose_precision
@@ -43,6 +43,7 @@ from earthtone.signal.image import (
     with_scale,
 )
 from earthtone.signal.raster import Bands
+from earthtone.signal.readers import kind
 from earthtone.signal.spectrogram import Spectrogram, log_mel, loudness_from_array, ready_spectrogram, windows
 
 Medium = Literal["image", "audio"]
@@ -242,6 +243,10 @@ def feature_width(backbone: Backbone, stage: int | None) -> int:
     """Return F. Raises ConfigError for a stage that the backbone lacks."""
     if stage is None:
         return int(backbone.features)
+    if not backbone.channels:
+        raise ConfigError(
+            f"--stage {stage}; the encoder of {backbone.name} has no `forward_intermediates`, so no stages"
+        )
     if not 0 <= stage < len(backbone.channels):
         raise ConfigError(f"--stage {stage}; {backbone.name} has stages 0 to {len(backbone.channels) - 1}")
     return int(backbone.channels[stage])

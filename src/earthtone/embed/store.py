@@ -15,6 +15,7 @@ from earthtone.errors import DataError, MissingExtraError
 from earthtone.files import atomic_path, regular_file, write_text_atomic
 from earthtone.models.batches import Rows, collected
 from earthtone.progress import progress_bar
+from earthtone.signal.readers import reader_source
 
 Notes = dict[str, Any]
 """What is said of features: `broken`, why items cannot be read, by id; `short`, ids of recordings filled up."""
@@ -32,8 +33,10 @@ def data_fingerprint(items: Sequence[LabelledItem], medium: Literal["image", "au
     """
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
-        state = file_state(item.image if medium == "image" else item.audio)
-        told = (item.image_gsd_m,) if medium == "image" and item.image_gsd_m is not None else ()
+        file = item.image if medium == "image" else item.audio
+        state, reader = file_state(file), reader_source(file, medium)
+        told: tuple[object, ...] = (item.image_gsd_m,) if medium == "image" and item.image_gsd_m is not None else ()
+        told += () if reader is None else (reader,)  # one that comes later reads what could not be read before
         digest.update(repr((item.id, state, *told)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -1,19 +1,21 @@
 """Results of every task: figures with intervals from resampled clusters, and paired comparisons."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import signature, unwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.errors import ConfigError, DataError, one_line_each
+from earthtone.errors import ConfigError, DataError, EarthtoneError, one_line_each
 from earthtone.evaluate.chance import against_chance
 from earthtone.files import write_text_atomic
-from earthtone.options import RESAMPLES
+from earthtone.options import RESAMPLES, TASKS
+from earthtone.value_types import Options, type_hints
 
 
 def group_numbers(items: Sequence[LabelledItem]) -> NDArray[np.int64]:
@@ -184,6 +186,56 @@ class TaskResult:
             value = f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
             lines.append(f"  {name.ljust(width)}{value}{chance}{standing}")
         return one_line_each(lines)
+
+
+class PluginTask(NamedTuple):
+    """A task that a plug-in adds: a function of options."""
+
+    function: Callable[[Any], Any]
+    options: type[Options]
+
+
+#: Options of every task on the command line.
+_RESERVED = ("json", "help", "help_all", "parser_of_verb", "debug", "quiet", "log_level", "import")
+
+
+def plugin_task(name: str, function: Any) -> PluginTask:
+    """Return a plug-in's task; its options are the class that its argument is annotated with. Raises ConfigError."""
+    if name in TASKS:
+        raise ConfigError("earthtone has a task of this name; choose another")
+    try:
+        inner = unwrap(function)
+        kind = get_type_hints(inner)[next(iter(signature(inner).parameters))]
+        options = type_hints(kind)
+    except (TypeError, ValueError, NameError, KeyError, StopIteration) as error:
+        raise ConfigError(
+            f"it is {function!r:.80}; a function whose argument is annotated with a dataclass of options expected"
+        ) from error
+    if not issubclass(kind, Options) or "__dataclass_fields__" not in vars(kind):
+        raise ConfigError(f"{kind.__name__} is no dataclass derived from earthtone.value_types.Options")
+    if taken := [option for option in options if option in _RESERVED]:
+        raise ConfigError(f"--{taken[0]} is an option of every task; call it otherwise")
+    return PluginTask(function, kind)
+
+
+def run_plugin_task(name: str, task: PluginTask, options: Options) -> TaskResult:
+    """Return what a plug-in's task measures. Raises ConfigError where it fails, or returns something else."""
+    try:
+        result = task.function(options)
+    except (EarthtoneError, MemoryError):
+        raise
+    except Exception as error:  # a fault of the plug-in's: --debug shows where
+        said = " ".join(str(error).split())[:300]
+        raise ConfigError(f"the task {name!r} failed: {type(error).__name__}: {said}; --debug shows where") from error
+    if not isinstance(result, TaskResult):
+        raise ConfigError(f"the task {name!r} returned a {type(result).__name__}; a TaskResult expected")
+    if result.headline not in result.figures or not all(isinstance(e, Estimate) for e in result.figures.values()):
+        raise ConfigError(f"the task {name!r} has no figure {result.headline!r:.60}; an Estimate for it expected")
+    try:
+        json.dumps(result.to_dict())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the result of the task {name!r} is no JSON ({error}); plain values expected") from error
+    return result
 
 
 def write_task_result(path: str | Path | None, result: TaskResult) -> None:

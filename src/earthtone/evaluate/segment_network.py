@@ -35,6 +35,10 @@ class Segmenter(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ConfigError(f"head {head!r}; {did_you_mean(head, HEADS)}one of {', '.join(HEADS)} expected")
+        if not backbone.channels:
+            raise ConfigError(
+                f"{backbone.name} gives no maps of its stages; segmentation needs an encoder with `forward_intermediates`"
+            )
         self.backbone = backbone
         self.frozen = frozen
         self.head = HEADS[head](backbone, classes)

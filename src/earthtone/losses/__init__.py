@@ -6,9 +6,11 @@ Names and options of all are here, without PyTorch: a recipe is checked before t
 import math
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from inspect import Parameter, isabstract, signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from earthtone.errors import ConfigError, did_you_mean
+from earthtone.errors import ConfigError, EarthtoneError, did_you_mean
+from earthtone.plugins import find_plugin, plugins_of
 from earthtone.value_types import NonNegativeFloat, PositiveFloat, PositiveInt, Rule, Share, wrong
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ __all__ = [
 class LossEntry(NamedTuple):
     """A loss by module and class, and its options with their types, as its constructor has them (a test compares)."""
 
-    home: str
+    home: "str | type[Loss]"
+    """Module and class here, or a plug-in's class."""
     options: Mapping[str, Any]
     has_negatives: bool = True
     """Whether twins and views of one pair can be kept out of the negatives."""
@@ -37,10 +40,12 @@ class LossEntry(NamedTuple):
     @property
     def has_queue(self) -> bool:
         """Return whether rows of earlier batches are negatives too."""
-        return "batches" in self.options
+        return "batches" in self.options if isinstance(self.home, str) else self.home.has_queue
 
     def load(self) -> "type[Loss]":
         """Return the class; this imports PyTorch."""
+        if not isinstance(self.home, str):
+            return self.home
         module, name = self.home.split(".")
         found: type[Loss] = getattr(import_module(f"{__name__}.{module}"), name)
         return found
@@ -119,7 +124,13 @@ def make_loss(name: str, **options: Any) -> "Loss":
     0.2...
     """
     check_options(name, options)
-    return loss_class(name)(**{**PUBLISHED.get(name, ("", {}))[1], **options})
+    entry = loss_entry(name)
+    try:
+        return entry.load()(**{**PUBLISHED.get(name, ("", {}))[1], **options})
+    except Exception as error:
+        if isinstance(entry.home, str) or isinstance(error, EarthtoneError):
+            raise
+        raise ConfigError(f"the loss {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def check_options(name: str, options: Mapping[str, Any], *, between_views: bool = False) -> None:
@@ -143,11 +154,35 @@ def loss_options(name: str) -> tuple[str, ...]:
 
 
 def loss_entry(name: str) -> LossEntry:
-    """Return what is listed of a loss. Raises ConfigError, listing the known ones."""
+    """Return what is listed of a loss, a plug-in's too. Raises ConfigError, listing the known ones."""
     name = PUBLISHED[name][0] if name in PUBLISHED else name
-    if name not in LOSSES:
-        raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED]))
-    return LOSSES[name]
+    if name in LOSSES:
+        return LOSSES[name]
+    found: LossEntry | None = find_plugin("loss", name)
+    if found is None:
+        raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED, *plugins_of("loss")]))
+    return found
+
+
+def plugin_loss(name: str, loss: Any) -> LossEntry:
+    """Return what is listed of a plug-in's class; its options are those of its constructor. Raises ConfigError."""
+    from earthtone.losses.base import Loss
+
+    if name in LOSSES or name in PUBLISHED:
+        raise ConfigError("earthtone has a loss of this name; choose another")
+    if not (isinstance(loss, type) and issubclass(loss, Loss)) or isabstract(loss):
+        raise ConfigError(f"it is {loss!r:.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected")
+    try:
+        hints = get_type_hints(loss.__init__, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise ConfigError(f"the types of its options cannot be read ({error})") from error
+    known = {} if loss.__init__ is Loss.__init__ else dict(signature(loss).parameters)
+    for option, parameter in known.items():
+        if parameter.default is Parameter.empty or option not in hints:
+            raise ConfigError(f"its option {option!r} has no default or no type; write {option}: float = 1.0, say")
+    if not hasattr(loss, "name"):
+        loss.name = name
+    return LossEntry(loss, {option: hints[option] for option in known}, loss.has_negatives)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -89,7 +89,11 @@ class Loss(nn.Module, ABC):
         if keys is not None:
             keys = _checked_keys(keys, image, dtype)
         with torch.autocast(device_type=image.device.type, enabled=False):
-            return self.compute(image.to(dtype), audio.to(dtype), batch, keys)
+            found = self.compute(image.to(dtype), audio.to(dtype), batch, keys)
+        if not isinstance(found, Tensor) or found.ndim or not found.is_floating_point():  # a plug-in's may be anything
+            shown = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ConfigError(f"the loss {type(self).__name__} returned {shown}; a scalar tensor of floats expected")
+        return found
 
     @abstractmethod
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -27,6 +27,7 @@ from earthtone.models.encoders import (
     Colour,
     ImageEncoder,
     byte_statistics,
+    check_encoder_name,
     encoder_from_tile2vec,
     is_encoder,
     layer_groups,
@@ -108,7 +109,8 @@ def _encoder_from_backbone_file(file: Path, header: str, pixels: int | None, out
         name, side = card["encoder"], int(card["pixels"])
         mean, std = (tuple(float(value) for value in card[key]) for key in ("mean", "std"))
         gsd_m = None if card.get("gsd_m") is None else float(card["gsd_m"])
-        usable = card["format"] == BACKBONE_FORMAT and is_encoder(name) and 16 <= side <= 4096
+        check_encoder_name(name, file)
+        usable = card["format"] == BACKBONE_FORMAT and 16 <= side <= 4096
         if not usable or len(mean) != 3 or len(std) != 3 or not _usable(mean, std, gsd_m):
             raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
@@ -350,7 +352,8 @@ class Backbone(nn.Module):
         try:
             with torch.no_grad():
                 inputs = torch.zeros(1, len(self.mean), self.pixels, self.pixels)
-                maps, pooled = self.stages(inputs), self.pooled(inputs)
+                has_maps = hasattr(self.encoder, "forward_intermediates")  # a plug-in's need not have
+                maps, pooled = self.stages(inputs) if has_maps else [], self.pooled(inputs)
         except (RuntimeError, AssertionError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(

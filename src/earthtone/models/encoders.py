@@ -4,9 +4,10 @@ import copy
 import difflib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -19,8 +20,9 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from earthtone.data.remote import refuse_token_over_http
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, EarthtoneError, ModelError
 from earthtone.models.weights import fill, read_checkpoint
+from earthtone.plugins import find_plugin, plugins_of
 from earthtone.signal.image import SCALE_CENTRE, SCALE_WIDTH, scale_byte
 
 _log = logging.getLogger(__name__)
@@ -240,7 +242,37 @@ class Tower(nn.Module):
 
 def is_encoder(name: object) -> bool:
     """Return whether `name` is an encoder that is made without asking any network."""
-    return isinstance(name, str) and (name in RELEASE_RESNETS or bool(timm.is_model(name)))
+    return isinstance(name, str) and (_is_own(name) or name in plugins_of("encoder"))
+
+
+def _is_own(name: str) -> bool:
+    return name in RELEASE_RESNETS or bool(timm.is_model(name))
+
+
+def check_encoder_name(name: object, file: Path) -> None:
+    """Raise ModelError where a file names an encoder that cannot be made here without asking any network.
+
+    So a file makes its reader fetch nothing, and import nothing that is no plug-in here.
+    """
+    if not is_encoder(name):
+        raise ModelError(
+            f"{file}: encoder {name!r:.60} is no timm model and no plug-in's here; install the package that brings it, "
+            "or name its module: --import MODULE"
+        )
+    if not _is_own(str(name)):
+        try:
+            find_plugin("encoder", str(name))
+        except ConfigError as error:
+            raise ModelError(f"{file}: {error}") from error
+
+
+def plugin_encoder(name: str, make: object) -> Callable[..., nn.Module]:
+    """Return a plug-in's function that makes an encoder. Raises ConfigError for a taken name and for no function."""
+    if _is_own(name):
+        raise ConfigError("timm or earthtone has an encoder of this name; choose another")
+    if not callable(make):
+        raise ConfigError(f"it is {make!r:.80}; a function of (channels, height, width) expected")
+    return cast(Callable[..., nn.Module], make)
 
 
 def make_encoder(
@@ -263,8 +295,12 @@ def make_encoder(
             raise ConfigError(f"encoder {name!r} has no {what}; leave that option out")
         release = ReleaseResNet(name, shape[0], output_stride)
         return release, release.num_features
+    if not timm.is_model(name) and name in plugins_of("encoder"):
+        if pretrained:
+            raise ConfigError(f"encoder {name!r} has no weights of its own to fetch; leave that option out")
+        return _made_by_plugin(name, shape, drop_path, output_stride)
     if not timm.is_model(name) and not name.startswith("hf-hub:"):
-        near = difflib.get_close_matches(name, [*RELEASE_RESNETS, *timm.list_models()], n=3)
+        near = difflib.get_close_matches(name, [*RELEASE_RESNETS, *plugins_of("encoder"), *timm.list_models()], n=3)
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise ConfigError(f"encoder {name!r} is no timm model{hint}; timm.list_models() names all")
     if name.startswith("hf-hub:") or (pretrained and file is None):
@@ -277,6 +313,36 @@ def make_encoder(
     if output_stride != 32:
         options["output_stride"] = output_stride  # nor this
     return _fitting_encoder(name, options, shape)
+
+
+def _made_by_plugin(
+    name: str, shape: tuple[int, int, int], drop_path: float, output_stride: int
+) -> tuple[nn.Module, int]:
+    """Return a plug-in's encoder, tried on an input of `shape`, and how many features it gives. Raises ConfigError."""
+    make: Callable[..., nn.Module] = find_plugin("encoder", name)
+    options: dict[str, Any] = {} if drop_path == 0 else {"drop_path": drop_path}
+    options |= {} if output_stride == 32 else {"output_stride": output_stride}
+    known = signature(make).parameters
+    for option in options:
+        if option not in known and all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in known.values()):
+            raise ConfigError(f"encoder {name!r} has no {option}; leave that option out")
+    try:
+        encoder = make(*shape, **options)
+        if not isinstance(encoder, nn.Module):
+            raise ConfigError(f"encoder {name!r}: a {type(encoder).__name__} was made; a module of torch.nn expected")
+        with torch.no_grad():
+            features = encoder.eval()(torch.zeros(1, *shape))
+    except EarthtoneError:
+        raise
+    except Exception as error:  # what the plug-in does is its own
+        raise ConfigError(
+            f"encoder {name!r} cannot be made for inputs of {shape[0]} x {shape[1]} x {shape[2]}: "
+            f"{type(error).__name__}: {_line(error)}"
+        ) from error
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 1 or not features.is_floating_point():
+        shown = f"{features.dtype} {tuple(features.shape)}" if isinstance(features, Tensor) else f"{type(features)}"
+        raise ConfigError(f"encoder {name!r} gives {shown} for one input; floats (1, features) expected")
+    return encoder.train(), int(features.shape[1])
 
 
 def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> tuple[nn.Module, int]:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from earthtone.device import choose_device
-from earthtone.errors import ConfigError, ModelError, shell_line
+from earthtone.errors import ModelError, shell_line
 from earthtone.files import write_text_atomic
 from earthtone.models.config import ModelConfig, model_to_dict
-from earthtone.models.encoders import RELEASE_PIXELS, ReleaseResNet, is_encoder
+from earthtone.models.encoders import RELEASE_PIXELS, ReleaseResNet, check_encoder_name
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import check_fit, fill, hash_weights, read_checkpoint, read_safetensors, write_safetensors
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, signal_from_dict, signal_to_dict
@@ -219,13 +219,11 @@ def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
     try:
         # the weights are in the file: whatever the towers started from must not be fetched again
         config = ModelConfig(**{**card["model"], "image_weights": None, "audio_weights": None})
-        for name in (
-            config.image_encoder,
-            config.audio_encoder,
-        ):  # a model file must not make its reader fetch anything
-            if not is_encoder(name):
-                raise ConfigError(f"encoder {name!r:.60} is no timm model")
+        for name in (config.image_encoder, config.audio_encoder):
+            check_encoder_name(name, file)
         model = TwoTower(config, signal_from_dict(card["signal"]))
+    except ModelError:
+        raise
     except Exception as error:  # a card may hold anything, and timm's models fail in their own ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelError(f"{file}: its card does not describe a model of this version ({reason})") from error

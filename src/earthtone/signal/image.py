@@ -31,6 +31,7 @@ from earthtone.signal.raster import (
     turned,
     warnings_as,
 )
+from earthtone.signal.readers import read_image_by_plugin, reader_source
 from earthtone.signal.remarks import (
     BANDS_LEFT_OUT,
     BLANK,
@@ -100,6 +101,8 @@ def read_picture(
 ) -> Picture:
     """Return a picture of any format that Pillow reads, of a GeoTIFF, or one that Pillow has opened, with remarks.
 
+    A file whose suffix a plug-in reads is that plug-in's.
+
     It is turned as EXIF says. Grey becomes RGB, palettes are resolved; where there is no data, and where it is fully
     transparent, it is black. Of a GeoTIFF `config.bands`, else the bands that it declares to be red, green and blue.
     Data of more than 8 bits is scaled by `config.value_range`, else from its own 2nd to its 98th percentile.
@@ -110,6 +113,8 @@ def read_picture(
         name = str(getattr(source, "filename", "") or "picture")
         with _named_errors(name):
             return _picture(_of_pillow(source, name), name, config)
+    if isinstance(source, Path) and reader_source(source, "image") is not None:
+        return _picture(Raster(read_image_by_plugin(source)), str(source), config)
     data, name = bytes_of(source)
     driver = gdal_driver(data)
     if driver is not None:
@@ -135,6 +140,9 @@ def picture_header(source: Path | bytes) -> tuple[int, int, str]:
 
     Raises SignalError where reading would, as far as a header tells: unknown formats and too large pictures.
     """
+    if isinstance(source, Path) and reader_source(source, "image") is not None:
+        height, width, _ = read_image_by_plugin(source).shape
+        return width, height, "RGB"
     data, name = bytes_of(source)
     driver = gdal_driver(data)
     if driver is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earthtone.errors import MissingExtraError, SignalError
 from earthtone.files import refuse_full_system, regular_file, system_name
+from earthtone.signal.readers import read_sound_by_plugin, reader_source
 from earthtone.signal.remarks import CHANNELS_CANCEL, CLIPPED, DEAD_CHANNEL, OFFSET, SILENT, SOUND_MISSING, Remark
 from earthtone.signal.sound_frames import (
     FlacStream,
@@ -181,6 +182,8 @@ Opener = Callable[[], Stream]
 def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
     """Return what opens each stream of a file, one at least, and what was noticed about it. Raises SignalError."""
     _refuse_empty(source)
+    if isinstance(source, Path) and reader_source(source, "audio") is not None:
+        return [partial(_ReadStream, source)], []
     if _is_aac(source):
         return [partial(_AacStream, source)], _another_mp4(source)
     try:
@@ -420,6 +423,28 @@ def _mpeg(
         return None
     parts, remarks = mp3_parts(frames, file)
     return [partial(_SndfileStream, source, part) for part in parts], remarks
+
+
+class _ReadStream:
+    """What a plug-in reads, whole in memory."""
+
+    lost = 0
+    broken = ""
+    tolerance_seconds = 0.0
+
+    def __init__(self, source: Path) -> None:
+        self._samples, self.hz = read_sound_by_plugin(source)
+        self.there: int | None = len(self._samples)
+        self.promised = self.there
+        self.channels = self._samples.shape[1]
+
+    def blocks(self) -> Iterator[Block]:
+        rows = max(1, min(_BLOCK_SECONDS * self.hz, _BLOCK_VALUES // self.channels))
+        for start in range(0, len(self._samples), rows):
+            yield self._samples[start : start + rows]
+
+    def close(self) -> None:
+        self._samples = self._samples[:0]
 
 
 def _opens(opener: Opener) -> bool:

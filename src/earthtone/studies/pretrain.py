@@ -1,5 +1,6 @@
 """From data to a run: pack if need be, train, measure on the validation pairs, report."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from earthtone.train.checkpoint import refuse_other_run
 from earthtone.train.distributed import find_world
 from earthtone.train.fit import FitResult, fit
 from earthtone.train.lightning_module import check_model, recipe_loss
+from earthtone.train.loggers import check_logger, check_parts
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_device, check_recipe, load_recipe
 from earthtone.value_types import takes
@@ -32,7 +34,8 @@ def pretrain(options: PretrainOptions) -> FitResult:
     """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`.
 
     What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
-    run goes on exactly where it was.
+    run goes on exactly where it was. `callbacks` and `logger` are Lightning's; a callback's own state is not kept for
+    a resume.
     Raises EarthtoneError for wrong input, and while another process writes into `out`; what was written before stays
     whole.
     """
@@ -43,6 +46,10 @@ def pretrain(options: PretrainOptions) -> FitResult:
     check_device(recipe, choose_device(recipe.train.device))
     recipe_loss(recipe)
     check_model(recipe)
+    check_logger(recipe.logger)
+    given = options.logger
+    loggers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
+    check_parts(options.callbacks, loggers)
     keep, columns, split_by, buffer_km = out / "table.lance", options.columns, options.split_by, options.buffer_km
     world = find_world(recipe.train)
     if not resume:
@@ -63,7 +70,10 @@ def pretrain(options: PretrainOptions) -> FitResult:
         if world.first:
             world.wait()
             warn_of_overlap(table)
-        result = fit(table, recipe, out, resume=resume, validate=validation_figures, world=world)
+        result = fit(
+            table, recipe, out, resume=resume, validate=validation_figures, world=world, callbacks=options.callbacks,
+            loggers=loggers,
+        )  # fmt: skip
         if result.finished and options.report and world.first:
             report_on_validation(out, table)
     return result

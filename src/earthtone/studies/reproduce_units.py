@@ -81,7 +81,7 @@ def make_setup(options: ReproduceOptions) -> Setup:
     recipe = None
     if options.model is None:
         recipe = _recipe(options)
-        encoder, identity = recipe.model.image_encoder, flat({"recipe": asdict(recipe)})
+        encoder, identity = recipe.model.image_encoder, flat({"recipe": recipe.decisive()})
         deviations = _deviations(options, recipe)
     else:
         encoder = open_model(options.model).config.image_encoder
@@ -113,7 +113,7 @@ def _paper_recipe(backbone: str | None) -> str:
 
 def _deviations(options: ReproduceOptions, recipe: Recipe) -> list[str]:
     paper = _paper_recipe(options.backbone or BACKBONES.get(recipe.model.image_encoder))
-    both = (flat(asdict(each)) for each in (load_recipe(paper), recipe))
+    both = (flat(each.decisive()) for each in (load_recipe(paper), recipe))
     changed = changes(*({key: each[key] for key in each if key not in _HOW_IT_RUNS} for each in both))
     return [f"the recipe is not {paper}: {changed}"] if changed else []
 
@@ -473,7 +473,7 @@ def _on_pairs(
     needs: tuple[str, ...] = (packing.name,)
     identity = setup.identity
     if recipe is not None:
-        identity = flat({"recipe": asdict(recipe)})
+        identity = flat({"recipe": recipe.decisive()})
         training = Unit(
             "pretrain" if paper else step, contender, "training", title, pairs.name, {**pairs.identity, **identity},
             partial(train, recipe, table, Path(run)), pairs.missing, needs,

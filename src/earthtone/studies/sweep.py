@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -21,6 +21,7 @@ from earthtone.evaluate.label_match import LabelMatch
 from earthtone.files import only_writer, write_text_atomic
 from earthtone.models.warm_start import check_start
 from earthtone.options import SweepOptions
+from earthtone.plugins import modules_for_processes
 from earthtone.progress import duration_text, progress_bar
 from earthtone.signal.config import SignalConfig, signal_to_dict
 from earthtone.studies.processes import Ended, Job, run_jobs
@@ -148,6 +149,7 @@ def sweep(options: SweepOptions) -> Swept:
     environments = job_environments(options.jobs, [run.recipe for run in runs])
     match = None if measure.match is None else LabelMatch.parse(measure.match)
     check_probe(measure)
+    modules_for_processes(used_plugins(run.recipe for run in runs))  # refused before anything is packed
     for run in runs:
         if not (run.folder / STATE_FILE).exists():  # a run that was begun needs them no more
             check_start(run.recipe.model)
@@ -166,6 +168,17 @@ def sweep(options: SweepOptions) -> Swept:
             check_table(table, signals, match)
             tables[signals] = table
         return _Sweep(runs, tables, measure, options).go(environments)
+
+
+def used_plugins(recipes: Iterable[Recipe]) -> list[tuple[str, str]]:
+    """Return kinds and names of what recipes may have of plug-ins."""
+    return [
+        used
+        for recipe in recipes
+        for used in (
+            ("loss", recipe.loss.name), ("encoder", recipe.model.image_encoder), ("encoder", recipe.model.audio_encoder),
+        )
+    ]  # fmt: skip
 
 
 class _Sweep:
@@ -204,13 +217,14 @@ class _Sweep:
         Raises ConfigError where its folder is of another recipe or other pairs.
         """
         identity = self.identity[run.recipe.signal]
-        ended = open_run(run.folder, {**flat(asdict(run.recipe)), "data": identity["data"]}, resume=True)
+        ended = open_run(run.folder, {**flat(run.recipe.decisive()), "data": identity["data"]}, resume=True)
         return read_figures(run.folder, identity) if ended else None
 
     def job(self, run: PlannedRun) -> Job[PlannedRun]:
         order = {
             "run": str(run.folder), "table": str(self.tables[run.recipe.signal].path), "measure": asdict(self.measure),
             "resume": (run.folder / STATE_FILE).exists(),  # of several processes the first writes it at once
+            "import": modules_for_processes(()),
         }  # fmt: skip
         write_text_atomic(run.folder / RECIPE_FILE, run.recipe.to_yaml())
         command = [sys.executable, "-m", "earthtone.studies.sweep_worker", json.dumps(order)]

@@ -24,6 +24,7 @@ from earthtone.signal.config import SignalConfig
 from earthtone.studies.study import as_json, read_json, write_json
 from earthtone.train.lightning_module import check_model, check_queue, check_unfreeze, recipe_loss
 from earthtone.train.loader import TrainLoader
+from earthtone.train.loggers import check_logger
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import overridden, read_recipe, recipe_from_dict
 
@@ -242,7 +243,7 @@ def plan(recipe: Recipe | str | Path, grid: Grid, out: Path) -> list[PlannedRun]
         raise ConfigError(_mistakes_text(mistakes, len(variants)))
     known: dict[str, str] = {}
     for variant in variants:
-        other = known.setdefault(repr(asdict(recipes[variant.label])), variant.label)
+        other = known.setdefault(repr(recipes[variant.label].decisive()), variant.label)
         if other != variant.label:
             raise ConfigError(f"the variants {other!r} and {variant.label!r} are the same training; leave one out")
     runs = []
@@ -264,6 +265,7 @@ def _check_recipe(recipe: Recipe) -> None:
     choose_device(recipe.train.device)
     recipe_loss(recipe)
     check_model(recipe)
+    check_logger(recipe.logger)
 
 
 def _mistakes_text(mistakes: dict[str, list[str]], variants: int) -> str:

@@ -21,6 +21,7 @@ from earthtone.device import choose_device
 from earthtone.errors import DataError, EarthtoneError, printable
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.models.storage import CARD_FILE
+from earthtone.plugins import import_modules
 from earthtone.studies.pretrain import pretrain, report_on_validation
 from earthtone.studies.processes import REASON, STOPPED
 from earthtone.studies.study import error_line
@@ -84,6 +85,7 @@ def main(order: str) -> int:
     run = Path(values["run"])
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several devices belong to it
     try:
+        import_modules(values["import"])
         # held while a process of an earlier sweep is still about to stop
         with FileLock(run / ".lock") if first else nullcontext():
             stopped = one_run(run, values["table"], Measure(**values["measure"]), resume=values["resume"])

@@ -104,6 +104,12 @@ class OtherRanksCallback(Callback):
         if stop:
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep where the training is when a callback of another's has ended it early."""
+        task = cast(PretrainTask, pl_module)
+        if task.done < task.steps and self.stopping.stopped_by is None:
+            self._checkpoint(task, stop=True)
+
     def _begin(self, task: PretrainTask) -> None:
         task.full.serve()
 

@@ -1,15 +1,17 @@
 """What a run keeps on disk: its state, its log, and all it needs to go on exactly where it was."""
 
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import Logger
 from torch.utils.tensorboard import SummaryWriter
 
 from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
@@ -23,15 +25,18 @@ LOG_FILE = "log.jsonl"
 STATE_FILE = "run.json"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _TAIL_BYTES = 4096
+_log = logging.getLogger(__name__)
 
 
 class History(AbstractContextManager["History"]):
-    """The log of a run, one JSON object a line, and the same figures for TensorBoard.
+    """The log of a run, one JSON object a line, and the same figures for TensorBoard and for other loggers.
 
-    Lines after the step that a resume starts from are dropped.
+    Lines after the step that a resume starts from are dropped. A logger that fails is warned of, and left out from then
+    on: the log has its figures, and a training is not lost for a server that cannot be reached.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, loggers: Sequence[Logger] = ()) -> None:
+        self._loggers = list(loggers)
         self._path = folder / LOG_FILE
         kept = [line for line in read_history(folder) if line["step"] <= first_step]
         write_text_atomic(self._path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -47,6 +52,16 @@ class History(AbstractContextManager["History"]):
                 self._board.add_scalar(name, value, step)
         except OSError as error:
             raise DataError(f"cannot write {self._path}: {error.strerror}; free the disk, then --resume") from error
+        for logger in list(self._loggers):
+            try:
+                logger.log_metrics(dict(figures), step)
+            except Exception as error:  # each service has its own
+                self._loggers.remove(logger)
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                _log.warning(
+                    "step %d: the logger %s failed (%s) and gets no more figures; %s has all of them",
+                    step, type(logger).__name__, reason, self._path,
+                )  # fmt: skip
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # what could be written is written; an error before this one says more

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 from torch.autograd.function import Function
@@ -379,8 +380,10 @@ def _without_weights(model: TwoTower) -> TwoTower:
     return copy.deepcopy(model, empty)
 
 
-def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -> Trainer:
-    """Return Lightning's trainer, with DDP or FSDP for several processes; `records` is called after each step."""
+def make_trainer(
+    recipe: Recipe, device: str, world: World, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> Trainer:
+    """Return Lightning's trainer, with DDP or FSDP for several processes; `callbacks` are called in this order."""
     several: dict[str, Any] = {"devices": 1}
     if world.size > 1:
         strategy = ShardedStrategy if recipe.train.strategy == "fsdp" else DDPStrategy
@@ -398,9 +401,9 @@ def make_trainer(recipe: Recipe, device: str, world: World, records: Callback) -
         precision=choose_precision(recipe.train.precision, device),  # type: ignore[arg-type]
         max_epochs=1,  # the loader holds all epochs in a row: steps are the only clock
         gradient_clip_val=recipe.train.clip_norm,
-        logger=False,
-        callbacks=[records],
-        enable_progress_bar=False,  # `records` has one that knows where a resume started
+        logger=list(loggers) or False,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,  # our callback has one that knows where a resume started
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
 from earthtone.data.packed import Table
@@ -45,6 +47,7 @@ from earthtone.train.lightning_module import (
     with_ids,
 )
 from earthtone.train.loader import TrainLoader, training_side_m
+from earthtone.train.loggers import check_parts, make_loggers, start_loggers
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import check_device, check_recipe
 from earthtone.train.sampler import Refresher, drop_embeddings
@@ -77,16 +80,19 @@ def fit(
     resume: bool = False,
     validate: ValidateRows | None = None,
     world: World | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
 ) -> FitResult:
     """Train on the split `train` of `table`; `out` gets model, card, recipe, logs and checkpoints.
 
     With `resume` it goes on from the checkpoint in `out`, to the same weights as without a stop (bit for bit on one
     CPU). `world` is the processes that train together, by default those that the recipe asks for; where Lightning has
-    to start them it runs the whole program again in each. Raises ConfigError when `out` holds another run, DataError
+    to start them it runs the whole program again in each. `callbacks` run after ours, `loggers` get the figures of the
+    log, as the recipe's logger does. Raises ConfigError when `out` holds another run, DataError
     when the loss is no number any more, ProcessError when another process is lost.
     """
     _check(table, recipe)
-    identity = {**flat(asdict(recipe)), "data": _data_identity(table, recipe)}
+    identity = {**flat(recipe.decisive()), "data": _data_identity(table, recipe)}
     device = choose_device(recipe.train.device)
     world = world or find_world(recipe.train)
     with world.watched():
@@ -109,15 +115,18 @@ def fit(
     progress = _resumed(out, task) if resume else Progress()
     loader.first = progress.step
     stopping = Stopping(world)
+    loggers = [*make_loggers(recipe.logger, out), *loggers]
+    check_parts(callbacks, loggers)
     with ExitStack() as open_files:
         records = OtherRanksCallback(progress, stopping, world)
         if world.first:
             validation, keep_best = _validation(table, recipe, validate)
+            start_loggers(loggers, recipe)
             write_state(out, identity, finished=False, start=start)
             write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
             records = RankZeroCallback(
                 out,
-                open_files.enter_context(History(out, progress.step)),
+                open_files.enter_context(History(out, progress.step, loggers)),
                 progress,
                 stopping,
                 world,
@@ -133,7 +142,7 @@ def fit(
             )  # fmt: skip
         try:
             with stopping.signals(), world.watched():
-                make_trainer(recipe, device, world, records).fit(task, loader)
+                make_trainer(recipe, device, world, [records, *callbacks], loggers).fit(task, loader)
         except NotFiniteError as error:
             raise with_ids(error, table, out) from error
     done = records.progress.step >= loader.steps
@@ -141,7 +150,7 @@ def fit(
         write_state(out, identity, finished=True, start=start)
         (out / CHECKPOINT_FILE).unlink(missing_ok=True)  # three times the model, and nothing is left to resume
         drop_embeddings(out)
-    stopped_by = stopping.stopped_by.name if stopping.stopped_by else None
+    stopped_by = stopping.stopped_by.name if stopping.stopped_by else None if done else "a callback"
     return FitResult(out, done, stopped_by, records.progress, loader.steps, world.rank)
 
 
@@ -219,7 +228,7 @@ def _validation(
 
 def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
     return {
-        "recipe": asdict(recipe),
+        "recipe": recipe.decisive(),
         "data": {
             "path": table.name,
             "rows": len(table),

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
@@ -208,6 +208,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class LoggerConfig:
+    """Where a training's figures go too, beside its log.jsonl and TensorBoard; what is learned is the same."""
+
+    name: Literal["none", "csv", "wandb", "mlflow", "comet"] = "none"
+    """`none`, `csv`, `wandb`, `mlflow` or `comet`: Lightning's logger of that name (docs/plugins.md)."""
+    options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Arguments of that logger, such as `project`; keys of accounts belong into the environment."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training."""
 
@@ -218,8 +228,14 @@ class Recipe:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+    def decisive(self) -> dict[str, Any]:
+        """Return all that decides what is learned, for cards, comparisons and hashes: the logger has no part in it."""
+        return {name: values for name, values in asdict(self).items() if name != "logger"}
 
     def to_yaml(self) -> str:
-        """Return the resolved recipe."""
-        plain = json.loads(json.dumps(asdict(self)))  # lists for tuples, which YAML does not know
+        """Return the resolved recipe; without the logger where there is none, as before there were any."""
+        values = self.decisive() if self.logger == LoggerConfig() else asdict(self)
+        plain = json.loads(json.dumps(values))  # lists for tuples, which YAML does not know
         return str(yaml.safe_dump(plain, sort_keys=False))

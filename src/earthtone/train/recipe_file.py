@@ -23,7 +23,11 @@ from earthtone.train.recipe import MOST_HARD, Recipe, WithinConfig
 from earthtone.value_types import as_typed, is_empty, may_be_null, type_hints, wrong
 
 #: What a section names -> the options that belong to that name alone.
-_BELONGS = {"loss.name": ("options",), "within.name": ("options", "image_weight", "audio_weight", "projection")}
+_BELONGS = {
+    "loss.name": ("options",),
+    "within.name": ("options", "image_weight", "audio_weight", "projection"),
+    "logger.name": ("options",),
+}
 
 
 def shipped_recipes() -> list[str]:
@@ -161,6 +165,8 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
     for key, number in flat(dataclasses.asdict(recipe)).items():
         if isinstance(number, float) and not math.isfinite(number):
             yield f"{key} is {number}; a finite number expected"
+    if recipe.logger.name == "none" and recipe.logger.options:
+        yield "logger.options does nothing while logger.name is none; leave it out"
     for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes, _loss_mistakes):
         yield from section(recipe)
     check_signal_config(recipe.signal)

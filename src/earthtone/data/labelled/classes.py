@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.data.labelled.items import (
-    IMAGES,
     LABELLED,
-    SOUNDS,
     SPLIT_FOLDERS,
     LabelledItem,
     LabelledSet,
@@ -21,7 +19,6 @@ from earthtone.data.labelled.items import (
     finished,
     first_manifest,
     folders,
-    kind,
     known_set,
     manifest_in,
     recognised,
@@ -31,6 +28,7 @@ from earthtone.data.manifest import TABLES, Manifest, RowTable, listed, manifest
 from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
+from earthtone.signal.readers import image_suffixes, kind, sound_suffixes
 from earthtone.signal.remarks import NULL_ISLAND
 
 _LAYOUT = "a folder a class with images or sounds in it (CLASS/*.jpg), or train/CLASS, val/CLASS, test/CLASS"
@@ -293,7 +291,7 @@ def read_advance(path: Path) -> LoadedItems[LabelledItem]:
             suffixes,
             lambda file: f"{file.parent.name}/{file.stem}",
         )
-        for side, suffixes in ((vision, IMAGES), (sound, SOUNDS), (sound, (".npy",)))
+        for side, suffixes in ((vision, image_suffixes()), (sound, sound_suffixes()), (sound, (".npy",)))
     )
     sounds = recordings or spectrograms
     loaded = LoadedItems(

@@ -87,8 +87,6 @@ class MaskedSet:
     warnings: tuple[str, ...] = ()
 
 
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif")
-SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aac", ".m4a")
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
@@ -139,12 +137,6 @@ def first_manifest(folder: Path) -> Path | None:
 def _manifests(folder: Path) -> list[Path]:
     names = [folder / f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in TABLES]
     return [file for file in names if file.is_file()]
-
-
-def kind(path: Path) -> str | None:
-    """Return "image" or "audio" by a file's suffix; None for others."""
-    suffix = path.suffix.lower()
-    return "image" if suffix in IMAGES else "audio" if suffix in SOUNDS else None
 
 
 Item = TypeVar("Item", LabelledItem, MaskedItem)

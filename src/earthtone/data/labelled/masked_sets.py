@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from earthtone.data.labelled.items import (
-    IMAGES,
     MASKED,
     SPLIT_FOLDERS,
     LoadedItems,
@@ -31,6 +30,7 @@ from earthtone.data.manifest import Manifest, listed, manifest_table, nearest
 from earthtone.data.pair import NearNames, Pair, Problem, UnusableRow, media
 from earthtone.errors import DataError
 from earthtone.progress import progress
+from earthtone.signal.readers import image_suffixes
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir")
 _MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "ann_dir")
@@ -76,7 +76,7 @@ def _read_two_folders(
 def _pictures_by_name(side: Path) -> dict[str, Path]:
     """Return the pictures below a folder by their path without suffix. Raises DataError when two have one name."""
     pictures = (file for file in side.rglob("*") if not file.name.startswith(".") and file.is_file())
-    return by_name(pictures, IMAGES, lambda file: file.relative_to(side).with_suffix("").as_posix())
+    return by_name(pictures, image_suffixes(), lambda file: file.relative_to(side).with_suffix("").as_posix())
 
 
 def read_mask_manifest(path: Path) -> LoadedItems[MaskedItem]:
