@@ -139,6 +139,7 @@ def _register(kind: str, name: str) -> Callable[[T], T]:
         for entry in _entries(kind).get(key, ()):
             if not entry.is_entry_of(thing):
                 raise ConfigError(f"the {kind} {key!r} is one of {entry.source} already; choose another name")
+            own.source = entry.source
         _registered[kind, key] = own
         return thing
 
@@ -231,7 +232,7 @@ def import_modules(names: Sequence[str]) -> None:
     if names and here not in sys.path:
         sys.path.insert(0, here)
     for name in _imported:
-        if not _MODULE.fullmatch(name):
+        if name.endswith(".py") or not _MODULE.fullmatch(name):
             hint = f"; type --import {Path(name).stem}" if name.endswith(".py") else ""
             raise ConfigError(f"--import {name!r:.80} is no name of a module{hint}")
         try:
@@ -250,7 +251,7 @@ def imported_modules() -> list[str]:
 def modules_for_processes(used: Iterable[tuple[str, str]]) -> list[str]:
     """Return the modules that another process imports to have the plug-ins that this one has.
 
-    Raises ConfigError where one of `used`, kinds and names, was registered by the program itself: it would be run again.
+    Raises ConfigError where one of `used`, kinds and names, was registered by the program itself, not by a module.
     """
     for kind, name in used:
         if (plugin := _registered.get((kind, name))) is not None and plugin.module == "__main__":

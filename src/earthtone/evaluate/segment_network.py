@@ -37,7 +37,7 @@ class Segmenter(nn.Module):
             raise ConfigError(f"head {head!r}; {did_you_mean(head, HEADS)}one of {', '.join(HEADS)} expected")
         if not backbone.channels:
             raise ConfigError(
-                f"{backbone.name} gives no maps of its stages; segmentation needs an encoder with `forward_intermediates`"
+                f"{backbone.name} gives no maps of its stages; an encoder with `forward_intermediates` expected"
             )
         self.backbone = backbone
         self.frozen = frozen

@@ -428,14 +428,14 @@ def _mpeg(
 class _ReadStream:
     """What a plug-in reads, whole in memory."""
 
-    lost = 0
-    broken = ""
-    tolerance_seconds = 0.0
+    lost: int = 0
+    broken: str = ""
+    tolerance_seconds: float = 0.0
 
     def __init__(self, source: Path) -> None:
         self._samples, self.hz = read_sound_by_plugin(source)
         self.there: int | None = len(self._samples)
-        self.promised = self.there
+        self.promised: int | None = self.there
         self.channels = self._samples.shape[1]
 
     def blocks(self) -> Iterator[Block]:

@@ -176,9 +176,11 @@ def used_plugins(recipes: Iterable[Recipe]) -> list[tuple[str, str]]:
         used
         for recipe in recipes
         for used in (
-            ("loss", recipe.loss.name), ("encoder", recipe.model.image_encoder), ("encoder", recipe.model.audio_encoder),
+            ("loss", recipe.loss.name),
+            ("encoder", recipe.model.image_encoder),
+            ("encoder", recipe.model.audio_encoder),
         )
-    ]  # fmt: skip
+    ]
 
 
 class _Sweep:

@@ -67,7 +67,7 @@ def start_loggers(loggers: Sequence[Logger], recipe: Recipe) -> None:
     for logger in loggers:
         try:
             logger.log_hyperparams(flat(recipe.decisive()))
-            _ = logger.experiment  # Lightning would ask for it in the middle of its start
+            getattr(logger, "experiment", None)  # Lightning would ask for it in the middle of its start
         except EarthtoneError:
             raise
         except Exception as error:  # no account, no server, a full disk
