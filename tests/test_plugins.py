@@ -15,8 +15,10 @@ from torch import Tensor, nn
 import earthtone
 from earthtone import plugins
 from earthtone.data.labelled.items import LabelledItem
+from earthtone.embed.engine import feature_width
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, ModelError, SignalError
+from earthtone.evaluate.segment_network import Segmenter
 from earthtone.losses import check_options, make_loss
 from earthtone.losses.base import Loss
 from earthtone.models.backbone import open_backbone
@@ -325,7 +327,12 @@ def test_an_encoders_name_is_neither_timms_nor_ours_and_its_options_are_told() -
         make_encoder("pooling", (3, 8, 8), pretrained=True)
     with pytest.raises(ConfigError, match="near it: pooling"):
         make_encoder("poolin", (3, 8, 8))
-    assert open_backbone("random:pooling", pixels=8).features == 5
+    backbone = open_backbone("random:pooling", pixels=8)
+    assert (feature_width(backbone, None), backbone.channels) == (5, ())
+    with pytest.raises(ConfigError, match="no `forward_intermediates`, so no stages"):
+        feature_width(backbone, 0)
+    with pytest.raises(ConfigError, match="gives no maps of its stages"):
+        Segmenter(backbone, 2, "linear")
 
 
 def test_a_model_of_an_unknown_encoder_imports_nothing(

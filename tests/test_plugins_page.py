@@ -106,7 +106,6 @@ def test_plugins_are_listed_with_what_brings_them(field: Path) -> None:
         {"kind": "loss", "name": "cosine_gap", "source": "module my_losses", "state": "ok"},
         {"kind": "task", "name": "neighbour", "source": "module my_tasks", "state": "ok"},
     ]
-    assert re.search(r"loss +cosine_gap +module my_losses +ok", run(line, field))
 
 
 @pytest.mark.slow
@@ -118,12 +117,8 @@ def test_a_loss_trains_and_a_task_measures_the_model(field: Path) -> None:
     assert card["recipe"]["loss"] | {"twins": ""} == {
         "name": "cosine_gap", "options": {"margin": 0.1}, "place_column": None, "twin_radius_m": 0.0, "twins": "",
     }  # fmt: skip
-    for option, why in (("margin -1", "margin is -1"), ("margn 1", "did you mean margin?")):
-        assert why in run(f"{line}x --loss.options.{option}", field, ok=False)
     [line] = commands("earthtone evaluate neighbour")
     assert re.search(r"same class  \d\.\d{3}  \[", run(line, field))
-    assert json.loads(run(f"{line} --json", field))["headline"] == "same class"
-    assert "--resamples 0; 1 or more expected" in run(f"{line} --resamples 0", field, ok=False)
     assert "neighbour    a plug-in's, from module my_tasks" in run("earthtone evaluate --help --import my_tasks", field)
 
 
@@ -136,14 +131,12 @@ def test_an_encoder_trains_and_its_model_opens_where_the_plugin_is(field: Path) 
     told = run(line.replace(" --import my_encoders", ""), field, ok=False)
     assert "model.safetensors: encoder 'three_convs' is no timm model and no plug-in's here; install" in told
     assert "--import MODULE" in told
-    assert "has no stages" in run(f"{line} --stage 0", field, ok=False)
 
 
 def test_readers_read_files_of_their_suffix(field: Path) -> None:
     [line] = commands("earthtone check")
     told = run(line, field)
     assert "3 of 3 rows usable" in told and "48 x 48 (3)" in told and "16000 (3)" in told
-    assert "3 of 3 rows usable" in run(f"{line} --headers_only", field)
     assert "0 of 3 rows usable" in run(line.replace(" --import my_readers", ""), field, ok=False)
 
 

@@ -16,8 +16,8 @@ class ModelConfig:
     """Two encoders and the space they share."""
 
     image_encoder: str = "resnet18"
-    """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth; or a plug-in's
-    (docs/plugins.md)."""
+    """Any timm model name, or `release_resnet18`, `release_resnet34`, `release_resnet50` of SoundingEarth, or a
+    plug-in's (docs/plugins.md)."""
     audio_encoder: str = "resnet18"
     """As `image_encoder`; it sees spectrograms as pictures of one channel."""
     dimensions: PositiveInt = 128

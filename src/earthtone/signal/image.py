@@ -114,7 +114,7 @@ def read_picture(
         with _named_errors(name):
             return _picture(_of_pillow(source, name), name, config)
     if isinstance(source, Path) and reader_source(source, "image") is not None:
-        return _picture(Raster(read_image_by_plugin(source)), str(source), config)
+        return _picture(Raster(_by_plugin(source)), str(source), config)
     data, name = bytes_of(source)
     driver = gdal_driver(data)
     if driver is not None:
@@ -141,7 +141,7 @@ def picture_header(source: Path | bytes) -> tuple[int, int, str]:
     Raises SignalError where reading would, as far as a header tells: unknown formats and too large pictures.
     """
     if isinstance(source, Path) and reader_source(source, "image") is not None:
-        height, width, _ = read_image_by_plugin(source).shape
+        height, width, _ = _by_plugin(source).shape
         return width, height, "RGB"
     data, name = bytes_of(source)
     driver = gdal_driver(data)
@@ -153,6 +153,12 @@ def picture_header(source: Path | bytes) -> tuple[int, int, str]:
         sideways = not late and exif_orientation(image.getexif) > 4
         width, height = reversed(image.size) if sideways else image.size
         return width, height, image.mode
+
+
+def _by_plugin(path: Path) -> Pixels:
+    pixels = read_image_by_plugin(path)
+    refuse_bytes(str(path), pixels.shape[1], pixels.shape[0], 3)
+    return pixels
 
 
 def read_grey(source: Path | bytes) -> Pixels:

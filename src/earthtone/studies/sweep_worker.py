@@ -85,7 +85,7 @@ def main(order: str) -> int:
     run = Path(values["run"])
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others of a run on several devices belong to it
     try:
-        import_modules(values["import"])
+        import_modules(values.get("import", ()))
         # held while a process of an earlier sweep is still about to stop
         with FileLock(run / ".lock") if first else nullcontext():
             stopped = one_run(run, values["table"], Measure(**values["measure"]), resume=values["resume"])

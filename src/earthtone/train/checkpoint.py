@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.loggers import Logger
 from torch.utils.tensorboard import SummaryWriter
 
 from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
@@ -20,6 +19,9 @@ from earthtone.models.weights import fill, read_safetensors, write_safetensors
 from earthtone.train.lightning_module import PretrainTask
 from earthtone.train.recipe import Recipe
 from earthtone.value_types import fits
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 LOG_FILE = "log.jsonl"
 STATE_FILE = "run.json"
@@ -35,7 +37,7 @@ class History(AbstractContextManager["History"]):
     on: the log has its figures, and a training is not lost for a server that cannot be reached.
     """
 
-    def __init__(self, folder: Path, first_step: int, loggers: Sequence[Logger] = ()) -> None:
+    def __init__(self, folder: Path, first_step: int, loggers: "Sequence[Logger]" = ()) -> None:
         self._loggers = list(loggers)
         self._path = folder / LOG_FILE
         kept = [line for line in read_history(folder) if line["step"] <= first_step]

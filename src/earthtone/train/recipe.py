@@ -29,8 +29,8 @@ class LossConfig:
     name: str = "infonce"
     """`infonce`, `siglip`, `batch_triplet`, `triplet_margin`, `infonce_memory`, `place_distillation`, `simclr` or
     `barlow_twins`; or one of the published release's: `TripletLoss`, `NaiveTriplet`, `ContrastiveLoss`, `SymmetricCL`,
-    `SymmetricCLWithMemory`, `SymmetricCLWithMemoryAndDistillation`, `SimCLRLoss`, `SymmetricSimCLR`, `BarlowTwins`; or a
-    plug-in's (docs/plugins.md)."""
+    `SymmetricCLWithMemory`, `SymmetricCLWithMemoryAndDistillation`, `SimCLRLoss`, `SymmetricSimCLR`, `BarlowTwins`;
+    or a plug-in's (docs/plugins.md)."""
     options: dict[str, bool | int | float | str | None] = field(default_factory=dict)  # `Any` would import classes
     """Options of that loss (docs/losses.md); `batch_size` and `dimensions` come from the recipe."""
     twins: Literal["mask", "positive", "ignore"] = "mask"
