@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.embed.engine import feature_width
 from earthtone.embed.store import data_fingerprint
 from earthtone.errors import ConfigError, ModelError, SignalError
+from earthtone.evaluate.results import Estimate, TaskResult, run_plugin_task
 from earthtone.evaluate.segment_network import Segmenter
 from earthtone.losses import check_options, make_loss
 from earthtone.losses.base import Loss
@@ -31,6 +33,7 @@ from earthtone.signal.config import SignalConfig
 from earthtone.signal.image import picture_header, read_picture
 from earthtone.train.recipe import LossConfig, Recipe
 from earthtone.train.recipe_file import check_recipe
+from earthtone.value_types import Options
 
 
 @pytest.fixture(autouse=True)
@@ -273,13 +276,13 @@ def test_a_wrong_loss_is_refused_when_it_is_registered_or_made_or_used() -> None
         def __init__(self) -> None:
             raise ValueError("no")
 
-    class Plain(Odd):
+    class Quiet(Odd):
         def __init__(self) -> None:
             super().__init__(1.0)
 
     for name, kind, told in (
-        ("odd", Odd, "'level' has no default"), ("infonce", Plain, "earthtone has a loss"),
-        ("TripletLoss", Plain, "earthtone has a loss"), ("none", Loss, "that has `compute`"),
+        ("odd", Odd, "'level' has no default"), ("infonce", Quiet, "earthtone has a loss"),
+        ("TripletLoss", Quiet, "earthtone has a loss"), ("none", Loss, "that has `compute`"),
         ("int", int, "a subclass"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=told):
@@ -287,7 +290,7 @@ def test_a_wrong_loss_is_refused_when_it_is_registered_or_made_or_used() -> None
     earthtone.register_loss("failing")(Failing)
     with pytest.raises(ConfigError, match="the loss 'failing' cannot be made: ValueError: no"):
         make_loss("failing")
-    earthtone.register_loss("plain")(Plain)
+    earthtone.register_loss("plain")(Quiet)
     with pytest.raises(ConfigError, match=r"returned torch.float32 \(2, 3\); a scalar"):
         make_loss("plain")(torch.ones(2, 3), torch.zeros(2, 3))
 
@@ -353,3 +356,75 @@ def test_a_model_of_an_unknown_encoder_imports_nothing(
         ):
             opened(tmp_path)
     assert "planted" not in sys.modules
+
+
+# Tasks.
+
+
+@dataclass(frozen=True)
+class Plain(Options):
+    """Nothing is asked."""
+
+
+class NoDataclass(Plain):
+    more: int = 1
+
+
+@dataclass(frozen=True)
+class Reserved(Options):
+    json: bool = False
+
+
+def result(**changed: object) -> TaskResult:
+    known = {"headline": "share", "figures": {"share": Estimate(0.5, 0.4, 0.6, None, 10)}}
+    return TaskResult("mine", "data", "model", "protocol", **{**known, **changed})  # type: ignore[arg-type]
+
+
+def dividing(options: Plain) -> object:
+    return 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (dividing, "the task 'mine' failed: ZeroDivisionError: division by zero; --debug shows where"),
+        (lambda options: {"share": 0.5}, "returned a dict; a TaskResult expected"),
+        (lambda options: result(headline="other"), "has no figure 'other'"),
+        (lambda options: result(figures={}), "has no figure 'share'"),
+        (lambda options: result(figures={"share": 0.5}), "has no figure 'share'"),
+        (lambda options: result(facts={"model": object()}), "is no JSON"),
+    ],
+)
+def test_what_a_task_returns_is_checked(function: Callable[[Plain], object], told: str) -> None:
+    function.__annotations__ = {"options": Plain}
+    earthtone.register_task("mine")(function)
+    task = plugins.find_plugin("task", "mine")
+    assert task.options is Plain
+    with pytest.raises(ConfigError, match=told):
+        run_plugin_task("mine", task, Plain())
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (int, "a dataclass of options expected"),
+        (NoDataclass, "NoDataclass is no dataclass derived from"),
+        (Reserved, "--json is an option of every task"),
+        ("Unknown", "a dataclass of options expected"),
+    ],
+)
+def test_a_tasks_options_are_a_dataclass(kind: object, told: str) -> None:
+    def task(options): ...  # type: ignore[no-untyped-def]
+
+    task.__annotations__ = {"options": kind}
+    with pytest.raises(ConfigError, match=told):
+        earthtone.register_task("mine")(task)
+
+
+def test_what_the_program_itself_registers_is_refused_where_processes_are_started() -> None:
+    code = 'import earthtone\n@earthtone.register_task("mine")\ndef task(options: Plain): ...\n'
+    exec(code, {"__name__": "__main__", "Plain": Plain})  # noqa: S102 - as a program of a user's
+    earthtone.register_image_reader(".xyz")(nothing)
+    assert plugins.modules_for_processes([("loss", "infonce")]) == [__name__]
+    with pytest.raises(ConfigError, match="the task 'mine' is registered by the program itself"):
+        plugins.modules_for_processes([("task", "mine")])
