@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from earthtone.cli import LEVELS, VERBS, find_verb
 from earthtone.cli.parsing import Parser, ParserAsked, first_sentence
-from earthtone.cli.verbs import TASKS
 from earthtone.errors import ConfigError
+from earthtone.options import TASKS
+from earthtone.plugins import plugins_of
 
 #: The shells, and the file that each reads when it starts or when the command is typed first.
 SHELLS: Mapping[str, str] = {
@@ -67,6 +68,7 @@ def _options(command: str) -> Iterator[_Option]:
     yield _Option("--quiet", "no bars, no notes, no warnings", (), True)
     yield _Option("--log_level", "which messages are shown", tuple(LEVELS), False)
     yield _Option("--debug", "show the traceback of an error", (), True)
+    yield _Option("--import", "a module that registers plug-ins", (), False)
 
 
 def _option(parser: Parser, action: Action, name: str) -> _Option:
@@ -84,7 +86,7 @@ def _values(parser: Parser, option: str) -> tuple[str, ...]:
     if option == "loss.name":
         from earthtone.losses import LOSSES, PUBLISHED
 
-        return (*LOSSES, *PUBLISHED)
+        return (*LOSSES, *PUBLISHED, *plugins_of("loss"))
     return parser.values.get(option, ())
 
 

@@ -15,8 +15,8 @@ from loopback import catalogue_entry
 from earthtone.build.fetch import CATALOGUE, read_catalogue
 from earthtone.build.fetch.catalogue import PublicSet, allowed_url, safe_relative, shown_url
 from earthtone.cli import VERBS
-from earthtone.cli.verbs import TASKS
 from earthtone.errors import DataError
+from earthtone.options import TASKS
 
 SETS = read_catalogue()
 GOOD = {"name": "a.zip", "urls": ["https://example.org/a.zip"], "bytes": 10, "part": "all", "unpack": "zip"}
