@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
 	touch $@
 
 demo: $(VENV)/installed ## the whole way on a toy world, about five minutes on two cores

@@ -106,7 +106,23 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'earthtone' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOMES[name]), name)
+    from earthtone.errors import MissingExtraError, needed_by
+
+    def found() -> Any:
+        with needed_by(name):
+            return getattr(import_module(_HOMES[name]), name)
+
+    try:
+        return found()
+    except MissingExtraError as error:
+        said = str(error)
+
+    def later(*arguments: Any, **named: Any) -> Any:
+        return found()(*arguments, **named)
+
+    later.__name__ = later.__qualname__ = name
+    later.__doc__ = f"Cannot be called here: {said}."
+    return later  # names can be looked at, as `help` does, whatever is installed
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,8 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 #: What libraries say, as errors of any kind, when the system gives them no memory or no thread.
@@ -49,16 +50,45 @@ class ModelError(EarthtoneError):
 
 
 class MissingExtraError(SignalError):
-    """A format whose optional dependency is not installed; a reader of many files counts it and goes on."""
+    """A package that is not installed, and what to type; a reader of many files counts it and goes on."""
 
-    SAID = " needs an optional dependency; type: pip install 'earthtone["
+    SAID = "; type: pip install "
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what}{self.SAID}{extra}]'")
+    def __init__(self, what: str, package: str) -> None:
+        """`what`, a function's name or such as `FILE: AAC`, needs a package of `EXTRA_OF`."""
+        extra = EXTRA_OF[package]
+        extra = "train" if extra == "evaluate" and what in _TRAINING else extra
+        wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
+        super().__init__(f"{what} needs {package}, which is not installed{self.SAID}{wanted}")
 
 
 class ProcessError(EarthtoneError):
     """Another process of a training has ended, or cannot be reached."""
+
+
+#: The extra that brings a package (pyproject.toml), by the name it is imported by; "" for those of every installation.
+EXTRA_OF: Mapping[str, str] = {
+    "PIL": "", "cv2": "", "filelock": "", "httpx": "", "huggingface_hub": "", "jinja2": "", "markupsafe": "",
+    "numpy": "", "safetensors": "", "soundfile": "", "soxr": "", "timm": "", "torch": "", "torchvision": "",
+    "tqdm": "", "yaml": "",
+    "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
+    "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
+    "lightning": "train", "tensorboard": "train",
+    "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
+}  # fmt: skip
+#: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
+_TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
+
+
+@contextmanager
+def needed_by(what: str) -> Iterator[None]:
+    """Turn a package that is not installed into a MissingExtraError; one that we do not bring stays as it is."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name not in EXTRA_OF:
+            raise
+        raise MissingExtraError(what, error.name) from error
 
 
 #: Controls, formats such as those that turn the direction of writing, halves of characters, further line ends.

@@ -16,7 +16,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from earthtone.errors import ConfigError, did_you_mean, one_line
+from earthtone.errors import ConfigError, did_you_mean, needed_by, one_line
 from earthtone.files import read_yaml
 
 _NAMES: Mapping[Any, str] = {
@@ -337,7 +337,8 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R
                     wrong_name = next((name for name in named if name not in known), "")
                     hint = did_you_mean(wrong_name, known)
                     raise TypeError(f"{function.__name__}(): {error}{hint and '; ' + hint.rstrip()}") from None
-            return function(arguments[0] if ready else options(*arguments, **named))  # type: ignore[arg-type]
+            with needed_by(function.__name__):
+                return function(arguments[0] if ready else options(*arguments, **named))  # type: ignore[arg-type]
 
         parameters = [known[name].replace(annotation=Parameter.empty) for name in type_hints(options)]  # type: ignore[arg-type]
         call.__signature__ = signature(function).replace(parameters=parameters)  # type: ignore[attr-defined]

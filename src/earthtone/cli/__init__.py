@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 
 from earthtone import __version__
-from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, system_error_text
+from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, needed_by, system_error_text
 from earthtone.plugins import import_modules
 from earthtone.terminal import error_text, guard_output, guarded_output, log_level, lose_output, lose_reader
 
@@ -118,7 +118,8 @@ def _told(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"earthtone {__version__}")
         return 0
-    return find_verb(words[0])(list(underscored(words[1:])))
+    with needed_by(words[0]):
+        return find_verb(words[0])(list(underscored(words[1:])))
 
 
 def without_log_options(words: Sequence[str]) -> tuple[list[str], int | None]:

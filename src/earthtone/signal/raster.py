@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from earthtone.errors import SignalError
+from earthtone.errors import SignalError, needed_by
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -110,10 +110,11 @@ def raster_header(data: bytes, name: str, driver: str) -> tuple[int, int, str]:
 @contextmanager
 def opened_raster(data: bytes, name: str, driver: str) -> Iterator[Any]:
     """Yield a file that rasterio opens from memory; whatever goes wrong with it is a SignalError."""
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
-
     kind = "TIFF" if driver == "GTiff" else "image"
+    with needed_by(f"{name}: this {'TIFF' if driver == 'GTiff' else driver}"):
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning
+
     try:
         with rasterio.MemoryFile(data) as memory:
             with warnings_as("ignore", NotGeoreferencedWarning):

@@ -326,7 +326,7 @@ class _AacStream:
         try:
             import av
         except ImportError as error:
-            raise MissingExtraError(f"{source_name(source)}: AAC", "aac") from error
+            raise MissingExtraError(f"{source_name(source)}: AAC", "av") from error
         self._av, self._source = av, source
         self._file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         self.there: int | None = None

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
 from earthtone.files import regular_file, write_text_atomic
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
-from earthtone.train.lightning_module import PretrainTask
 from earthtone.train.recipe import Recipe
 from earthtone.value_types import fits
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+
+    from earthtone.train.lightning_module import PretrainTask  # brings Lightning, which reports do without
 
 LOG_FILE = "log.jsonl"
 STATE_FILE = "run.json"
@@ -38,6 +38,8 @@ class History(AbstractContextManager["History"]):
     """
 
     def __init__(self, folder: Path, first_step: int, loggers: "Sequence[Logger]" = ()) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._loggers = list(loggers)
         self._path = folder / LOG_FILE
         kept = [line for line in read_history(folder) if line["step"] <= first_step]
@@ -177,7 +179,7 @@ class Progress:
     twins_only: int = 0
 
 
-def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> None:
+def save_checkpoint(folder: Path, task: "PretrainTask", progress: Progress) -> None:
     """Write all that `task` needs to go on exactly where it was: one safetensors file, whole or not at all, no pickle.
 
     Tensors: weights of model and loss, the optimizer's moments, the state of torch's generator. The header says where
@@ -188,7 +190,7 @@ def save_checkpoint(folder: Path, task: PretrainTask, progress: Progress) -> Non
     write_safetensors(folder / CHECKPOINT_FILE, tensors, {"earthtone_checkpoint": json.dumps(header)})
 
 
-def load_checkpoint(folder: Path, task: PretrainTask) -> Progress:
+def load_checkpoint(folder: Path, task: "PretrainTask") -> Progress:
     """Fill `task` and torch's generator from the checkpoint in `folder` and return where it was.
 
     Raises ModelError when the file is broken or not ours.
@@ -227,7 +229,7 @@ def _optimizer_state(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str,
     return state
 
 
-def _check_moments(state: dict[str, Any], task: PretrainTask) -> None:
+def _check_moments(state: dict[str, Any], task: "PretrainTask") -> None:
     """Raise ValueError unless every moment fits its weight; torch itself would not look before the first step."""
     optimizer = task.configure_optimizers()
     optimizer.load_state_dict(state)
