@@ -207,6 +207,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
     with _Undrawn():
         model = _empty_model(file, card)
     fill(model, weights, file)
+    del weights  # this frame may outlive the call, in a cycle of an exception that was caught while a model was made
     if model.config.scale_input and not 0 < float(model.usual_side_m) < math.inf:  # also NaN
         raise ModelError(
             f"{file}: usual_side_m is {float(model.usual_side_m):g}; the metres along a side of a tile, more than 0, "
