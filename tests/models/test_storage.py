@@ -46,6 +46,17 @@ def test_the_same_vectors_from_folder_and_from_file(tiny_model: TwoTower, saved:
             np.testing.assert_array_equal(one, other)
 
 
+def test_no_random_weights_are_drawn_for_those_of_a_file(saved: Path, tiny_model: TwoTower) -> None:
+    """They would take longer than all else; and the numbers that a program draws do not depend on what it has loaded."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    loaded = load_model(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one, loaded.state_dict()[name]) for name, one in tiny_model.state_dict().items())
+    buffers = dict(loaded.named_buffers())
+    assert all(torch.equal(one, buffers[name]) for name, one in tiny_model.named_buffers())  # also those of no file
+
+
 def test_a_model_with_attention_over_windows(tiny_signal: SignalConfig, tmp_path: Path) -> None:
     model = TwoTower(ModelConfig("test_resnet", "test_resnet", 8, windows="attention"), tiny_signal)
     torch.nn.init.normal_(model.reducer.get_parameter("weight.weight"))
