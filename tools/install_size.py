@@ -49,15 +49,15 @@ def measure(environment: Environment, extras: list[str]) -> float:
     """Print a line for each step and return the megabytes of the core."""
     environment.pip("install", *BASE)
     base, base_mb = environment.distributions(), environment.megabytes()
-    print(f"{' and '.join(BASE):<24} {base_mb:7.0f} MB   {len(base):3d} distributions", flush=True)
+    print(f"{' and '.join(BASE):<28} {base_mb:7.0f} MB   {len(base):3d} distributions", flush=True)
     environment.pip("install", str(PROJECT))
     core, core_mb = environment.distributions(), environment.megabytes()
-    print(f"{'the core beyond them':<24} {core_mb - base_mb:7.0f} MB   {len(core - base):3d} distributions: ", end="")
+    print(f"{'the core beyond them':<28} {core_mb - base_mb:7.0f} MB   {len(core - base):3d} distributions: ", end="")
     print(", ".join(sorted(core - base)), flush=True)
     for extra in extras:
         environment.pip("install", f"{PROJECT}[{extra}]")
         more = sorted(environment.distributions() - core)
-        line = f"{f'[{extra}] beyond the core':<24} {environment.megabytes() - core_mb:7.0f} MB   {len(more):3d}"
+        line = f"{f'[{extra}] beyond the core':<28} {environment.megabytes() - core_mb:7.0f} MB   {len(more):3d}"
         print(f"{line} distributions: {', '.join(more)}", flush=True)
         environment.pip("uninstall", "--yes", *more)
     return core_mb - base_mb
