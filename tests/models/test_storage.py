@@ -47,7 +47,7 @@ def test_the_same_vectors_from_folder_and_from_file(tiny_model: TwoTower, saved:
 
 
 def test_no_random_weights_are_drawn_for_those_of_a_file(saved: Path, tiny_model: TwoTower) -> None:
-    """They would take longer than all else; and the numbers that a program draws do not depend on what it has loaded."""
+    """They would take longer than all else; and what a program draws does not depend on what it has loaded."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
     loaded = load_model(saved)
