@@ -86,12 +86,11 @@ def test_cells_do_not_share_numbers() -> None:
     assert len(middles) == sum(cells.bins(band) for band in range(cells.bands))
 
 
-@pytest.mark.parametrize("shares", [(0.7, 0.1, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
-def test_shares_hold_about(shares: tuple[float, float, float]) -> None:
-    blocks = Counter(block_split(*place, shares=shares) for place in places(5000, 1))
-    ids = Counter(hash_split(f"recording {n}", shares=shares) for n in range(5000))
+def test_shares_hold_about() -> None:
+    blocks = Counter(block_split(*place) for place in places(5000, 1))
+    ids = Counter(hash_split(f"recording {n}") for n in range(5000))
     for counts in (blocks, ids):
-        for split, share in zip(("train", "val", "test"), shares, strict=True):
+        for split, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
             assert abs(counts[split] / 5000 - share) <= 4 * math.sqrt(share * (1 - share) / 5000)
 
 
@@ -102,11 +101,6 @@ def test_splits_do_not_change_from_release_to_release() -> None:
     assert [hash_split(str(n)) for n in range(6)] == [
         "train", "val", "train", "train", "train", "train",
     ]  # fmt: skip
-
-
-def test_seeds_differ() -> None:
-    one, two = ([block_split(*place, seed=seed) for place in places(200, 2)] for seed in (0, 1))
-    assert one != two
 
 
 @given(LONGITUDE, LATITUDE, BLOCK_KM, st.floats(0.1, 1.0), st.floats(-1, 1), st.floats(-1, 1))
@@ -130,12 +124,11 @@ def test_no_cell_nearby_is_overlooked(
 
 @pytest.mark.parametrize(("block_km", "buffer_km"), [(500.0, 60.0), (800.0, 200.0), (3000.0, 400.0)])
 def test_kept_places_of_different_splits_are_a_buffer_apart(block_km: float, buffer_km: float) -> None:
-    shares = (0.5, 0.25, 0.25)
     world = places(700, 3)
-    splits = [block_split(*place, block_km=block_km, buffer_km=buffer_km, shares=shares) for place in world]
+    splits = [block_split(*place, block_km=block_km, buffer_km=buffer_km) for place in world]
     kept = [(place, split) for place, split in zip(world, splits, strict=True) if split is not None]
     assert 20 < len(kept) < len(world)
-    assert all(split == block_split(*place, block_km=block_km, shares=shares) for place, split in kept)
+    assert all(split == block_split(*place, block_km=block_km) for place, split in kept)
     for number, (place, split) in enumerate(kept):
         for other, other_split in kept[:number]:
             assert split == other_split or km_between(place, other) > buffer_km
@@ -162,12 +155,12 @@ def pair(**known: object) -> Pair:
 
 def test_a_pair_keeps_its_own_split_then_its_block_then_its_id() -> None:
     assert assign_split(pair(split="val", longitude=8.0, latitude=50.0)) == "val"
-    assert assign_split(pair(longitude=9.0, latitude=50.0), seed=3) == block_split(9.0, 50.0, seed=3)
-    assert assign_split(pair(), seed=3) == hash_split("a", seed=3)
+    assert assign_split(pair(longitude=9.0, latitude=50.0)) == block_split(9.0, 50.0) != hash_split("a")
+    assert assign_split(pair()) == hash_split("a")
 
 
-def test_a_buffer_leaves_pairs_out_at_borders() -> None:
-    splits = {assign_split(pair(longitude=lon / 100, latitude=50.0), buffer_km=2.0) for lon in range(0, 2000, 7)}
+def test_a_buffer_leaves_places_out_at_borders() -> None:
+    splits = {block_split(lon / 100, 50.0, buffer_km=2.0) for lon in range(0, 2000, 7)}
     assert splits == {None, "train", "val", "test"}
 
 
@@ -178,10 +171,6 @@ def test_places_off_the_globe_are_refused(place: tuple[float, float]) -> None:
 
 
 def test_senseless_options_are_refused() -> None:
-    with pytest.raises(ConfigError, match="sum to 1"):
-        hash_split("a", shares=(0.5, 0.5, 0.5))
-    with pytest.raises(ConfigError, match="sum to 1"):
-        block_split(0, 0, shares=(1.5, -0.5, 0.0))
     with pytest.raises(ConfigError, match="block_km"):
         block_split(0, 0, block_km=0)
     with pytest.raises(ConfigError, match="buffer_km"):

@@ -24,43 +24,37 @@ from earthtone.data.pair import SPLITS, Pair
 from earthtone.data.releases import key_digit_split
 from earthtone.data.source import Source
 from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.geo import EARTH_RADIUS_M
 
 if TYPE_CHECKING:
     from earthtone.data.packed import Table  # imports torch and lance, which check can do without
 
+_EARTH_KM = EARTH_RADIUS_M / 1000
+_BLOCK_KM = 10.0
+_TRAIN, _VAL = 0.7, 0.1  # shares of the blocks, and of the ids of rows without a place; test is the rest
 
-Shares = tuple[float, float, float]
-_EARTH_KM = 6371.0088  # mean radius (IUGG)
 
-
-def hash_split(id: str, *, seed: int = 0, shares: Shares = (0.7, 0.1, 0.2)) -> str:
-    """Return train, val or test from the id alone, with probabilities `shares`."""
-    return _draw(f"id/{seed}/{id}", _checked_shares(shares))
+def hash_split(id: str) -> str:
+    """Return train, val or test, 70/10/20, from the id alone."""
+    return _draw(f"id/0/{id}")
 
 
 def block_split(
-    longitude: float,
-    latitude: float,
-    *,
-    block_km: float = 10.0,
-    buffer_km: float = 0.0,
-    seed: int = 0,
-    shares: Shares = (0.7, 0.1, 0.2),
+    longitude: float, latitude: float, *, block_km: float = _BLOCK_KM, buffer_km: float = 0.0
 ) -> str | None:
     """Return the split of the block that a place (degrees) lies in, None within `buffer_km` of a block of another one.
 
     Blocks are cells of nearly equal area: bands of latitude `block_km` high, cut into as many equal parts as fit at
-    the middle of the band; each pole is one round cell. Shares hold over the cells, not exactly over the rows.
+    the middle of the band; each pole is one round cell. 70/10/20 holds over the cells, not exactly over the rows.
     Any two places that are kept in different splits are more than `buffer_km` apart on the sphere (twice that across a
     straight border).
     """
     if not 0 <= buffer_km < math.inf:
         raise ConfigError(f"buffer_km is {buffer_km}; 0 or more expected")
     cells = BlockGrid(block_km)
-    shares = _checked_shares(shares)
 
     def drawn(cell: tuple[int, int]) -> str:
-        return _draw(f"cell/{seed}/{cell[0]}/{cell[1]}", shares)
+        return _draw(f"cell/0/{cell[0]}/{cell[1]}")
 
     split = drawn(cells.cell(longitude, latitude))
     if buffer_km > 0:
@@ -70,18 +64,13 @@ def block_split(
     return split
 
 
-def assign_split(
-    pair: Pair, *, block_km: float = 10.0, buffer_km: float = 0.0, seed: int = 0, shares: Shares = (0.7, 0.1, 0.2)
-) -> str | None:
-    """Return the pair's own split if it has one, else its block's, else (no coordinates) that of its id's hash.
-
-    None only when `buffer_km` is given and the pair lies too near a block of another split.
-    """
+def assign_split(pair: Pair) -> str | None:
+    """Return the pair's own split if it has one, else its block's, else (no coordinates) that of its id's hash."""
     if pair.split is not None:
         return pair.split
     if pair.longitude is None or pair.latitude is None:
-        return hash_split(pair.id, seed=seed, shares=shares)
-    return block_split(pair.longitude, pair.latitude, block_km=block_km, buffer_km=buffer_km, seed=seed, shares=shares)
+        return hash_split(pair.id)
+    return block_split(pair.longitude, pair.latitude)
 
 
 class BlockGrid:
@@ -155,25 +144,16 @@ def _angle(phi: float, other: float, turn: float) -> float:
     return 2 * math.asin(math.sqrt(min(1.0, half)))
 
 
-def _draw(text: str, shares: Shares) -> str:
+def _draw(text: str) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     number = (int.from_bytes(digest, "big") >> 11) / 2**53  # below 1, evenly spaced
-    if number < shares[0]:
-        return SPLITS[0]
-    return SPLITS[1] if number < shares[0] + shares[1] else SPLITS[2]
-
-
-def _checked_shares(shares: Shares) -> Shares:
-    if len(shares) != 3 or min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
-        raise ConfigError(f"shares are {shares}; three numbers for {', '.join(SPLITS)} that sum to 1 expected")
-    return shares
+    return "train" if number < _TRAIN else "val" if number < _TRAIN + _VAL else "test"
 
 
 MANIFEST = "manifest"
 BUFFERED = "buffered-blocks"
 DEFAULT_BUFFER_KM = 1.0
 _LARGEST_BUFFER_KM = 50.0  # in blocks of 10 km even 10 km of buffer leave hardly a pair
-_BLOCK_KM = 10.0
 _SEED = 42  # of both published splits
 _PSM_LEAST, _PSM_HELD_OUT, _PSM_VAL = 25, 0.35, 0.40
 
@@ -262,7 +242,7 @@ def _buffered_blocks(source: Source, buffer_km: float | None, packed: "Table | N
     def by_place(pair: Pair) -> str | None:
         if pair.longitude is None or pair.latitude is None:
             return None  # it may lie anywhere, also beside a test pair
-        return block_split(pair.longitude, pair.latitude, block_km=_BLOCK_KM, buffer_km=km)
+        return block_split(pair.longitude, pair.latitude, buffer_km=km)
 
     record = {"by": BUFFERED, "block_km": _BLOCK_KM, "buffer_km": km}
     return _together(source, packed, record, by_place, strict=True)
