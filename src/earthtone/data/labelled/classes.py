@@ -25,7 +25,7 @@ from earthtone.data.labelled.items import (
     with_split_lists,
 )
 from earthtone.data.manifest import TABLES, Manifest, RowTable, listed, manifest_table, nearest
-from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, UnusableRow, is_file, is_unknown
+from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, Row, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
 from earthtone.signal.readers import image_suffixes, kind, sound_suffixes
@@ -109,17 +109,15 @@ def read_labelled_manifest(
     media = _media(table, given)
     pairs = Manifest(path, columns=_pair_columns(table, given, media), need=media)
     own = {name: pairs.carried_as(column) for name, column in own.items()}
-    loaded, left_out = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
-    without_value = defaultdict[str, list[str]](list)
-    for pair in pairs:
+    loaded, without_value = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
+
+    def item_of(pair: Pair | Problem) -> LabelledItem:
         for remark in pair.remarks if isinstance(pair, Pair) else ():
             if remark.kind != NULL_ISLAND:
                 without_value[remark.kind].append(pair.id)
-        try:
-            loaded.items.append(_labelled_item(pair, own))
-        except UnusableRow as problem:
-            left_out[problem.kind].append(pair.id)
-    loaded.count_left_out(left_out)
+        return _labelled_item(pair, own)
+
+    loaded.add(pairs, item_of)
     loaded.notes += [
         f"{len(ids)} rows stay without a value, {what}: {listed(ids, 5)}" for what, ids in without_value.items()
     ]
@@ -162,14 +160,14 @@ def _pair_columns(table: RowTable, given: Mapping[str, str], media: tuple[str, .
 def _labelled_item(pair: Pair | Problem, own: Mapping[str, str]) -> LabelledItem:
     """Return the item of a manifest's row. Raises UnusableRow."""
     if isinstance(pair, Problem):
-        raise UnusableRow(pair.kind, pair.detail)
+        raise UnusableRow(pair.kind, pair.id)
     label, fold, group = (pair.extra.get(own[name], "").strip() for name in _OWN)
     if not label:
-        raise UnusableRow("no label", f"column {own['label']!r} is empty")
+        raise UnusableRow("no label", pair.id)
     if isinstance(pair.image, bytes) or isinstance(pair.audio, bytes):
         raise UnusableRow("media as bytes in the table; write them to files", pair.id)
     if fold and not (fold.isascii() and fold.isdigit()):
-        raise UnusableRow("fold is no whole number", f"fold {fold!r:.40}")
+        raise UnusableRow("fold is no whole number", pair.id)
     return LabelledItem(
         pair.id, label, pair.image, pair.audio, pair.split,
         fold=int(fold) if fold else None,
@@ -212,16 +210,14 @@ class FoldTable:
             raise DataError(
                 f"{rows.path} lacks the columns {listed(missing)}, found {listed(rows.columns)}; {self.layout}"
             )
-        loaded, left_out = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
-        for row in rows.rows(self.columns):
+
+        def item_of(row: Row) -> LabelledItem:
             if row.fault is not None:
-                left_out[row.fault[0]].append(row.where)
-                continue
-            try:
-                loaded.items.append(self.item(path, {name: str(row.cells[name]).strip() for name in self.columns}))
-            except UnusableRow as problem:
-                left_out[problem.kind].append(str(problem))
-        loaded.count_left_out(left_out)
+                raise UnusableRow(row.fault[0], row.where)
+            return self.item(path, {name: str(row.cells[name]).strip() for name in self.columns})
+
+        loaded = LoadedItems[LabelledItem]()
+        loaded.add(rows.rows(self.columns), item_of)
         return loaded
 
 

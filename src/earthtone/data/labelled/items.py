@@ -13,7 +13,7 @@ import numpy as np
 
 from earthtone.data.grouped_split import linked, same_content, without_silence
 from earthtone.data.manifest import TABLES, listed
-from earthtone.data.pair import SPLITS
+from earthtone.data.pair import SPLITS, UnusableRow
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.files import regular_file
 
@@ -140,6 +140,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 Item = TypeVar("Item", LabelledItem, MaskedItem)
+Row = TypeVar("Row")
 
 
 @dataclass
@@ -154,9 +155,17 @@ class LoadedItems(Generic[Item]):
         if names:
             self.notes.append(f"{len(names)} {what}: {listed(sorted(names), 5)}")
 
-    def count_left_out(self, names: Mapping[str, Sequence[str]]) -> None:
-        """Add a note on the rows left out for each reason."""
-        self.notes += [f"{len(rows)} rows left out, {why}: {listed(rows, 5)}" for why, rows in sorted(names.items())]
+    def add(self, rows: Iterable[Row], item_of: Callable[[Row], Item]) -> None:
+        """Add the items of rows, and notes on the rows without one: UnusableRow gives the reason and the row's name."""
+        left_out = defaultdict[str, list[str]](list)
+        for row in rows:
+            try:
+                self.items.append(item_of(row))
+            except UnusableRow as problem:
+                left_out[problem.kind].append(str(problem))
+        self.notes += [
+            f"{len(names)} rows left out, {why}: {listed(names, 5)}" for why, names in sorted(left_out.items())
+        ]
 
 
 SHARES: Mapping[str, float] = {"train": 0.6, "val": 0.2, "test": 0.2}

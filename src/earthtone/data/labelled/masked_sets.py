@@ -91,25 +91,23 @@ def read_mask_manifest(path: Path) -> LoadedItems[MaskedItem]:
                 f"{path} has no column {name!r}; image and mask were expected;{nearest(name, table.columns)}"
             )
     columns = {} if {"id", "key"} & set(table.columns) else {"id": "image"}
-    loaded, left_out, near = LoadedItems[MaskedItem](), defaultdict[str, list[str]](list), NearNames()
-    for pair in Manifest(path, columns=columns, need=("image",)):
+    near = NearNames()
+
+    def item_of(pair: Pair | Problem) -> MaskedItem:
+        if isinstance(pair, Problem):
+            raise UnusableRow(pair.kind, pair.id)
+        cell = pair.extra.get(MASK, "")
         try:
-            loaded.items.append(_masked_item(pair, path.parent, near))
+            mask = media(cell, path.parent, MASK, "missing mask", near) if cell else None
         except UnusableRow as problem:
-            left_out[problem.kind].append(pair.id)
-    loaded.count_left_out(left_out)
+            raise UnusableRow(problem.kind, pair.id) from problem
+        if isinstance(pair.image, Path) and (mask is None or isinstance(mask, Path)):
+            return MaskedItem(pair.id, pair.image, mask, pair.split)
+        raise UnusableRow("images as bytes in the table; write them to files", pair.id)
+
+    loaded = LoadedItems[MaskedItem]()
+    loaded.add(Manifest(path, columns=columns, need=("image",)), item_of)
     return loaded
-
-
-def _masked_item(pair: Pair | Problem, folder: Path, near: NearNames) -> MaskedItem:
-    """Return the item of a manifest's row. Raises UnusableRow."""
-    if isinstance(pair, Problem):
-        raise UnusableRow(pair.kind, pair.detail)
-    cell = pair.extra.get(MASK, "")
-    mask = media(cell, folder, MASK, "missing mask", near) if cell else None
-    if isinstance(pair.image, Path) and (mask is None or isinstance(mask, Path)):
-        return MaskedItem(pair.id, pair.image, mask, pair.split)
-    raise UnusableRow("images as bytes in the table; write them to files", pair.id)
 
 
 def _joined(

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +40,6 @@ _MOST_NAMED = 6
 
 Value = int | tuple[int, int, int]
 Classes = NDArray[np.uint8]
-Valid = NDArray[np.bool_] | None
 _LOG = logging.getLogger(__name__)
 _AS_DECLARED = ImageConfig()
 
@@ -88,8 +88,28 @@ def read_mask(source: Path, palette: Palette, size: tuple[int, int] | None = Non
         value = int(found.nodata or 0)
         _warn_of_nodata(source.parent, value, palette.names[palette.values[value]])
     if values.ndim == 3:
-        return _of_colours(source, values, found.valid, palette)
-    return _of_values(source, values, found.valid, palette)
+        if not palette.colours:
+            raise DataError(
+                f"{source} is in colour; a mask of one channel with values {sorted(palette.values)} was expected"
+            )
+        codes: NDArray[Any] = _codes(np.where(values >= 128, 255, 0) if palette.binarised else values)
+        colours = tuple(sorted((_code(colour), index) for colour, index in palette.colours.items()))
+        ignored = tuple(sorted(_code(value) for value in palette.ignored if isinstance(value, tuple)))
+        index = _table(_COLOURS, colours, ignored)[codes]
+    else:
+        if not palette.values:
+            raise DataError(f"{source} has one channel; a mask in colour was expected ({len(palette.colours)} colours)")
+        codes = _whole(source, values if found.valid is None else np.where(found.valid, values, 0))
+        ignored = tuple(sorted(value for value in palette.ignored if isinstance(value, int)))
+        inside = (codes >= 0) & (codes < _VALUES)
+        index = _table(_VALUES, tuple(sorted(palette.values.items())), ignored)[np.where(inside, codes, 0)]
+        index[~inside] = _UNKNOWN
+    if found.valid is not None:
+        index[~found.valid] = IGNORED
+    strange = index == _UNKNOWN
+    index[strange] = IGNORED
+    unknown = zip(*(part.tolist() for part in np.unique(codes[strange], return_counts=True)), strict=True)
+    return index, Counter({_colour(code) if values.ndim == 3 else code: count for code, count in unknown})
 
 
 @lru_cache(maxsize=64)
@@ -139,44 +159,6 @@ def found_values(masks: Iterable[Path]) -> set[Value]:
                 "masks as PNG or TIFF of class values were expected, or a file classes.csv that names them"
             )
     return found
-
-
-def _of_values(source: Path, values: NDArray[Any], valid: Valid, palette: Palette) -> tuple[Classes, Counter[Value]]:
-    if not palette.values:
-        raise DataError(f"{source} has one channel; a mask in colour was expected ({len(palette.colours)} colours)")
-    whole = _whole(source, values if valid is None else np.where(valid, values, 0))
-    ignored = tuple(sorted(value for value in palette.ignored if isinstance(value, int)))
-    table = _table(_VALUES, tuple(sorted(palette.values.items())), ignored)
-    inside = (whole >= 0) & (whole < _VALUES)
-    index = table[np.where(inside, whole, 0)]
-    index[~inside] = _UNKNOWN
-    if valid is not None:
-        index[~valid] = IGNORED
-    return index, Counter({int(value): count for value, count in _unknown(index, whole)})
-
-
-def _of_colours(source: Path, values: NDArray[Any], valid: Valid, palette: Palette) -> tuple[Classes, Counter[Value]]:
-    if not palette.colours:
-        raise DataError(
-            f"{source} is in colour; a mask of one channel with values {sorted(palette.values)} was expected"
-        )
-    codes = _codes(np.where(values >= 128, 255, 0) if palette.binarised else values)
-    colours = tuple(sorted((_code(colour), index) for colour, index in palette.colours.items()))
-    ignored = tuple(sorted(_code(value) for value in palette.ignored if isinstance(value, tuple)))
-    index = _table(_COLOURS, colours, ignored)[codes]
-    if valid is not None:
-        index[~valid] = IGNORED
-    return index, Counter({_colour(int(code)): count for code, count in _unknown(index, codes)})
-
-
-def _unknown(index: Classes, values: NDArray[Any]) -> list[tuple[Any, int]]:
-    """Return the values (or codes) without a class and how often each occurs; their pixels become ignored."""
-    strange = index == _UNKNOWN
-    if not strange.any():
-        return []
-    found, counts = np.unique(values[strange], return_counts=True)
-    index[strange] = IGNORED
-    return list(zip(found, counts.tolist(), strict=True))
 
 
 @lru_cache(maxsize=4)
@@ -281,13 +263,8 @@ def found_palette(found: set[Value]) -> Palette:
 
 def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     """Return colours that differ well: hues a golden angle apart, three brightnesses."""
-    import colorsys
-
-    found = []
-    for index in range(count):
-        red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.75, (1.0, 0.75, 0.5)[index % 3])
-        found.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(found)
+    colours = (hsv_to_rgb(index * 0.618034 % 1.0, 0.75, (1.0, 0.75, 0.5)[index % 3]) for index in range(count))
+    return tuple((round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours)
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
