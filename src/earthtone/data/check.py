@@ -271,7 +271,7 @@ def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> Pict
 
 
 Progress = Callable[[int, int], None]
-_SHOWN = 20  # problems of each kind named in the text; the JSON names all
+SHOWN = 20  # problems of each kind named in the text; the JSON names all
 _TWINS_SHOWN = 5
 
 
@@ -393,16 +393,11 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
         check_input(source, signal)
     total = len(source)
     chosen = partial(is_sampled, total=total, sample=options.sample)
+    look = partial(examine, decode=not options.headers_only, signal=signal, spectrograms=source.ready_spectrograms)
 
     def work(numbered: tuple[int, Pair | Problem]) -> tuple[int, Pair | Problem, Examined | None]:
         number, item = numbered
-        if isinstance(item, Problem) or not chosen(number):
-            return number, item, None
-        return (
-            number,
-            item,
-            examine(item, decode=not options.headers_only, signal=signal, spectrograms=source.ready_spectrograms),
-        )
+        return number, item, look(item) if isinstance(item, Pair) and chosen(number) else None
 
     items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km), need)
@@ -531,20 +526,18 @@ def _ids_of(source: Source, rows: set[int]) -> dict[int, str]:
     """Return the ids of some rows, from a second pass: hashes alone are kept in the first."""
     if not rows:
         return {}
-    items: Iterator[tuple[int, Pair | Problem]] = enumerate(
-        islice(items_skipping(source, lambda number, name: True), max(rows) + 1)
-    )
-    return {row: item.id for row, item in items if row in rows}
+    items = islice(items_skipping(source, lambda number, name: True), max(rows) + 1)
+    return {row: item.id for row, item in enumerate(items) if row in rows}
 
 
 def _named(found: Sequence[Problem | Note]) -> list[str]:
-    lines = [f"    {item.id}: {item.detail}" for item in found[:_SHOWN]]
-    return lines + [f"    ... {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
+    lines = [f"    {item.id}: {item.detail}" for item in found[:SHOWN]]
+    return lines + [f"    ... {len(found) - SHOWN} more"] * (len(found) > SHOWN)
 
 
 def _counts(name: str, counts: Mapping[str, int]) -> list[str]:
-    shown = [f"{value} ({count})" for value, count in islice(counts.items(), _SHOWN)]
-    shown += [f"... {len(counts) - _SHOWN} more"] * (len(counts) > _SHOWN)
+    shown = [f"{value} ({count})" for value, count in islice(counts.items(), SHOWN)]
+    shown += [f"... {len(counts) - SHOWN} more"] * (len(counts) > SHOWN)
     return [f"  {name}: {', '.join(shown)}"] if counts else []
 
 

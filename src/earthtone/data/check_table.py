@@ -2,20 +2,18 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from earthtone.data.check import is_sampled
+from earthtone.data.check import SHOWN, Progress, is_sampled
 from earthtone.data.pack import unfinished_marker
-from earthtone.data.packed import Seal, Table, file_faults, read_seal
-from earthtone.errors import ConfigError, DataError, SignalError, one_line_each
+from earthtone.data.packed import Table, file_faults, read_seal
+from earthtone.errors import DataError, SignalError, one_line_each
 from earthtone.signal.image import decode_tile
 
-Progress = Callable[[int, int], None]
 _ROWS = 64  # read at once
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class TableCheck:
         files = f"{self.files} files, as they were packed" if self.sealed else "packed before tables told their files"
         lines = [f"{self.path}: a packed table of {self.rows} rows, {self.examined} examined", f"  splits: {splits}"]
         lines += [f"  files: {files}"] * (self.ok or not self.sealed)
-        lines += [f"  fault: {fault}" for fault in self.faults[:_SHOWN]]
-        lines += [f"  ... {len(self.faults) - _SHOWN} more"] * (len(self.faults) > _SHOWN)
+        lines += [f"  fault: {fault}" for fault in self.faults[:SHOWN]]
+        lines += [f"  ... {len(self.faults) - SHOWN} more"] * (len(self.faults) > SHOWN)
         lines.append("  all of it is as it was packed" if self.ok else "  copy it again, or pack it again")
         return one_line_each(lines)
 
@@ -58,10 +56,8 @@ def check_table(
     """Return whether a packed table is what `pack` wrote: rows, files, pictures, sounds and hashes.
 
     Without `decode` the files are only counted and measured; `sample` decodes that many rows, evenly spread.
-    Raises DataError where there is no table to look into, ConfigError.
+    Raises DataError where there is no table to look into.
     """
-    if sample is not None and sample < 1:
-        raise ConfigError(f"sample is {sample}; 1 or more, or null for all rows, expected")
     path = Path(path)
     seal = read_seal(path)
     faults = [] if seal is None else list(file_faults(path, seal, whole=decode))
@@ -69,11 +65,13 @@ def check_table(
         faults.append("its packing has not ended; repeat the earthtone pack that was stopped")
     table = Table(path, check=False)
     rows = len(table)
-    faults += _count_faults(table, rows, seal)
+    if seal is not None and table.version <= seal.version and (table.version, rows) != (seal.version, seal.rows):
+        faults.append(f"{rows:,} rows are there, {seal.rows:,} were packed: its newest version is lost")
     try:
         splits = Counter(str(split or "none") for split in table.column("split"))
         chosen = [row for row in range(rows) if is_sampled(row, rows, sample)] if decode else []
-        faults += _id_faults(table)
+        twice = [name for name, count in Counter(table.column("id")).items() if count > 1]
+        faults += [f"{len(twice)} ids are there more than once, the first is {twice[0]}"] if twice else []
         for done, fault in _row_faults(table, chosen):
             faults += [] if fault is None else [fault]
             if progress is not None:
@@ -85,18 +83,6 @@ def check_table(
     return TableCheck(
         str(path), rows, len(chosen), dict(sorted(splits.items())), seal is not None, files, tuple(faults)
     )
-
-
-def _count_faults(table: Table, rows: int, seal: Seal | None) -> list[str]:
-    if seal is None or table.version > seal.version or (table.version, rows) == (seal.version, seal.rows):
-        return []
-    return [f"{rows:,} rows are there, {seal.rows:,} were packed: its newest version is lost"]
-
-
-def _id_faults(table: Table) -> list[str]:
-    counts = Counter(table.column("id"))
-    twice = [name for name, count in counts.items() if count > 1]
-    return [f"{len(twice)} ids are there more than once, the first is {twice[0]}"] if twice else []
 
 
 def _row_faults(table: Table, chosen: list[int]) -> Iterator[tuple[int, str | None]]:

@@ -5,10 +5,12 @@ import logging
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from earthtone.data.pair import MEDIA, PACKED_COLUMNS, PAIR_COLUMNS, Pair, Problem, Row, RowReader, clipped
+from earthtone.data.tables import CsvTable, GeoJsonTable
 from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
@@ -239,18 +241,6 @@ def _carried_name(column: str, others: Collection[str]) -> str:
     return name
 
 
-def _csv(path: Path) -> RowTable:
-    from earthtone.data.tables import CsvTable
-
-    return CsvTable(path, "\t" if path.suffix.lower() == ".tsv" else ",")
-
-
-def _geojson(path: Path) -> RowTable:
-    from earthtone.data.tables import GeoJsonTable
-
-    return GeoJsonTable(path)
-
-
 def _parquet(path: Path) -> RowTable:
     from earthtone.data.parquet import ParquetTable  # pyarrow is slow to import
 
@@ -259,5 +249,6 @@ def _parquet(path: Path) -> RowTable:
 
 #: How each kind of manifest is opened, by the file's suffix.
 TABLES: dict[str, Callable[[Path], RowTable]] = {
-    ".csv": _csv, ".tsv": _csv, ".geojson": _geojson, ".json": _geojson, ".parquet": _parquet, ".geoparquet": _parquet,
+    ".csv": CsvTable, ".tsv": partial(CsvTable, delimiter="\t"), ".geojson": GeoJsonTable, ".json": GeoJsonTable,
+    ".parquet": _parquet, ".geoparquet": _parquet,
 }  # fmt: skip

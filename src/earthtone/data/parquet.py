@@ -305,16 +305,6 @@ class Shard:
     footer: Any
 
 
-@dataclass(frozen=True)
-class ShardRow:
-    """One row: where it stands, its cells, its file's split; `whole` unless the media were left unread."""
-
-    where: str
-    cells: dict[str, Any]
-    split: str | None
-    whole: bool
-
-
 class ShardTable:
     """The rows of all Parquet files of a folder (three levels deep), of one file, or of an address on the hub.
 
@@ -369,8 +359,11 @@ class ShardTable:
                         f"{self.schema.field(name).type} was expected as in {self._shards[0].name}"
                     )
 
-    def read(self, light: Sequence[str], media: Sequence[str], id_column: str, skip: Skip | None) -> Iterator[ShardRow]:
-        """Yield every row with the cells `light` and `media`, in the order of the files.
+    def read(
+        self, light: Sequence[str], media: Sequence[str], id_column: str, skip: Skip | None
+    ) -> Iterator[tuple[Row, str | None, bool]]:
+        """Yield every row with the cells `light` and `media`, in the order of the files, its file's split, and whether
+        its media were read.
 
         `skip`, called with a row's number and id, tells the rows whose media are not wanted: a row group that has
         only such rows is read without them.
@@ -394,7 +387,7 @@ class ShardTable:
                     for in_group, cells in enumerate(cells_of_rows):
                         in_file, number = in_file + 1, number + 1
                         whole = not (unwanted and unwanted[in_group])
-                        yield ShardRow(f"{shard.name}, row {in_file}", cells, shard.split, whole)
+                        yield Row(f"{shard.name}, row {in_file}", cells), shard.split, whole
 
     def _leaf(self, name: str) -> str:
         """Return what is read of a column: of a struct its bytes alone, whatever else lies in it."""

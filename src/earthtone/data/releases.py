@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from earthtone.data.manifest import check_need, extra_columns, listed, nearest, own_columns, refuse_unread
 from earthtone.data.pair import BAD_NUMBER, MEDIA, NO_ID, PAIR_COLUMNS, Pair, Problem, Row, RowReader, clipped, is_file
-from earthtone.data.parquet import ShardRow, ShardTable, Skip
+from earthtone.data.parquet import ShardTable, Skip
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError
 
@@ -150,15 +151,11 @@ class SoundingEarth:
             kind = BAD_NUMBER if key else NO_ID
             return Row(row.where, {}, fault=(kind, f"key {clipped(key)}; a whole number was expected"))
         key = str(int(key)) if len(key) < 20 else key
-        own: dict[str, object] = {name: text[name] for name in (*self.extra_columns, "longitude", "latitude")}
-        own |= {
-            "id": key,
-            "image": f"images/{key}.jpg",
-            "audio": self._audio(key, text),
-            "datetime": text["date_recorded"],
-        }
-        own |= {**_SAME, "split": key_digit_split(int(key[-1]))}
-        return Row(row.where, own)
+        own = {
+            "id": key, "image": f"images/{key}.jpg", "audio": self._audio(key, text),
+            "datetime": text["date_recorded"], "split": key_digit_split(int(key[-1])),
+        }  # fmt: skip
+        return Row(row.where, {**text, **own, **_SAME})
 
     def _audio(self, key: str, text: Mapping[str, str]) -> str:
         """Return where the row's audio is, or where it was expected, relative to the release's folder."""
@@ -260,19 +257,12 @@ class ParquetRelease:
         A row group (often 100 rows) in which nothing else is wanted is then not read from the disk or the network.
         """
         reader = RowReader(Path(), _as_named(PAIR_COLUMNS), _as_named(self._extra), self._need)
-        for row in self._table.read(self._light, self._media, self._columns["id"], skip):
-            yield reader.read(Row(row.where, self._own_row(row)), need=self._need if row.whole else ())
-
-    def _own_row(self, row: ShardRow) -> dict[str, object]:
-        """Return the row's cells under a pair's own names, with what is the same for all."""
-        own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}
-        own |= self._constants
-        own |= {name: row.cells[column] for name, column in self._columns.items() if column in row.cells}
-        for name in self._need:
-            own[name] = _bytes(own.get(name))
-        if "split" not in self._columns:
-            own["split"] = row.split
-        return own
+        for row, split, whole in self._table.read(self._light, self._media, self._columns["id"], skip):
+            own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}
+            own |= self._constants | {"split": split}
+            own |= {name: row.cells[column] for name, column in self._columns.items() if column in row.cells}
+            own |= {name: _bytes(own.get(name)) for name in self._need}
+            yield reader.read(Row(row.where, own), need=self._need if whole else ())
 
     def _own_columns(self, columns: Mapping[str, str]) -> dict[str, str]:
         known = self._release.columns if self._release is not None else {}
@@ -312,8 +302,6 @@ def _as_named(names: Iterable[str]) -> dict[str, str]:
 
 def is_release_file(path: Path) -> bool:
     """Return whether one Parquet file is part of a release that is known; a broken one is not."""
-    import pyarrow.parquet as pq
-
     try:
         return release_with(pq.read_schema(path).names) is not None
     except (pa.ArrowException, OSError, ValueError):

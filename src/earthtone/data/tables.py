@@ -84,35 +84,29 @@ class CsvTable:
             raise DataError(f"{self.path}: {error.strerror or error}; a readable table was expected") from error
 
 
-class _Lines:
+class _Lines(Iterator[str]):
     """A file's lines, which csv puts together to rows; it would take any number of gigabytes for one of them."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._room = MOST_CHARACTERS
-
-    def __iter__(self) -> "_Lines":
-        return self
+        self.room = MOST_CHARACTERS
+        """Characters that the row may still have."""
 
     def __next__(self) -> str:
-        line = self._file.readline(self._room + 1)
+        line = self._file.readline(self.room + 1)
         if not line:
             raise StopIteration
-        self._room -= len(line)
-        if self._room < 0:
+        self.room -= len(line)
+        if self.room < 0:
             raise csv.Error(f"a row of more than {MOST_CHARACTERS} characters")
         return line
-
-    def next_row(self) -> None:
-        """Allow the next row as many characters as any."""
-        self._room = MOST_CHARACTERS
 
 
 def _rows(reader: Any, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, each with the number of its first line."""
     line = 1
     for cells in reader:
-        lines.next_row()
+        lines.room = MOST_CHARACTERS
         if cells:
             yield line, cells
         line = reader.line_num + 1
@@ -143,13 +137,9 @@ class GeoJsonTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._features = _features(path)
-        names: dict[str, None] = {}
-        self.has_points = False
-        for feature in self._features:
-            if isinstance(feature, dict):
-                names.update(dict.fromkeys(_cells(feature)))
-                self.has_points = self.has_points or feature.get("geometry") is not None
-        self.columns = tuple(name for name in names if name)
+        features = [feature for feature in self._features if isinstance(feature, dict)]
+        self.has_points = any(feature.get("geometry") is not None for feature in features)
+        self.columns = tuple(dict.fromkeys(name for feature in features for name in _cells(feature) if name))
         self.carried = self.columns
 
     def __len__(self) -> int:
