@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earthtone.data.grouped_split import NONE, split_code, split_of_code
+from earthtone.data.grouped_split import NONE, in_several, split_code, split_of_code
 from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.remote import is_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
@@ -122,12 +122,10 @@ def leak_warnings(table: "Table") -> list[str]:
     have brought about.
     """
     splits = np.array([split_code(split) for split in table.column("split")], np.int64)
+    dealt = splits != NONE
     counts = []
     for name, column in (("image", "image_hash"), ("recording", "audio_hash")):
-        group = table.groups(column)
-        known = (group >= 0) & (splits != NONE)
-        pairs = np.unique(np.stack([group[known], splits[known]], axis=1), axis=0)
-        leaks = int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+        leaks = len(in_several(table.groups(column)[dealt], splits[dealt]))
         counts += [_counted(leaks, name)] * bool(leaks)
     if not counts:
         return []

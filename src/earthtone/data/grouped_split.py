@@ -1,4 +1,8 @@
-"""Rows that belong together - one image, one recording, one id - found and dealt to one split."""
+"""Rows that belong together - one image, one recording, one id - found and dealt to one split.
+
+Nothing is decoded, and hardly anything is read twice: files are the same when they are one file, or have one size and
+then one hash.
+"""
 
 import hashlib
 import io
@@ -6,6 +10,7 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +24,6 @@ from earthtone.data.source import Source, items_skipping
 from earthtone.errors import DataError
 from earthtone.files import content_digest, regular_file
 from earthtone.progress import progress
-
-# Rows that belong together: with the same image, the same recording, or the same id of a recording.
-#
-# Nothing is decoded, and hardly anything is read twice: files are the same when they are one file, or have one size and
-# then one hash.
 
 Numbers = NDArray[np.int64]
 #: Gives the same files or cells in the same order each time it is called; None where a row has none.
@@ -70,13 +70,15 @@ def same_content(media: Media) -> Numbers:
     numbers = np.array(found, np.int64)
     keys = np.array(sizes, np.int64)  # what files that may be equal share: at first their size
     for look in (_sampled, _whole):
-        again = _in_question(numbers, keys)
+        again = np.isin(keys, in_several(keys, numbers))  # the same file under two paths is one
         if not again.any():
             break
         # a file that is no other's size, or beginning, middle and end, is not looked at again
         for row, item in _numbered(media, len(numbers)):
             if again[row]:
-                keys[row] = look(item)
+                keys[row] = -1  # of what is no file any more, or none that can be read
+                with suppress(OSError, ValueError):
+                    keys[row] = look(item) if isinstance(item, Path) else -1
         if look is _whole:
             numbers = np.where(again, keys, numbers)
     return numbers
@@ -151,13 +153,12 @@ def _first_look(item: FileOrBytes | None) -> tuple[int, int]:
     return _number(f"file {state.st_dev} {state.st_ino}".encode()), state.st_size
 
 
-def _in_question(numbers: Numbers, keys: Numbers) -> NDArray[np.bool_]:
-    """Return which files share their key with another file: the same file under two paths is none."""
-    known = keys >= 0
-    pairs = np.unique(np.stack([keys[known], numbers[known]], axis=1), axis=0)
-    shared, counts = np.unique(pairs[:, 0], return_counts=True)
-    found: NDArray[np.bool_] = known & np.isin(keys, shared[counts > 1])
-    return found
+def in_several(numbers: Numbers, parts: Numbers) -> Numbers:
+    """Return those of `numbers` (N,) that occur in more than one of `parts` (N,); negative ones are nothing."""
+    known = numbers >= 0
+    pairs = np.unique(np.stack([numbers[known], parts[known]], axis=1), axis=0)
+    found, counts = np.unique(pairs[:, 0], return_counts=True)
+    return np.asarray(found[counts > 1], np.int64)
 
 
 def _numbered(media: Media, count: int) -> Iterator[tuple[int, FileOrBytes | None]]:
@@ -170,28 +171,20 @@ def _numbered(media: Media, count: int) -> Iterator[tuple[int, FileOrBytes | Non
         raise DataError(f"the table changed while it was read: {count} rows before, now {row + 1}; try again at rest")
 
 
-def _sampled(item: FileOrBytes | None) -> int:
-    """Return a hash of a file's size, beginning, middle and end; -1 for what is no file that can be read."""
-    try:
-        if not isinstance(item, Path):
-            return -1
-        with regular_file(item).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            parts = [str(size).encode()]
-            for at in (0, size // 2, max(0, size - _SAMPLE)):
-                file.seek(at)
-                parts.append(file.read(_SAMPLE))
-            return _number(b"\0".join(parts))
-    except (OSError, ValueError):
-        return -1
+def _sampled(path: Path) -> int:
+    """Return a hash of a file's size, beginning, middle and end. Raises OSError."""
+    with regular_file(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        parts = [str(size).encode()]
+        for at in (0, size // 2, max(0, size - _SAMPLE)):
+            file.seek(at)
+            parts.append(file.read(_SAMPLE))
+    return _number(b"\0".join(parts))
 
 
-def _whole(item: FileOrBytes | None) -> int:
-    """Return the number that a file's bytes have in a cell; -1 for what is no file that can be read."""
-    try:
-        return _number(b"bytes" + content_digest(item)) if isinstance(item, Path) else -1
-    except (OSError, ValueError):
-        return -1
+def _whole(path: Path) -> int:
+    """Return the number that a file's bytes have in a cell. Raises OSError."""
+    return _number(b"bytes" + content_digest(path))
 
 
 def _number(data: bytes) -> int:

@@ -34,7 +34,7 @@ from earthtone.data.check import (
 )
 from earthtone.data.grouped_split import id_number
 from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
-from earthtone.data.pair import SPLITS, Note, Pair, Problem
+from earthtone.data.pair import PAIR_COLUMNS, SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
@@ -260,8 +260,7 @@ def _packed(
     remarks = [*pair.remarks, *remarks, *noticed]
     digest = hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest()
     row = {
-        **{name: getattr(pair, name) for name in ("id", "longitude", "latitude", "datetime", "image_gsd_m")},
-        **{name: getattr(pair, name) for name in ("source", "license", "attribution")},
+        **{name: getattr(pair, name) for name in PAIR_COLUMNS},
         "split": split.assign(pair),
         "image": image,
         "audio": spectrogram.tobytes(),

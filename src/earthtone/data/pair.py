@@ -391,8 +391,8 @@ class RowReader:
         longitude, latitude = self._place(row, remarks)
         return Pair(
             id=name,
-            image=self._media(row, "image", MISSING_IMAGE) if "image" in need else None,
-            audio=self._media(row, "audio", MISSING_AUDIO) if "audio" in need else None,
+            image=media(self._cell(row, "image"), self._folder, "image", self._near) if "image" in need else None,
+            audio=media(self._cell(row, "audio"), self._folder, "audio", self._near) if "audio" in need else None,
             longitude=longitude,
             latitude=latitude,
             datetime=self._optional(row, "datetime", utc_datetime, remarks),
@@ -463,15 +463,13 @@ class RowReader:
             remarks.append(Remark(NULL_ISLAND, detail))
         return point
 
-    def _media(self, row: Row, name: str, kind: str) -> FileOrBytes:
-        return media(self._cell(row, name), self._folder, name, kind, self._near)
 
-
-def media(value: object, folder: Path, name: str, kind: str, near: NearNames) -> FileOrBytes:
+def media(value: object, folder: Path, name: str, near: NearNames) -> FileOrBytes:
     """Return an existing file (relative to `folder`), or bytes; a struct {bytes, path} gives its bytes first.
 
     Raises UnusableRow; where `near` knows a file with nearly the name, the message tells it.
     """
+    kind = f"missing {name}"
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if not value or (isinstance(value, float) and is_unknown(value)):

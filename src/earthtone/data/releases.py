@@ -1,6 +1,6 @@
 """Published sets of recordings with overhead images: SoundingEarth's folder, and sets as Parquet files."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,13 @@ class SoundingEarth:
         self._need = need
         self._own = {name: name for name in _OWN if name not in unread}
         self._table = CsvTable(self.path / METADATA)
-        _check_columns(self._table)
+        missing = [name for name in RELEASE_COLUMNS if name not in self._table.columns]
+        if missing:
+            others = [name for name in self._table.columns if name not in RELEASE_COLUMNS]
+            raise DataError(
+                f"{self._table.path} lacks the SoundingEarth columns {listed(missing)};{nearest(missing[0], others)}; "
+                "take the release's own metadata.csv, or write a manifest with the columns id, image and audio"
+            )
         self._raw = _raw_folder(self.path, prefer) if "audio" in need else None
         self.ready_spectrograms = "audio" in need and self._raw is None
 
@@ -173,16 +179,6 @@ def looks_like_release(folder: Path) -> bool:
         return False
     found = set(CsvTable(folder / METADATA).columns)
     return len(found.intersection(RELEASE_COLUMNS)) >= len(RELEASE_COLUMNS) / 2 and not found.intersection(MEDIA)
-
-
-def _check_columns(table: CsvTable) -> None:
-    missing = [name for name in RELEASE_COLUMNS if name not in table.columns]
-    if missing:
-        others = [name for name in table.columns if name not in RELEASE_COLUMNS]
-        raise DataError(
-            f"{table.path} lacks the SoundingEarth columns {listed(missing)};{nearest(missing[0], others)}; take the "
-            "release's own metadata.csv, or write a manifest with the columns id, image and audio"
-        )
 
 
 def _raw_folder(folder: Path, prefer: str) -> str | None:
@@ -256,7 +252,8 @@ class ParquetRelease:
 
         A row group (often 100 rows) in which nothing else is wanted is then not read from the disk or the network.
         """
-        reader = RowReader(Path(), _as_named(PAIR_COLUMNS), _as_named(self._extra), self._need)
+        named = {name: name for name in PAIR_COLUMNS}
+        reader = RowReader(Path(), named, {name: name for name in self._extra}, self._need)
         for row, split, whole in self._table.read(self._light, self._media, self._columns["id"], skip):
             own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}
             own |= self._constants | {"split": split}
@@ -294,10 +291,6 @@ class ParquetRelease:
             return extra_columns(self._table, used)
         used.pop("datetime", None)  # its text is carried: not every date can be read
         return extra_columns(self._table, used, (*self._release.aside, *self._release.gsd_m, "audio"))
-
-
-def _as_named(names: Iterable[str]) -> dict[str, str]:
-    return {name: name for name in names}
 
 
 def is_release_file(path: Path) -> bool:

@@ -106,8 +106,8 @@ def read_labelled_manifest(
             raise DataError(
                 f"{path} has no column {column!r} for the {name};{nearest(column, table.columns)}; type --label NAME"
             )
-    media = _media(table, given)
-    pairs = Manifest(path, columns=_pair_columns(table, given, media), need=media)
+    media, given = _media_columns(table, given)
+    pairs = Manifest(path, columns=given, need=media)
     own = {name: pairs.carried_as(column) for name, column in own.items()}
     loaded, without_value = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
 
@@ -125,36 +125,28 @@ def read_labelled_manifest(
     return loaded
 
 
-def _media(table: RowTable, given: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the media that rows must have: those with a column, else what the first named file is."""
-    named = tuple(name for name in MEDIA if name in given or name in table.columns)
-    if named:
-        return named
-    column = _file_column(table)
-    if column is None:
-        raise DataError(
-            f"{table.path} has the columns {listed(table.columns)}; image, audio or file expected, "
-            "or type --columns image=NAME"
-        )
-    first = next((str(row.cells[column]) for row in table.rows([column]) if row.cells.get(column)), "")
-    medium = kind(Path(first))
-    if medium is None:
-        raise DataError(f"{table.path}: column {column!r} names {first!r:.80}; an image or a sound was expected")
-    return (medium,)
-
-
-def _file_column(table: RowTable) -> str | None:
-    return next((name for name in _FILE if name in table.columns), None)
-
-
-def _pair_columns(table: RowTable, given: Mapping[str, str], media: tuple[str, ...]) -> dict[str, str]:
-    columns, column = dict(given), _file_column(table)
-    for name in media:
-        if name not in columns and name not in table.columns and column is not None:
-            columns[name] = column
+def _media_columns(table: RowTable, given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the media that rows must have - those with a column, else what the first named file is - and the file's
+    columns for a pair's, those `given` included.
+    """
+    columns = dict(given)
+    media = tuple(name for name in MEDIA if name in given or name in table.columns)
+    if not media:
+        column = next((name for name in _FILE if name in table.columns), None)
+        if column is None:
+            raise DataError(
+                f"{table.path} has the columns {listed(table.columns)}; image, audio or file expected, "
+                "or type --columns image=NAME"
+            )
+        first = next((str(row.cells[column]) for row in table.rows([column]) if row.cells.get(column)), "")
+        medium = kind(Path(first))
+        if medium is None:
+            raise DataError(f"{table.path}: column {column!r} names {first!r:.80}; an image or a sound was expected")
+        media = (medium,)
+        columns[medium] = column
     if "id" not in columns and not {"id", "key"} & set(table.columns):
         columns["id"] = columns.get(media[0], media[0])
-    return columns
+    return media, columns
 
 
 def _labelled_item(pair: Pair | Problem, own: Mapping[str, str]) -> LabelledItem:

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from earthtone.data.grouped_split import linked, same_content, without_silence
+from earthtone.data.grouped_split import NONE, in_several, linked, same_content, split_code, without_silence
 from earthtone.data.manifest import TABLES, listed
 from earthtone.data.pair import SPLITS, UnusableRow
 from earthtone.errors import ConfigError, DataError, did_you_mean
@@ -236,7 +236,9 @@ def completed(members: Sequence[Member], given: Sequence[str | None], what: str)
         refuse_single(members, what)
         made = stratified(members)
         notes = ["all items are in train: divided anew, 60/20/20 a class"] if present else []
-        return [made[member.id] for member in members], notes + _small_classes(members)
+        if small := _classes_of(2, members):
+            notes.append(f"classes of two items are in train and test, not in val: {listed(small, 8)}")
+        return [made[member.id] for member in members], notes
     if "train" not in present:
         raise DataError(f"{what} has items in {listed(sorted(present))} and none in train; add training items")
     splits, notes = list(given), []
@@ -255,7 +257,7 @@ def completed(members: Sequence[Member], given: Sequence[str | None], what: str)
 
 def refuse_single(members: Iterable[Member], what: str) -> None:
     """Raise DataError when a class has one item alone, which cannot be both in train and in test."""
-    single = [label for label, count in sorted(Counter(member.label for member in members).items()) if count == 1]
+    single = _classes_of(1, members)
     if single:
         raise DataError(
             f"{what}: {'class' if len(single) == 1 else 'classes'} {listed(single, 8)} of one item alone cannot be in "
@@ -263,9 +265,9 @@ def refuse_single(members: Iterable[Member], what: str) -> None:
         )
 
 
-def _small_classes(members: Sequence[Member]) -> list[str]:
-    small = [label for label, count in sorted(Counter(member.label for member in members).items()) if count == 2]
-    return [f"classes of two items are in train and test, not in val: {listed(small, 8)}"] if small else []
+def _classes_of(size: int, members: Iterable[Member]) -> list[str]:
+    """Return the classes of so many items."""
+    return sorted(name for name, count in Counter(member.label for member in members).items() if count == size)
 
 
 def _quotas(count: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -556,11 +558,8 @@ def divided(path: Path, items: Sequence[LabelledItem]) -> tuple[list[str | None]
 
 def _same_files(same: Sequence[int], splits: Sequence[str | None]) -> list[str]:
     """Return a note on items of one file, whose splits may differ where those of the set itself do; or no note."""
-    splits_of = defaultdict[int, set[str]](set)
-    for number, split in zip(same, splits, strict=True):
-        if number >= 0 and split is not None:
-            splits_of[number].add(split)
-    torn = sum(len(found) > 1 for found in splits_of.values())
+    codes = np.array([split_code(split) for split in splits], np.int64)
+    torn = len(in_several(np.array(same, np.int64)[codes != NONE], codes[codes != NONE]))
     where = f", {torn} groups of them in several splits" if torn else "; they are in one split each"
     count = sum(number >= 0 for number in same)
     return [f"{count} items have the same image or sound as others{where}"] if count else []

@@ -52,25 +52,21 @@ def read_mask_folders(path: Path) -> LoadedItems[MaskedItem]:
             next((folder for folder in folders(parent) if folder.name.lower() in names), None)
             for names in (_IMAGE_FOLDERS, _MASK_FOLDERS)
         )
-        if images is not None and (masks is not None or split is not None):
-            _read_two_folders(images, masks, split, "" if parent == path else f"{parent.name}/", loaded)
+        if images is None or (masks is None and split is None):
+            continue
+        prefix = "" if parent == path else f"{parent.name}/"
+        mask_of = {} if masks is None else _pictures_by_name(masks)
+        used = set[str]()
+        for name, image in _pictures_by_name(images).items():
+            mask_name = next((name + end for end in ("", *_ENDS) if name + end in mask_of), "")
+            used.add(mask_name)
+            own = split or SPLIT_FOLDERS.get(name.split("/", 1)[0].lower() if "/" in name else "")
+            loaded.items.append(MaskedItem(f"{prefix}{name}", image, mask_of.get(mask_name), own))
+        loaded.count([f"{prefix}{name}" for name in mask_of.keys() - used], "masks without an image")
     if not loaded.items:
         seen = [folder.name for folder in folders(path)]
         raise DataError(f"{path} has the folders {listed(seen, 8)}; {LAYOUT} was expected")
     return loaded
-
-
-def _read_two_folders(
-    images: Path, masks: Path | None, split: str | None, prefix: str, loaded: LoadedItems[MaskedItem]
-) -> None:
-    mask_of = {} if masks is None else _pictures_by_name(masks)
-    used = set[str]()
-    for name, image in _pictures_by_name(images).items():
-        mask_name = next((name + end for end in ("", *_ENDS) if name + end in mask_of), "")
-        used.add(mask_name)
-        own = split or SPLIT_FOLDERS.get(name.split("/", 1)[0].lower() if "/" in name else "")
-        loaded.items.append(MaskedItem(f"{prefix}{name}", image, mask_of.get(mask_name), own))
-    loaded.count([f"{prefix}{name}" for name in mask_of.keys() - used], "masks without an image")
 
 
 def _pictures_by_name(side: Path) -> dict[str, Path]:
@@ -98,7 +94,7 @@ def read_mask_manifest(path: Path) -> LoadedItems[MaskedItem]:
             raise UnusableRow(pair.kind, pair.id)
         cell = pair.extra.get(MASK, "")
         try:
-            mask = media(cell, path.parent, MASK, "missing mask", near) if cell else None
+            mask = media(cell, path.parent, MASK, near) if cell else None
         except UnusableRow as problem:
             raise UnusableRow(problem.kind, pair.id) from problem
         if isinstance(pair.image, Path) and (mask is None or isinstance(mask, Path)):
