@@ -140,8 +140,8 @@ def _seal_text(table: Path | str) -> str | None:
         return path.read_text(encoding="utf-8")
 
 
-# The table itself, in a folder or an object store (`s3://bucket/pairs.lance`). A spectrogram is one blob, time first, so
-# that a window is one contiguous slice and is read without the rest.
+# The table itself, in a folder or an object store (`s3://bucket/pairs.lance`). A spectrogram is one blob, time first:
+# a window is one contiguous slice, read without the rest.
 
 _LOG = logging.getLogger(__name__)
 FORMAT = 1  # raised when an older reader could not read a newer table
