@@ -59,7 +59,7 @@ def test_names_and_shapes(depth: int, release_shapes: Callable[[int], dict[str, 
 )
 def test_maps(name: str, blocks: int, channels: tuple[int, ...]) -> None:
     encoder = ReleaseResNet(name).eval()
-    assert sum(type(module).__name__ in ("_BasicBlock", "_Bottleneck") for module in encoder.modules()) == blocks
+    assert sum(type(module).__name__ in ("BasicBlock", "Bottleneck") for module in encoder.modules()) == blocks
     with torch.no_grad():
         last, maps = encoder.forward_intermediates(torch.randn(1, 3, 64, 64))
     assert [tuple(values.shape[1:]) for values in maps] == [

@@ -123,7 +123,7 @@ class Loss(nn.Module, ABC):
     @property
     def temperature(self) -> float | None:
         """Return what similarities are divided by, for the log; None for a loss without one."""
-        return self.fixed_temperature
+        return None if self.fixed_temperature is None else float(self.fixed_temperature)
 
     def extra_repr(self) -> str:
         """Return the options that are shown by `print(model)`."""

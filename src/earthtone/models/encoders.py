@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 import timm
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, group_parameters, register_model
-from timm.models.resnet import BasicBlock, ResNet
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -90,7 +90,7 @@ class ReleaseResNet(_StagedResNet):
             raise ConfigError(f"output_stride {output_stride}; 8, 16 or 32 expected")
         self.conv1 = nn.Conv2d(channels, _STEM, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(_STEM)
-        block = _Bottleneck if name == "release_resnet50" else _BasicBlock
+        block: Any = Bottleneck if name == "release_resnet50" else BasicBlock
         width, reached, dilation = _STEM, 4, 1
         self.feature_info.append({"num_chs": _STEM, "reduction": 2, "module": "bn1"})
         for stage, (planes, blocks) in enumerate(zip(_PLANES, RELEASE_RESNETS[name], strict=True), 1):
@@ -98,59 +98,16 @@ class ReleaseResNet(_StagedResNet):
             if reached * stride > output_stride:
                 stride, dilation = 1, dilation * stride
             reached *= stride
-            made = [block(width, planes, stride, first)]
-            width = planes * block.expansion
-            made += [block(width, planes, 1, dilation) for _ in range(blocks - 1)]
+            out, shortcut = planes * block.expansion, None
+            if stride != 1 or width != out:
+                shortcut = nn.Sequential(nn.Conv2d(width, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))
+            made, width = [block(width, planes, stride, shortcut, dilation=first)], out
+            made += [block(width, planes, dilation=dilation) for _ in range(blocks - 1)]
             self.add_stage(stage, made, width, reached)
         self.num_features = width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-class _BasicBlock(nn.Module):
-    expansion = 1
-
-    def __init__(self, width: int, planes: int, stride: int, dilation: int) -> None:
-        super().__init__()
-        self.conv1 = _conv3x3(width, planes, stride, dilation)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3x3(planes, planes, 1, dilation)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = _shortcut(width, planes, stride)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = F.relu(self.bn1(self.conv1(inputs)))
-        return F.relu(self.bn2(self.conv2(hidden)) + self.downsample(inputs))
-
-
-class _Bottleneck(nn.Module):
-    expansion = 4
-
-    def __init__(self, width: int, planes: int, stride: int, dilation: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, planes, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3x3(planes, planes, stride, dilation)  # the stride lies here, as in torchvision's
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
-        self.downsample = _shortcut(width, planes * self.expansion, stride)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = F.relu(self.bn1(self.conv1(inputs)))
-        hidden = F.relu(self.bn2(self.conv2(hidden)))
-        return F.relu(self.bn3(self.conv3(hidden)) + self.downsample(inputs))
-
-
-def _conv3x3(width: int, planes: int, stride: int, dilation: int) -> nn.Conv2d:
-    return nn.Conv2d(width, planes, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
-
-
-def _shortcut(width: int, planes: int, stride: int) -> nn.Module:
-    if stride == 1 and width == planes:
-        return nn.Identity()
-    return nn.Sequential(nn.Conv2d(width, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
 
 
 class MultiscaleResNet(ResNet):  # type: ignore[misc]  # timm has no types
@@ -172,20 +129,12 @@ class MultiscaleResNet(ResNet):  # type: ignore[misc]  # timm has no types
         return _joined(super().forward_intermediates(x)[1][1:])
 
     def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
+        self, x: Tensor, indices: int | list[int] | None = None, *, intermediates_only: bool = False, **options: Any
     ) -> Any:
         """Return the last map, as `forward_features`, and the maps of the stem and of the stages, each its own."""
-        maps = super().forward_intermediates(x, norm=norm, output_fmt=output_fmt, intermediates_only=True)
-        if indices is None:
-            chosen = maps
-        else:
-            chosen = maps[-indices:] if isinstance(indices, int) else [maps[index] for index in indices]
+        maps = super().forward_intermediates(x, **options, intermediates_only=True)
+        last = range(len(maps))[-indices:] if isinstance(indices, int) else indices
+        chosen = maps if last is None else [maps[index] for index in last]
         return chosen if intermediates_only else (_joined(maps[1:]), chosen)
 
 

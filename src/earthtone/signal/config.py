@@ -1,10 +1,11 @@
 """How sound and pixels become tensors: the numbers that a packed table and a model must agree on."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal, get_args
 
 from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.value_types import Rule, type_hints, wrong
 
 Range = tuple[float, float]
 ValueRange = Range | tuple[Range, Range, Range] | str
@@ -17,37 +18,45 @@ VALUE_RANGES: dict[str, Range] = {
     "landsat-c2-l2": (7_273, 18_182),  # 0 to 0.3, stored as (reflectance + 0.2) / 0.0000275 (USGS)
 }
 
+Channel = Literal["mean", "left", "right", "loudest"]
+CHANNELS: tuple[str, ...] = get_args(Channel)
 
-CHANNELS = ("mean", "left", "right", "loudest")
+
+def _between(low: float, high: float) -> Rule:
+    return Rule(f"{low:g} to {high:g}", lambda number: low <= number <= high)
+
+
+Decibel = Annotated[float, _between(-300, 300)]
+ThreeBands = Annotated[tuple[int, int, int], Rule("three band numbers from 1 on", lambda bands: min(bands) > 0)]
 
 
 @dataclass(frozen=True)
 class AudioConfig:
     """Mono log-mel spectrograms in 8 bits."""
 
-    sample_rate_hz: int = 32_000
+    sample_rate_hz: Annotated[int, _between(1_000, 400_000)] = 32_000
     """Recordings are mixed to mono and resampled to this rate."""
-    window_seconds: float = 10.0
+    window_seconds: Annotated[float, _between(0.01, 3600)] = 10.0
     """What the audio encoder sees at once; longer recordings are several windows."""
-    mels: int = 64
+    mels: Annotated[int, _between(8, 1024)] = 64
     """Mel bands, usually 64 or 128."""
-    fft_seconds: float = 0.032
+    fft_seconds: Annotated[float, _between(0.0005, 2)] = 0.032
     """Length of one analysis frame (Hann)."""
-    hop_seconds: float = 0.010
+    hop_seconds: Annotated[float, _between(0.0005, 2)] = 0.010
     """Step from one spectrogram frame to the next."""
-    min_hz: float = 50.0
+    min_hz: Annotated[float, _between(0, 200_000)] = 50.0
     """Lower edge of the lowest mel band."""
-    max_hz: float | None = None
+    max_hz: Annotated[float, _between(1, 200_000)] | None = None
     """Upper edge of the highest mel band; half the sample rate when null."""
-    floor_db: float = -80.0
+    floor_db: Decibel = -80.0
     """Power that is stored as 0."""
-    ceiling_db: float = 40.0
+    ceiling_db: Decibel = 40.0
     """Power that is stored as 255."""
-    min_seconds: float = 0.5
+    min_seconds: Annotated[float, _between(0, 3600)] = 0.5
     """Shorter recordings are refused, longer ones padded with silence to one window."""
-    input: str = "waveform"
+    input: Literal["waveform", "spectrogram"] = "waveform"
     """`waveform`, or `spectrogram` for tables made from ready 8-bit spectrogram pictures (rows are mel bands)."""
-    channel: str = "mean"
+    channel: Channel = "mean"
     """What of a stereo recording is heard: `mean` of all channels, `left`, `right`, or the `loudest` of them."""
 
     @property
@@ -60,20 +69,20 @@ class AudioConfig:
 class ImageConfig:
     """Square 8-bit RGB tiles."""
 
-    pixels: int = 224
+    pixels: Annotated[int, _between(16, 4096)] = 224
     """Side of what the image encoder sees."""
-    stored_pixels: int = 288
+    stored_pixels: Annotated[int, _between(16, 8192)] = 288
     """Side of the centre square that a packed table keeps; room for random crops."""
-    footprint_m: float | None = None
+    footprint_m: Annotated[float, _between(0.1, 1e7)] | None = None
     """Keep only this many metres around the centre (needs `image_gsd_m`); the whole centre square when null."""
-    bands: tuple[int, int, int] | None = None
+    bands: ThreeBands | None = None
     """1-based bands of a GeoTIFF used as red, green, blue; when null those that it declares, else its first three."""
     value_range: ValueRange | None = None
     """Values of more than 8 bits that become 0 and 255: [low, high], three of these for red, green and blue, or a name,
     such as sentinel2; when null the 2nd and 98th percentile of each picture, so that equal ground differs in colour."""
-    jpeg_quality: int = 95
+    jpeg_quality: Annotated[int, _between(1, 100)] = 95
     """Quality of the packed JPEGs."""
-    view: float = 1.0
+    view: Annotated[float, _between(0.01, 1)] = 1.0
     """Share of the stored tile's side, about its centre, seen in evaluation; training crops from all of it."""
 
 
@@ -114,35 +123,13 @@ def signal_from_dict(values: Mapping[str, Any]) -> SignalConfig:
     return config
 
 
-_RANGES: dict[str, tuple[float, float]] = {
-    "audio.sample_rate_hz": (1_000, 400_000),
-    "audio.window_seconds": (0.01, 3600),
-    "audio.mels": (8, 1024),
-    "audio.fft_seconds": (0.0005, 2),
-    "audio.hop_seconds": (0.0005, 2),
-    "audio.min_hz": (0, 200_000),
-    "audio.max_hz": (1, 200_000),
-    "audio.floor_db": (-300, 300),
-    "audio.ceiling_db": (-300, 300),
-    "audio.min_seconds": (0, 3600),
-    "image.pixels": (16, 4096),
-    "image.stored_pixels": (16, 8192),
-    "image.footprint_m": (0.1, 1e7),
-    "image.jpeg_quality": (1, 100),
-    "image.view": (0.01, 1),
-}
-
-
 def check_signal_config(config: SignalConfig) -> None:
     """Raise ConfigError for values that no sound and no image can have; configs also come out of files."""
-    for key, (low, high) in _RANGES.items():
-        section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        if value is None and name in ("max_hz", "footprint_m"):
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not low <= value <= high:
-            raise ConfigError(f"signal.{key} is {value!r:.60}; {low:g} to {high:g} expected")
+    for section in fields(config):
+        options = getattr(config, section.name)
+        for name, hint in type_hints(type(options)).items():
+            if name != "value_range" and (told := wrong(getattr(options, name), hint)):
+                raise ConfigError(f"signal.{section.name}.{name} is {told}")
     audio, image = config.audio, config.image
     if audio.floor_db >= audio.ceiling_db:
         raise ConfigError(f"signal.audio.floor_db {audio.floor_db} must lie below ceiling_db {audio.ceiling_db}")
@@ -150,16 +137,10 @@ def check_signal_config(config: SignalConfig) -> None:
         raise ConfigError(
             f"signal.audio.hop_seconds is {audio.hop_seconds}; no more than fft_seconds and window_seconds"
         )
-    if audio.input not in ("waveform", "spectrogram"):
-        raise ConfigError(f"signal.audio.input is {audio.input!r:.60}; waveform or spectrogram expected")
-    if audio.channel not in CHANNELS:
-        raise ConfigError(f"signal.audio.channel is {audio.channel!r:.60}; {', '.join(CHANNELS)} expected")
     if image.stored_pixels < image.pixels:
         raise ConfigError(
             f"signal.image.pixels {image.pixels} is more than stored_pixels {image.stored_pixels}; no more was expected"
         )
-    if image.bands is not None and (len(image.bands) != 3 or not all(type(b) is int and b > 0 for b in image.bands)):
-        raise ConfigError(f"signal.image.bands is {image.bands!r:.60}; three band numbers from 1 on expected")
     if image.value_range is not None:
         named_range(image.value_range, "signal.image.value_range")
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -76,13 +76,13 @@ class Stopping:
         self._asked = signal.Signals(number)
 
 
+@dataclass(eq=False)
 class OtherRanksCallback(Callback):
     """Between two steps in processes beside the first: counts steps, serves the first one, stops when all do."""
 
-    def __init__(self, progress: Progress, stopping: Stopping, world: World) -> None:
-        self.progress = progress
-        self.stopping = stopping
-        self.world = world
+    progress: Progress
+    stopping: Stopping
+    world: World
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Meet the other processes."""
@@ -120,37 +120,25 @@ class OtherRanksCallback(Callback):
         task.full.serve()
 
 
+@dataclass(eq=False)
 class RankZeroCallback(OtherRanksCallback):
     """Between two steps in the first process: log, validation, best weights, checkpoints.
 
     All state that a resume needs is in `progress`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        history: History,
-        progress: Progress,
-        stopping: Stopping,
-        world: World,
-        *,
-        steps_per_epoch: int,
-        validate: Validate | None,
-        keep_best: bool,
-        card: Mapping[str, Any],
-    ) -> None:
-        super().__init__(progress, stopping, world)
-        self.folder = folder
-        self.history = history
-        self.steps_per_epoch = steps_per_epoch
-        self.validate = validate
-        self.keep_best = keep_best
-        self.card = card
-        self._bar: Any = None
-        self._shown: dict[str, str] = {}
-        self._since = self._last_checkpoint = time.monotonic()
-        self._told = False
-        self._clocked: tuple[int, float] | None = None
+    folder: Path
+    history: History
+    steps_per_epoch: int
+    validate: Validate | None
+    keep_best: bool
+    card: Mapping[str, Any]
+    _bar: Any = field(default=None, init=False)
+    _shown: dict[str, str] = field(default_factory=dict, init=False)
+    _since: float = field(default=0.0, init=False)
+    _last_checkpoint: float = field(default=0.0, init=False)
+    _told: bool = field(default=False, init=False)
+    _clocked: tuple[int, float] | None = field(default=None, init=False)
 
     def _begin(self, task: PretrainTask) -> None:
         """Start the clocks, keep weights that came from elsewhere."""
@@ -177,7 +165,7 @@ class RankZeroCallback(OtherRanksCallback):
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             figures |= {name: float(term) for name, term in task.last_terms.items()}
             if task.loss.temperature is not None:
-                figures["temperature"] = float(task.loss.temperature)
+                figures["temperature"] = task.loss.temperature
             if self.progress.twins_only:
                 figures["twins_only"] = self.progress.twins_only
             self.history.add(task.done, figures)
@@ -247,15 +235,6 @@ class RankZeroCallback(OtherRanksCallback):
         self._since = time.monotonic()
 
     def _save(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
-        temperature = task.loss.temperature
-        save_model(
-            self.folder,
-            model,
-            {
-                **self.card,
-                "step": task.done,
-                "training_seconds": round(self.progress.seconds, 1),
-                "temperature": None if temperature is None else float(temperature),
-                "validation": dict(figures),
-            },
-        )
+        seconds, temperature = round(self.progress.seconds, 1), task.loss.temperature
+        said = {"step": task.done, "training_seconds": seconds, "temperature": temperature, "validation": dict(figures)}
+        save_model(self.folder, model, {**self.card, **said})

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +42,7 @@ _SMALLEST = 0.02  # share of an encoder's weights that is worth a transfer of it
 _LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "timed out", "store")  # in messages of torch
 
 
+@dataclass(eq=False)
 class World:
     """`rank` of `size` processes; a training on one device is a world of one, which never waits.
 
@@ -48,11 +50,10 @@ class World:
     itself, which starts the others when the training begins.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, environment: Any = None) -> None:
-        self.rank = rank
-        self.size = size
-        self.environment = environment
-        self._control: Any = None
+    rank: int = 0
+    size: int = 1
+    environment: Any = None
+    _control: Any = field(default=None, init=False)
 
     @property
     def first(self) -> bool:

@@ -125,16 +125,10 @@ def fit(
             write_state(out, identity, finished=False, start=start)
             write_text_atomic(out / "recipe.yaml", recipe.to_yaml())
             records = RankZeroCallback(
-                out,
-                open_files.enter_context(History(out, progress.step, loggers)),
-                progress,
-                stopping,
-                world,
-                steps_per_epoch=loader.steps_per_epoch,
-                validate=validation,
-                keep_best=keep_best,
+                progress, stopping, world, out, open_files.enter_context(History(out, progress.step, loggers)),
+                steps_per_epoch=loader.steps_per_epoch, validate=validation, keep_best=keep_best,
                 card={**_card(table, recipe, device), **({"start": start} if start else {})},
-            )
+            )  # fmt: skip
         if loader.sampler.refresh_epochs:
             loader.refresh = Refresher(
                 out, task.full, table, rows, loader.sampler, resumed=progress.step, world=world,
@@ -229,12 +223,7 @@ def _validation(
 def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
     return {
         "recipe": recipe.decisive(),
-        "data": {
-            "path": table.name,
-            "rows": len(table),
-            "fingerprint": table.fingerprint,
-            "split": dict(table.split),
-        },
+        "data": {"path": table.name, "rows": len(table), "fingerprint": table.fingerprint, "split": dict(table.split)},
         "precision": choose_precision(recipe.train.precision, device),
         "device": device,
         "versions": {

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +99,7 @@ def _groups(table: Table, rows: Rows, place_column: str | None) -> Rows:
     return np.stack([table.groups("image_hash"), table.groups("audio_hash"), places], axis=1)
 
 
+@dataclass(frozen=True)
 class Similar:
     """The embeddings of the training rows as they were before a step, to search for rows that look or sound alike.
 
@@ -106,9 +108,11 @@ class Similar:
     Memory: 2 x D bytes a row.
     """
 
-    def __init__(self, image: NDArray[np.int8], audio: NDArray[np.int8], step: int) -> None:
-        """`image` and `audio` (N, D), in the order of the training rows, as they were before step `step`."""
-        self.image, self.audio, self.step = image, audio, step
+    image: NDArray[np.int8]
+    audio: NDArray[np.int8]
+    """(N, D) each, in the order of the training rows."""
+    step: int
+    """They are as before this step."""
 
     @classmethod
     def of(cls, image: Embeddings, audio: Embeddings, step: int) -> "Similar":
@@ -333,6 +337,7 @@ def _even_times(cell: Rows, counts: Rows, draw: np.random.Generator) -> NDArray[
     return np.asarray((rank + draw.random(len(counts))[cell]) / counts[cell], np.float64)
 
 
+@dataclass(frozen=True)
 class Refresher:
     """Embeds all training rows between two epochs, for the sampler to seek look-alikes among them from then on.
 
@@ -342,49 +347,41 @@ class Refresher:
     run is killed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        full: FullWeights,
-        table: Table,
-        rows: Rows,
-        sampler: Sampler,
-        *,
-        resumed: int,
-        world: World,
-        checkpoint: Callable[[], None],
-    ) -> None:
-        """`resumed` is the step that the run goes on from; `checkpoint` saves one of the step that was just done.
-
-        Of several processes, which call it at the same steps, the first embeds and writes; the others read.
-        """
-        self._folder, self._full, self._table, self._rows = folder, full, table, rows
-        self._sampler, self._resumed, self._checkpoint = sampler, resumed, checkpoint
-        self._world = world
+    folder: Path
+    full: FullWeights
+    table: Table
+    rows: Rows
+    sampler: Sampler
+    resumed: int
+    """The step that the run goes on from."""
+    world: World
+    """Of several processes, which call it at the same steps, the first embeds and writes; the others read."""
+    checkpoint: Callable[[], None]
+    """Saves a checkpoint of the step that was just done."""
 
     def __call__(self, step: int) -> None:
         """Give the sampler the embeddings of the model before `step`. Raises ModelError when they are lost."""
-        path = self._folder / f"similar-{step}.safetensors"
-        if step < self._resumed:
+        path = self.folder / f"similar-{step}.safetensors"
+        if step < self.resumed:
             if not path.exists():
                 raise ModelError(
                     f"{path} is missing, without which the run cannot go on; train anew into another --out"
                 )
-            self._sampler.similar = load_similar(path, step, len(self._rows))
+            self.sampler.similar = load_similar(path, step, len(self.rows))
             return
-        if not self._world.first:
-            self._full.serve()
-            self._world.wait()
-            self._sampler.similar = load_similar(path, step, len(self._rows))
+        if not self.world.first:
+            self.full.serve()
+            self.world.wait()
+            self.sampler.similar = load_similar(path, step, len(self.rows))
             return
-        similar = Similar.of(*embed_rows(self._full.model(), self._table, self._rows), step)
+        similar = Similar.of(*embed_rows(self.full.model(), self.table, self.rows), step)
         similar.save(path)
-        if step > self._resumed:
-            self._checkpoint()
-        self._full.release()
-        self._world.wait()
-        self._sampler.similar = similar
-        drop_embeddings(self._folder, but=path)
+        if step > self.resumed:
+            self.checkpoint()
+        self.full.release()
+        self.world.wait()
+        self.sampler.similar = similar
+        drop_embeddings(self.folder, but=path)
 
 
 def drop_embeddings(folder: Path, but: Path | None = None) -> None:
