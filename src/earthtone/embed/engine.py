@@ -34,14 +34,7 @@ from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import decoding_threads, ordered_map, progress
 from earthtone.signal.audio import read_audio
 from earthtone.signal.config import AudioConfig, ImageConfig, ValueRange, plain_range
-from earthtone.signal.image import (
-    Pixels,
-    cut_tile,
-    decode_tile,
-    read_picture,
-    resized,
-    with_scale,
-)
+from earthtone.signal.image import Pixels, cut_tile, decode_tile, read_picture, resized, with_scale
 from earthtone.signal.raster import Bands
 from earthtone.signal.readers import kind
 from earthtone.signal.spectrogram import Spectrogram, log_mel, loudness_from_array, ready_spectrogram, windows

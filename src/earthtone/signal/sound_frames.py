@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, Remark
-from earthtone.signal.sound_headers import Part, Piece, find
+from earthtone.signal.sound_headers import Part, Piece, find, read_at
 
 _MPEG1, _MPEG2, _MPEG25 = 3, 2, 0
 _HZ = {_MPEG1: (44_100, 48_000, 32_000), _MPEG2: (22_050, 24_000, 16_000), _MPEG25: (11_025, 12_000, 8_000)}
@@ -116,8 +116,7 @@ def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> F
     segment: Segment | None = None
     fresh = True  # whether a new segment may begin here: at the start, after a tag or a new format
     while at < end:
-        file.seek(at)
-        head = file.read(_HEAD)
+        head = read_at(file, at, _HEAD)
         header = parse_header(head[:4])
         if header is not None and header.size > end - at:
             if segment is not None and header.format == segment.first.format:
@@ -169,15 +168,13 @@ def scan_frames(file: BinaryIO, start: int, end: int, *, sure: bool = True) -> F
 
 
 def mp3_parts(frames: Frames, file: BinaryIO) -> tuple[list[Part], list[Remark]]:
-    """Return each segment as a stream that libsndfile decodes whole, and what was noticed about them."""
-    remarks = []
+    """Return each segment, one at least, as a stream that libsndfile decodes whole, and what was noticed about them."""
+    remarks, first, last = [], frames.segments[0], frames.segments[-1]
     if frames.junk:
         remarks.append(Remark(DAMAGED_SOUND, f"{frames.junk} bytes amid the MP3 frames are no sound and were left out"))
-    whole = bool(frames.segments) and frames.segments[0].promised == frames.segments[0].count
-    if frames.lead > _LONGEST_TAIL and not whole:
+    if frames.lead > _LONGEST_TAIL and first.promised != first.count:
         remarks.append(Remark(DAMAGED_SOUND, f"the first {frames.lead} bytes are no MP3 frames and were left out"))
-    kept = bool(frames.segments) and frames.segments[-1].promised == frames.segments[-1].count
-    if frames.tail > _LONGEST_TAIL and not kept:
+    if frames.tail > _LONGEST_TAIL and last.promised != last.count:
         remarks.append(Remark(DAMAGED_SOUND, f"the last {frames.tail} bytes are no MP3 frames and were left out"))
     return [_part(segment, file) for segment in frames.segments], remarks
 
@@ -186,8 +183,7 @@ def id3v2_bytes(file: BinaryIO, end: int) -> int:
     """Return the length of the ID3v2 tags that a file begins with."""
     at = 0
     while True:
-        file.seek(at)
-        head = file.read(_HEAD)
+        head = read_at(file, at, _HEAD)
         if head[:3] != b"ID3" or not (size := _tag_size(file, at, end, head)):
             return at
         at += size
@@ -227,8 +223,7 @@ def _without_lost_reservoir(segment: Segment, file: BinaryIO) -> list[Piece]:
     (at, end), known, blanked = segment.stretches[0], 0, 0
     head: list[Piece] = []
     while at < end:
-        file.seek(at)
-        data = file.read(_HEAD)
+        data = read_at(file, at, _HEAD)
         header = parse_header(data[:4])
         if header is None:
             break
@@ -248,23 +243,17 @@ def _without_lost_reservoir(segment: Segment, file: BinaryIO) -> list[Piece]:
     return [*head, (at, end), *pieces[1:]]
 
 
-class LengthFrame(NamedTuple):
-    """A first frame that holds no sound but the length of the rest: Xing and Info (LAME's with delays), VBRI."""
-
-    frames: int | None
-    delay: int | None
-    padding: int
+LengthFrame = tuple[int | None, int | None, int]
+"""Frames, delay and padding, of a first frame that holds no sound but the length of the rest: Xing and Info, VBRI."""
 
 
 def _length_frame(file: BinaryIO, at: int, header: Header, head: bytes) -> LengthFrame | None:
     if head[36:40] == b"VBRI" and not any(head[6:36]):
-        file.seek(at + 36)
-        data = file.read(18)
-        return LengthFrame(int.from_bytes(data[14:18], "big") or None, None, 0)
+        data = read_at(file, at + 36, 18)
+        return int.from_bytes(data[14:18], "big") or None, None, 0
     for offset in (4 + header.side, 6 + header.side):
         if head[offset : offset + 4] in (b"Xing", b"Info") and not any(head[6:offset]):
-            file.seek(at + offset)
-            return _xing(file.read(min(160, header.size - offset)))
+            return _xing(read_at(file, at + offset, min(160, header.size - offset)))
     return None
 
 
@@ -277,10 +266,9 @@ def _xing(data: bytes) -> LengthFrame:
     at += 4 * bool(flags & 2) + 100 * bool(flags & 4) + 4 * bool(flags & 8)
     lame = data[at : at + 24]
     if len(lame) < 24 or not any(lame):
-        # without LAME's part libsndfile leaves out the decoder's delay alone
-        return LengthFrame(frames, 0, 0)
+        return frames, 0, 0  # without LAME's part libsndfile leaves out the decoder's delay alone
     both = int.from_bytes(lame[21:24], "big")
-    return LengthFrame(frames, both >> 12, both & 0xFFF)
+    return frames, both >> 12, both & 0xFFF
 
 
 def _in_a_row(file: BinaryIO, at: int, end: int) -> bool:
@@ -289,8 +277,7 @@ def _in_a_row(file: BinaryIO, at: int, end: int) -> bool:
     for _ in range(_SURE):
         if at >= end:
             break
-        file.seek(at)
-        head = file.read(_HEAD)
+        head = read_at(file, at, _HEAD)
         header = parse_header(head[:4])
         if header is None:
             return form is not None and _tag_size(file, at, end, head) > 0
@@ -306,8 +293,7 @@ def _resync(file: BinaryIO, start: int, limit: int, end: int) -> int | None:
     """Return where the next frame begins, None where none does before `limit`."""
     step, at, tried = 1 << 16, start, 0
     while at < limit and tried < _MOST_TRIES:
-        file.seek(at)
-        data = file.read(min(step + 3, limit + 3 - at))
+        data = read_at(file, at, min(step + 3, limit + 3 - at))
         for hit in _MP3_SYNC.finditer(data):
             tried += 1
             header = parse_header(data[hit.start() : hit.start() + 4])
@@ -342,8 +328,7 @@ def _tag_size(file: BinaryIO, at: int, end: int, head: bytes) -> int:
         size = items + 32 if is_header else 32
         return size if at + size <= end else 32
     if head[:11] == b"LYRICSBEGIN":
-        file.seek(at)
-        data = file.read(min(1 << 20, end - at))
+        data = read_at(file, at, min(1 << 20, end - at))
         for mark in (b"LYRICS200", b"LYRICSEND"):
             if (found := data.find(mark)) >= 0:
                 return found + 9
@@ -361,8 +346,7 @@ def _is_padding(file: BinaryIO, at: int, end: int, fresh: bool) -> bool:
     """Return whether bytes that are no frame are no loss: zeros behind a tag, an APE tag that begins without a mark."""
     if end - at > 1 << 20:
         return False
-    file.seek(at)
-    data = file.read(end - at)
+    data = read_at(file, at, end - at)
     return b"APETAGEX" in data or (fresh and not any(data))
 
 
@@ -415,8 +399,7 @@ def frame_after(file: BinaryIO, stream: FlacStream, samples: int) -> tuple[int, 
     """Return the first frame that begins after so many samples: where it stands and the sample it begins with."""
     step, at = 1 << 20, stream.frames
     while at < stream.end:
-        file.seek(at)
-        data = file.read(min(step + _LONGEST_HEADER, stream.end - at))
+        data = read_at(file, at, min(step + _LONGEST_HEADER, stream.end - at))
         for hit in _FLAC_SYNC.finditer(data, 0, step + 1):
             first = _first_sample(data[hit.start() : hit.start() + _LONGEST_HEADER], stream.block_samples)
             if first is not None and samples < first <= (stream.promised or first):
@@ -436,16 +419,14 @@ def _next_stream(file: BinaryIO, start: int, end: int) -> int | None:
 
 def _stream(file: BinaryIO, start: int, end: int) -> FlacStream | None:
     """Return the stream whose marker stands at `start`, None where its metadata are none."""
-    file.seek(start)
-    head = file.read(_STREAMINFO)
+    head = read_at(file, start, _STREAMINFO)
     if len(head) < _STREAMINFO or head[:4] != b"fLaC" or head[4] & 0x7F or head[5:8] != b"\0\0\x22":
         return None
     facts = int.from_bytes(head[18:26], "big")
     hz, total = facts >> 44, facts & (1 << 36) - 1
     at, last = start + 4, False
     while not last:
-        file.seek(at)
-        block = file.read(4)
+        block = read_at(file, at, 4)
         if len(block) < 4 or block[0] == 0xFF:
             return None
         last, at = bool(block[0] & 0x80), at + 4 + int.from_bytes(block[1:4], "big")
@@ -537,8 +518,7 @@ def _links(file: BinaryIO, start: int, end: int) -> tuple[list[_Link], int, bool
     links: list[_Link] = []
     at, damaged, beginning = start, 0, False
     while at < end:
-        file.seek(at)
-        head = file.read(_HEADER.size)
+        head = read_at(file, at, _HEADER.size)
         size, page = 0, None
         if len(head) == _HEADER.size and head[:5] == b"OggS\0":
             page = _HEADER.unpack(head)

@@ -10,7 +10,7 @@ import math
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -104,6 +104,12 @@ def open_source(source: Path | bytes) -> BinaryIO:
     return Memory(source) if isinstance(source, bytes) else source.open("rb", buffering=1 << 16)
 
 
+def read_at(file: BinaryIO, at: int, count: int) -> bytes:
+    """Return what stands from an offset on, `count` bytes at most."""
+    file.seek(at)
+    return file.read(count)
+
+
 def patched(start: int, end: int, patches: Mapping[int, bytes]) -> tuple[Piece, ...]:
     """Return the pieces of a file between two offsets with the bytes at some offsets replaced."""
     pieces: list[Piece] = []
@@ -118,8 +124,7 @@ def find(file: BinaryIO, needle: bytes, start: int, end: int) -> int:
     """Return where `needle` begins in a file between two offsets, -1 where it does not."""
     step, at = 1 << 20, start
     while at < end:
-        file.seek(at)
-        data = file.read(min(step + len(needle) - 1, end - at))
+        data = read_at(file, at, min(step + len(needle) - 1, end - at))
         if (found := data.find(needle)) >= 0:
             return at + found
         at += step
@@ -171,8 +176,7 @@ def read_layouts(file: BinaryIO, size: int) -> list[Layout]:
     found: list[Layout] = []
     start: int | None = 0
     while start is not None:
-        file.seek(start)
-        head = file.read(12)
+        head = read_at(file, start, 12)
         read = _reader(head)
         if read is None:
             break
@@ -192,20 +196,25 @@ def _reader(head: bytes) -> Callable[[BinaryIO, int, int], Layout | None] | None
     return {b"riff": _w64, b".snd": _au, b"caff": _caf}.get(head[:4])
 
 
-def _chunks(file: BinaryIO, at: int, size: int, head: str, even: int = 1) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, first byte and length of a file's chunks, whose `head` is a name and a length, aligned to `even`.
+def _chunks(
+    file: BinaryIO, at: int, size: int, head: str, even: int = 1, *, wanted: tuple[bytes, ...]
+) -> dict[bytes, tuple[int, int]]:
+    """Return first byte and length of a file's `wanted` chunks up to the last of these; nothing where that one lacks.
 
-    The length of W64's, of 64 bits, counts the head too.
+    Their `head` is a name and a length, and they are aligned to `even`. W64's length, of 64 bits, counts the head too.
     """
-    form = struct.Struct(head)
+    form, found = struct.Struct(head), {}
     while at + form.size <= size:
-        file.seek(at)
-        name, length = form.unpack(file.read(form.size))
+        name, length = form.unpack(read_at(file, at, form.size))
         length -= form.size if form.size == 24 else 0
-        yield name[:4], at + form.size, length
+        if name[:4] in wanted:
+            found[name[:4]] = at + form.size, length
+        if name[:4] == wanted[-1]:
+            return found
         if length < 0:
-            return
+            break
         at += form.size + -(-length // even) * even
+    return {}
 
 
 def _shown(
@@ -218,22 +227,14 @@ def _shown(
 
 
 def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
-    file.seek(start)
-    kind = file.read(4)
+    kind = read_at(file, start, 4)
     order = ">" if kind == b"RIFX" else "<"
-    form, form_at, long_at = b"", 0, None
-    for name, at, length in _chunks(file, start + 12, size, f"{order}4sI", 2):
-        if name == b"ds64":
-            long_at = at
-        elif name == b"fmt ":
-            file.seek(at)
-            form, form_at = file.read(min(length, 256)), at
-        elif name == b"data":
-            break
-    else:
-        return None
+    chunks = _chunks(file, start + 12, size, f"{order}4sI", 2, wanted=(b"ds64", b"fmt ", b"data"))
+    form_at, form_bytes = chunks.get(b"fmt ", (0, 0))
+    form = read_at(file, form_at, min(form_bytes, 256))
     if len(form) < 16:
         return None
+    at, length = chunks[b"data"]
     codec, channels, _, _, block, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     plain = codec in _PLAIN and channels and bits
     sample_bytes = channels * math.ceil(bits / 8) if plain else _coded_bytes(form, order)
@@ -244,9 +245,8 @@ def _wav(file: BinaryIO, start: int, size: int) -> Layout | None:
     if not sample_bytes:
         return None
     promised: int | None = length
-    if long_at is not None and length == 0xFFFF_FFFF:
-        file.seek(long_at + 8)
-        long = int.from_bytes(file.read(8), "little")
+    if b"ds64" in chunks and length == 0xFFFF_FFFF:
+        long = int.from_bytes(read_at(file, chunks[b"ds64"][0] + 8, 8), "little")
         promised = long if long < 1 << 62 else None
     elif _is_unknown(length):
         promised = None
@@ -292,28 +292,19 @@ def _rf64(form: bytes, start: int, end: int, sample_bytes: float) -> tuple[Piece
 
 
 def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
-    form = b""
-    for name, first, promised in _chunks(file, start + 40, size, "<16sQ", 8):
-        if name == b"fmt ":
-            file.seek(first)
-            form = file.read(min(max(0, promised), 20))
-        if name == b"data":
-            break
-        if promised < 0:
-            return None
-    else:
-        return None
+    chunks = _chunks(file, start + 40, size, "<16sQ", 8, wanted=(b"fmt ", b"data"))
+    form_at, form_bytes = chunks.get(b"fmt ", (0, 0))
+    form = read_at(file, form_at, min(max(0, form_bytes), 20))
     if len(form) < 16:
         return None
     codec, channels, _, _, _, bits = struct.unpack("<HHIIHH", form[:16])
     sample_bytes = channels * math.ceil(bits / 8) if codec in _PLAIN else _coded_bytes(form, "<")
     if not sample_bytes:
         return None
-    promised = max(0, promised)
+    first, promised = chunks[b"data"][0], max(0, chunks[b"data"][1])
     end, following, pieces = min(size, first + promised), None, None
     behind = (end + 7) // 8 * 8
-    file.seek(behind)
-    if file.read(4) == b"riff":
+    if read_at(file, behind, 4) == b"riff":
         following = behind
     elif end < size and not (size - end < _LEAST_TAIL and promised) and not _is_w64_end(file, end, size, promised):
         patches = {start + 16: size - start, first - 8: size - first + 24}
@@ -328,8 +319,7 @@ def _w64(file: BinaryIO, start: int, size: int) -> Layout | None:
 def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
     """Return whether a chunk stands behind the samples, or nothing but zeros."""
     at = (end + 7) // 8 * 8
-    file.seek(at)
-    head = file.read(24)
+    head = read_at(file, at, 24)
     if head.startswith(_TAGS):
         return True
     chunk = _is_name(head[:4]) and 24 <= int.from_bytes(head[16:24], "little") <= size + 8 - at
@@ -337,24 +327,17 @@ def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
 
 
 def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
-    common_at, common = 0, b""
-    for name, at, length in _chunks(file, start + 12, size, ">4sI", 2):
-        if name == b"COMM":
-            common_at = at
-            file.seek(at)
-            common = file.read(min(length, 64))
-        elif name == b"SSND":
-            break
-    else:
-        return None
+    chunks = _chunks(file, start + 12, size, ">4sI", 2, wanted=(b"COMM", b"SSND"))
+    common_at, common_bytes = chunks.get(b"COMM", (0, 0))
+    common = read_at(file, common_at, min(common_bytes, 64))
     if len(common) < 18:
         return None
+    at, length = chunks[b"SSND"]
     channels, frames, bits = struct.unpack(">HIH", common[:8])
     codec = common[18:22] if len(common) >= 22 else b"NONE"
     whole = codec in (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"raw ")
     sample_bytes = channels * _AIFF_BYTES.get(codec, math.ceil(bits / 8) if whole else 0)
-    file.seek(at)
-    first = at + 8 + int.from_bytes(file.read(4), "big")
+    first = at + 8 + int.from_bytes(read_at(file, at, 4), "big")
     if not sample_bytes or first > size:
         return None
     chunk_bytes = max(0, length - (first - at))
@@ -372,8 +355,7 @@ def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
 
 
 def _au(file: BinaryIO, start: int, size: int) -> Layout | None:
-    file.seek(start)
-    head = file.read(24)
+    head = read_at(file, start, 24)
     if len(head) < 24:
         return None
     offset, length, codec, _, channels = struct.unpack(">4x5I", head)
@@ -387,19 +369,13 @@ def _au(file: BinaryIO, start: int, size: int) -> Layout | None:
 
 
 def _caf(file: BinaryIO, start: int, size: int) -> Layout | None:
-    sample_bytes = 0
-    for name, at, length in _chunks(file, start + 8, size, ">4sq"):
-        if name == b"desc":
-            file.seek(at)
-            codec, sample_bytes = struct.unpack(">8x4s4xI", file.read(20))
-            sample_bytes = sample_bytes if codec in (b"lpcm", b"ulaw", b"alaw") else 0
-        if name == b"data":
-            promised = None if length < 0 else max(0, length - 4)
-            break
-    else:
+    chunks = _chunks(file, start + 8, size, ">4sq", wanted=(b"desc", b"data"))
+    if b"desc" not in chunks:
         return None
-    first = at + 4  # behind a count of edits
-    if not sample_bytes or first > size:
+    at, length = chunks[b"data"]
+    codec, sample_bytes = struct.unpack(">8x4s4xI", read_at(file, chunks[b"desc"][0], 20))
+    promised, first = None if length < 0 else max(0, length - 4), at + 4  # behind a count of edits
+    if codec not in (b"lpcm", b"ulaw", b"alaw") or not sample_bytes or first > size:
         return None
     end, following, mend = _end_of_data(file, start, first, promised, size, ">")
     mended = None
@@ -427,8 +403,7 @@ def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str
     for at in {end + promised % 2, end}:
         walked = False
         while at + 12 <= size:
-            file.seek(at)
-            head = file.read(12)
+            head = read_at(file, at, 12)
             if _reader(head) is not None:
                 return True, at
             if head.startswith(_TAGS):
@@ -447,11 +422,8 @@ def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str
 
 def _only_zeros(file: BinaryIO, start: int, end: int) -> bool:
     """Return whether room was made for sound that never came; looked at in 32 places."""
-    for at in range(start, end, max(1, (end - start) // 32)):
-        file.seek(at)
-        if any(file.read(min(4096, end - at))):
-            return False
-    return True
+    places = range(start, end, max(1, (end - start) // 32))
+    return not any(any(read_at(file, at, min(4096, end - at))) for at in places)
 
 
 def _is_unknown(length: int) -> bool:

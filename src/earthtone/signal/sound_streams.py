@@ -1,10 +1,11 @@
 """The streams of a sound file decoded block by block, and how loud their channels are."""
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -23,7 +24,7 @@ from earthtone.signal.sound_frames import (
     ogg_parts,
     scan_frames,
 )
-from earthtone.signal.sound_headers import Layout, Memory, Part, Piece, Spliced, open_source, read_layouts
+from earthtone.signal.sound_headers import Layout, Memory, Part, Piece, Spliced, open_source, read_at, read_layouts
 
 Block = NDArray[np.float32]
 
@@ -155,7 +156,7 @@ _MPEG_SUFFIXES = (".mp3", ".mp2", ".mpga")
 _MOST_GAPS = 1000  # damaged stretches of one FLAC after which the rest is given up
 
 
-class Stream(Protocol):
+class Stream(ABC):
     """An opened stream. Counts are in samples: `there`, `promised` (null: unknown), `lost` to damage so far.
 
     `broken` is why decoding ended early. A difference below `tolerance_seconds` is no missing sound.
@@ -163,16 +164,17 @@ class Stream(Protocol):
 
     hz: int
     channels: int
-    there: int | None
-    promised: int | None
-    lost: int
-    broken: str
-    tolerance_seconds: float
+    there: int | None = None
+    promised: int | None = None
+    lost = 0
+    broken = ""
+    tolerance_seconds = 0.01
 
+    @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield blocks (samples, channels) of float32, valid until the next one."""
-        ...
 
+    @abstractmethod
     def close(self) -> None: ...
 
 
@@ -190,8 +192,7 @@ def streams(source: Path | bytes) -> tuple[list[Opener], list[Remark]]:
         with open_source(source) as file:
             size = file.seek(0, io.SEEK_END)
             tag = id3v2_bytes(file, size)
-            file.seek(tag)
-            magic = file.read(12)
+            magic = read_at(file, tag, 12)
             if magic[:4] == b"fLaC" and (found := flac_streams(file, tag, size)):
                 return [partial(_FlacStream, source, stream) for stream in found], []
             if magic[:4] == b"OggS":
@@ -214,16 +215,13 @@ def source_name(source: Path | bytes) -> str:
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-class _Libsndfile:
+class _Libsndfile(Stream):
     """What libsndfile decodes of some pieces of a file, or of the whole of it."""
-
-    tolerance_seconds = 0.01
 
     def __init__(self, source: Path | bytes, pieces: tuple[Piece, ...] | None) -> None:
         self._source = source
         self._file = _sndfile(source, pieces)
         self.hz, self.channels = self._file.samplerate, self._file.channels
-        self.lost, self.broken = 0, ""
 
     def close(self) -> None:
         self._file.close()
@@ -317,7 +315,7 @@ class _FlacStream(_Libsndfile):
             self._file = _sndfile(self._source, self._stream.pieces(offset))
 
 
-class _AacStream:
+class _AacStream(Stream):
     """What FFmpeg decodes of an AAC file, by PyAV."""
 
     tolerance_seconds = 0.1  # containers count the encoder's delay in or out
@@ -329,8 +327,6 @@ class _AacStream:
             raise MissingExtraError(f"{source_name(source)}: AAC", "av") from error
         self._av, self._source = av, source
         self._file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-        self.there: int | None = None
-        self.lost, self.broken = 0, ""
         try:
             # an opened file and a named container: FFmpeg would follow addresses and playlists
             kind = "mov" if isinstance(source, bytes) else _AAC_CONTAINERS[source.suffix.lower()]
@@ -476,8 +472,7 @@ def _another_mp4(source: Path | bytes) -> list[Remark]:
         with open_source(source) as file:
             size, at, begun = file.seek(0, io.SEEK_END), 0, False
             while at + 16 <= size:
-                file.seek(at)
-                head = file.read(16)
+                head = read_at(file, at, 16)
                 length, name = int.from_bytes(head[:4], "big"), head[4:8]
                 length = int.from_bytes(head[8:], "big") if length == 1 else length
                 if name == b"ftyp" and begun:
