@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _WINDOW = 1 << 16  # bytes read at once
 
@@ -40,56 +40,46 @@ class Part:
     frame: int | None = None
 
 
-class Spliced:
-    """A file to read that consists of `pieces` of another; nothing is copied before it is read."""
-
+class _Pieces(io.RawIOBase):
     def __init__(self, source: Path | bytes, pieces: Sequence[Piece]) -> None:
-        self._file = open_source(source)
-        self._pieces = pieces
+        self._file, self._pieces, self._at = open_source(source), pieces, 0
         lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
         self._starts = [0, *accumulate(lengths)]
-        self._at = self._window_at = 0
-        self._window = b""
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer` as far as there is something; libmpg123 asks for a few bytes at a time."""
-        count = min(len(buffer), self._starts[-1] - self._at)
-        offset = self._at - self._window_at
-        if not 0 <= offset <= len(self._window) - count:
-            self._window_at, offset = self._at, 0
-            self._window = self._read(max(count, min(_WINDOW, self._starts[-1] - self._at)))
-        data = self._window[offset : offset + count]
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` as far as one piece goes; nothing where the file has shrunk meanwhile."""
+        index = bisect_right(self._starts, self._at) - 1
+        if index == len(self._pieces):
+            return 0
+        piece, offset = self._pieces[index], self._at - self._starts[index]
+        count = min(len(buffer), self._starts[index + 1] - self._at)
+        if isinstance(piece, bytes):
+            data = piece[offset : offset + count]
+        else:
+            data = read_at(self._file, piece[0] + offset, count)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
-
-    def _read(self, count: int) -> bytes:
-        found, at = [], self._at
-        while count > 0:
-            index = bisect_right(self._starts, at) - 1
-            piece, offset = self._pieces[index], at - self._starts[index]
-            here = min(count, self._starts[index + 1] - at)
-            if isinstance(piece, bytes):
-                data = piece[offset : offset + here]
-            else:
-                self._file.seek(piece[0] + offset)
-                data = self._file.read(here)
-            if not data:  # the file has shrunk meanwhile
-                break
-            found.append(data)
-            at, count = at + len(data), count - len(data)
-        return b"".join(found)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
         self._at = min(max(0, start + offset), self._starts[-1])
         return self._at
 
-    def tell(self) -> int:
-        return self._at
-
     def close(self) -> None:
         self._file.close()
+        super().close()
+
+
+def spliced(source: Path | bytes, pieces: Sequence[Piece]) -> BinaryIO:
+    """Return a file of pieces of another, of which nothing is copied; read ahead, as libmpg123 asks for few bytes."""
+    return io.BufferedReader(_Pieces(source, pieces), _WINDOW)
 
 
 class Memory(io.BytesIO):
@@ -101,7 +91,7 @@ class Memory(io.BytesIO):
 
 def open_source(source: Path | bytes) -> BinaryIO:
     """Return the file, or its bytes as a file."""
-    return Memory(source) if isinstance(source, bytes) else source.open("rb", buffering=1 << 16)
+    return Memory(source) if isinstance(source, bytes) else source.open("rb", buffering=_WINDOW)
 
 
 def read_at(file: BinaryIO, at: int, count: int) -> bytes:

@@ -24,7 +24,7 @@ from earthtone.signal.sound_frames import (
     ogg_parts,
     scan_frames,
 )
-from earthtone.signal.sound_headers import Layout, Memory, Part, Piece, Spliced, open_source, read_at, read_layouts
+from earthtone.signal.sound_headers import Layout, Memory, Part, Piece, open_source, read_at, read_layouts, spliced
 
 Block = NDArray[np.float32]
 
@@ -379,7 +379,7 @@ def _sndfile(source: Path | bytes, pieces: tuple[Piece, ...] | None) -> soundfil
     shown: Any = Memory(source) if isinstance(source, bytes) else system_name(source.absolute())
     try:
         if pieces is not None:
-            shown = Spliced(source, pieces)
+            shown = spliced(source, pieces)
         return _Straight(shown)
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
         raise _no_sound(source, _short(error)) from error

@@ -170,7 +170,6 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
     for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes, _loss_mistakes):
         yield from section(recipe)
     check_signal_config(recipe.signal)
-    yield from _augment_mistakes(recipe)
 
 
 def loss_shape(recipe: Recipe) -> dict[str, tuple[int, str]]:
@@ -245,25 +244,27 @@ def _train_mistakes(recipe: Recipe) -> Iterator[str]:
 
 
 def _sampler_mistakes(recipe: Recipe) -> Iterator[str]:
-    sampler, size = recipe.sampler, recipe.train.batch_size
-    hard = {"ring_share": sampler.rows(size).ring, "similar_share": sampler.rows(size).similar}
-    for option, count in hard.items():
-        share = getattr(sampler, option)
-        if share and not count:
-            yield f"sampler.{option} {share} of a batch of {size} is no row; {1 / size:.2g} is one"
+    """Yield shares that no batch can have, and options of sampler and augmentation that lack what they belong to."""
+    sampler, augment, size = recipe.sampler, recipe.augment, recipe.train.batch_size
+    for kind in ("ring", "similar"):
+        share = getattr(sampler, f"{kind}_share")
+        if share and not getattr(sampler.rows(size), kind):
+            yield f"sampler.{kind}_share {share} of a batch of {size} is no row; {1 / size:.2g} is one"
     if sampler.ring_share + sampler.similar_share > MOST_HARD:
         yield (
             f"sampler.ring_share {sampler.ring_share} and similar_share {sampler.similar_share} are "
             f"more than {MOST_HARD} of a batch together; lower one"
         )
     needs = {
-        "cell_km": (sampler.batches != "random", "sampler.batches spread or clustered"),
-        "ring_km": (sampler.ring_share > 0, "a sampler.ring_share"),
-        "refresh_epochs": (sampler.similar_share > 0, "a sampler.similar_share"),
+        "sampler.cell_km": (sampler.cell_km, sampler.batches != "random", "sampler.batches spread or clustered"),
+        "sampler.ring_km": (sampler.ring_km, sampler.ring_share, "a sampler.ring_share"),
+        "sampler.refresh_epochs": (sampler.refresh_epochs, sampler.similar_share, "a sampler.similar_share"),
+        "augment.mix_db": (augment.mix_db, augment.mix_share, "an augment.mix_share"),
+        "augment.noise_db": (augment.noise_db, augment.noise_share, "an augment.noise_share"),
     }
-    for option, (has, need) in needs.items():
-        if getattr(sampler, option) is not None and not has:
-            yield f"sampler.{option} does nothing without {need}; give both or neither"
+    for option, (value, has, need) in needs.items():
+        if value is not None and not has:
+            yield f"{option} does nothing without {need}; give both or neither"
     if not sampler.ring_share:
         return
     if sampler.ring_km is None:
@@ -320,13 +321,6 @@ def _within_mistakes(recipe: Recipe) -> Iterator[str]:
         check_options(within.name, within.options, between_views=True)
     except ConfigError as error:
         yield f"within.options: {error}"
-
-
-def _augment_mistakes(recipe: Recipe) -> Iterator[str]:
-    """Yield levels that would change nothing."""
-    for kind in ("mix", "noise"):
-        if getattr(recipe.augment, f"{kind}_db") is not None and not getattr(recipe.augment, f"{kind}_share"):
-            yield f"augment.{kind}_db does nothing without an augment.{kind}_share; give both or neither"
 
 
 def _leaves(section: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
