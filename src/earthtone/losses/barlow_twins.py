@@ -36,7 +36,6 @@ class BarlowTwins(Loss):
         self.normality = normality
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         variance, mean = torch.var_mean(torch.cat([image, audio]), dim=0)  # (D) each
         variance = variance.clamp(min=_LEAST_VARIANCE)
         deviation = variance.sqrt()

@@ -65,21 +65,19 @@ class InfoNCE(Loss):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learnable_temperature)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         with torch.no_grad():  # in place: a clamp inside the graph has no gradient and could never come back
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.to(image.dtype).exp()
-        return partner_loss(_logits, unit(image), unit(audio), [scale], twins, self.directions, self._term)
+
+        def logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:
+            return scale * (image @ audio.T)
+
+        return partner_loss(logits, unit(image), unit(audio), [scale], twins, self.directions, self._term)
 
     @property
     def temperature(self) -> float:
         """Return the current temperature, at least 0.01."""
         return max(math.exp(-self.log_scale.item()), 1 / MAX_SCALE)
-
-
-def _logits(image: Tensor, audio: Tensor, scale: Tensor) -> Tensor:
-    """Return the logits (n, m) of unit images (n, D) and recordings (m, D)."""
-    return scale * (image @ audio.T)
 
 
 def _robust_term(robust_q: float, robust_lambda: float) -> Term:

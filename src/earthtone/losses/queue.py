@@ -118,7 +118,6 @@ class MemoryLoss(Loss):
         return masks_between(twins.groups, RowGroups(block.groups, block.points, block.pairs), twins.rule)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         image, audio = unit(image), unit(audio)
         image_keys, audio_keys = (image, audio) if keys is None else map(unit, keys)
         queued = self.queue.rows(image.dtype)

@@ -34,7 +34,6 @@ class SigLIP(Loss):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         scale, bias = self.log_scale.to(image.dtype).exp(), self.bias.to(image.dtype)
 
         def of_tile(image: Tensor, audio: Tensor, rows: slice, columns: slice, *shared: Tensor) -> tuple[Tensor]:

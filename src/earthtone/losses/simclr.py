@@ -76,7 +76,6 @@ class SimCLR(Loss):
         self.g = nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, dimensions))
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         image, audio = unit(self._projected(image)), unit(self._projected(audio))
         return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], twins, self.directions)
 

@@ -34,7 +34,6 @@ class BatchTriplet(MarginLoss):
     name = "batch_triplet"
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         distances, own = pair_distances(image, audio)
         of_image = of_audio = own  # (N)
         masks, left_out = twins.masks(), twins.masks().either
@@ -89,7 +88,6 @@ class TripletMargin(MarginLoss):
     name = "triplet_margin"
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the scalar loss; see the class."""
         # the gradient of vector_norm at 0 is 0
         own: Tensor = torch.linalg.vector_norm(image - audio, dim=1)  # (N)
         other: Tensor = torch.linalg.vector_norm(image - audio.roll(1, dims=0), dim=1)

@@ -103,7 +103,7 @@ def _usable(mean: tuple[float, ...], std: tuple[float, ...], gsd_m: float | None
 
 
 def _encoder_from_backbone_file(file: Path, header: str, pixels: int | None, output_stride: int) -> ImageEncoder:
-    """Return a backbone that `write_backbone` wrote."""
+    """Return the image encoder that `write_encoder` wrote."""
     try:
         card: dict[str, Any] = dict(json.loads(header))
         name, side = card["encoder"], int(card["pixels"])
@@ -405,9 +405,7 @@ class Backbone(nn.Module):
         features: Tensor = self.encoder(inputs)
         return features
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return `pooled(inputs)`."""
-        return self.pooled(inputs)
+    forward = pooled
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Return all parameters in groups, shallow to deep, for learning rates that decay with depth."""

@@ -376,11 +376,8 @@ def untrained_encoder(
     name: str, pixels: int | None, output_stride: int, seed: int = 0, channels: int = 3
 ) -> ImageEncoder:
     """Return an untrained encoder and the pictures its family is trained with. Raises ConfigError."""
-    if name in RELEASE_RESNETS:
-        side, mean, std = pixels or RELEASE_PIXELS, IMAGENET_MEAN, IMAGENET_STD
-    else:
-        side, mean, std = timm_pictures(name)
-        side = pixels or side
+    side, mean, std = timm_pictures(name)
+    side = pixels or (RELEASE_PIXELS if name in RELEASE_RESNETS else side)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, _ = make_encoder(name, (channels, side, side), output_stride=output_stride)
@@ -389,13 +386,11 @@ def untrained_encoder(
 
 def timm_pictures(name: str) -> tuple[int, Colour, Colour]:
     """Return side, mean and std of the pictures that a timm model's own weights were trained with."""
-    from timm.models import get_pretrained_cfg
-
     try:
-        config: Any = get_pretrained_cfg(name)
+        config: Any = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         raise ConfigError(f"encoder {name!r} cannot be made: {error}") from error
-    if config is None:  # also for unknown names, which the maker of encoders explains
+    if config is None:  # the release's, and unknown names, which the maker of encoders explains
         return 224, IMAGENET_MEAN, IMAGENET_STD
     red, green, blue = config.mean
     return int(config.input_size[-1]), (red, green, blue), tuple(config.std)

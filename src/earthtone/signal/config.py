@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, get_args
 
 from earthtone.errors import ConfigError, DataError, did_you_mean
-from earthtone.value_types import Rule, type_hints, wrong
+from earthtone.value_types import Rule, fits, type_hints, wrong
 
 Range = tuple[float, float]
+_LowHigh = Annotated[Range, Rule("low < high", lambda pair: -1e30 < pair[0] < pair[1] < 1e30)]
+_NumberRange = _LowHigh | tuple[_LowHigh, _LowHigh, _LowHigh]
 ValueRange = Range | tuple[Range, Range, Range] | str
 
 #: Named ranges of stored values that become black and white.
@@ -149,14 +151,13 @@ def named_range(value: Any, key: str) -> Range | tuple[Range, Range, Range]:
     """Return the numbers of a range or of a range's name. Raises ConfigError, which names `key`."""
     if isinstance(value, str) and value in VALUE_RANGES:
         return VALUE_RANGES[value]
-    if isinstance(value, str) or not _is_value_range(value):
+    if not isinstance(value, tuple) or not fits(value, _NumberRange):
         hint = did_you_mean(value, VALUE_RANGES) if isinstance(value, str) else ""
         raise ConfigError(
             f"{key} is {value!r:.60}; {hint}[low, high] with low < high, three of these, or one of "
             f"{', '.join(VALUE_RANGES)} expected"
         )
-    ranges: Range | tuple[Range, Range, Range] = value
-    return ranges
+    return value
 
 
 def plain_range(value: ValueRange) -> Any:
@@ -166,13 +167,3 @@ def plain_range(value: ValueRange) -> Any:
 
 def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(one) for one in value) if isinstance(value, list) else value
-
-
-def _is_value_range(value: Any) -> bool:
-    """Return whether a value is (low, high) or three of them, also when it comes from a file."""
-    if not isinstance(value, tuple) or len(value) not in (2, 3):
-        return False
-    if len(value) == 3:
-        return all(isinstance(one, tuple) and len(one) == 2 and _is_value_range(one) for one in value)
-    numbers = all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e30 for n in value)
-    return numbers and value[0] < value[1]
