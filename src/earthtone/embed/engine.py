@@ -282,7 +282,7 @@ def _for_inference(backbone: Backbone) -> Backbone:
 
 def tower_features(
     model: TwoTower, items: Sequence[LabelledItem], medium: Medium, *, cache: Path | None = None,
-    precision: str = "auto", batch: int | None = None,
+    precision: str = "auto",
 ) -> ItemFeatures:  # fmt: skip
     """Return features and embeddings (N, F + D) of the items' images or sounds, from the cache where it has them.
 
@@ -293,7 +293,7 @@ def tower_features(
     if medium == "audio":
         check_sounds(model, items)
     model.to(memory_format=torch.channels_last)
-    precision, batch = choose_precision(precision, model.device.type), batch or constant_batch(model.device)
+    precision, batch = choose_precision(precision, model.device.type), constant_batch(model.device)
     config, sound = model.signal.image, model.signal.audio
 
     def picture(item: LabelledItem) -> Pixels:

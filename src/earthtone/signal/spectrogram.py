@@ -14,6 +14,7 @@ from earthtone.errors import ConfigError, SignalError
 from earthtone.signal.audio import Samples
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import bytes_of, read_grey
+from earthtone.signal.sound_streams import source_name
 
 Spectrogram = NDArray[np.uint8]
 
@@ -94,17 +95,11 @@ def log_mel(samples: Samples, config: AudioConfig) -> Spectrogram:
     with torch.inference_mode():
         for start in range(0, frames, _CHUNK_FRAMES):
             stop = min(start + _CHUNK_FRAMES, frames)
-            piece = _padded(samples, start * transform.hop - half, (stop - 1) * transform.hop + half)
+            first, end = start * transform.hop - half, (stop - 1) * transform.hop + half
+            before, piece = max(0, -first), samples[max(0, first) : end]
+            piece = np.pad(piece, (before, end - first - before - len(piece)))  # silence before and after
             out[start:stop] = transform(torch.from_numpy(piece)).round().to(torch.uint8).numpy()
     return out
-
-
-def _padded(samples: Samples, start: int, stop: int) -> Samples:
-    """Return the samples of a stretch that may begin before the first and end after the last, zeros there."""
-    piece = np.zeros(stop - start, np.float32)
-    kept = samples[max(0, start) : max(0, stop)]
-    piece[max(0, -start) : max(0, -start) + len(kept)] = kept
-    return piece
 
 
 def window_starts(frames: int, config: AudioConfig) -> list[int]:
@@ -126,8 +121,7 @@ def windows(spectrogram: Spectrogram, config: AudioConfig) -> Spectrogram:
 def check_bands(rows: int, config: AudioConfig, source: Path | bytes) -> None:
     """Raise SignalError when a picture of so many rows is no spectrogram of the config's."""
     if rows != config.mels:
-        name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-        raise SignalError(f"{name}: {rows} rows, {config.mels} mel bands expected (signal.audio.mels)")
+        raise SignalError(f"{source_name(source)}: {rows} rows, {config.mels} mel bands expected (signal.audio.mels)")
 
 
 def spectrogram_from_picture(source: Path | bytes, config: AudioConfig) -> Spectrogram:

@@ -112,7 +112,11 @@ def fit(
     task = PretrainTask(
         model, loss, recipe.train, loader.steps, world=world, within=within, ignores_twins=recipe.loss.twins == "ignore"
     )
-    progress = _resumed(out, task) if resume else Progress()
+    progress = Progress()
+    if resume and (out / CHECKPOINT_FILE).exists():
+        progress = load_checkpoint(out, task)
+    elif resume:
+        _log.warning("%s holds no checkpoint yet; training starts from the beginning", out)
     loader.first = progress.step
     stopping = Stopping(world)
     loggers = [*make_loggers(recipe.logger, out), *loggers]
@@ -188,14 +192,6 @@ def _finished(out: Path, world: World) -> FitResult:
         )
     progress = Progress(step=int(lines[-1]["step"]), seconds=max(line.get("seconds", 0.0) for line in lines))
     return FitResult(out, True, None, progress, progress.step, world.rank)
-
-
-def _resumed(out: Path, task: PretrainTask) -> Progress:
-    """Return where the run in `out` is, its checkpoint loaded."""
-    if (out / CHECKPOINT_FILE).exists():
-        return load_checkpoint(out, task)
-    _log.warning("%s holds no checkpoint yet; training starts from the beginning", out)
-    return Progress()
 
 
 def _validation(

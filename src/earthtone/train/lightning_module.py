@@ -163,7 +163,6 @@ class PretrainTask(LightningModule):
         loss: Loss,
         config: TrainConfig,
         steps: int,
-        done: int = 0,
         world: World | None = None,
         within: Within | None = None,
         ignores_twins: bool = False,
@@ -175,7 +174,7 @@ class PretrainTask(LightningModule):
         self.within = within
         self.config = config
         self.steps = steps
-        self.done = done
+        self.done = 0
         self.optimizer_state: dict[str, Any] | None = None
         self.last_loss = math.nan
         self.last_terms: dict[str, Tensor] = {}
