@@ -32,8 +32,6 @@ class Loss(nn.Module, ABC):
     """Whether a batch that does not fit a tile is compared tile by tile, so that no N x N matrix is held."""
     fixed_temperature: float | None = None
     """What similarities are divided by, where that is not learned."""
-    dimensions: int | None = None
-    """How wide embeddings must be, where a queue or a projection fixes it."""
     queue_rows: int = 0
     """Rows of earlier batches that are kept at most; there must be as many different ones."""
     twin_rule: TwinRule = TwinRule()
@@ -90,12 +88,6 @@ class Loss(nn.Module, ABC):
         self.twins_only = batch.no_negatives()
         if keys is not None:
             keys = _checked_keys(keys, image, dtype)
-        if self.dimensions is not None and image.shape[1] != self.dimensions:
-            found, whose = image.shape[1], "queue" if self.has_queue else "projection"
-            raise ConfigError(
-                f"{self.name}: embeddings have {found} dimensions, its {whose} {self.dimensions}; "
-                f"give it dimensions={found}"
-            )
         with torch.autocast(device_type=image.device.type, enabled=False):
             found = self.compute(image.to(dtype), audio.to(dtype), batch, keys)
         if not isinstance(found, Tensor) or found.ndim or not found.is_floating_point():  # a plug-in's may be anything
@@ -126,7 +118,7 @@ class Loss(nn.Module, ABC):
     @property
     def temperature(self) -> float | None:
         """Return what similarities are divided by, for the log; None for a loss without one."""
-        return None if self.fixed_temperature is None else float(self.fixed_temperature)
+        return self.fixed_temperature
 
     def extra_repr(self) -> str:
         """Return the options that are shown by `print(model)`."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from earthtone.errors import ConfigError
 from earthtone.losses.base import Loss, unit
 from earthtone.losses.twins import GROUPS, Masks, RowGroups, Twins, masks_between, padded_groups
 
@@ -118,6 +119,12 @@ class MemoryLoss(Loss):
         return masks_between(twins.groups, RowGroups(block.groups, block.points, block.pairs), twins.rule)
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Return the scalar loss; see the class. Raises ConfigError for embeddings not `dimensions` wide."""
+        if image.shape[1] != self.dimensions:
+            raise ConfigError(
+                f"{self.name}: embeddings have {image.shape[1]} dimensions, its queue {self.dimensions}; "
+                f"give it dimensions={image.shape[1]}"
+            )
         image, audio = unit(image), unit(audio)
         image_keys, audio_keys = (image, audio) if keys is None else map(unit, keys)
         queued = self.queue.rows(image.dtype)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from earthtone.errors import ConfigError
 from earthtone.losses import Directions
 from earthtone.losses.base import Loss, partner_loss, unit
 from earthtone.losses.twins import Twins
@@ -76,6 +77,12 @@ class SimCLR(Loss):
         self.g = nn.Sequential(nn.Linear(dimensions, hidden), nn.ReLU(), nn.Linear(hidden, dimensions))
 
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Return the scalar loss; see the class. Raises ConfigError for embeddings not `dimensions` wide."""
+        if image.shape[1] != self.dimensions:
+            raise ConfigError(
+                f"simclr: embeddings have {image.shape[1]} dimensions, its projection {self.dimensions}; "
+                f"give it dimensions={image.shape[1]}"
+            )
         image, audio = unit(self._projected(image)), unit(self._projected(audio))
         return partner_loss(lambda x, y: x @ y.T / self.fixed_temperature, image, audio, [], twins, self.directions)
 

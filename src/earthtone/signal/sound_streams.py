@@ -421,17 +421,14 @@ def _mpeg(
     return [partial(_SndfileStream, source, part) for part in parts], remarks
 
 
-class _ReadStream:
+class _ReadStream(Stream):
     """What a plug-in reads, whole in memory."""
 
-    lost: int = 0
-    broken: str = ""
-    tolerance_seconds: float = 0.0
+    tolerance_seconds = 0.0
 
     def __init__(self, source: Path) -> None:
         self._samples, self.hz = read_sound_by_plugin(source)
-        self.there: int | None = len(self._samples)
-        self.promised: int | None = self.there
+        self.there = self.promised = len(self._samples)
         self.channels = self._samples.shape[1]
 
     def blocks(self) -> Iterator[Block]:

@@ -165,7 +165,7 @@ class RankZeroCallback(OtherRanksCallback):
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             figures |= {name: float(term) for name, term in task.last_terms.items()}
             if task.loss.temperature is not None:
-                figures["temperature"] = task.loss.temperature
+                figures["temperature"] = float(task.loss.temperature)
             if self.progress.twins_only:
                 figures["twins_only"] = self.progress.twins_only
             self.history.add(task.done, figures)
@@ -235,6 +235,11 @@ class RankZeroCallback(OtherRanksCallback):
         self._since = time.monotonic()
 
     def _save(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
-        seconds, temperature = round(self.progress.seconds, 1), task.loss.temperature
-        said = {"step": task.done, "training_seconds": seconds, "temperature": temperature, "validation": dict(figures)}
+        temperature = task.loss.temperature
+        said = {
+            "step": task.done,
+            "training_seconds": round(self.progress.seconds, 1),
+            "temperature": None if temperature is None else float(temperature),
+            "validation": dict(figures),
+        }
         save_model(self.folder, model, {**self.card, **said})
