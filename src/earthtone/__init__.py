@@ -102,8 +102,16 @@ __all__ = [
     "write_toyworld",
 ]
 
+#: Public names of earlier versions -> what they are now, and the version in which the old one goes.
+_RENAMED: dict[str, tuple[str, str]] = {}
+
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        from earthtone.value_types import warn_of_renamed
+
+        old, (name, gone) = name, _RENAMED[name]
+        warn_of_renamed(f"earthtone.{old}", f"earthtone.{name}", gone, stacklevel=3)
     if name not in _HOMES:
         raise AttributeError(f"module 'earthtone' has no attribute {name!r}; it has {', '.join(__all__)}")
     from earthtone.errors import MissingExtraError, needed_by

@@ -49,6 +49,14 @@ class ModelError(EarthtoneError):
     """Weights or a model card that do not fit what was asked for."""
 
 
+class FormatError(DataError, ModelError):
+    """A file of earthtone's own whose version is no version."""
+
+
+class NewerFormatError(FormatError):
+    """A whole file that a later earthtone wrote: no damaged one, to be made anew or passed over."""
+
+
 class MissingExtraError(SignalError):
     """A package that is not installed, and what to type; a reader of many files counts it and goes on."""
 
@@ -64,6 +72,10 @@ class MissingExtraError(SignalError):
 
 class ProcessError(EarthtoneError):
     """Another process of a training has ended, or cannot be reached."""
+
+
+class RenamedWarning(DeprecationWarning):
+    """A name of an earlier version was used; it works for one minor version more. The command line prints it."""
 
 
 #: The extra that brings a package (pyproject.toml), by the name it is imported by; "" for those of every installation.

@@ -7,7 +7,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from inspect import signature
@@ -17,7 +17,48 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from earthtone.errors import ConfigError, DataError
+from earthtone.errors import ConfigError, DataError, FormatError, NewerFormatError
+
+# Versions of what is written (docs/stability.md). Every file of ours says its own as `format`; one that says none is
+# older than that and counts as 1. A version is raised where an earlier earthtone could not read the file, or would read
+# it wrongly; what has a default where it lacks raises nothing.
+
+#: What is written -> its version.
+FORMATS: Mapping[str, int] = {
+    "packed table": 1,
+    "seal of a packed table": 1,
+    "recipe": 1,
+    "run": 1,
+    "checkpoint": 1,
+    "model": 1,
+    "backbone": 1,
+    "kept features": 1,
+    "result of a task": 1,
+    "result of a seed": 1,
+    "view of features": 1,
+    "figures of a run": 1,
+    "result of a step": 1,
+    "record of downloads": 1,
+}
+
+
+def format_of(values: Mapping[str, Any], kind: str, path: Path | str) -> int:
+    """Return the version that a file of a kind in `FORMATS` says it has, 1 where it says none.
+
+    Raises NewerFormatError for one of a later earthtone, FormatError for what is no version.
+    """
+    from earthtone import __version__
+
+    found, ours = values.get("format", 1), FORMATS[kind]
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise FormatError(f"{path}: its format is {found!r:.40}; a {kind} has a whole number: a damaged file")
+    if found > ours:
+        raise NewerFormatError(
+            f"{path}: {kind} of format {str(found)[:20]}, but earthtone {__version__} reads formats up to {ours}; "
+            "install a newer earthtone"
+        )
+    return found
+
 
 # Files that are either whole or absent: written under a temporary name in the same folder, then renamed. They have the
 # permissions that any new file gets there, and are on the disk, not only on their way to it, when they have their name:

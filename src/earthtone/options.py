@@ -8,18 +8,21 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from earthtone.errors import ConfigError, did_you_mean
 from earthtone.signal.config import SignalConfig, ValueRange, named_range
 from earthtone.value_types import (
     AT_LEAST_ONE,
     ONCE,
+    Former,
     NonNegativeInt,
     Options,
     PositiveFloat,
     PositiveInt,
     PythonOnly,
+    Removed,
+    Renamed,
     Rule,
     Seeds,
     Shots,
@@ -203,6 +206,11 @@ class CheckOptions(PairsOptions):
     """Look at a manifest or a release folder; exit 1 when nothing in it is usable. Of a packed table: is it all as it
     was packed; exit 1 when it is not."""
 
+    former: ClassVar[Former] = {
+        "source_path": Renamed("data", "0.3.0"),
+        "decode": Renamed("headers_only", "0.3.0", lambda decode: not decode),
+    }
+
     _: KW_ONLY
     headers_only: bool = False
     """do not decode the files: faster, finds less"""
@@ -322,6 +330,9 @@ class SweepOptions(PairsOptions):
     """Train every combination of a grid with every seed, and compare them on val. Repeat the call to go on."""
 
     usual = ("recipe", "set", "grid", "seeds", "jobs", "match", "probe", "split_by")
+    former: ClassVar[Former] = {
+        "measure": Removed("give its options one by one: match=, probe=, probe_label=, probe_columns=")
+    }
 
     out: str | Path
     """folder of the runs and of sweep.html, .csv, .md"""
@@ -508,6 +519,10 @@ class ProbeOptions(FrozenOptions, ImageOptions, ProbePlan):
     """How well simple classifiers read a label off frozen image features."""
 
     usual = ("dataset", "label", "method", "shots", "stage", "pixels", "cache", "out", "json")
+    former: ClassVar[Former] = {
+        "probe": Removed("give its options one by one: method=, shots=, draws=, seed=, resamples="),
+        "features": Removed("give its options one by one: stage=, cache=, bands=, value_range=, precision="),
+    }
 
     model: AnyModel
     """a run's folder, a .safetensors file, timm:NAME, timm:NAME@FILE, random:NAME, torchgeo:WEIGHTS, ...
@@ -637,6 +652,8 @@ class AudiovisualOptions(FrozenOptions):
 class WhyOptions(ModelOptions):
     """Draw which part of a tile and of a recording speaks for their match."""
 
+    former: ClassVar[Former] = {"name": Removed("leave it out: the model's name is taken from what it is opened by")}
+
     out: str | Path
     """the page, such as why.html"""
     _: KW_ONLY
@@ -660,6 +677,7 @@ class SuiteOptions(ImageOptions, MeasureOptions):
     """Models in every task on every set below a folder, as one table."""
 
     usual = ("tasks", "datasets", "baseline", "seeds", "quick", "pixels", "device")
+    former: ClassVar[Former] = {"options": Removed("give its options one by one: seeds=, quick=, epochs=, pixels= ...")}
 
     models: Sequence[str]
     """as --model of the other tasks, several"""
@@ -706,6 +724,7 @@ class ReproduceOptions(Options):
     """Run the steps of Heidler et al. (arXiv 2108.00688) and put our figures beside theirs."""
 
     usual = ("steps", "backbone", "model", "losses", "places", "published_only", "device", "json")
+    former: ClassVar[Former] = {"honest": Renamed("published_only", "0.3.0", lambda honest: not honest)}
 
     data: str | Path
     """what earthtone fetch brings, in soundingearth/, ucmerced/, resisc45/, aid/, deepglobe/, advance/"""

@@ -9,12 +9,15 @@ import os
 import re
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from earthtone.errors import UNSEEN, one_line, printable
+from earthtone.errors import UNSEEN, RenamedWarning, one_line, printable
+
+_log = logging.getLogger(__name__)
 
 
 class GuardedStream:
@@ -91,6 +94,25 @@ def log_level(level: int | None) -> Iterator[None]:
         yield
     finally:
         ours.setLevel(before)
+
+
+@contextmanager
+def old_names_told() -> Iterator[None]:
+    """Log each warning of an old name once, as one line, while this is open; other warnings go where they went."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, RenamedWarning):
+                before(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                _log.warning("%s", message)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RenamedWarning)
+        yield
 
 
 class _Handler(logging.Handler):

@@ -6,6 +6,7 @@ Null and an empty text are both empty: where the type has `None` they mean it, a
 import ast
 import re
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
@@ -14,9 +15,21 @@ from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from textwrap import dedent
-from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from earthtone.errors import ConfigError, did_you_mean, needed_by, one_line
+from earthtone.errors import ConfigError, RenamedWarning, did_you_mean, needed_by, one_line
 from earthtone.files import read_yaml
 
 _NAMES: Mapping[Any, str] = {
@@ -259,6 +272,56 @@ Shots = Annotated[
 
 
 @dataclass(frozen=True)
+class Renamed:
+    """What an option of an earlier version is now: the old name works, with a warning, until it goes."""
+
+    now: str
+    gone: str
+    """The version in which the old name goes: the minor version after the one that renamed it."""
+    value: Callable[[Any], Any] | None = None
+    """What the new option is, of the old one's value; the same when null."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What is typed instead of an option of an earlier version that is no more."""
+
+    instead: str
+
+
+#: Options of earlier versions by their old names.
+Former = Mapping[str, Renamed | Removed]
+
+
+def warn_of_renamed(old: str, now: str, gone: str, stacklevel: int = 4) -> None:
+    """Warn that a name has changed, at the line that calls a verb's function; the command line prints it."""
+    text = f"{old} is {now} now; the old name goes in earthtone {gone}"
+    warnings.warn(text, RenamedWarning, stacklevel=stacklevel)
+
+
+def current_names(values: Mapping[str, Any], options: Any, shown: str = "{}") -> dict[str, Any]:
+    """Return values by the names that the options of a dataclass have now, with a warning for each old name.
+
+    `shown` is how a name is told, such as `--{}`. Raises ConfigError for an option that is no more, which says what to
+    type instead, and for one that is given by both names.
+    """
+    former: Former = getattr(options, "former", {})
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        then = former.get(name)
+        if then is None:
+            found[name] = value
+            continue
+        if isinstance(then, Removed):
+            raise ConfigError(f"{shown.format(name)} is no option any more; {then.instead}")
+        if then.now in values:
+            raise ConfigError(f"{shown.format(name)} is {shown.format(then.now)} now, and both are given; leave it out")
+        warn_of_renamed(shown.format(name), shown.format(then.now), then.gone)
+        found[then.now] = value if then.value is None else then.value(value)
+    return found
+
+
+@dataclass(frozen=True)
 class Options:
     """The options of a verb. Values are brought to their types, then checked; a wrong one is a ConfigError."""
 
@@ -266,6 +329,8 @@ class Options:
     """Options that the command line takes without their name."""
     usual: ClassVar[tuple[str, ...]] = ()
     """Options that the short help shows beside those that must be given; none: a short list is shown whole."""
+    former: ClassVar[Former] = {}
+    """Options of earlier versions."""
 
     def __post_init__(self) -> None:
         for option, hint in type_hints(type(self)).items():
@@ -331,6 +396,7 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R
             alone = len(arguments) == 1 and not named
             ready = alone and isinstance(options, type) and isinstance(arguments[0], options)
             if not ready:
+                named = cast(Any, current_names(named, options, f"{function.__name__}({{}}=)"))
                 try:
                     call.__signature__.bind(*arguments, **named)  # type: ignore[attr-defined]
                 except TypeError as error:

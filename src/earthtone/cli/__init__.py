@@ -8,7 +8,15 @@ from importlib import import_module
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, needed_by, system_error_text
 from earthtone.plugins import import_modules
-from earthtone.terminal import error_text, guard_output, guarded_output, log_level, lose_output, lose_reader
+from earthtone.terminal import (
+    error_text,
+    guard_output,
+    guarded_output,
+    log_level,
+    lose_output,
+    lose_reader,
+    old_names_told,
+)
 
 _LONGEST_ERROR = 2000
 #: What `--log_level` may be.
@@ -69,7 +77,7 @@ def _run(words: list[str]) -> int:
         try:
             words, level = without_log_options(words)
             words, modules = _imports(words)
-            with log_level(level):
+            with log_level(level), old_names_told():
                 import_modules(modules)
                 return _told(words)
         finally:

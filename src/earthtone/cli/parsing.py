@@ -9,13 +9,23 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import read_yaml, read_yaml_file
-from earthtone.value_types import NOT_TYPED, Options, help_texts, is_empty, read_text, type_hints
+from earthtone.value_types import (
+    NOT_TYPED,
+    Options,
+    Removed,
+    Renamed,
+    current_names,
+    help_texts,
+    is_empty,
+    read_text,
+    type_hints,
+)
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
@@ -55,6 +65,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?\d")  # `-20,-5` and `-1e2` are values: no option begins so
         self.everything = False
         self.usual: list[str] = []
+        self.former: dict[str, Renamed | Removed] = {}
         self.values: dict[str, tuple[str, ...]] = {}
         """What an option may be, by name, where that is a list."""
         none: dict[str, Any] = {"nargs": 0, "default": argparse.SUPPRESS, "dest": argparse.SUPPRESS}
@@ -69,7 +80,22 @@ class Parser(argparse.ArgumentParser):
         told = " ".join(message.split())
         raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} --help names all options")
 
+    def with_current_names(self, words: Sequence[str]) -> Iterator[str]:
+        """Yield the words with options of earlier versions as they are called now. Raises ConfigError."""
+        left = iter(words)
+        for word in left:
+            if word == "--":
+                yield word
+                break
+            option, equals, value = word.partition("=")
+            if option.startswith("--") and option[2:] in self.former:
+                [option] = current_names({option[2:]: None}, self, "--{}")
+                option = f"--{option}"
+            yield f"{option}{equals}{value}"
+        yield from left
+
     def parse_args(self, words: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        words = list(self.with_current_names(words))
         for word in words:
             if word == "--":
                 break
@@ -145,6 +171,9 @@ def add_options(parser: Parser, kind: type, prefix: str = "", values: Mapping[st
     """
     texts, by_name = help_texts(kind), {field.name: field for field in fields(kind)}
     group = parser.add_argument_group(prefix[:-1], " ".join((kind.__doc__ or "").split())) if prefix else parser
+    for name, then in getattr(kind, "former", {}).items():
+        if isinstance(then, Removed) or then.value is None:  # others were never typed
+            parser.former[prefix + name] = replace(then, now=prefix + then.now) if isinstance(then, Renamed) else then
     sections: list[tuple[str, Any]] = []
     for name, hint in type_hints(kind).items():
         if is_dataclass(hint):

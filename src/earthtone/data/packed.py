@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from earthtone.data.grouped_split import id_number
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
 from earthtone.data.source import SEAL_FILE
-from earthtone.errors import DataError, shell_line
-from earthtone.files import refuse_full_system, refuse_undecodable, wait_for_disk, write_text_atomic
+from earthtone.errors import DataError, NewerFormatError, shell_line
+from earthtone.files import FORMATS, format_of, refuse_full_system, refuse_undecodable, wait_for_disk, write_text_atomic
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.spectrogram import Spectrogram
 
@@ -30,8 +30,8 @@ from earthtone.signal.spectrogram import Spectrogram
 # Lance opens what is there: a copy that lacks the newest version, or the end of a file, is a smaller or another table.
 # The file travels with the folder, also into object stores; tables of before there was one are opened as they are.
 
-_FORMAT = 1
 _CHEAP_BYTES = 256 * 2**20  # of data files, hashed whole whenever a table is opened: a quarter of a second
+_SEAL = "seal of a packed table"
 LOST = "an unfinished or damaged copy; copy the whole folder again, or pack it again"
 
 
@@ -49,6 +49,8 @@ def write_seal(table: Path, dataset: Any) -> None:
     """Write down what the Lance dataset in the folder `table` is now; files that were written down before are kept."""
     try:
         before = read_seal(table)
+    except NewerFormatError:
+        raise
     except DataError:
         before = None  # a broken one is made again
     known = before.files if before is not None else {}
@@ -65,7 +67,7 @@ def write_seal(table: Path, dataset: Any) -> None:
     if seal != before:
         versions = table / "_versions"
         wait_for_disk(*versions.glob("*.manifest"), versions, table / "data", table)
-        write_text_atomic(table / SEAL_FILE, json.dumps({"format": _FORMAT, **asdict(seal)}, indent=1) + "\n")
+        write_text_atomic(table / SEAL_FILE, json.dumps({"format": FORMATS[_SEAL], **asdict(seal)}, indent=1) + "\n")
 
 
 def read_seal(table: Path | str) -> Seal | None:
@@ -75,8 +77,7 @@ def read_seal(table: Path | str) -> Seal | None:
         if text is None:
             return None
         values = json.loads(text)
-        if values["format"] != _FORMAT:
-            raise ValueError(f"format {values['format']}, {_FORMAT} expected")
+        format_of(values, _SEAL, f"{table}: {SEAL_FILE}")
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
         return Seal(int(values["rows"]), int(values["version"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -144,7 +145,7 @@ def _seal_text(table: Path | str) -> str | None:
 # a window is one contiguous slice, read without the rest.
 
 _LOG = logging.getLogger(__name__)
-FORMAT = 1  # raised when an older reader could not read a newer table
+_KIND = "packed table"
 _CARD = b"earthtone"
 _OWN_SPLITS = {"by": "manifest"}  # also of tables that tell nothing
 _BLOB = {b"lance-encoding:blob": b"true"}
@@ -187,7 +188,7 @@ def table_schema(
     if clash := sorted(taken.intersection(extra_columns)):
         raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
     fields += [pa.field(name, pa.string()) for name in extra_columns]
-    card = {"format": FORMAT, "signal": signal_to_dict(signal), "split": dict(split or _OWN_SPLITS)}
+    card = {"format": FORMATS[_KIND], "signal": signal_to_dict(signal), "split": dict(split or _OWN_SPLITS)}
     return pa.schema(fields, metadata={_CARD: json.dumps(card, sort_keys=True).encode()})
 
 
@@ -201,7 +202,8 @@ class Table:
         try:
             self._dataset = open_remote(self.path) if isinstance(self.path, str) else lance.dataset(str(path))
             card = dict(json.loads(self._dataset.schema.metadata[_CARD]))
-            version, signal = card["format"], card["signal"]
+            format_of(card, _KIND, path)
+            signal = card["signal"]
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
             """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
@@ -211,8 +213,6 @@ class Table:
             raise DataError(
                 f"{path}: not a packed table; make one with: earthtone pack DATA --out {shell_line(path)}"
             ) from error
-        if version != FORMAT:
-            raise DataError(f"{path}: table format {version}, {FORMAT} expected; install a newer earthtone")
         self.signal = signal_from_dict(signal)
         own = table_schema(self.signal, ())
         kinds = {field.name: field.type for field in own if field.name != "audio"}  # Lance shows a blob as it lies

@@ -12,7 +12,7 @@ import numpy as np
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import DataError, MissingExtraError
-from earthtone.files import atomic_path, regular_file, write_text_atomic
+from earthtone.files import FORMATS, atomic_path, format_of, regular_file, write_text_atomic
 from earthtone.models.batches import Rows, collected
 from earthtone.progress import progress_bar
 from earthtone.signal.readers import reader_source
@@ -119,7 +119,10 @@ def _read(path: Path, key: Mapping[str, Any], *, remade: bool = True) -> tuple[R
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("key") != dict(key) or said.get("shape") != list(values.shape):
+    if not isinstance(said, dict):
+        return None
+    format_of(said, "kept features", path)
+    if said.get("key") != dict(key) or said.get("shape") != list(values.shape):
         return None
     notes = {"broken": {}, "short": [], **said["notes"]}
     lacking = remade and any(MissingExtraError.SAID in reason for reason in notes["broken"].values())
@@ -138,7 +141,7 @@ def _write(
                 file.write(np.ascontiguousarray(row, "<f4").data)
             file.flush()
             os.fsync(file.fileno())
-        said = {"key": dict(key), "shape": list(shape), "notes": notes}
+        said = {"format": FORMATS["kept features"], "key": dict(key), "shape": list(shape), "notes": notes}
         write_text_atomic(path.with_suffix(".json"), json.dumps(said, ensure_ascii=False) + "\n")
     if (found := _read(path, key, remade=False)) is None:
         raise DataError(f"{path} cannot be read back; choose another --cache or free the disk")

@@ -31,7 +31,7 @@ from earthtone.evaluate.results import (
     right_shares,
     write_task_result,
 )
-from earthtone.files import write_text_atomic
+from earthtone.files import FORMATS, format_of, write_text_atomic
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.models.batches import rows_by_item
 from earthtone.models.encoders import parameter_groups, shares_by_depth
@@ -407,7 +407,12 @@ def _by_seed(options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, d
             else:
                 found[seed] = finetune(backbone, data, plan, seed=seed, precision=options.precision, tick=bar.update)
                 if path is not None:
-                    kept = {"identity": identity, "result": asdict(found[seed]), "broken": dict(data.broken)}
+                    kept = {
+                        "format": FORMATS["result of a seed"],
+                        "identity": identity,
+                        "result": asdict(found[seed]),
+                        "broken": dict(data.broken),
+                    }
                     write_text_atomic(path, json.dumps(kept, ensure_ascii=False) + "\n")
             bar.update(each * (at + 1) - bar.n)
     warn_of_files(data.broken, (), sum(map(len, data.parts.values())), "images")
@@ -431,12 +436,13 @@ def _identity(backbone: Backbone, data: TrainingData, plan: FinetunePlan, seed: 
 def _read_seed(path: Path, identity: Mapping[str, Any], data: TrainingData) -> Finetuned:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
+        format_of(kept, "result of a seed", path)
         before, values = dict(kept["identity"]), kept["result"]
         found = Finetuned(
             tuple(values["ids"]), tuple(values["predicted"]), int(values["epoch"]), tuple(values["val_accuracy"])
         )
         broken = dict(kept["broken"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no result of a seed ({error}); delete it and run again") from error
     if before != identity:
         raise ConfigError(f"{path} is of another fine-tuning ({changes(before, identity)}); choose another --out")

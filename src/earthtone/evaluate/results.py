@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.errors import ConfigError, DataError, EarthtoneError, one_line_each
 from earthtone.evaluate.chance import against_chance
-from earthtone.files import write_text_atomic
+from earthtone.files import FORMATS, format_of, write_text_atomic
 from earthtone.options import RESAMPLES, TASKS
 from earthtone.value_types import Options, type_hints
 
@@ -241,13 +241,16 @@ def run_plugin_task(name: str, task: PluginTask, options: Options) -> TaskResult
 def write_task_result(path: str | Path | None, result: TaskResult) -> None:
     """Write a result as JSON, whole or not at all; nothing without a path."""
     if path is not None:
-        write_text_atomic(Path(path), json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        said = {"format": FORMATS["result of a task"], **result.to_dict()}
+        write_text_atomic(Path(path), json.dumps(said, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_task_result(path: Path) -> TaskResult:
     """Return a result written by `write_task_result`. Raises DataError for anything else."""
     try:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
+        format_of(values, "result of a task", path)
+        values.pop("format", None)
         values["figures"] = {name: Estimate(**figure) for name, figure in values["figures"].items()}
         result = TaskResult(**values)
         if result.headline not in result.figures:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from earthtone.data.remote import hub_endpoint
 from earthtone.errors import ConfigError, MissingExtraError, ModelError, did_you_mean
+from earthtone.files import FORMATS, format_of
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -50,7 +51,6 @@ from earthtone.models.weights import (
 
 BACKBONE_FILE = "backbone.safetensors"
 BACKBONE_HEADER = "earthtone_backbone"
-BACKBONE_FORMAT = 1
 
 
 def encoder_from_file(path: Path, pixels: int | None, output_stride: int) -> ImageEncoder:
@@ -81,7 +81,7 @@ def encoder_of_model(model: TwoTower, output_stride: int = 32) -> ImageEncoder:
 def write_encoder(path: Path, source: ImageEncoder, card: Mapping[str, Any]) -> Path:
     """Write an image encoder and, in the header, what it is and where it comes from, whole or not at all."""
     said = {
-        "format": BACKBONE_FORMAT,
+        "format": FORMATS["backbone"],
         "encoder": source.architecture,
         "pixels": source.pixels,
         "mean": source.mean,
@@ -106,13 +106,14 @@ def _encoder_from_backbone_file(file: Path, header: str, pixels: int | None, out
     """Return the image encoder that `write_encoder` wrote."""
     try:
         card: dict[str, Any] = dict(json.loads(header))
+        format_of(card, "backbone", file)
         name, side = card["encoder"], int(card["pixels"])
         mean, std = (tuple(float(value) for value in card[key]) for key in ("mean", "std"))
         gsd_m = None if card.get("gsd_m") is None else float(card["gsd_m"])
         check_encoder_name(name, file)
-        usable = card["format"] == BACKBONE_FORMAT and 16 <= side <= 4096
+        usable = 16 <= side <= 4096
         if not usable or len(mean) != 3 or len(std) != 3 or not _usable(mean, std, gsd_m):
-            raise ConfigError(f"format {card['format']!r:.20}, encoder {name!r:.60}, {side} pixels")
+            raise ConfigError(f"encoder {name!r:.60}, {side} pixels")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ConfigError) as error:
         raise ModelError(f"{file}: its card does not describe a backbone of this version ({error})") from error
     weights = read_safetensors(file)[0]

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from earthtone.device import choose_device
 from earthtone.errors import ModelError, shell_line
-from earthtone.files import write_text_atomic
+from earthtone.files import FORMATS, format_of, write_text_atomic
 from earthtone.models.config import ModelConfig, model_to_dict
 from earthtone.models.encoders import RELEASE_PIXELS, ReleaseResNet, check_encoder_name
 from earthtone.models.two_tower import TwoTower
@@ -154,7 +154,6 @@ def _card(path: Path, loss: Mapping[str, Tensor]) -> dict[str, object]:
     }
 
 
-FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "card.json"
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")  # what torch.save writes
@@ -167,7 +166,7 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
     """
     full = {
         **card,
-        "format": FORMAT,
+        "format": FORMATS["model"],
         "model": model_to_dict(model.config),
         "signal": signal_to_dict(model.signal),
     }
@@ -232,8 +231,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def _empty_model(file: Path, card: dict[str, Any]) -> TwoTower:
-    if card.get("format") != FORMAT:
-        raise ModelError(f"{file}: model format {card.get('format')}, {FORMAT} expected; install a newer earthtone")
+    format_of(card, "model", file)
     try:
         # the weights are in the file: whatever the towers started from must not be fetched again
         config = ModelConfig(**{**card["model"], "image_weights": None, "audio_weights": None})

@@ -281,7 +281,7 @@ def _of_task(found: TaskResult, pixels: int | None = None) -> StepResult:
 # Units, each one measurement or one training, with its result on disk.
 
 
-_FORMAT = 1
+_KIND = "result of a step"
 _SHOWN_CHANGES = 6
 
 
@@ -315,11 +315,11 @@ def write_step(folder: Path, unit: Unit, found: StepResult, seconds: float) -> N
     """Keep a unit's result, with what it was made from."""
     figures = {name: asdict(figure) for name, figure in found.figures.items()}
     values = {
-        "format": _FORMAT, "unit": unit.name, "title": unit.title, "made_from": dict(unit.identity),
+        "unit": unit.name, "title": unit.title, "made_from": dict(unit.identity),
         "seconds": round(seconds, 1),
         "result": {"protocol": found.protocol, "figures": figures, "facts": dict(found.facts)},
     }  # fmt: skip
-    write_json(folder / f"{unit.name}.json", values)
+    write_json(folder / f"{unit.name}.json", values, _KIND)
 
 
 def read_step(folder: Path, unit: Unit) -> StepResult | None:
@@ -327,7 +327,7 @@ def read_step(folder: Path, unit: Unit) -> StepResult | None:
 
     Raises ConfigError where it was made from something else than the unit would be now, DataError for a broken file.
     """
-    read = read_json(folder / f"{unit.name}.json", _parse_step, "result of a step")
+    read = read_json(folder / f"{unit.name}.json", _parse_step, _KIND)
     if read is None:
         return None
     before, found = read
@@ -344,8 +344,6 @@ def read_step(folder: Path, unit: Unit) -> StepResult | None:
 
 def _parse_step(values: dict[str, Any]) -> tuple[dict[str, Any], StepResult]:
     """Return what a result was made from, and the result."""
-    if values["format"] != _FORMAT:
-        raise ValueError(f"format {values['format']}")
     result = dict(values["result"])
     figures = {key: Estimate(**value) for key, value in result["figures"].items()}
     found = StepResult(str(result["protocol"]), figures, dict(result["facts"]), str(values["title"]))

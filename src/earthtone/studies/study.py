@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from earthtone.errors import DataError, EarthtoneError
-from earthtone.files import write_text_atomic
+from earthtone.files import FORMATS, format_of, write_text_atomic
 
 DONE, WAITING, FAILED, SKIPPED = "done", "waiting", "failed", "skipped"
 
@@ -116,22 +116,24 @@ def error_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write the result of a unit, whole or not at all."""
-    write_text_atomic(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, values: Mapping[str, Any], kind: str) -> None:
+    """Write the result of a unit, of a kind in `FORMATS`, whole or not at all."""
+    write_text_atomic(path, json.dumps({"format": FORMATS[kind], **values}, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, parse: Callable[[Any], R], what: str) -> R | None:
-    """Return what `parse` makes of a JSON file; None where there is no file.
+def read_json(path: Path, parse: Callable[[Any], R], kind: str) -> R | None:
+    """Return what `parse` makes of a JSON file of a kind in `FORMATS`; None where there is no file.
 
-    Raises DataError that names `what` was expected, for a damaged file.
+    Raises DataError that names what was expected, for a damaged file, NewerFormatError for one of a later earthtone.
     """
     if not path.exists():
         return None
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        format_of(values, kind, path)
+        return parse(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: no {what} ({error}); delete it and run again") from error
+        raise DataError(f"{path}: no {kind} ({error}); delete it and run again") from error
 
 
 def as_json(values: Any) -> Any:

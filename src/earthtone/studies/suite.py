@@ -13,14 +13,14 @@ from earthtone import __version__
 from earthtone.data.labelled.items import LabelledSet
 from earthtone.device import choose_device, choose_precision
 from earthtone.embed.engine import FeatureOptions
-from earthtone.errors import ConfigError, DataError, ModelError, did_you_mean
+from earthtone.errors import ConfigError, DataError, ModelError, NewerFormatError, did_you_mean
 from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.evaluate.finetune import evaluate_finetune
 from earthtone.evaluate.probe import evaluate_probe
 from earthtone.evaluate.results import TaskResult, read_task_result, write_task_result
 from earthtone.evaluate.segment import evaluate_segment
-from earthtone.files import only_writer, write_text_atomic
+from earthtone.files import FORMATS, only_writer, write_text_atomic
 from earthtone.models.backbone import open_backbone
 from earthtone.models.storage import model_fingerprint, open_model
 from earthtone.options import SuiteOptions
@@ -260,6 +260,8 @@ class _Suite:
         """Return the kept cell; None where there is none, or a damaged one, which is then measured again."""
         try:
             found = read_task_result(self.out / "results" / planned.file)
+        except NewerFormatError:
+            raise
         except DataError:
             return None
         if _key_text(found.facts.get(KEY)) != _key_text(planned.key):
@@ -277,7 +279,8 @@ class _Suite:
         )  # fmt: skip
         view = self.view(planned, features) if planned.task == "probe" else None
         if view is not None:  # before the result: what is done has all its parts
-            write_text_atomic(self.out / "why" / planned.file, json.dumps(view) + "\n")
+            said = {"format": FORMATS["view of features"], **view}
+            write_text_atomic(self.out / "why" / planned.file, json.dumps(said) + "\n")
         result = _named(result, planned)
         kept = replace(result, facts={**result.facts, KEY: dict(planned.key)})
         write_task_result(self.out / "results" / planned.file, kept)

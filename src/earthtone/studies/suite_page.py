@@ -18,6 +18,7 @@ from earthtone.evaluate.classifiers import split_items
 from earthtone.evaluate.explain import jpeg_uri
 from earthtone.evaluate.plots import MAX_POINTS, confusion_svg, map_svg, nearest, project_2d
 from earthtone.evaluate.results import Comparison, Estimate, TaskResult, compare_results, confusion_counts, holm
+from earthtone.files import format_of
 from earthtone.models.backbone import Backbone
 from earthtone.pages import Page, PageTable, TableCell, csv_text, figure_text, interval_bar, interval_text
 from earthtone.studies.study import DONE, FAILED, SKIPPED, WAITING
@@ -379,7 +380,11 @@ def read_feature_view(path: Path) -> FeatureView | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= _VIEW_FIELDS else None
+    if not isinstance(found, dict):
+        return None
+    format_of(found, "view of features", path)
+    view = {name: value for name, value in found.items() if name != "format"}
+    return view if view.keys() >= _VIEW_FIELDS else None
 
 
 def _one_a_class(order: NDArray[np.int64], items: Sequence[LabelledItem]) -> list[int]:

@@ -160,6 +160,7 @@ def _folder_name(text: str) -> str:
 
 
 FIGURES_FILE = "sweep.json"
+_KIND = "figures of a run"
 RECIPE_FILE = "recipe.yaml"
 
 
@@ -192,12 +193,12 @@ class RunFigures:
 
 def write_figures(run: Path, identity: Mapping[str, Any], found: RunFigures) -> None:
     """Write the figures of a run, whole or not at all."""
-    write_json(run / FIGURES_FILE, {"measured": dict(identity), **asdict(found)})
+    write_json(run / FIGURES_FILE, {"measured": dict(identity), **asdict(found)}, _KIND)
 
 
 def read_figures(run: Path, identity: Mapping[str, Any]) -> RunFigures | None:
     """Return a run's figures; None where there are none, or others were asked for. Raises DataError."""
-    read = read_json(run / FIGURES_FILE, _parse_figures, "figures of a run")
+    read = read_json(run / FIGURES_FILE, _parse_figures, _KIND)
     return read[1] if read is not None and read[0] == as_json(identity) else None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from earthtone.errors import ConfigError, DataError, ModelError, changes, flat
-from earthtone.files import regular_file, write_text_atomic
+from earthtone.files import FORMATS, format_of, regular_file, write_text_atomic
 from earthtone.models.weights import fill, read_safetensors, write_safetensors
 from earthtone.train.recipe import Recipe
 from earthtone.value_types import fits
@@ -140,7 +140,8 @@ def write_state(
     folder: Path, identity: Mapping[str, Any], *, finished: bool, start: Mapping[str, Any] | None = None
 ) -> None:
     """Write the state, whole or not at all; `start` names the weights that the towers began with."""
-    state = {"finished": finished, "identity": dict(identity)} | ({"start": dict(start)} if start else {})
+    state = {"format": FORMATS["run"], "finished": finished, "identity": dict(identity)}
+    state |= {"start": dict(start)} if start else {}
     write_text_atomic(folder / STATE_FILE, json.dumps(state, indent=1) + "\n")
 
 
@@ -158,6 +159,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         state = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(state, dict):
             raise ValueError(f"{type(state).__name__}, a mapping expected")
+        format_of(state, "run", path)
         finished, identity, start = state["finished"], state["identity"], state.get("start", {})
         if type(finished) is not bool or not isinstance(identity, dict) or not isinstance(start, dict):
             raise ValueError("finished, identity or start of another type")
@@ -186,7 +188,8 @@ def save_checkpoint(folder: Path, task: "PretrainTask", progress: Progress) -> N
     the training is; run.json says which training.
     """
     tensors = {**task.full.tensors(), "torch_rng": torch.get_rng_state()}
-    header = {"progress": asdict(progress), "groups": task.trainer.optimizers[0].state_dict()["param_groups"]}
+    groups = task.trainer.optimizers[0].state_dict()["param_groups"]
+    header = {"format": FORMATS["checkpoint"], "progress": asdict(progress), "groups": groups}
     write_safetensors(folder / CHECKPOINT_FILE, tensors, {"earthtone_checkpoint": json.dumps(header)})
 
 
@@ -199,13 +202,13 @@ def load_checkpoint(folder: Path, task: "PretrainTask") -> Progress:
     tensors, metadata = read_safetensors(path)
     if "earthtone_checkpoint" not in metadata:
         raise ModelError(f"{path}: no checkpoint of earthtone; train anew without --resume into another --out")
+    header = _checkpoint_header(metadata["earthtone_checkpoint"], path)
     weights = {name.removeprefix("task."): value for name, value in tensors.items() if name.startswith("task.")}
     for name, value in task.state_dict().items():
         if name.endswith("queue.pairs"):  # queues of earlier versions knew no pairs; a fresh one has none
             weights.setdefault(name, value)
     fill(task, weights, path)
     try:
-        header = json.loads(metadata["earthtone_checkpoint"])
         state = {"state": _optimizer_state(tensors), "param_groups": header["groups"]}
         _check_moments(state, task)
         task.optimizer_state = state
@@ -217,6 +220,16 @@ def load_checkpoint(folder: Path, task: "PretrainTask") -> Progress:
         raise ModelError(f"{path}: no checkpoint of this version ({error}); train anew into another --out") from error
     task.done = progress.step
     return progress
+
+
+def _checkpoint_header(text: str, path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself. Raises ModelError."""
+    try:
+        header = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: its header is no JSON object ({error}); train anew into another --out") from error
+    format_of(header, "checkpoint", path)
+    return header
 
 
 def _optimizer_state(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

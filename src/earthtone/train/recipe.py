@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 
+from earthtone.files import FORMATS
 from earthtone.geo import SMALLEST_KM
 from earthtone.models.config import ModelConfig
 from earthtone.signal.config import SignalConfig
@@ -236,7 +237,7 @@ class Recipe:
         return {name: values for name, values in asdict(self).items() if name != "logger"}
 
     def to_yaml(self) -> str:
-        """Return the resolved recipe; without the logger where there is none, as before there were any."""
+        """Return the resolved recipe with the version of its format; without the logger where there is none."""
         values = self.decisive() if self.logger == LoggerConfig() else asdict(self)
-        plain = json.loads(json.dumps(values))  # lists for tuples, which YAML does not know
+        plain = json.loads(json.dumps({"format": FORMATS["recipe"], **values}))  # lists for tuples, which YAML lacks
         return str(yaml.safe_dump(plain, sort_keys=False))

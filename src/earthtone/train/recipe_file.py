@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError, did_you_mean, flat
-from earthtone.files import read_yaml, read_yaml_file
+from earthtone.files import format_of, read_yaml, read_yaml_file
 from earthtone.geo import SMALLEST_KM
 from earthtone.losses import check_options, loss_entry, loss_options
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import MOST_HARD, Recipe, WithinConfig
-from earthtone.value_types import as_typed, is_empty, may_be_null, type_hints, wrong
+from earthtone.value_types import as_typed, current_names, is_empty, may_be_null, type_hints, wrong
 
 #: What a section names -> the options that belong to that name alone.
 _BELONGS = {
@@ -47,6 +47,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 def overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested plain values, changed in place, with those of dotted keys set. Raises ConfigError."""
+    overrides = {_current_key(key): value for key, value in overrides.items()}
     drop_options(values, overrides)
     for key, value in overrides.items():
         *sections, last = key.split(".")
@@ -73,6 +74,10 @@ def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
     """Return the recipe that nested plain values describe. Raises ConfigError for unknown keys and wrong types."""
+    if isinstance(values, Mapping):
+        format_of(values, "recipe", source)
+        values = {key: value for key, value in values.items() if key != "format"}
+        values = _with_current_names(values, Recipe)
     recipe: Recipe = _section(Recipe, values, source, "")
     check_recipe(recipe, source)
     return recipe
@@ -119,7 +124,26 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         found = "nothing" if is_empty(values) else type(values).__name__
         raise ConfigError(f"recipe {name}: {found} found, a mapping of sections expected; {{}} for all defaults")
-    return values
+    return _with_current_names(values, Recipe)
+
+
+def _with_current_names(values: Mapping[str, Any], kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested values by the names that keys of earlier versions have now; see `current_names`."""
+    found, hints = current_names(values, kind, prefix + "{}"), type_hints(kind)
+    for key, value in found.items():
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(hints.get(key)):
+            found[key] = _with_current_names(value, hints[key], f"{prefix}{key}.")
+    return found
+
+
+def _current_key(key: str) -> str:
+    """Return the dotted key that one of an earlier version is now, with a warning."""
+    kind: Any = Recipe
+    *sections, last = key.split(".")
+    for section in sections:
+        kind = type_hints(kind).get(section) if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
+    [now] = current_names({last: None}, kind, ".".join([*sections, "{}"]))
+    return ".".join([*sections, now])
 
 
 # Whether a recipe can be trained; options without an effect are refused too.

@@ -28,7 +28,7 @@ from earthtone.build.fetch.download import RetryPolicy, discard, download, liste
 from earthtone.build.fetch.unpack import BadArchiveError, Members, unpack
 from earthtone.data.remote import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each, shell_line
-from earthtone.files import write_text_atomic
+from earthtone.files import FORMATS, format_of, write_text_atomic
 from earthtone.options import FetchOptions
 from earthtone.progress import progress_bar, size_text
 from earthtone.value_types import takes
@@ -196,6 +196,7 @@ class _Records:
             return
         try:
             values: Any = json.loads(self._path.read_text(encoding="utf-8"))
+            format_of(values, "record of downloads", self._path)
             owner = values["set"]
             self.files = {file: _Record(**record) for file, record in values["files"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -211,7 +212,8 @@ class _Records:
             self.files.pop(file, None)
         else:
             self.files[file] = record
-        values = {"set": self._name, "files": {name: asdict(one) for name, one in sorted(self.files.items())}}
+        values: dict[str, Any] = {"format": FORMATS["record of downloads"], "set": self._name}
+        values["files"] = {name: asdict(one) for name, one in sorted(self.files.items())}
         write_text_atomic(self._path, json.dumps(values, indent=1) + "\n")
 
     def complete(self, file: str, members: Members | None = None) -> None:
