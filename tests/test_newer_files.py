@@ -164,3 +164,9 @@ def test_a_huge_version_is_one_short_line() -> None:
     with pytest.raises(NewerFormatError) as error:
         format_of(values, "run", "run.json")
     assert len(str(error.value)) < 150
+
+
+def test_the_page_lists_every_format() -> None:
+    page = (EARLIER.parents[1] / "docs" / "stability.md").read_text()
+    said = dict(re.findall(r"^\| ([a-z ]+) \| (\d+) \|", page, re.MULTILINE))
+    assert said == {kind: str(version) for kind, version in FORMATS.items()}
