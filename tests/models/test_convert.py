@@ -118,7 +118,7 @@ def test_the_image_encoder_alone(release_file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "card",
     [
-        "7", "{}", "not json", '{"format": 2}',
+        "7", "{}", "not json", '{"format": 1}',
         '{"format": 1, "encoder": "hf-hub:a/b", "pixels": 64, "mean": [0, 0, 0], "std": [1, 1, 1]}',
         '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, 0, 0], "std": [1, 1, 0]}',
         '{"format": 1, "encoder": "test_resnet", "pixels": 64, "mean": [0, NaN, 0], "std": [1, 1, 1]}',

@@ -127,12 +127,8 @@ def rewrite(path: Path, change: Callable[[Card, dict[str, torch.Tensor]], None])
     save_file(weights, path, metadata={"earthtone": json.dumps(card)})
 
 
-def future_format(card: Card, weights: dict[str, torch.Tensor]) -> None:
-    card["format"] = 2
-
-
-def no_format(card: Card, weights: dict[str, torch.Tensor]) -> None:
-    del card["format"]
+def no_number(card: Card, weights: dict[str, torch.Tensor]) -> None:
+    card["format"] = "1"
 
 
 def unknown_option(card: Card, weights: dict[str, torch.Tensor]) -> None:
@@ -166,8 +162,7 @@ def lost_weight(card: Card, weights: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (future_format, r"model format 2, 1 expected; install a newer earthtone"),
-        (no_format, r"model format None, 1 expected"),
+        (no_number, r"its format is '1'; a model has a whole number: a damaged file"),
         (unknown_option, r"card does not describe a model of this version .*attention"),
         (unknown_signal, r"card does not describe a model of this version .*loudness"),
         (unknown_encoder, r"encoder 'resnet_of_tomorrow' is no timm model"),

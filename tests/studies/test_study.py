@@ -20,6 +20,9 @@ from earthtone.studies.study import (
 )
 
 
+KIND = "result of a step"  # one of those that have versions
+
+
 @dataclass(frozen=True)
 class Sum:
     """A unit whose result is a number in a file; units of one file have one identity."""
@@ -35,13 +38,13 @@ class Kept:
         self.folder, self.errors, self.measured = folder, errors or {}, list[str]()
 
     def read(self, unit: Sum) -> int | None:
-        return read_json(self.folder / unit.file, lambda values: int(values["sum"]), "sum")
+        return read_json(self.folder / unit.file, lambda values: int(values["sum"]), KIND)
 
     def measure(self, unit: Sum) -> int:
         self.measured.append(unit.name)
         if unit.name in self.errors:
             raise self.errors[unit.name]
-        write_json(self.folder / unit.file, {"sum": len(unit.name)})
+        write_json(self.folder / unit.file, {"sum": len(unit.name)}, KIND)
         return len(unit.name)
 
 
@@ -86,7 +89,7 @@ def test_units_of_one_identity_are_measured_once(tmp_path: Path) -> None:
 def test_a_damaged_result_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     for text in ("{", "[]", "{}", '{"sum": "many"}', "[" * 100_000):
         (tmp_path / "a.json").write_text(text)
-        with pytest.raises(DataError, match=r"a\.json: no sum .*delete it and run again"):
+        with pytest.raises(DataError, match=r"a\.json: no result of a step .*delete it and run again"):
             Study(UNITS, Kept(tmp_path).read)
 
 
