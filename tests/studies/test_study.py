@@ -19,7 +19,6 @@ from earthtone.studies.study import (
     write_json,
 )
 
-
 KIND = "result of a step"  # one of those that have versions
 
 
