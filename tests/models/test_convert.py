@@ -133,7 +133,7 @@ def test_the_image_encoder_alone(release_file: Path, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_backbone_file_of_nonsense(tmp_path: Path, card: str) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "b.safetensors", metadata={"earthtone_backbone": card})
-    with pytest.raises(ModelError, match="does not describe a backbone of this version|no timm model and no plug-in"):
+    with pytest.raises(ModelError, match=r"does not describe a backbone of this version|no timm model and no plug-in"):
         open_backbone(tmp_path / "b.safetensors")
 
 
