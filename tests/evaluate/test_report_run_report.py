@@ -4,7 +4,10 @@ import base64
 import re
 from pathlib import Path
 
+import pytest
+
 from earthtone.data.packed import Table
+from earthtone.errors import DataError
 from earthtone.evaluate.report import write_run_report
 from earthtone.evaluate.retrieval import evaluate_retrieval
 from earthtone.models.two_tower import TwoTower
@@ -28,6 +31,12 @@ def test_report_holds_the_tables_pictures_and_sounds(tiny_model: TwoTower, tiny_
     sounds = [base64.b64decode(data) for data in re.findall(r"data:audio/ogg;base64,([A-Za-z0-9+/=]+)", page)]
     assert sounds and all(sound.startswith(b"OggS") for sound in sounds)
     assert "my &lt;run&gt;" in page and "epochs: 3" in page and "<run>" not in page
+
+
+def test_an_unwritable_place_is_a_plain_error(tiny_model: TwoTower, tiny_table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        write_run_report(tmp_path, tiny_model, Table(tiny_table), path=tmp_path / "file" / "report.html")
 
 
 def test_report_without_anything_measured_says_so(tiny_model: TwoTower, tiny_table: Path, tmp_path: Path) -> None:

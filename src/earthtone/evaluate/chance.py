@@ -80,8 +80,10 @@ def nearest_km(
 ) -> dict[int, NDArray[np.float64]]:
     """Return for each depth k (4000,) distances in km to the nearest of k random items, for random queries.
 
-    Simulated, since there is no closed form; places are degrees, NaN when unknown.
+    Simulated, since there is no closed form; places are degrees, NaN when unknown. Nothing where all are unknown.
     """
+    if not depths or np.isnan(longitude).all():
+        return {}
     rng = np.random.default_rng(seed)
     queries = rng.choice(np.flatnonzero(~np.isnan(longitude)), _DRAWS)
     found = np.stack([rng.choice(len(longitude), max(depths), replace=False) for _ in range(_DRAWS)])

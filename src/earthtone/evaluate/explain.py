@@ -291,6 +291,11 @@ def data_uri(content: bytes | None, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}" if content else ""
 
 
+def caption(table: Table, record: Mapping[str, Any]) -> str:
+    """Return what a row's free columns say."""
+    return ", ".join(f"{name}: {record[name]}" for name in table.extra_columns if record[name])[:160]
+
+
 @takes(WhyOptions)
 def why_pairs(options: WhyOptions) -> Path:
     """Write the page of some pairs of a split to `out` and return its path.
@@ -333,7 +338,7 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
     large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     return {
         "id": record["id"],
-        "caption": ", ".join(f"{key}: {record[key]}" for key in table.extra_columns if record[key])[:160],
+        "caption": caption(table, record),
         "similarity": f"{found.similarity:.3f}",
         "exact": [kind for kind, evidence in sides.items() if evidence.exact],
         "cam": [kind for kind, evidence in sides.items() if not evidence.exact],

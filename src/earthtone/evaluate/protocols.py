@@ -178,42 +178,45 @@ def honest(
     """
     labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part
     ranks = rank_pairs(pairs, twins=twins, depth=max(RECALL_DEPTHS), max_bytes=max_bytes)
-    return _result(
-        pairs,
-        ranks,
-        {direction: _figures(pairs, found, labels, direction) for direction, found in ranks.items()},
-        {direction: _chances(pairs, found, labels, direction, seed) for direction, found in ranks.items()},
-        {direction: found.score for direction, found in ranks.items()},
-        _facts(pairs, ranks, twins, match, labels) | {"resamples": resamples, "seed": seed},
-    )
+    depths = [k for k in KM_DEPTHS if k < len(pairs)]
+    expected_km = chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed)
+    facts: dict[str, Any] = {
+        "twins": {
+            "handling": twins,
+            "queries_with_several_right_items": int((ranks[DIRECTIONS[0]].relevant > 1).sum()),
+        },
+        "right_items": {  # how many queries have so many: what a random ranking reaches follows from that
+            direction: dict(sorted(Counter(found.relevant.tolist()).items())) for direction, found in ranks.items()
+        },
+        "recall_counts": "rank <= k",
+        "similarity": pairs.similarity,
+        "protocol": {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]},
+        "resamples": resamples,
+        "seed": seed,
+    }
+    if labels is not None:
+        facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
+        facts["protocol"]["match"] = (
+            f"match_precision@{MATCH_DEPTH}: the share of the first {MATCH_DEPTH} whose label fits the query's; the "
+            "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
+        )
+    figures = {direction: _figures(pairs, found, labels, direction, expected_km) for direction, found in ranks.items()}
+    scores = {direction: found.score for direction, found in ranks.items()}
+    return _result(pairs, ranks, figures, scores, facts)
 
 
 def _result(
     pairs: EmbeddedPairs,
     ranks: Mapping[str, DirectionRanks | AverageRanks],
     figures: Mapping[str, Mapping[str, PerQuery]],
-    chances: Mapping[str, Mapping[str, float | None]],
     scores: Mapping[str, NDArray[np.float64]],
     facts: Mapping[str, Any],
 ) -> RetrievalResult:
     """Return the result of both directions; all figures see the same resamples, in which twins are drawn together."""
-    flat = {f"{direction}/{name}": figure for direction in figures for name, figure in figures[direction].items()}
-    expected = {f"{direction}/{name}": value for direction in chances for name, value in chances[direction].items()}
-    clusters, resamples, seed = pairs.twin_clusters(), facts["resamples"], facts["seed"]
-    found = estimates(flat, expected, clusters, resamples=resamples, seed=seed)
+    flat = {f"{direction}/{name}": figure for direction, named in figures.items() for name, figure in named.items()}
+    found = estimates(flat, pairs.twin_clusters(), resamples=facts["resamples"], seed=facts["seed"])
     sizes = [np.unique(group, return_counts=True)[1] for group in (pairs.image_group, pairs.audio_group)]
     shared = [int(counts[counts > 1].sum()) for counts in sizes]  # rows that share their group with another
-    counts = {
-        "queries": len(pairs),
-        "twins": {
-            "handling": facts["twins"]["handling"],
-            "pairs_with_identical_image": shared[0],
-            "pairs_with_identical_recording": shared[1],
-            **facts["twins"],
-        },
-        "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
-        "tied_queries": {direction: int(of.tied.sum()) for direction, of in ranks.items()},
-    }
     return RetrievalResult(
         figures={
             direction: {name: found[f"{direction}/{name}"] for name in named} for direction, named in figures.items()
@@ -222,39 +225,48 @@ def _result(
         top={direction: of.top[:, :TOP] for direction, of in ranks.items()},
         scores_true=scores,
         gallery=len(pairs),
-        facts={**counts, **facts, "twins": counts["twins"]},
+        facts={
+            "queries": len(pairs),
+            "places": {"pairs_with_coordinates": int(pairs.has_place.sum())},
+            "tied_queries": {direction: int(of.tied.sum()) for direction, of in ranks.items()},
+            **facts,
+            "twins": {
+                "handling": facts["twins"]["handling"],
+                "pairs_with_identical_image": shared[0],
+                "pairs_with_identical_recording": shared[1],
+                **facts["twins"],
+            },
+        },
     )
 
 
-def _recall_depths(gallery: int) -> dict[str, int]:
-    """Return the k of each recall; one that the whole gallery fits into says nothing, less than one item is none."""
-    depths = {f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}
-    return {name: k for name, k in depths.items() if 1 <= k < gallery}
-
-
-def _km_depths(pairs: EmbeddedPairs) -> list[int]:
-    return [k for k in KM_DEPTHS if k < len(pairs)] if pairs.has_place.any() else []
-
-
 def _figures(
-    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str
+    pairs: EmbeddedPairs,
+    found: DirectionRanks,
+    labels: MatchedLabels | None,
+    direction: str,
+    expected_km: Mapping[int, NDArray[np.float64]],
 ) -> dict[str, PerQuery]:
-    rank = found.rank.astype(np.float64)
-    figures = {name: PerQuery((rank <= k).astype(np.float64)) for name, k in _recall_depths(len(pairs)).items()}
-    figures |= {
-        "median_rank": PerQuery(rank, median=True),
-        "mrr": PerQuery(1 / rank),
-        "ndcg@10": PerQuery(found.ndcg),
+    gallery, rank = len(pairs), found.rank.astype(np.float64)
+    beyond = chance.beyond(gallery, found.relevant)
+    figures = {
+        name: PerQuery((rank <= k).astype(np.float64), chance=float(1 - beyond[k]))
+        for name, k in ({f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}).items()
+        if 1 <= k < gallery  # one that the whole gallery fits into says nothing, less than one item is none
     }
-    for k in _km_depths(pairs):
-        figures |= _km_figures(k, _km_to_nearest(pairs, found.top[:, :k]))
-    if labels is not None and len(pairs) > MATCH_DEPTH:
-        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(labels.precision(direction, found.top[:, :MATCH_DEPTH]))
+    figures |= {
+        "median_rank": PerQuery(rank, True, chance.median_rank(beyond)),
+        "mrr": PerQuery(1 / rank, chance=chance.mean_reciprocal_rank(beyond)),
+        "ndcg@10": PerQuery(found.ndcg, chance=chance.ndcg(gallery, found.relevant)),
+    }
+    for k, expected in expected_km.items():
+        km = _km_to_nearest(pairs, found.top[:, :k])
+        figures[f"km@{k}"] = PerQuery(km, True, PerQuery(expected, True).value())
+        figures[f"km_mean@{k}"] = PerQuery(km, chance=PerQuery(expected).value())
+    if labels is not None and gallery > MATCH_DEPTH:
+        fitting = labels.precision(direction, found.top[:, :MATCH_DEPTH])
+        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(fitting, chance=labels.chance(direction))
     return {name: figure for name, figure in figures.items() if not np.isnan(figure.values).all()}
-
-
-def _km_figures(k: int, km: NDArray[np.float64]) -> dict[str, PerQuery]:
-    return {f"km@{k}": PerQuery(km, median=True), f"km_mean@{k}": PerQuery(km)}
 
 
 def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -264,51 +276,6 @@ def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.f
         km = great_circle_km(pairs.longitude, pairs.latitude, pairs.longitude[column], pairs.latitude[column])
         least = np.fmin(least, km)
     return least
-
-
-def _chances(
-    pairs: EmbeddedPairs, found: DirectionRanks, labels: MatchedLabels | None, direction: str, seed: int
-) -> dict[str, float | None]:
-    beyond = chance.beyond(len(pairs), found.relevant)
-    chances = {name: float(1 - beyond[k]) for name, k in _recall_depths(len(pairs)).items()}
-    chances |= {
-        "median_rank": chance.median_rank(beyond),
-        "mrr": chance.mean_reciprocal_rank(beyond),
-        "ndcg@10": chance.ndcg(len(pairs), found.relevant),
-    }
-    depths = _km_depths(pairs)
-    if depths:
-        for k, km in chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed).items():
-            chances |= {name: figure.value() for name, figure in _km_figures(k, km).items()}
-    if labels is not None:
-        chances[f"match_precision@{MATCH_DEPTH}"] = labels.chance(direction)
-    return {name: None if np.isnan(value) else value for name, value in chances.items()}
-
-
-def _facts(
-    pairs: EmbeddedPairs,
-    ranks: Mapping[str, DirectionRanks],
-    twins: str,
-    match: LabelMatch | None,
-    labels: MatchedLabels | None,
-) -> dict[str, Any]:
-    several = int((ranks[DIRECTIONS[0]].relevant > 1).sum())
-    facts: dict[str, Any] = {
-        "twins": {"handling": twins, "queries_with_several_right_items": several},
-        "right_items": {  # how many queries have so many: what a random ranking reaches follows from that
-            direction: dict(sorted(Counter(found.relevant.tolist()).items())) for direction, found in ranks.items()
-        },
-        "recall_counts": "rank <= k",
-        "similarity": pairs.similarity,
-    }
-    facts["protocol"] = {**_PROTOCOL, "similarity": _SIMILARITY[pairs.similarity], "twins": _TWINS[twins]}
-    if match is not None and labels is not None:
-        facts["match"] = {"rule": str(match), "fits_nothing": list(labels.unlisted)}
-        facts["protocol"]["match"] = (
-            f"match_precision@{MATCH_DEPTH}: the share of the first {MATCH_DEPTH} whose label fits the query's; the "
-            "query's own partner is in the gallery; chance is the mean share of the gallery that fits."
-        )
-    return facts
 
 
 def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
@@ -327,14 +294,12 @@ def _shown(name: str, value: float) -> str:
     return f"{value:.3f}"
 
 
-def cosine_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_MAX_BYTES) -> dict[str, AverageRanks]:
+def cosine_ranks(pairs: EmbeddedPairs) -> dict[str, AverageRanks]:
     """Return the ranks of both directions by cosine, which orders unit vectors like their distance."""
     places = Places(pairs.longitude, pairs.latitude)
     image, audio = normalised_rows(pairs.image), normalised_rows(pairs.audio)
-    return {
-        "image_to_sound": average_ranks(image, audio, places, max_bytes=max_bytes),
-        "sound_to_image": average_ranks(audio, image, places, max_bytes=max_bytes),
-    }
+    sides = {"image_to_sound": (image, audio), "sound_to_image": (audio, image)}
+    return {direction: average_ranks(*side, places) for direction, side in sides.items()}
 
 
 def soundingearth_ranks(pairs: EmbeddedPairs, *, max_bytes: int = AVERAGE_RANKS_MAX_BYTES) -> dict[str, AverageRanks]:
@@ -436,37 +401,25 @@ def evaluate_by(
     ranks = published.ranks(pairs)
     below = {name: len(pairs) * at if at < 1 else at for name, at in published.recalls.items()}
     below = {name: at for name, at in below.items() if 1 < at < len(pairs)}  # no rank is below 1
-    chances = _published_chances(pairs, below, list(ranks[DIRECTIONS[0]].km), seed)
+    expected_km = chance.nearest_km(pairs.longitude, pairs.latitude, list(ranks[DIRECTIONS[0]].km), seed)
+    scores, figures = {}, {}
+    for direction, found in ranks.items():
+        scores[direction] = 1 - found.distance**2 / 2 if published.measure == "cosine" else -found.distance
+        figures[direction] = {
+            name: PerQuery((found.rank < at).astype(np.float64), chance=(math.ceil(at) - 1) / len(pairs))
+            for name, at in below.items()
+        }
+        figures[direction]["median_rank"] = PerQuery(found.rank, True, (len(pairs) + 1) / 2)
+        for k, km in found.km.items():
+            if not np.isnan(km).all():
+                figures[direction][f"D@{k}_km"] = PerQuery(km, chance=float(np.nanmean(expected_km[k])))
     described = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
-    return _result(
-        pairs,
-        ranks,
-        {direction: _published_figures(found, below) for direction, found in ranks.items()},
-        dict.fromkeys(ranks, chances),
-        {
-            direction: 1 - found.distance**2 / 2 if published.measure == "cosine" else -found.distance
-            for direction, found in ranks.items()
-        },
-        {
-            "twins": {"handling": "ignore"}, "recall_counts": _STRICT, "similarity": published.measure,
-            "protocol": described, "resamples": resamples, "seed": seed,
-        },
-    )  # fmt: skip
-
-
-def _published_figures(found: AverageRanks, recalls: Mapping[str, float]) -> dict[str, PerQuery]:
-    figures = {name: PerQuery((found.rank < below).astype(np.float64)) for name, below in recalls.items()}
-    figures["median_rank"] = PerQuery(found.rank, median=True)
-    km = {f"D@{k}_km": PerQuery(distance) for k, distance in found.km.items()}
-    return figures | {name: figure for name, figure in km.items() if not np.isnan(figure.values).all()}
-
-
-def _published_chances(
-    pairs: EmbeddedPairs, recalls: Mapping[str, float], depths: list[int], seed: int
-) -> dict[str, float | None]:
-    chances: dict[str, float | None] = {name: (math.ceil(below) - 1) / len(pairs) for name, below in recalls.items()}
-    chances["median_rank"] = (len(pairs) + 1) / 2
-    if depths and pairs.has_place.any():
-        nearest = chance.nearest_km(pairs.longitude, pairs.latitude, depths, seed)
-        chances |= {f"D@{k}_km": float(np.nanmean(km)) for k, km in nearest.items()}
-    return chances
+    facts = {
+        "twins": {"handling": "ignore"},
+        "recall_counts": _STRICT,
+        "similarity": published.measure,
+        "protocol": described,
+        "resamples": resamples,
+        "seed": seed,
+    }
+    return _result(pairs, ranks, figures, scores, facts)

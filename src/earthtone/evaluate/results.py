@@ -24,7 +24,6 @@ def group_numbers(items: Sequence[LabelledItem]) -> NDArray[np.int64]:
     return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 
-_PERCENTILES = (2.5, 97.5)
 _MAX_BYTES = 64 * 2**20
 
 
@@ -45,6 +44,8 @@ class PerQuery:
 
     values: NDArray[np.float64]
     median: bool = False
+    chance: float | None = None
+    """What a random answer reaches; None or NaN when unknown."""
 
     def value(self) -> float:
         """Return the figure; NaN when no query has a value."""
@@ -85,18 +86,18 @@ def bootstrap_intervals(
 
 def estimates(
     figures: Mapping[str, PerQuery],
-    chances: Mapping[str, float | None],
     clusters: NDArray[np.int64] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return each figure with its interval and what chance gives; see `bootstrap_intervals`."""
-    intervals = bootstrap_intervals(figures, clusters, resamples=resamples, seed=seed)
-    return {
-        name: Estimate(figure.value(), *intervals[name], chances.get(name), int((~np.isnan(figure.values)).sum()))
-        for name, figure in figures.items()
-    }
+    found = {}
+    for name, interval in bootstrap_intervals(figures, clusters, resamples=resamples, seed=seed).items():
+        figure = figures[name]
+        chance = None if figure.chance is None or np.isnan(figure.chance) else figure.chance
+        found[name] = Estimate(figure.value(), *interval, chance, int((~np.isnan(figure.values)).sum()))
+    return found
 
 
 def resample_weights(
@@ -143,7 +144,7 @@ def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
     known = resampled[~np.isnan(resampled)]
     if not len(known):
         return float("nan"), float("nan")
-    low, high = np.percentile(known, _PERCENTILES)
+    low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -289,7 +290,13 @@ def classification_figures(
         raise DataError(f"{found} predictions for {len(answers)} items; one an item expected, of one item or more")
     chances = {"accuracy": float(np.unique(answers, return_counts=True)[1].max() / len(answers))}
     value = np.mean([_figures(np.ones((1, len(answers))), answers, predicted)[:, 0] for predicted in said], axis=0)
-    resampled = _resampled(answers, said, clusters, resamples, seed)
+    rng = np.random.default_rng([seed, 1])  # other draws than those of the items
+    seeds = rng.multinomial(len(said), np.full(len(said), 1 / len(said)), resamples) / len(said)
+    parts = []
+    for weights in resample_weights(len(answers), clusters, resamples, seed):
+        share, seeds = np.split(seeds, [len(weights)])
+        parts.append(sum(share[:, at] * _figures(weights, answers, one) for at, one in enumerate(said)))
+    resampled = np.concatenate(parts, axis=1)  # (figures, resamples)
     return {
         name: Estimate(float(value[row]), *interval(resampled[row]), chances.get(name), len(answers))
         for row, name in enumerate(FIGURES)
@@ -320,20 +327,6 @@ def accuracy_by_class(truth: Sequence[str], predicted: Sequence[str]) -> dict[st
     """Return the share of right answers among the items of each class of the truth."""
     answers, said = np.asarray(truth, np.str_), np.asarray(predicted, np.str_)
     return {str(name): float((said[answers == name] == name).mean()) for name in np.unique(answers)}
-
-
-def _resampled(
-    truth: Labels, said: list[Labels], clusters: NDArray[np.int64] | None, resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Return (figures, resamples): the weighted mean over the predictions, figures on the same drawn items."""
-    rng = np.random.default_rng([seed, 1])  # other draws than those of the items
-    seeds = rng.multinomial(len(said), np.full(len(said), 1 / len(said)), resamples) / len(said)
-    parts, start = [], 0
-    for weights in resample_weights(len(truth), clusters, resamples, seed):
-        share = seeds[start : start + len(weights)]
-        parts.append(sum(share[:, at] * _figures(weights, truth, predicted) for at, predicted in enumerate(said)))
-        start += len(weights)
-    return np.concatenate(parts, axis=1)
 
 
 def _figures(weights: NDArray[np.float64], truth: Labels, predicted: Labels) -> NDArray[np.float64]:
@@ -401,12 +394,12 @@ def compare_results(
     gap = one - other
     binary = np.isin(np.concatenate([one, other]), (0.0, 1.0)).all()
     better, worse = int((gap > 0).sum()), int((gap < 0).sum())
-    found = estimates({"gap": PerQuery(gap)}, {"gap": 0.0}, clusters, resamples=resamples, seed=seed)["gap"]
+    found = estimates({"gap": PerQuery(gap, chance=0.0)}, clusters, resamples=resamples, seed=seed)
     return Comparison(
         first=first.model,
         second=second.model,
         headline=first.headline,
-        difference=found,
+        difference=found["gap"],
         p_value=mcnemar_p(better, worse) if binary else sign_flip_p(gap, seed),
         test="mcnemar" if binary else "sign_flip",
         first_better=better,
