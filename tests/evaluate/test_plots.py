@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from earthtone.evaluate import plots
+from earthtone.evaluate.chance import share_found
 
 RANKS = {"image_to_sound": np.array([1, 2, 2, 30, 100]), "sound_to_image": np.array([1.5, 7.0, 10.0, 11.0, 99.0])}
 
@@ -21,8 +22,8 @@ def all_plots() -> dict[str, str]:
     return {
         "loss": plots.loss_curve(history, "loss"),
         "steps": plots.step_curves(history, ["lr", "val_x"], "rate", "label"),
-        "recall": plots.recall_curve(RANKS, 100, {"image_to_sound": {1: (0.1, 0.3)}}),
-        "ranks": plots.rank_histogram(RANKS, 100),
+        "recall": plots.recall_curve(RANKS, 100, {"image_to_sound": {1: (0.1, 0.3)}}, share_found(100, {})),
+        "ranks": plots.rank_histogram(RANKS, 100, share_found(100, {})),
     }
 
 
@@ -54,10 +55,10 @@ def test_global_settings_are_left_alone() -> None:
 
 def test_works_off_the_main_thread() -> None:
     made: list[str] = []
-    thread = threading.Thread(target=lambda: made.append(plots.rank_histogram(RANKS, 100)))
+    thread = threading.Thread(target=lambda: made.append(plots.rank_histogram(RANKS, 100, share_found(100, {}))))
     thread.start()
     thread.join()
-    assert made == [plots.rank_histogram(RANKS, 100)]
+    assert made == [plots.rank_histogram(RANKS, 100, share_found(100, {}))]
 
 
 def test_untrusted_names_are_escaped_and_never_read_as_formulas() -> None:
@@ -94,7 +95,7 @@ def test_thinning_keeps_the_mean_of_blocks() -> None:
 
 @pytest.mark.parametrize(("gallery", "names"), [(2, ["1", "2-2"]), (420, ["1", "2-5", "6-10", "101-420"])])
 def test_the_ranges_of_ranks_cover_the_gallery(gallery: int, names: list[str]) -> None:
-    shown = texts(plots.rank_histogram({"image_to_sound": np.array([1, gallery])}, gallery))
+    shown = texts(plots.rank_histogram({"image_to_sound": np.array([1, gallery])}, gallery, share_found(gallery, {})))
     assert set(names) - {"2-2"} <= set(shown)
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -86,7 +87,7 @@ def retrieval(
     metrics: dict[str, Estimate], gallery: int = 420, directions: tuple[str, ...] = DIRECTIONS, **facts: Any
 ) -> RetrievalResult:
     known: dict[str, Any] = {
-        "recall_counts": "rank <= k", "protocol": {}, "split": {"name": "test"}, "contents": {},
+        "recall_counts": "rank <= k", "protocol": {}, "split": {"name": "test", "dealt_out": "the set"}, "contents": {},
         "twins": {"handling": "ignore", "pairs_with_identical_image": 0, "pairs_with_identical_recording": 0},
     }  # fmt: skip
     ranks = {direction: np.arange(1, gallery + 1) for direction in directions}
@@ -139,6 +140,14 @@ def test_ranks_below_k_are_not_called_the_first_k() -> None:
     assert "mean distance from the true place to the nearest of the first 100" in text and "123 km" in text
     plain = Page(render_report(Report(title="plain", retrieval=retrieval(metrics)))).text
     assert "among the top 100 of 420" in plain and "among the first 100" in plain
+
+
+def test_a_figure_may_be_known_in_one_direction_alone() -> None:
+    found = retrieval({"R@10": metric(0.3), "km@1": metric(12.0, None)})
+    one = replace(found, figures={**found.figures, "image_to_sound": {"R@10": metric(0.3)}})
+    assert "12.0 km" in Page(render_report(Report(title="t", retrieval=one))).text
+    facts = {"tied_queries": {}, "places": {"pairs_with_coordinates": 3}, "protocol": {"name": "n", "difference": "d"}}
+    assert "km@1" in replace(one, facts={**one.facts, **facts}).to_text()
 
 
 def test_a_result_no_better_than_chance_is_called_that() -> None:

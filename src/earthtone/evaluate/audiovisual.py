@@ -95,17 +95,16 @@ def random_division(labels: Sequence[str]) -> Division:
     places = np.arange(len(names))
     try:
         rest, test = train_test_split(places, test_size=_TEST_SHARE, random_state=_TEST_SEED, stratify=names)
-        fits = []
-        for number in range(_RESPLITS):
-            seed = _TEST_SEED * number
-            train, val = train_test_split(rest, test_size=_VAL_SHARE, random_state=seed, stratify=names[rest])
-            fits.append((np.sort(train), np.sort(val)))
+        fits = [
+            train_test_split(rest, test_size=_VAL_SHARE, random_state=_TEST_SEED * number, stratify=names[rest])
+            for number in range(_RESPLITS)
+        ]
     except ValueError as error:
         raise DataError(
             f"{len(names)} pairs of {len(np.unique(names))} classes cannot be divided at random with every class in "
             f"each part ({' '.join(str(error).split())}); add pairs, or leave --protocol soundingearth out"
         ) from error
-    return Division(tuple(fits), np.sort(test))
+    return Division(tuple((np.sort(train), np.sort(val)) for train, val in fits), np.sort(test))
 
 
 _ROOM = 1.25  # side of a tile before random crops, in sides of the view
@@ -127,7 +126,6 @@ class FusionNet(nn.Module):
         )
 
     def forward(self, pixels: Tensor, spectrograms: Tensor) -> Tensor:
-        """Return the scores."""
         return self.joined(self.seen(pixels), self.heard(spectrograms))
 
     def seen(self, pixels: Tensor) -> Tensor:
@@ -283,53 +281,58 @@ def evaluate_audiovisual(options: AudiovisualOptions) -> TaskResult:
     `grouped`) or `embedding`; the mean is always one of embeddings. With `fusion` both towers and a small head are
     trained end to end too. Raises DataError, ConfigError, ModelError.
     """
-    protocol, seed, resamples = options.protocol, options.seed, options.resamples
-    features = options.features or ("embedding" if protocol == "soundingearth" else "encoder")
-    cache, precision = None if options.cache is None else Path(options.cache), options.precision
-    start = time.perf_counter()
-    labelled = open_labelled_set(options)
+    released, seed, resamples = options.protocol == "soundingearth", options.seed, options.resamples
+    start, labelled = time.perf_counter(), open_labelled_set(options)
     tower = opened_model(options.model, seed=seed, device=options.device)
     whole = [item for item in labelled.items if item.image is not None and item.audio is not None]
     if not whole:
         raise DataError(
             f"{labelled.name}: no item has both an image and a sound; pairs with a label each were expected"
         )
-    pairs = _read(labelled.name, whole, tower, features, cache, precision, as_released=protocol == "soundingearth")
-    figures: dict[str, Estimate] = {}
-    notes = list(labelled.warnings)
-    if protocol == "soundingearth":
-        division = _release_division(whole, pairs)
-        answers, strengths = _answers(pairs, division, seed, as_released=True)
-    else:
-        division = given_division([item.split for item in pairs.items])
-        answers, strengths = _answers(pairs, division, seed)
-        if options.fusion:
-            answers["fusion"] = [fusion_answers(tower, pairs.items, division, options)]
+    pairs, notes = _read(labelled.name, whole, tower, options), list(labelled.warnings)
+    division = _release_division(whole, pairs) if released else given_division([item.split for item in pairs.items])
+    answers, strengths = _answers(pairs, division, seed, as_released=released)
+    if options.fusion:
+        answers["fusion"] = [fusion_answers(tower, pairs.items, division, options)]
     tested = [pairs.items[row] for row in division.test]
-    figures |= _figures(tested, answers, "", resamples)
-    if protocol == "grouped" and min(Counter(pairs.labels).values()) >= _DIVISIBLE:
+    figures = _figures(tested, answers, "", resamples)
+    if not released and min(Counter(pairs.labels).values()) >= _DIVISIBLE:
         random = _release_division(whole, pairs)
         random = Division(random.fits[:1], random.test)  # one training, as of the grouped split
         leaky, _ = _answers(pairs, random, seed)
         figures |= _figures([pairs.items[row] for row in random.test], leaky, "random split, ", resamples)
-    elif protocol == "grouped":
+    elif not released:
         notes.append(f"a class has fewer than {_DIVISIBLE} pairs: no random split stands beside the grouped one")
     seconds = round(time.perf_counter() - start, 2)
-    result = _result(labelled.name, model_name(options.model), protocol, features, tested, answers, figures)
-    group = group_numbers(pairs.items)
+    truth, first = [item.label for item in tested], answers["concat"][0]
+    (train, val), group = division.fits[0], group_numbers(pairs.items)
     fusion = {
         "epochs": options.fusion_epochs, "batch_size": options.fusion_batch, "learning_rate": options.fusion_rate,
     }  # fmt: skip
-    both_sides = np.intersect1d(group[division.fits[0][0]], group[division.test])
     facts = {
-        **result.facts, **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
-        "seconds": seconds, "seed": seed,
-        "pairs": {"train": len(division.fits[0][0]), "val": len(division.fits[0][1]), "test": len(division.test)},
-        "trainings": len(division.fits), "C": strengths, "recordings_on_both_sides": len(both_sides),
-        "concat_against_image": _sound_helps(result, tested, answers, resamples),
+        "classes": sorted(set(truth)), "accuracy_by_class": accuracy_by_class(truth, first),
+        **pairs.facts, "without_partner": len(labelled.items) - len(whole), "notes": notes,
+        "seconds": seconds, "seed": seed, "pairs": {"train": len(train), "val": len(val), "test": len(division.test)},
+        "trainings": len(division.fits), "C": strengths,
+        "recordings_on_both_sides": len(np.intersect1d(group[train], group[division.test])),
         "fusion": fusion if options.fusion else None, **_overlap(pairs, division, tower),
     }  # fmt: skip
-    result = replace(result, facts=facts)
+    result = TaskResult(
+        task="audiovisual",
+        dataset=labelled.name,
+        model=model_name(options.model),
+        protocol=_SENTENCES[options.protocol].format(**pairs.facts),
+        headline="concat accuracy",
+        figures=figures,
+        ids=tuple(item.id for item in tested),
+        scores=right_shares(truth, *answers["concat"]),
+        truth=tuple(truth),
+        predicted=tuple(first),
+        facts=facts,
+    )
+    image = replace(result, model="image", scores=right_shares(truth, *answers["image"]))
+    gap = compare_results(replace(result, model="concat"), image, clusters=group_numbers(tested), resamples=resamples)
+    result = replace(result, facts={**facts, "concat_against_image": asdict(gap)})
     write_task_result(options.out, result)
     return result
 
@@ -346,13 +349,12 @@ def audiovisual_lines(result: TaskResult) -> str:
     return one_line_each(lines)
 
 
-def _read(
-    name: str, whole: Sequence[LabelledItem], tower: TwoTower, features: str, cache: Path | None, precision: str,
-    *, as_released: bool,
-) -> _Pairs:  # fmt: skip
-    view = release_view if as_released else tower_features
-    image = view(tower, whole, "image", cache=cache, precision=precision)
-    sound = view(tower, whole, "audio", cache=cache, precision=precision)
+def _read(name: str, whole: Sequence[LabelledItem], tower: TwoTower, options: AudiovisualOptions) -> _Pairs:
+    released, cache = options.protocol == "soundingearth", None if options.cache is None else Path(options.cache)
+    features = options.features or ("embedding" if released else "encoder")
+    view = release_view if released else tower_features
+    image = view(tower, whole, "image", cache=cache, precision=options.precision)
+    sound = view(tower, whole, "audio", cache=cache, precision=options.precision)
     good = [i for i, item in enumerate(whole) if item.id not in image.broken and item.id not in sound.broken]
     if not good:
         raise DataError(f"{name}: no pair of which both image and sound can be read")
@@ -404,27 +406,6 @@ def _figures(
     return figures
 
 
-def _result(
-    dataset: str, model: str, protocol: str, features: str, tested: Sequence[LabelledItem],
-    answers: Mapping[str, Answers], figures: Mapping[str, Estimate],
-) -> TaskResult:  # fmt: skip
-    truth = [item.label for item in tested]
-    first = answers["concat"][0]
-    return TaskResult(
-        task="audiovisual",
-        dataset=dataset,
-        model=model,
-        protocol=_SENTENCES[protocol].format(features=features),
-        headline="concat accuracy",
-        figures=figures,
-        ids=tuple(item.id for item in tested),
-        scores=right_shares(truth, *answers["concat"]),
-        truth=tuple(truth),
-        predicted=tuple(first),
-        facts={"classes": sorted(set(truth)), "accuracy_by_class": accuracy_by_class(truth, first)},
-    )
-
-
 _SENTENCES = {
     "grouped": "logistic regression on frozen {features} features, standardised on train, C chosen on val; all pairs "
     "of one recording are in one split; `random split`: the same, but divided at random as the release does",
@@ -434,23 +415,12 @@ _SENTENCES = {
 }
 
 
-def _sound_helps(
-    result: TaskResult, tested: Sequence[LabelledItem], answers: Mapping[str, Answers], resamples: int
-) -> dict[str, Any]:
-    """Return the paired comparison of image and sound side by side with the image alone."""
-    image = replace(result, model="image", scores=right_shares(result.truth, *answers["image"]))
-    both = replace(result, model="concat")
-    return asdict(compare_results(both, image, clusters=group_numbers(tested), resamples=resamples))
-
-
 def _overlap(pairs: _Pairs, division: Division, tower: TwoTower) -> dict[str, Any]:
     """Return the facts on pairs that are identical in train and test, and on how little there is."""
-    part: list[str | None] = [None] * len(pairs.items)
-    for rows, name in ((division.fits[0][0], "train"), (division.test, "test")):
-        for row in rows:
-            part[row] = name
+    part = dict.fromkeys(division.fits[0][0].tolist(), "train") | dict.fromkeys(division.test.tolist(), "test")
+    parts = [part.get(row) for row in range(len(pairs.items))]
     bands, images = tower.signal.image.bands, pairs.values["image"]
-    return item_facts(pairs.items, part, "test", ["image", "recording"], bands=bands, alike=images)
+    return item_facts(pairs.items, parts, "test", ["image", "recording"], bands=bands, alike=images)
 
 
 def _release_division(whole: Sequence[LabelledItem], pairs: _Pairs) -> Division:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +57,8 @@ def draw_per_class(labels: Sequence[str] | NDArray[np.str_], count: int, seed: I
     """Return the sorted positions of `count` random items of each class, all of a class that has fewer."""
     names = np.asarray(labels, np.str_)
     draw = np.random.default_rng(list(seed))
-    chosen = []
-    for name in np.unique(names):
-        there = np.flatnonzero(names == name)
-        chosen.append(draw.choice(there, min(count, len(there)), replace=False))
-    return np.sort(np.concatenate(chosen))
+    rows = (np.flatnonzero(names == name) for name in np.unique(names))
+    return np.sort(np.concatenate([draw.choice(there, min(count, len(there)), replace=False) for there in rows]))
 
 
 def check_shots(labels: Sequence[str], shots: Sequence[int]) -> None:
@@ -112,6 +109,7 @@ class FittedClassifier:
     """What was chosen, such as `C`, and in `by` how."""
 
 
+Choice = TypeVar("Choice", float, tuple[int, str])
 Split = Sequence[Rows]
 """Rows to fit on and rows to choose on."""
 
@@ -168,9 +166,8 @@ def choosing_splits(train: Rows, validation: Rows | None, seed: int) -> tuple[li
     if np.unique(train.labels, return_counts=True)[1].min() < FOLDS:
         return [], f"fixed, a label has fewer than {FOLDS} training rows"
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(train.values, train.labels)
-    return [(train.take(fit), train.take(check)) for fit, check in folds], (
-        f"{FOLDS}-fold cross-validation on the training rows"
-    )
+    splits: list[Split] = [(train.take(fit), train.take(check)) for fit, check in folds]
+    return splits, f"{FOLDS}-fold cross-validation on the training rows"
 
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -193,11 +190,18 @@ def fit_logistic(train: Rows, validation: Rows | None = None, seed: int = 0) -> 
 
 def best_strength(splits: list[Split]) -> float:
     """Return the C with the most right answers over all splits, the smallest of equally good ones."""
-    right = np.zeros(len(STRENGTHS))
+    return _best(STRENGTHS, splits, lambda fit, values: {C: logistic(fit, C).predict(values) for C in STRENGTHS})
+
+
+def _best(
+    choices: Sequence[Choice], splits: list[Split], answers: Callable[[Rows, Values], Mapping[Choice, Labels]]
+) -> Choice:
+    """Return the choice with the most right answers over all splits, the first of equally good ones."""
+    right = dict.fromkeys(choices, 0)
     for fit, check in splits:
-        for at, strength in enumerate(STRENGTHS):
-            right[at] += (logistic(fit, strength).predict(check.values) == check.labels).sum()
-    return STRENGTHS[int(right.argmax())]
+        for choice, predicted in answers(fit, check.values).items():
+            right[choice] += int((predicted == check.labels).sum())
+    return max(choices, key=lambda choice: right[choice])
 
 
 def logistic(rows: Rows, strength: float, max_steps: int = _MAX_STEPS) -> LogisticRegression:
@@ -217,7 +221,7 @@ WEIGHTINGS = ("equal", "softmax")
 """A vote each, or exp(cosine / 0.07) votes."""
 _TEMPERATURE = 0.07
 BLOCK_BYTES = 64 * 2**20
-Choice = tuple[int, str]
+Vote = tuple[int, str]
 
 
 def fit_knn(train: Rows, validation: Rows | None = None, seed: int = 0) -> FittedClassifier:
@@ -229,37 +233,24 @@ def fit_knn(train: Rows, validation: Rows | None = None, seed: int = 0) -> Fitte
     Between labels of equal votes the alphabetically first.
     """
     splits, how = choosing_splits(train, validation, seed)
-    neighbours, weighting = _best(splits) if splits else (1, "equal")
-
-    def predict(values: Values) -> Labels:
-        return _predictions(train, values, [(neighbours, weighting)])[neighbours, weighting]
-
-    return FittedClassifier(predict, {"neighbours": neighbours, "weighting": weighting, "by": how})
-
-
-def _best(splits: list[Split]) -> Choice:
-    """Return the choice with the most right answers over all splits, the first of equally good ones."""
-    fewest = min(len(fit) for fit, _ in splits)
+    fewest = min((len(fit) for fit, _ in splits), default=0)
     choices = [(k, weighting) for k in NEIGHBOURS if k <= fewest for weighting in WEIGHTINGS]
-    right = dict.fromkeys(choices, 0)
-    for fit, check in splits:
-        for choice, predicted in _predictions(fit, check.values, choices).items():
-            right[choice] += int((predicted == check.labels).sum())
-    return max(choices, key=lambda choice: right[choice])
+    vote = _best(choices, splits, lambda fit, values: _predictions(fit, values, choices)) if splits else (1, "equal")
+    chosen = {"neighbours": vote[0], "weighting": vote[1], "by": how}
+    return FittedClassifier(lambda values: _predictions(train, values, [vote])[vote], chosen)
 
 
-def _predictions(train: Rows, values: Values, choices: list[Choice]) -> dict[Choice, Labels]:
+def _predictions(train: Rows, values: Values, choices: list[Vote]) -> dict[Vote, Labels]:
     """Return the labels that each choice gives the rows; all choices share one search."""
     names, number = np.unique(train.labels, return_inverse=True)
     deepest = min(len(train), max(k for k, _ in choices))
-    found: dict[Choice, list[NDArray[np.intp]]] = {choice: [] for choice in choices}
+    found: dict[Vote, list[NDArray[np.intp]]] = {choice: [] for choice in choices}
     for cosine, nearest in _nearest(train.values, values, deepest):
         for k, weighting in choices:
             near = cosine[:, :k]
             votes = np.ones_like(near) if weighting == "equal" else np.exp((near - near[:, :1]) / _TEMPERATURE)
             ballot = np.zeros((len(votes), len(names)))
-            for column in range(votes.shape[1]):
-                ballot[np.arange(len(votes)), number[nearest[:, column]]] += votes[:, column]
+            np.add.at(ballot, (np.arange(len(votes))[:, None], number[nearest[:, :k]]), votes)
             found[k, weighting].append(ballot.argmax(axis=1))
     return {choice: names[np.concatenate(parts)] for choice, parts in found.items()}
 

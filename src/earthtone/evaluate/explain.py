@@ -86,7 +86,8 @@ def _of_tokens(encoder: Any, inputs: Tensor) -> FeatureMaps:
         encoder(inputs)
     finally:
         hook.remove()
-    count = _grid(encoder, inputs)
+    height, width = encoder.patch_embed.patch_size
+    count = ceil(inputs.shape[2] / height), ceil(inputs.shape[3] / width)
     prefix = seen[0].shape[1] - count[0] * count[1]
     if prefix < 0:
         raise ValueError(f"{seen[0].shape[1]} tokens for {count[0]} x {count[1]} patches")
@@ -99,11 +100,6 @@ def _of_tokens(encoder: Any, inputs: Tensor) -> FeatureMaps:
         return pooled
 
     return FeatureMaps(maps, pool, is_mean=False)
-
-
-def _grid(encoder: Any, inputs: Tensor) -> tuple[int, int]:
-    height, width = encoder.patch_embed.patch_size
-    return ceil(inputs.shape[2] / height), ceil(inputs.shape[3] / width)
 
 
 def _same(found: Tensor, expected: Tensor) -> bool:
@@ -155,7 +151,8 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
         [view] = model.views([tile], [side_m])
         shown = torch.from_numpy(np.ascontiguousarray(view)[None]).to(model.device)
         image = last_maps(model.image_tower.encoder, model.image_input(shown))
-        sound = _sound_maps(model, windows)
+        chunks = torch.split(torch.from_numpy(np.ascontiguousarray(windows)), _WINDOWS)
+        sound = [last_maps(model.audio_tower.encoder, model.sound_input(part.to(model.device))) for part in chunks]
         with torch.no_grad():
             image_vector = _image_vector(model, image, image.maps)
             sound_vector = _sound_vector(model, sound, [each.maps for each in sound])
@@ -166,14 +163,6 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
         )
     finally:
         model.train(was_training)
-
-
-def _sound_maps(model: TwoTower, windows: Spectrogram) -> list[FeatureMaps]:
-    found = []
-    for start in range(0, len(windows), _WINDOWS):
-        chunk = torch.from_numpy(np.ascontiguousarray(windows[start : start + _WINDOWS])).to(model.device)
-        found.append(last_maps(model.audio_tower.encoder, model.sound_input(chunk)))
-    return found
 
 
 def _unit(model: TwoTower, vectors: Tensor) -> Tensor:
@@ -333,7 +322,7 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
     sides_m = tile_sides_m(model, table, at)
     found = pair_evidence(model, tile, windows, None if sides_m is None else sides_m[0])
     [record] = table.records([int(row)], ["id", "audio_preview", *table.extra_columns])
-    sides = {"tile": found.image, "recording": found.sound}
+    sides, shares = {"tile": found.image, "recording": found.sound}, found.image.values
     view = seen(tile, model.signal.image)
     large = np.asarray(cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     return {
@@ -344,7 +333,9 @@ def _pair(model: TwoTower, table: Table, row: np.int64) -> dict[str, Any]:
         "cam": [kind for kind, evidence in sides.items() if not evidence.exact],
         "sound": data_uri(record["audio_preview"], "audio/ogg"),
         "tile": {"plain": jpeg_uri(large), "drawn": jpeg_uri(with_evidence(large, found.image.values))},
-        "shares": _shares_text(found.image),
+        "shares": f"{shares.clip(min=0).sum():+.3f} for, {shares.clip(max=0).sum():+.3f} against"
+        if found.image.exact
+        else "",
         "windows": _windows(windows, found.sound),
         "left_out": max(0, len(windows) - _SHOWN_WINDOWS),
     }
@@ -362,13 +353,6 @@ def _windows(windows: Spectrogram, evidence: Evidence) -> list[dict[str, str]]:
         share = f"share {evidence.values[number].sum():+.3f}" if evidence.exact else ""
         found.append({"number": str(number + 1), "plain": jpeg_uri(plain), "drawn": jpeg_uri(drawn), "share": share})
     return found
-
-
-def _shares_text(evidence: Evidence) -> str:
-    """Return how much speaks for and against, where that is known."""
-    if not evidence.exact:
-        return ""
-    return f"{evidence.values.clip(min=0).sum():+.3f} for, {evidence.values.clip(max=0).sum():+.3f} against"
 
 
 def _kinds(pairs: Sequence[Mapping[str, Any]], how: str) -> list[str]:

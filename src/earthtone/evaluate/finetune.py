@@ -271,7 +271,8 @@ def training_views(
 
     A last batch of one image is left out: batch normalisation has no variance there.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(data.train)).tolist()
+    order = np.random.default_rng([seed, epoch]).permutation(len(data.train))
+    items = [data.train[row] for row in order]
     number = {name: at for at, name in enumerate(data.classes)}
     at = {item.id: row for row, item in enumerate(data.train)}
     config = AugmentConfig()
@@ -286,14 +287,13 @@ def training_views(
     views: list[Pixels] = []
     truth: list[int] = []
     count = 0
-    items = [data.train[row] for row in order]
     found = read_items(items, view, data.broken, decoding_threads())
-    for place, (item, pixels) in enumerate(zip(items, found, strict=True)):
+    for place, (item, pixels) in enumerate(zip(items, found, strict=True), 1):
         count += 1
         if pixels is not None:
             views.append(pixels)
             truth.append(number[item.label])
-        if len(views) == plan.batch_size or (place + 1 == len(order) and len(views) > 1):
+        if len(views) == plan.batch_size or (place == len(items) and len(views) > 1):
             yield np.stack(views), np.array(truth, np.int64), count
             views, truth, count = [], [], 0
 
@@ -331,9 +331,8 @@ def logits_of(
     parts = [np.zeros((0, len(data.classes)), np.float32)]
     pictures = read_items(items, read, data.broken, decoding_threads())
     size = {"width": len(data.classes), "batch": batch}
-    for item, logits in zip(
-        items, rows_by_item(pictures, forward, model=model, device=backbone.device, **size), strict=True
-    ):
+    rows = rows_by_item(pictures, forward, model=model, device=backbone.device, **size)
+    for item, logits in zip(items, rows, strict=True):
         if len(logits):
             ids.append(item.id)
             parts.append(logits)
@@ -370,23 +369,19 @@ def evaluate_finetune(options: FinetuneOptions) -> TaskResult:
     known, truth = (np.array([item.label for item in parts[name]], np.str_) for name in ("train", "test"))
     unknown = warn_of_unknown(known, truth)
     device, start = choose_device(options.device), time.perf_counter()
-    items = [(item, name) for name in ("train", "test") for item in parts[name]]
-    overlap = item_facts(
-        [item for item, _ in items], [name for _, name in items], "test", ["image"], bands=options.bands
-    )
+    items, split = [*parts["train"], *parts["test"]], ["train"] * len(known) + ["test"] * len(truth)
+    overlap = item_facts(items, split, "test", ["image"], bands=options.bands)
     found = _by_seed(options, data, plan, device)
     if not parts["val"] and plan.choose_epoch:
         _log.warning("%s has no images of split val; the last epoch of each seed was tested", labelled.name)
-    seconds = round(time.perf_counter() - start, 1)
-    result = _result(labelled.name, options, data, plan, found)
-    precision = choose_precision(options.precision, device)
     facts = {
-        "precision": precision,
+        "precision": choose_precision(options.precision, device),
         "labels_that_train_lacks": list(unknown),
         "broken_images": dict(data.broken),
-        "seconds": seconds,
+        "seconds": round(time.perf_counter() - start, 1),
+        **overlap,
     }
-    result = replace(result, facts={**result.facts, **facts, **overlap})
+    result = _result(labelled.name, options, data, plan, found, facts)
     write_task_result(None if options.out is None else Path(options.out) / RESULT_FILE, result)
     return result
 
@@ -451,8 +446,9 @@ def _read_seed(path: Path, identity: Mapping[str, Any], data: TrainingData) -> F
 
 
 def _result(
-    dataset: str, options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, found: Mapping[int, Finetuned]
-) -> TaskResult:
+    dataset: str, options: FinetuneOptions, data: TrainingData, plan: FinetunePlan, found: Mapping[int, Finetuned],
+    facts: Mapping[str, Any],
+) -> TaskResult:  # fmt: skip
     first = next(iter(found.values()))
     label = {item.id: item.label for item in data.test}
     truth = [label[name] for name in first.ids]
@@ -481,6 +477,7 @@ def _result(
             "val_accuracy_by_epoch": [list(one.val_accuracy) for one in found.values()],
             "accuracy_by_class": accuracy_by_class(truth, first.predicted),
             "predicted_is_of_seed": next(iter(found)),
+            **facts,
         },
     )
 

@@ -133,16 +133,13 @@ def item_facts(
         sounds = [item.audio for item in items]
         keys["recording"] = without_silence(same_content(lambda: sounds), lambda: sounds)
     contents = {}
-    for name in () if measured is None else ("train", measured):
-        if name not in part:
-            continue
-        rows = np.flatnonzero([one == name for one in part])
-        image, recording = (keys[medium][rows] if medium in keys else None for medium in ("image", "recording"))
-        contents[name] = contents_of(image, recording, None, len(rows))
+    for at, name in () if measured is None else enumerate(used):
+        own = number == at
+        image, recording = (keys[medium][own] if medium in keys else None for medium in ("image", "recording"))
+        contents[str(name)] = contents_of(image, recording, None, int(own.sum()))
     groups = [item.group or "" for item in items]
     if any(groups):
-        numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-        keys["group"] = np.where(np.array(groups) == "", -1, numbers)
+        keys["group"] = np.where(np.array(groups) == "", -1, np.unique(groups, return_inverse=True)[1])
     found = overlap_of([item.id for item in items], keys, number, chosen)
     what = "pairs" if len(media) > 1 else {"image": "images", "recording": "sounds"}[media[0]]
     return overlap_facts(found, contents, measured, f"{measured or 'tested'} {what}")
@@ -182,9 +179,5 @@ def same_pixels(
     hashes = ordered_map(pixels, first.values(), decoding_threads())
     shown = progress(hashes, total=len(first), label="compare", unit="image")
     known: dict[str, int] = {}
-    same_as = {
-        number: known.setdefault(hashed, number)
-        for number, hashed in zip(first, shown, strict=True)
-        if hashed is not None
-    }
+    same_as = {number: known.setdefault(found, number) for number, found in zip(first, shown, strict=True) if found}
     return np.array([same_as.get(int(number), int(number)) for number in numbers], np.int64)

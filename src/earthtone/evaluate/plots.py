@@ -17,7 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.masks import default_colours
@@ -72,7 +72,7 @@ class Plot:
     caption: str
 
 
-def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> list[Plot]:
+def retrieval_plots(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance) -> list[Plot]:
     """Return the recall curve and the histogram of ranks; see `recall_curve`."""
     return [
         Plot(
@@ -164,49 +164,42 @@ def step_curves(history: History, keys: Sequence[str], name: str, label: str, *,
     return _svg(figure, name, label + (_ends(last) if len(keys) == 1 else ""))
 
 
-def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance | None = None) -> Markup:
+def recall_curve(ranks: Ranks, gallery: int, intervals: Intervals, chance: Chance) -> Markup:
     """Return recall at every k up to the gallery's size, log axis, with the intervals of R@k as bars, chance dashed.
 
-    `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1. Without
-    `chance` every query has one right item.
+    `ranks` are 1-based, one array a direction; `intervals` maps a direction and k to (low, high) in 0 to 1.
     """
     figure, axes = _figure()
-    k = np.unique(np.geomspace(1, gallery, 300).round())
+    k = np.unique(np.geomspace(1, gallery, 300).round()).astype(np.int64)
     for number, (direction, found) in enumerate(list(ranks.items())[: len(_SERIES)]):
         color, label = _SERIES[number], _plain(direction_name(direction))
         axes.plot(k, _share_within(found, k), color=color, linestyle=_DASHES[number], linewidth=2, label=label)
         for at, (low, high) in intervals.get(direction, {}).items():
             axes.plot([at * 1.03**number] * 2, [low, high], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
-    expected = _chance_within(gallery, chance, k)
-    axes.plot(k, expected, color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
+    axes.plot(k, chance[k], color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
     axes.set(xscale="log", xlim=(0.93, gallery * 1.04), ylim=(0, 1.02), xlabel="k, how many results are looked at")
     ticks = [tick for tick in (10**power for power in range(9)) if tick <= gallery / 2] + [gallery]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:,}" for tick in ticks]))
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     _legend(axes, columns=3)
     return _svg(figure, "recall", f"Line plot of recall at k, for k from 1 to {gallery}, with chance as a dashed line")
 
 
-def _share_within(ranks: NDArray[Any], k: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share_within(ranks: NDArray[Any], k: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the share of ranks that are at most each k."""
-    return np.searchsorted(np.sort(np.asarray(ranks, dtype=np.float64)), k, side="right") / len(ranks)
+    return np.searchsorted(np.sort(ranks), k, side="right") / len(ranks)
 
 
-def _chance_within(gallery: int, chance: Chance | None, k: NDArray[np.float64]) -> NDArray[np.float64]:
-    return k / gallery if chance is None else chance[k.astype(np.int64)]
-
-
-def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> Markup:
+def rank_histogram(ranks: Ranks, gallery: int, chance: Chance) -> Markup:
     """Return the share of queries whose first right item has a rank of 1, 2 to 5, 6 to 10 and so on; chance dashed."""
     figure, axes = _figure()
     inner = (1, 5) if gallery <= 1000 else (1,)
     edges = [edge for power in range(9) for edge in (10**power * step for step in inner) if edge < gallery] + [gallery]
     if len(edges) > 2 and edges[-1] < 1.2 * edges[-2]:
         del edges[-2]  # a last bar of a few ranks says nothing
-    limits = np.array([0, *edges], dtype=np.float64)
-    names = [f"{low + 1:,}" if low + 1 == high else f"{low + 1:,}-{high:,}" for low, high in pairwise([0, *edges])]
+    limits = [0, *edges]
+    names = [f"{low + 1:,}" if low + 1 == high else f"{low + 1:,}-{high:,}" for low, high in pairwise(limits)]
     place, shown = np.arange(len(edges)), list(ranks.items())[: len(_SERIES)]
     width = 0.8 / max(len(shown), 1)
     for number, (direction, found) in enumerate(shown):
@@ -215,11 +208,9 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance | None = None) -> 
         left = place - 0.4 + width * (number + 0.5)
         bars = {"color": _SERIES[number], "edgecolor": _SERIES[number], "fill": number % 2 == 0, "linewidth": 1.2}
         axes.bar(left, shares, width * 0.86, label=_plain(direction_name(direction)), **bars)
-    expected = np.diff(_chance_within(gallery, chance, limits))
     dashes = {"color": _MUTED, "linestyle": (0, (2, 1)), "linewidth": 1.5}
-    axes.hlines(expected, place - 0.45, place + 0.45, label="chance", **dashes)
-    axes.xaxis.set_major_locator(FixedLocator(list(range(len(edges)))))
-    axes.xaxis.set_major_formatter(FixedFormatter(names))
+    axes.hlines(np.diff(chance[limits]), place - 0.45, place + 0.45, label="chance", **dashes)
+    axes.set_xticks(place, names)
     axes.set_xlabel("rank of the first right item")
     axes.tick_params(axis="x", length=0, labelsize=_TEXT if len(edges) < 6 else 8.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
@@ -241,10 +232,8 @@ def thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[ND
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the centred mean over about a twentieth of the points, and over what there is of it at both ends."""
     window = np.ones(2 * max(1, len(values) // 40) + 1)
-    smooth: NDArray[np.float64] = np.convolve(values, window, "same") / np.convolve(
-        np.ones(len(values)), window, "same"
-    )
-    return smooth
+    sums, counts = (np.convolve(each, window, "same") for each in (values, np.ones(len(values))))
+    return sums / counts
 
 
 def _ends(values: NDArray[np.float64]) -> str:
@@ -286,19 +275,15 @@ def _svg(figure: Figure, name: str, label: str) -> Markup:
     svg = svg.replace("xlink:href=", "href=")
     svg = re.sub(r" font-family: [^;\"]*;", "", svg)
     svg = re.sub(r": (#01010\d)", lambda found: ": " + _CSS.get(found[1], found[1]), svg)
-    svg = _own_ids(svg, name)
+    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    short = {old: f"{name}-{number}" for number, old in enumerate(used)}
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", svg)
+    svg = re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], svg)
     view = re.search(r'viewBox="[^"]*"', svg)
     body = svg[svg.index(">") + 1 :]
     return Markup(  # noqa: S704 - every text in the drawing is escaped
         f'<svg class="plot" role="img" aria-label="{escape(label)}" {view[0] if view else ""}>{body.strip()}'
     )
-
-
-def _own_ids(svg: str, name: str) -> str:
-    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
-    short = {old: f"{name}-{number}" for number, old in enumerate(used)}
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", svg)
-    return re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], svg)
 
 
 MAX_CLASSES = 80
@@ -316,19 +301,28 @@ def confusion_svg(names: Sequence[str], counts: NDArray[np.int64]) -> Markup:
     shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MAX_CLASSES])
     labels = [printable_text(names[at]) for at in shown]
     side = 30 if len(shown) <= _NUMBERS else 14
-    short_names = [
-        label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}" for label in labels
-    ]
-    left = round(14 + _LETTER * max(map(len, short_names)))
+    shorter = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}" for name in labels]
+    left = round(14 + _LETTER * max(map(len, shorter)))
     square = side * len(shown)
     parts = [f'<rect x="{left}" y="{left}" width="{square}" height="{square}" class="ground"/>']
-    parts += [_names(left, left + side * (row + 0.7), label) for row, label in enumerate(short_names)]
+    for row, label in enumerate(shorter):  # beside its row and, upright, above its column
+        middle, text = left + side * (row + 0.7), escape(label)
+        parts.append(f'<text x="{left - 5}" y="{middle:.0f}" text-anchor="end">{text}</text>')
+        parts.append(f'<text transform="translate({middle - 1:.0f} {left - 5}) rotate(-90)">{text}</text>')
     own = counts[np.ix_(shown, shown)]
     share = own / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
     for row, column in np.argwhere(own).tolist():
-        at = (left + side * column, left + side * row)
-        said = (labels[row], labels[column])
-        parts.append(_cell(at, side, float(share[row, column]), int(own[row, column]), said))
+        x, y, part, count = left + side * column, left + side * row, share[row, column], own[row, column]
+        colour = "var(--moss)" if labels[row] == labels[column] else "var(--clay)"
+        title = escape(f"{labels[row]} called {labels[column]}: {count} ({100 * part:.0f} %)")
+        number = (
+            f'<text x="{x + side / 2:.0f}" y="{y + side * 0.64:.0f}" text-anchor="middle" '
+            f'style="fill: {"var(--card)" if part > 0.5 else "var(--ink)"}">{count}</text>'
+        )
+        parts.append(
+            f'<g><title>{title}</title><rect x="{x}" y="{y}" width="{side}" height="{side}" '
+            f'style="fill: {colour}" fill-opacity="{0.12 + 0.88 * part:.2f}"/>{number if side > 20 else ""}</g>'
+        )
     what = f"Confusion matrix of {len(shown)} of {len(names)} classes: rows are the truth, columns what was said"
     size = left + square + 4
     return Markup(  # noqa: S704 - every text in the drawing is escaped
@@ -341,30 +335,6 @@ def printable_text(text: str) -> str:
     """Return text on one line that can be written as UTF-8 and stands in XML."""
     one_line = " ".join(text.encode("utf-8", "replace").decode().split())
     return "".join(letter if letter.isprintable() else "?" for letter in one_line)
-
-
-def _names(left: int, middle: float, label: str) -> str:
-    """Return a class's name beside its row and, upright, above its column."""
-    text = escape(label)
-    return (
-        f'<text x="{left - 5}" y="{middle:.0f}" text-anchor="end">{text}</text>'
-        f'<text transform="translate({middle - 1:.0f} {left - 5}) rotate(-90)">{text}</text>'
-    )
-
-
-def _cell(at: tuple[int, int], side: int, share: float, count: int, said: tuple[str, str]) -> str:
-    """Return one square; `said` is the true class and the predicted one."""
-    colour = "var(--moss)" if said[0] == said[1] else "var(--clay)"
-    title = escape(f"{said[0]} called {said[1]}: {count} ({100 * share:.0f} %)")
-    number = ""
-    if side > 20:
-        ink = "var(--card)" if share > 0.5 else "var(--ink)"
-        x, y = at[0] + side / 2, at[1] + side * 0.64
-        number = f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle" style="fill: {ink}">{count}</text>'
-    return (
-        f'<g><title>{title}</title><rect x="{at[0]}" y="{at[1]}" width="{side}" height="{side}" '
-        f'style="fill: {colour}" fill-opacity="{0.12 + 0.88 * share:.2f}"/>{number}</g>'
-    )
 
 
 def nearest(queries: NDArray[np.floating], gallery: NDArray[np.floating], count: int) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from earthtone.device import choose_device
 from earthtone.embed.engine import FeatureOptions, extract_features, image_features
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.classifiers import (
+    SPLITS,
     Features,
     Rows,
     check_classes,
@@ -98,11 +99,14 @@ def probe_features(
             name = f"{method}_accuracy@{shots}"
             figures[name], spread[name] = _few_shots(method, rows, shots, options)
     first = options.method[0]
+    few = f"; @k: k items a class, mean of {options.draws} draws" if options.shots else ""
+    by = "val" if "val" in rows else "cross-validation on train"
     return TaskResult(
         task="probe",
         dataset=dataset,
         model=model,
-        protocol=_protocol(options, "val" in rows, measured),
+        protocol=f"{', '.join(options.method)} on frozen features standardised on train, chosen by {by}, measured on "
+        f"{measured}{few}",
         headline=f"{first}_accuracy",
         figures=figures,
         ids=tuple(parts[measured].ids),
@@ -126,13 +130,17 @@ def probe_features(
 
 def _rows(parts: Mapping[str, FeaturePart], dataset: str, measured: str) -> dict[str, Rows]:
     """Return the rows to fit on, to choose by and, as `test`, to measure on."""
+    there = {name: part for name, part in parts.items() if len(part.labels)}
     for name in ("train", measured):
-        if name not in parts or not len(parts[name].labels):
+        if name not in there:
             raise DataError(f"{dataset}: no labelled images of split {name!r}; a probe needs train and {measured}")
     width = np.shape(parts["train"].features)[-1]
-    names = {"train": "train", "test": "val"} if measured == "val" else {n: n for n in ("train", "val", "test")}
-    there = {role: name for role, name in names.items() if name in parts and len(parts[name].labels)}
-    return {role: checked_rows(name, parts[name].features, parts[name].labels, width) for role, name in there.items()}
+    names = {"train": "train", "test": "val"} if measured == "val" else {name: name for name in SPLITS}
+    return {
+        role: checked_rows(name, there[name].features, there[name].labels, width)
+        for role, name in names.items()
+        if name in there
+    }
 
 
 def _few_shots(
@@ -150,15 +158,6 @@ def _few_shots(
     spread = {"draws": each, "deviation": deviation(each)}
     found = classification_figures(truth, *predicted, resamples=options.resamples, seed=options.seed)
     return found["accuracy"], spread
-
-
-def _protocol(options: ProbePlan, has_val: bool, measured: str) -> str:
-    few = f"; @k: k items a class, mean of {options.draws} draws" if options.shots else ""
-    by = "val" if has_val else "cross-validation on train"
-    return (
-        f"{', '.join(options.method)} on frozen features standardised on train, chosen by {by}, measured on "
-        f"{measured}{few}"
-    )
 
 
 @takes(ProbeOptions)
@@ -194,7 +193,13 @@ def _on_images(options: ProbeOptions) -> TaskResult:
     chosen = split_items(labelled, measured=split)
     check_shots([item.label for item in chosen["train"]], options.shots)  # before the long part
     start = time.perf_counter()
-    backbone = _backbone(options.model, options.pixels, options.seed, choose_device(options.device))
+    if isinstance(options.model, TwoTower):
+        source = encoder_of_model(options.model)
+        source = replace(source, pixels=options.pixels or source.pixels)
+        backbone = Backbone(source, model_name(options.model)).to(options.model.device)
+    else:
+        device = choose_device(options.device)
+        backbone = open_backbone(options.model, pixels=options.pixels, seed=options.seed, device=device)
     items = [item for part in chosen.values() for item in part]
     found = extract_features(backbone, items, features)
     parts = {}
@@ -215,13 +220,6 @@ def _on_images(options: ProbeOptions) -> TaskResult:
     return probe_features(
         parts, options, dataset=labelled.name, model=model_name(options.model), facts=facts, measured=split
     )
-
-
-def _backbone(model: TwoTower | str | Path, pixels: int | None, seed: int, device: str) -> Backbone:
-    if not isinstance(model, TwoTower):
-        return open_backbone(model, pixels=pixels, seed=seed, device=device)
-    source = encoder_of_model(model)
-    return Backbone(replace(source, pixels=pixels or source.pixels), model_name(model)).to(model.device)
 
 
 def _on_table(options: ProbeOptions) -> TaskResult:
@@ -247,7 +245,7 @@ def _table_parts(
     """Return the rows with a label by split, and the numbers of those that are measured."""
     labels, splits, ids = table.column(label), table.column("split"), table.column("id")
     parts, tested = {}, np.zeros(0, np.int64)
-    for split in ("train", "val") if measured == "val" else ("train", "val", "test"):
+    for split in ("train", "val") if measured == "val" else SPLITS:
         rows = np.array([i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "")], np.int64)
         tested = rows if split == measured else tested
         if len(rows):

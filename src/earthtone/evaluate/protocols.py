@@ -108,25 +108,20 @@ class RetrievalResult:
 
     def to_text(self) -> str:
         """Return a table for the terminal: value, 95 % interval and chance of both directions."""
-        names = list(dict.fromkeys(name for figures in self.figures.values() for name in figures))
-        cells = [
-            ["", *(cell for direction in self.figures for cell in (direction.replace("_", " "), "95 %", "chance"))]
-        ]
-        for name in names:
+        cells = [["", *(cell for name in self.figures for cell in (name.replace("_", " "), "95 %", "chance"))]]
+        for name in dict.fromkeys(name for figures in self.figures.values() for name in figures):
             cells.append([name.replace("_", " ")])
             for figures in self.figures.values():
-                cells[-1] += _cells(name, figures[name])
+                cells[-1] += _cells(name, figures[name]) if name in figures else ["", "", ""]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
-        return one_line_each([self._headline(), *(line.rstrip() for line in lines), *self._footnotes()])
-
-    def _headline(self) -> str:
         twins = self.facts["twins"]
-        return (
+        headline = (
             f"{self.gallery:,} images and {self.gallery:,} recordings; twins {twins['handling']}: "
             f"{twins['pairs_with_identical_image']:,} pairs share an image, "
             f"{twins['pairs_with_identical_recording']:,} a recording"
         )
+        return one_line_each([headline, *(line.rstrip() for line in lines), *self._footnotes()])
 
     def _footnotes(self) -> list[str]:
         tied = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.facts["tied_queries"].items())
@@ -135,10 +130,8 @@ class RetrievalResult:
             ties, km = "of equal items each has their average rank", "the mean"
         lines = [f"rank: from 1, {ties}; queries with such ties: {tied}"]
         places = self.facts["places"]["pairs_with_coordinates"]
-        if places:
-            lines.append(f"km: to the nearest of the first k, {km}; {places:,} pairs with coordinates")
-        else:
-            lines.append("km: left out, no pair has coordinates")
+        known = f"to the nearest of the first k, {km}; {places:,} pairs with coordinates"
+        lines.append(f"km: {known if places else 'left out, no pair has coordinates'}")
         if "match" in self.facts:
             lines.append(f"match: {self.facts['match']['rule']}")
         if "split" in self.facts:
@@ -369,10 +362,8 @@ def check_protocol(protocol: str, twins: str | None, match: LabelMatch | str | N
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         raise ConfigError(f"protocol {protocol!r}; {did_you_mean(protocol, PROTOCOLS)}one of {known} expected")
-    if protocol == HONEST:
-        return
     for option, value in (("twins", twins), ("match", match)):
-        if value is not None:
+        if value is not None and protocol != HONEST:
             raise ConfigError(
                 f"--{option} {value} has no effect with --protocol {protocol}; leave it out, or choose "
                 f"--protocol {HONEST}"

@@ -8,6 +8,7 @@ gives equal items their average rank, as published protocols do.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -451,6 +452,7 @@ class Places:
     longitude: Floats
     latitude: Floats
 
+    @cached_property
     def directions(self) -> Floats:
         """Return (N, 4): unit vectors, and -4 in the fourth column where the place is unknown (their vector is 0)."""
         east, north = np.radians(self.longitude), np.radians(self.latitude)
@@ -488,7 +490,6 @@ def average_ranks(
         mean_distance=np.empty(count), top=np.empty((count, min(TOP, count)), np.int64),
         km={k: np.full(count, np.nan) for k in depths},
     )  # fmt: skip
-    directions = places.directions()
     for rows, keys in search.chunks(min(_ROWS, max(1, max_bytes // (4 * count)))):
         if divisor is None:
             found.mean_distance[rows] = [np.sqrt(key).mean(dtype=np.float64) for key in keys]
@@ -496,18 +497,12 @@ def average_ranks(
             nearer, equal = search.before_own(row, key)
             found.rank[row] = nearer + (equal + 1) / 2
             found.tied[row], last[row] = equal > 1, nearer + equal
-        _fill_nearest(search, rows, keys, last[rows], directions, places, found)
+        _fill_nearest(search, rows, keys, last[rows], places, found)
     return found
 
 
 def _fill_nearest(
-    search: ExactSearch,
-    rows: Indices,
-    keys: Keys,
-    last: Indices,
-    directions: Floats,
-    places: Places,
-    found: AverageRanks,
+    search: ExactSearch, rows: Indices, keys: Keys, last: Indices, places: Places, found: AverageRanks
 ) -> None:
     """Fill in `top` and `km`. A query that finds its own item among the first k is 0 km off: nothing to search."""
     known = np.isfinite(places.longitude[rows])
@@ -521,16 +516,16 @@ def _fill_nearest(
         for depth in sorted({*depths[:number].tolist(), found.top.shape[1]}, reverse=True):
             near, some = search.nearest(chosen, some, near, depth)
             if depth in depths[:number]:
-                found.km[depth][chosen] = _km_to_nearest(chosen, near, directions, places)
+                found.km[depth][chosen] = _km_to_nearest(chosen, near, places)
             if depth == found.top.shape[1]:
                 found.top[chosen] = search.ordered(chosen, near)
 
 
-def _km_to_nearest(rows: Indices, items: Indices, directions: Floats, places: Places) -> Floats:
+def _km_to_nearest(rows: Indices, items: Indices, places: Places) -> Floats:
     """Return (rows,) km from each query's known place to the nearest of the places of its items (rows, K)."""
-    asking = directions[rows]
+    asking = places.directions[rows]
     asking[:, 3] = 1.0
-    cosine = (directions[items] @ asking[:, :, None])[..., 0]  # below -2 where the item's place is unknown
+    cosine = (places.directions[items] @ asking[:, :, None])[..., 0]  # below -2 where the item's place is unknown
     best = cosine.argmax(axis=1)
     km = places.km(rows, items[np.arange(len(rows)), best])
     close = cosine >= cosine[np.arange(len(rows)), best, None] - _SAME_PLACE

@@ -45,6 +45,7 @@ _FINDS = {
     "image_to_sound": "An image finds its own recording",
     "sound_to_image": "A recording finds its own image",
 }
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, None, 0)
 _STANDINGS = {
     "below chance": "which it is below",
     "below chance, though not clearly": "which it is below, though not clearly",
@@ -162,9 +163,9 @@ def _metric_table(result: RetrievalResult) -> dict[str, Any]:
             "meaning": next((text for start, text in meanings if name.lower().startswith(start)), "").replace(
                 "{k}", name.partition("@")[2].removesuffix("_km") or "k"
             ),
-            "cells": [_cell(name, figures[name]) for figures in result.figures.values()],
+            "cells": [_cell(name, figures.get(name, _UNKNOWN)) for figures in result.figures.values()],
         }
-        for name in result.figures["image_to_sound"]
+        for name in dict.fromkeys(name for figures in result.figures.values() for name in figures)
     ]
     return {"directions": [plots.direction_name(direction) for direction in result.figures], "rows": rows}
 

@@ -39,10 +39,11 @@ from earthtone.options import RESAMPLES, SegmentOptions
 from earthtone.progress import progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels
-from earthtone.signal.raster import TIFF_MAGIC
+from earthtone.signal.raster import TIFF_MAGIC, warnings_as
 from earthtone.value_types import takes
 
 Confusion = NDArray[np.int64]
+Floats = NDArray[np.float64]
 #: Classes (H, W) of pixels (H, W, 3).
 ClassMap = Callable[[Pixels], NDArray[np.uint8]]
 
@@ -57,29 +58,28 @@ def confusion_matrix(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], cla
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def intersection_over_union(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+def intersection_over_union(confusion: Floats | Confusion) -> Floats:
     """Return (..., classes); NaN for a class that neither truth nor prediction has."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(-1) + confusion.sum(-2) - right
-    with np.errstate(invalid="ignore"):
-        iou: NDArray[np.float64] = np.where(union > 0, right / union, np.nan)
-    return iou
+    return _ratio(right, confusion.sum(-1) + confusion.sum(-2) - right)
 
 
-def mean_iou(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+def mean_iou(confusion: Floats | Confusion) -> Floats:
     """Return (...): the mean over the classes that occur; NaN where none does."""
     iou = intersection_over_union(confusion)
-    known = ~np.isnan(iou)
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[np.float64] = np.where(known, iou, 0).sum(-1) / known.sum(-1)
-    return mean
+    return _ratio(np.nansum(iou, -1), (~np.isnan(iou)).sum(-1))
 
 
-def overall_accuracy(confusion: NDArray[np.float64] | Confusion) -> NDArray[np.float64]:
+def overall_accuracy(confusion: Floats | Confusion) -> Floats:
     """Return (...): the share of right pixels."""
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """Return the ratio; NaN for nothing of nothing."""
     with np.errstate(invalid="ignore"):
-        share: NDArray[np.float64] = np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
-    return share
+        ratio: Floats = part / whole
+    return ratio
 
 
 def segmentation_figures(
@@ -107,7 +107,7 @@ def segmentation_figures(
     return figures
 
 
-def _estimate(values: NDArray[np.float64], drawn: NDArray[np.float64], chance: float | None, count: int) -> Estimate:
+def _estimate(values: Floats, drawn: Floats, chance: float | None, count: int) -> Estimate:
     """Return the mean over trainings of a value each, with the interval of (trainings, resamples)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample in which no training has the class
@@ -145,8 +145,7 @@ def write_comparison(
     smooth = [cv2.INTER_AREA, *[cv2.INTER_NEAREST] * (len(panels) - 1)]
     shown = [cv2.resize(panel, size, interpolation=how) for panel, how in zip(panels, smooth, strict=True)]
     gap = np.full((size[1], _GAP, 3), 255, np.uint8)
-    row = np.concatenate([part for panel in shown for part in (panel, gap)][:-1], axis=1)
-    _write_png(path, row)
+    _write_png(path, np.concatenate([part for panel in shown for part in (panel, gap)][:-1], axis=1))
 
 
 def write_class_map(path: Path, source: Path, predicted: NDArray[np.uint8], palette: Palette) -> Path:
@@ -156,20 +155,12 @@ def write_class_map(path: Path, source: Path, predicted: NDArray[np.uint8], pale
     """
     with regular_file(source).open("rb") as file:
         is_tiff = file.read(4) in TIFF_MAGIC
+    path = path.with_suffix(".tif" if is_tiff else ".png")
     if not is_tiff:
-        path = path.with_suffix(".png")
         _write_png(path, coloured(predicted, palette))
         return path
-    path = path.with_suffix(".tif")
-    _write_geotiff(path, source, predicted, palette)
-    return path
-
-
-def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palette: Palette) -> None:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
-
-    from earthtone.signal.raster import warnings_as
 
     colours = {number: (*colour, 255) for number, colour in enumerate(class_colours(palette))}
     with warnings_as("ignore", NotGeoreferencedWarning):
@@ -182,6 +173,7 @@ def _write_geotiff(path: Path, source: Path, predicted: NDArray[np.uint8], palet
             out.write(predicted, 1)
             out.write_colormap(1, colours)
             out.update_tags(**{f"class_{number}": name for number, name in enumerate(palette.names)})
+    return path
 
 
 def _write_png(path: Path, pixels: Pixels) -> None:

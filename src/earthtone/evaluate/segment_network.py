@@ -228,9 +228,8 @@ class Tiles:
         return _Looked(unknown, height * width, counts[: len(self.palette.names)], kinds, image_hash(picture.pixels))
 
 
-Mask = NDArray[np.uint8]
 #: An image (H, W, 3) and its classes (H, W), by the number of the item.
-ReadTile = Callable[[int], tuple[Pixels, Mask]]
+ReadTile = Callable[[int], tuple[Pixels, Classes]]
 
 _POOL = 16  # images whose patches are mixed; bounds the memory
 
@@ -250,7 +249,6 @@ def epoch_of_patches(
     batch: int,
     stride: int | None,
     seed: tuple[int, int],
-    threads: int = 2,
 ) -> Iterator[Patches]:
     """Yield the batches of one epoch over `items` in an order that `seed` (seed, epoch) decides.
 
@@ -260,15 +258,15 @@ def epoch_of_patches(
     order = np.random.default_rng(seed).permutation(np.asarray(items))
     draws = {int(item): np.random.default_rng([*seed, int(item)]) for item in order}
 
-    def cut(item: int) -> list[tuple[Pixels, Mask]]:
+    def cut(item: int) -> list[tuple[Pixels, Classes]]:
         image, mask = (_at_least(values, side, fill) for values, fill in zip(read(item), (None, IGNORED), strict=True))
         if stride is not None:
             return _grid(image, mask, side, stride)
         return _random(image, mask, side, draws[item])
 
-    held: list[tuple[Pixels, Mask]] = []
+    held: list[tuple[Pixels, Classes]] = []
     mix = np.random.default_rng([*seed, 1])
-    images = ordered_map(cut, map(int, order), threads)
+    images = ordered_map(cut, map(int, order), _THREADS)
     while group := list(islice(images, _POOL)):
         held += [patch for patches in group for patch in patches]
         held = [held[i] for i in mix.permutation(len(held))]
@@ -279,7 +277,7 @@ def epoch_of_patches(
         yield _joined(held)
 
 
-def _grid(image: Pixels, mask: Mask, side: int, stride: int) -> list[tuple[Pixels, Mask]]:
+def _grid(image: Pixels, mask: Classes, side: int, stride: int) -> list[tuple[Pixels, Classes]]:
     """Return patches at multiples of `stride`, the last ones at the borders."""
     overlap = 1 - min(stride, side) / side
     return [
@@ -289,7 +287,7 @@ def _grid(image: Pixels, mask: Mask, side: int, stride: int) -> list[tuple[Pixel
     ]
 
 
-def _random(image: Pixels, mask: Mask, side: int, draw: Generator) -> list[tuple[Pixels, Mask]]:
+def _random(image: Pixels, mask: Classes, side: int, draw: Generator) -> list[tuple[Pixels, Classes]]:
     height, width = mask.shape
     patches = []
     for _ in range(max(1, round(height * width / side**2))):
@@ -312,7 +310,7 @@ def _at_least(values: NDArray[np.uint8], side: int, fill: int | None) -> NDArray
     return np.pad(values, widths, "symmetric") if fill is None else np.pad(values, widths, constant_values=fill)
 
 
-def _joined(patches: Sequence[tuple[Pixels, Mask]]) -> Patches:
+def _joined(patches: Sequence[tuple[Pixels, Classes]]) -> Patches:
     images, masks = zip(*patches, strict=True)
     return Patches(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)).long())
 
@@ -332,9 +330,21 @@ def class_map(pixels: Pixels, predict: Predict, classes: int, *, tile: int, over
     """
     if not 0 <= overlap < 1 or tile < 1:
         raise ConfigError(f"overlap is {overlap}, tile {tile}; a share from 0 to below 1 and at least 1 expected")
-    out = np.empty(pixels.shape[:2], np.uint8)
-    for top, rows in _strips(pixels, predict, classes, tile, overlap):
-        out[top : top + len(rows)] = rows
+    height, width = pixels.shape[:2]
+    out = np.empty((height, width), np.uint8)
+    tall, wide = min(tile, height), min(tile, width)
+    tops, lefts = tile_starts(height, tall, overlap), tile_starts(width, wide, overlap)
+    weight = np.outer(_taper(tall), _taper(wide))
+    held = np.zeros((classes, tall, width), np.float32)  # rows from `top` on
+    for top, following in zip(tops, [*tops[1:], height], strict=True):
+        for first in range(0, len(lefts), _BATCH):
+            at = lefts[first : first + _BATCH]
+            views = np.stack([pixels[top : top + tall, left : left + wide] for left in at])
+            for left, shares in zip(at, predict(torch.from_numpy(views)).numpy(), strict=True):
+                held[:, :, left : left + wide] += shares * weight
+        done = following - top  # rows that no later tile touches
+        out[top:following] = held[:, :done].argmax(0)
+        held = np.concatenate([held[:, done:], np.zeros((classes, done, width), np.float32)], axis=1)
     return out
 
 
@@ -349,26 +359,6 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
     step = max(1, int(tile * (1 - overlap)))
     count = -(-(length - tile) // step) + 1
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
-
-
-def _strips(
-    pixels: Pixels, predict: Predict, classes: int, tile: int, overlap: float
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (first row, class of each pixel) for rows that no later tile touches."""
-    height, width = pixels.shape[:2]
-    tall, wide = min(tile, height), min(tile, width)
-    tops, lefts = tile_starts(height, tall, overlap), tile_starts(width, wide, overlap)
-    weight = np.outer(_taper(tall), _taper(wide))
-    held = np.zeros((classes, tall, width), np.float32)  # rows from `top` on
-    for top, following in zip(tops, [*tops[1:], height], strict=True):
-        for first in range(0, len(lefts), _BATCH):
-            at = lefts[first : first + _BATCH]
-            views = np.stack([pixels[top : top + tall, left : left + wide] for left in at])
-            for left, shares in zip(at, predict(torch.from_numpy(views)).numpy(), strict=True):
-                held[:, :, left : left + wide] += shares * weight
-        done = following - top
-        yield top, held[:, :done].argmax(0).astype(np.uint8)
-        held = np.concatenate([held[:, done:], np.zeros((classes, done, width), np.float32)], axis=1)
 
 
 def _taper(side: int) -> NDArray[np.float32]:
@@ -398,17 +388,12 @@ class SegmentPlan:
 
     def sentence(self) -> str:
         """Return what is trained how, with the numbers in force."""
-        places = (
-            "at random places, turned and mirrored"
-            if self.stride_pixels is None
-            else f"at stride {self.stride_pixels}, no augmentation"
-        )
-        rate = f"{'AdamW' if self.adamw else 'Adam'} {self.learning_rate:g}"
-        schedule = ", warm-up and cosine" if self.adamw else ""
-        kept = "the best on val kept" if self.choose else "the last weights"
+        random = "at random places, turned and mirrored"
+        places = random if self.stride_pixels is None else f"at stride {self.stride_pixels}, no augmentation"
+        rate = f"AdamW {self.learning_rate:g}, warm-up and cosine" if self.adamw else f"Adam {self.learning_rate:g}"
         return (
-            f"{self.name}: patches of {self.patch_pixels} px {places}, batches of {self.batch_size}, "
-            f"{rate}{schedule}, {self.epochs} epochs, {kept}; test once"
+            f"{self.name}: patches of {self.patch_pixels} px {places}, batches of {self.batch_size}, {rate}, "
+            f"{self.epochs} epochs, {'the best on val kept' if self.choose else 'the last weights'}; test once"
         )
 
 
@@ -436,12 +421,14 @@ def train_segmenter(
 ) -> int:
     """Train `model` in place and return the number of the epoch whose weights it has, from 1.
 
-    `score` measures it on the validation tiles after each epoch; the best epoch is kept. `numbers` are
-    those of `choose_precision`. Raises ModelError
-    when the loss is not finite, DataError when there is nothing to learn from.
+    `score` measures it on the validation tiles after each epoch; the best epoch is kept. `numbers` are those of
+    `choose_precision`. Raises ModelError when the loss is not finite, DataError when there is nothing to learn from.
     """
     device = next(model.parameters()).device
-    optimizer = _optimizer(model, plan)
+    groups: list[dict[str, object]] = [{"params": list(model.head.parameters()), "share": 1.0}]
+    if not model.frozen:
+        groups.append({"params": list(model.backbone.parameters()), "share": plan.backbone_rate})
+    optimizer = (torch.optim.AdamW if plan.adamw else torch.optim.Adam)(groups, lr=plan.learning_rate)
 
     def train(epoch: int) -> None:
         model.train()
@@ -455,7 +442,10 @@ def train_segmenter(
             rate = warmup_cosine(done, _WARMUP, plan.learning_rate) if plan.adamw else plan.learning_rate
             with autocast(numbers, device.type):
                 scores = model(batch.image.to(device))
-            loss = _cross_entropy(scores, batch.mask.to(device))
+            mask = batch.mask.to(device)
+            # the mean over the known pixels; 0 with a gradient of 0 where a batch has none
+            total = F.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
+            loss = total / (mask != IGNORED).sum().clamp_min(1)
             take_step(model, optimizer, loss, rate, f"epoch {epoch + 1}; lower --learning_rate")
             bar.set_postfix({"loss": f"{loss.item():.3f}"}, refresh=False)
         if not seen:
@@ -464,17 +454,3 @@ def train_segmenter(
 
     with progress_bar(plan.epochs * len(items), "segment", "tile") as bar:
         return keep_best(model, plan.epochs, train, (lambda: (score(),)) if plan.choose else None)
-
-
-def _cross_entropy(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the known pixels; 0 with a gradient of 0 where a batch has none."""
-    total = F.cross_entropy(scores, mask, ignore_index=IGNORED, reduction="sum")
-    return total / (mask != IGNORED).sum().clamp_min(1)
-
-
-def _optimizer(model: Segmenter, plan: SegmentPlan) -> torch.optim.Optimizer:
-    groups: list[dict[str, object]] = [{"params": list(model.head.parameters()), "share": 1.0}]
-    if not model.frozen:
-        groups.append({"params": list(model.backbone.parameters()), "share": plan.backbone_rate})
-    kind = torch.optim.AdamW if plan.adamw else torch.optim.Adam
-    return kind(groups, lr=plan.learning_rate)
