@@ -35,7 +35,7 @@ from earthtone.evaluate.classifiers import (
     predicted_labels,
     warn_of_unknown,
 )
-from earthtone.evaluate.finetune import keep_best, take_step, warmup_cosine
+from earthtone.evaluate.finetune import ROOM, keep_best, take_step, warmup_cosine
 from earthtone.evaluate.overlap import item_facts
 from earthtone.evaluate.results import (
     Estimate,
@@ -107,7 +107,6 @@ def random_division(labels: Sequence[str]) -> Division:
     return Division(tuple((np.sort(train), np.sort(val)) for train, val in fits), np.sort(test))
 
 
-_ROOM = 1.25  # side of a tile before random crops, in sides of the view
 _HIDDEN = 256
 _DROPOUT = 0.5
 _WARMUP = 0.1
@@ -206,7 +205,7 @@ def _batches(
     def read(row: int) -> tuple[int, Pixels, Spectrogram]:
         item, draw = items[row], np.random.default_rng([*seed, row])
         assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
-        room = math.ceil(_ROOM * side)
+        room = math.ceil(ROOM * side)
         square, side_m = measured_square(item.image, room, None, item.image_gsd_m, model.usual_gsd_m)
         view = random_view(square, side, config, draw, side_m)
         whole, _ = read_spectrogram(item.audio, audio)

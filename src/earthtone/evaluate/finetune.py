@@ -98,7 +98,7 @@ def finetune_plan(options: FinetuneOptions, dataset: str) -> FinetunePlan:
     return replace(plan, **{name: value for name, value in asked.items() if value is not None})
 
 
-_ROOM = 1.25  # side of a tile before random crops, in sides of the view
+ROOM = 1.25  # side of a tile before random crops, in sides of the view
 Tick = Callable[[int], object]
 
 
@@ -276,7 +276,7 @@ def training_views(
     number = {name: at for at, name in enumerate(data.classes)}
     at = {item.id: row for row, item in enumerate(data.train)}
     config = AugmentConfig()
-    room = math.ceil(_ROOM * side) if plan.augment else side
+    room = math.ceil(ROOM * side) if plan.augment else side
 
     def view(item: LabelledItem) -> Pixels:
         square = square_of_item(item, room, data.bands, usual_gsd_m, data.value_range)

@@ -202,11 +202,11 @@ def _on_images(options: ProbeOptions) -> TaskResult:
         backbone = open_backbone(options.model, pixels=options.pixels, seed=options.seed, device=device)
     items = [item for part in chosen.values() for item in part]
     found = extract_features(backbone, items, features)
-    parts = {}
-    for name in chosen:
-        rows = [row for row in found.usable.tolist() if items[row].split == name]
-        good = [items[row] for row in rows]
-        parts[name] = FeaturePart([item.id for item in good], found.values[rows], [item.label for item in good])
+    usable = {name: [row for row in found.usable.tolist() if items[row].split == name] for name in chosen}
+    parts = {
+        name: FeaturePart([items[row].id for row in rows], found.values[rows], [items[row].label for row in rows])
+        for name, rows in usable.items()
+    }
     facts: dict[str, Any] = {
         "pixels": backbone.pixels, "stage": features.stage, "bands": features.bands,
         **({} if features.value_range is None else {"value_range": features.value_range}),

@@ -166,7 +166,7 @@ def honest(
     """Return R@k, median rank, MRR, nDCG@10, km@k and, with `match`, precision@10 by label, of both directions.
 
     Every query searches all N items of the other modality. `to_dict()["protocol"]` says what each figure means; see
-    `rank_pairs` for ranks and `twins`, `bootstrap_intervals` for the intervals. `max_bytes` bounds the scores held at
+    `rank_pairs` for ranks and `twins`, `estimates` for the intervals. `max_bytes` bounds the scores held at
     once. Raises DataError when there are no pairs or no labels, ConfigError for options that make no sense.
     """
     labels = match_labels(match, pairs.columns) if match and len(pairs) else None  # before the long part

@@ -55,15 +55,15 @@ class PerQuery:
         return float(np.median(known) if self.median else np.mean(known))
 
 
-def bootstrap_intervals(
+def estimates(
     figures: Mapping[str, PerQuery],
     clusters: NDArray[np.int64] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     max_bytes: int = _MAX_BYTES,
-) -> dict[str, tuple[float, float]]:
-    """Return the percentile 95 % interval of each figure.
+) -> dict[str, Estimate]:
+    """Return each of one or more figures with its percentile 95 % interval and what chance gives.
 
     Each resample draws as many clusters as there are, with replacement, and counts all queries of a drawn cluster;
     all figures see the same resamples. `clusters` is (N,), equal numbers together; None: each query is its own. The
@@ -73,30 +73,17 @@ def bootstrap_intervals(
     and Miller, "Bootstrap-based improvements for inference with clustered errors" (2008), pairs cluster bootstrap.
     Raises ConfigError for less than one resample.
     """
-    if not figures:
-        return {}
     count = len(next(iter(figures.values())).values)
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
     for weights in resample_weights(count, clusters, resamples, seed, max_bytes):
         for name, figure in figures.items():
             drawn = _weighted_medians if figure.median else _weighted_means
             parts[name].append(drawn(figure.values, weights))
-    return {name: interval(np.concatenate(found)) for name, found in parts.items()}
-
-
-def estimates(
-    figures: Mapping[str, PerQuery],
-    clusters: NDArray[np.int64] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """Return each figure with its interval and what chance gives; see `bootstrap_intervals`."""
     found = {}
-    for name, interval in bootstrap_intervals(figures, clusters, resamples=resamples, seed=seed).items():
-        figure = figures[name]
+    for name, figure in figures.items():
         chance = None if figure.chance is None or np.isnan(figure.chance) else figure.chance
-        found[name] = Estimate(figure.value(), *interval, chance, int((~np.isnan(figure.values)).sum()))
+        known = int((~np.isnan(figure.values)).sum())
+        found[name] = Estimate(figure.value(), *interval(np.concatenate(parts[name])), chance, known)
     return found
 
 
@@ -387,7 +374,7 @@ def compare_results(
     Where both scored every item 0 or 1: McNemar's test, in its exact form (the discordant items are a binomial with
     one half; McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika
     12(2), 1947). Otherwise a sign-flip permutation test of the mean difference with 9,999 seeded flips. The interval
-    is a paired bootstrap: items are resampled, each with both scores; `clusters` as in `bootstrap_intervals`, in the
+    is a paired bootstrap: items are resampled, each with both scores; `clusters` as in `estimates`, in the
     order of `first.ids`. Raises DataError for results of other tasks, headlines or items.
     """
     one, other = paired_scores(first, second)

@@ -19,13 +19,14 @@ from torch import Tensor
 from earthtone.data.check import contents_of
 from earthtone.data.labelled import open_masked
 from earthtone.data.labelled.items import MaskedSet, Palette
-from earthtone.data.labelled.masks import IGNORED
+from earthtone.data.labelled.masks import IGNORED, default_colours
 from earthtone.device import autocast, choose_device, choose_precision
 from earthtone.errors import DataError
 from earthtone.evaluate.overlap import overlap_facts, overlap_of
 from earthtone.evaluate.results import Estimate, TaskResult, interval, resample_weights, write_task_result
 from earthtone.evaluate.segment_network import (
     SEGMENT_PLANS,
+    THREADS,
     Segmenter,
     SegmentPlan,
     Tiles,
@@ -36,7 +37,7 @@ from earthtone.evaluate.segment_network import (
 from earthtone.files import atomic_path, regular_file
 from earthtone.models.backbone import Backbone
 from earthtone.options import RESAMPLES, SegmentOptions
-from earthtone.progress import progress
+from earthtone.progress import ordered_map, progress
 from earthtone.signal.config import ImageConfig
 from earthtone.signal.image import Pixels
 from earthtone.signal.raster import TIFF_MAGIC, warnings_as
@@ -126,13 +127,9 @@ def coloured(classes: NDArray[np.uint8], palette: Palette) -> Pixels:
     return colours[classes]
 
 
-def class_colours(palette: Palette) -> list[tuple[int, int, int]]:
-    """Return one colour a class: the palette's own, or well-spaced hues."""
-    if palette.shown:
-        return list(palette.shown)
-    count = len(palette.names)
-    hues = np.array([[[round(180 * i / count), 170, 230] for i in range(count)]], np.uint8)
-    return [tuple(map(int, colour)) for colour in cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]]  # type: ignore[misc]
+def class_colours(palette: Palette) -> tuple[tuple[int, int, int], ...]:
+    """Return one colour a class: the palette's own, or such as differ well."""
+    return palette.shown or default_colours(len(palette.names))
 
 
 def write_comparison(
@@ -327,7 +324,7 @@ def _cautions(names: Sequence[str], labelled: NDArray[np.int64]) -> list[str]:
 def _overlap(tiles: Tiles, train: Sequence[int], test: Sequence[int]) -> dict[str, Any]:
     """Return the facts on images that are identical in train and test; one may hold enough to measure on."""
     rows = [*train, *test]
-    images = np.unique(tiles.digests(rows), return_inverse=True)[1].astype(np.int64)
+    images = np.unique([tiles.looked[row].digest for row in rows], return_inverse=True)[1].astype(np.int64)
     tested = np.arange(len(rows)) >= len(train)
     found = overlap_of([tiles.items[row].id for row in rows], {"image": images}, tested.astype(np.int64), tested)
     contents = {
@@ -356,6 +353,6 @@ def _score(tiles: Tiles, numbers: Sequence[int], mapped: ClassMap) -> float:
 
 def _confusions(tiles: Tiles, numbers: Sequence[int], mapped: ClassMap, label: str | None = None) -> Confusion:
     """Return (tiles, classes, classes) of the class maps of some tiles; with a bar when it has a label."""
-    classes, pairs = len(tiles.palette.names), tiles.read_ahead(numbers)
+    classes, pairs = len(tiles.palette.names), ordered_map(tiles.read, numbers, THREADS)
     shown = pairs if label is None else progress(pairs, total=len(numbers), label=label, unit="tile")
     return np.stack([confusion_matrix(mask, mapped(image), classes) for image, mask in shown])

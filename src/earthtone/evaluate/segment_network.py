@@ -139,7 +139,7 @@ def segment_backbone(spec: str, head: str, seed: int, device: str) -> Backbone:
     return open_backbone(spec, seed=seed, device=device)
 
 
-_THREADS = 2
+THREADS = 2
 _NAMED = 5
 
 
@@ -163,18 +163,18 @@ class Tiles:
     def __init__(self, data: MaskedSet, config: ImageConfig | None = None) -> None:
         self.palette = data.palette
         self._config = config or ImageConfig()
-        self._looked: list[_Looked] = []
+        self.looked: list[_Looked] = []
         self.remarks: Counter[str] = Counter()
         self.items: list[MaskedItem] = []
         self.skipped: dict[str, str] = {}
         unknown = UnknownValues()
-        looked = ordered_map(self._look, data.items, _THREADS)
+        looked = ordered_map(self._look, data.items, THREADS)
         for item, found in zip(data.items, progress(looked, total=len(data.items), label="masks"), strict=True):
             if isinstance(found, str):
                 self.skipped[item.id] = found
                 continue
             self.items.append(item)
-            self._looked.append(found)
+            self.looked.append(found)
             self.remarks.update(found.remarks)
             unknown.add(found.unknown, found.pixels)
         self.unknown = unknown.warnings()
@@ -200,11 +200,7 @@ class Tiles:
 
     def labelled(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         """Return how many pixels of each class some tiles have."""
-        return np.asarray(np.sum([self._looked[number].classes for number in numbers], axis=0), np.int64)
-
-    def digests(self, numbers: Sequence[int]) -> list[str]:
-        """Return a hash of the pixels of some tiles."""
-        return [self._looked[number].digest for number in numbers]
+        return np.asarray(np.sum([self.looked[number].classes for number in numbers], axis=0), np.int64)
 
     def read(self, number: int) -> tuple[Pixels, Classes]:
         """Return pixels (H, W, 3) and classes (H, W), 255 where ignored, everywhere so without a mask."""
@@ -212,10 +208,6 @@ class Tiles:
         if classes is None:
             classes = np.full(picture.pixels.shape[:2], IGNORED, np.uint8)
         return picture.pixels, classes
-
-    def read_ahead(self, numbers: Sequence[int]) -> Iterator[tuple[Pixels, Classes]]:
-        """Yield the same for several tiles, decoded by threads."""
-        return ordered_map(self.read, numbers, _THREADS)
 
     def _look(self, item: MaskedItem) -> _Looked | str:
         try:
@@ -266,7 +258,7 @@ def epoch_of_patches(
 
     held: list[tuple[Pixels, Classes]] = []
     mix = np.random.default_rng([*seed, 1])
-    images = ordered_map(cut, map(int, order), _THREADS)
+    images = ordered_map(cut, map(int, order), THREADS)
     while group := list(islice(images, _POOL)):
         held += [patch for patches in group for patch in patches]
         held = [held[i] for i in mix.permutation(len(held))]
