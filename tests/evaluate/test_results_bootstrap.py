@@ -14,7 +14,7 @@ from earthtone.evaluate.results import PerQuery, estimates
 
 
 def intervals(figures: dict[str, PerQuery], *clusters: Any, **options: Any) -> dict[str, tuple[float, float]]:
-    return {name: (found.low, found.high) for name, found in estimates(figures, *clusters, **options).items()}
+    return {name: (found.low, found.high) for name, found in estimates(figures, {}, *clusters, **options).items()}
 
 
 def plain(values: list[float], clusters: list[int], median: bool, resamples: int, seed: int) -> tuple[float, float]:
@@ -79,7 +79,7 @@ def test_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_estimates_say_how_many_queries() -> None:
     values = np.array([1.0, np.nan, 3.0, 8.0])
-    found = estimates({"a": PerQuery(values, chance=0.5), "b": PerQuery(values, median=True)})
+    found = estimates({"a": PerQuery(values), "b": PerQuery(values, median=True)}, {"a": 0.5})
     assert (found["a"].value, found["a"].chance, found["a"].queries) == (4.0, 0.5, 3)
     assert (found["b"].value, found["b"].chance) == (3.0, None)
     assert all(estimate.low <= estimate.value <= estimate.high for estimate in found.values())

@@ -41,7 +41,7 @@ def test_the_interval_of_accuracy_is_the_bootstrap_of_its_items() -> None:
     said = [name if keep else "a" for name, keep in zip(truth, rng.random(80) < 0.6, strict=True)]
     found = classification_figures(truth, said, seed=3)["accuracy"]
     right = PerQuery(np.array([a == b for a, b in zip(truth, said, strict=True)], np.float64))
-    expected = estimates({"x": right}, seed=3)["x"]
+    expected = estimates({"x": right}, {}, seed=3)["x"]
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.chance == max(truth.count(name) for name in "abc") / 80 and found.queries == 80
 

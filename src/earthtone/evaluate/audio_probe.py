@@ -161,7 +161,8 @@ def _result(
         numbers, counts = np.unique(fold, return_counts=True)
         by_fold = {str(number): float(right[fold == number].mean()) for number in numbers}
         scores = right * (len(right) / (len(numbers) * counts[np.searchsorted(numbers, fold)]))  # folds count alike
-    mean = estimates({"accuracy": PerQuery(scores, chance=figures["accuracy"].chance)}, clusters, resamples=resamples)
+    chances = {"accuracy": figures["accuracy"].chance}
+    mean = estimates({"accuracy": PerQuery(scores)}, chances, clusters, resamples=resamples)
     names, confusion = confusion_counts(truth, predicted)
     return TaskResult(
         task="audio",

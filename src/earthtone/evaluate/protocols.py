@@ -39,6 +39,9 @@ SOUNDINGEARTH_KM_DEPTHS = (10, 100, 1000)
 MATCH_DEPTH = 10
 _SHARES = ("R@", "match")
 
+#: Figures of one direction by name, each with what a random ranking reaches.
+Figures = dict[str, tuple[PerQuery, float]]
+
 _PROTOCOL = {
     "name": "honest",
     "difference": "Unlike the published ones it counts ties against the model and rank k as within the first k, takes "
@@ -201,13 +204,15 @@ def honest(
 def _result(
     pairs: EmbeddedPairs,
     ranks: Mapping[str, DirectionRanks | AverageRanks],
-    figures: Mapping[str, Mapping[str, PerQuery]],
+    figures: Mapping[str, Figures],
     scores: Mapping[str, NDArray[np.float64]],
     facts: Mapping[str, Any],
 ) -> RetrievalResult:
     """Return the result of both directions; all figures see the same resamples, in which twins are drawn together."""
     flat = {f"{direction}/{name}": figure for direction, named in figures.items() for name, figure in named.items()}
-    found = estimates(flat, pairs.twin_clusters(), resamples=facts["resamples"], seed=facts["seed"])
+    values = {name: figure for name, (figure, _) in flat.items()}
+    chances = {name: expected for name, (_, expected) in flat.items()}
+    found = estimates(values, chances, pairs.twin_clusters(), resamples=facts["resamples"], seed=facts["seed"])
     sizes = [np.unique(group, return_counts=True)[1] for group in (pairs.image_group, pairs.audio_group)]
     shared = [int(counts[counts > 1].sum()) for counts in sizes]  # rows that share their group with another
     return RetrievalResult(
@@ -239,27 +244,27 @@ def _figures(
     labels: MatchedLabels | None,
     direction: str,
     expected_km: Mapping[int, NDArray[np.float64]],
-) -> dict[str, PerQuery]:
+) -> Figures:
     gallery, rank = len(pairs), found.rank.astype(np.float64)
     beyond = chance.beyond(gallery, found.relevant)
     figures = {
-        name: PerQuery((rank <= k).astype(np.float64), chance=float(1 - beyond[k]))
+        name: (PerQuery((rank <= k).astype(np.float64)), float(1 - beyond[k]))
         for name, k in ({f"R@{k}": k for k in RECALL_DEPTHS} | {"R@10%": gallery // 10}).items()
         if 1 <= k < gallery  # one that the whole gallery fits into says nothing, less than one item is none
     }
     figures |= {
-        "median_rank": PerQuery(rank, True, chance.median_rank(beyond)),
-        "mrr": PerQuery(1 / rank, chance=chance.mean_reciprocal_rank(beyond)),
-        "ndcg@10": PerQuery(found.ndcg, chance=chance.ndcg(gallery, found.relevant)),
+        "median_rank": (PerQuery(rank, median=True), chance.median_rank(beyond)),
+        "mrr": (PerQuery(1 / rank), chance.mean_reciprocal_rank(beyond)),
+        "ndcg@10": (PerQuery(found.ndcg), chance.ndcg(gallery, found.relevant)),
     }
     for k, expected in expected_km.items():
         km = _km_to_nearest(pairs, found.top[:, :k])
-        figures[f"km@{k}"] = PerQuery(km, True, PerQuery(expected, True).value())
-        figures[f"km_mean@{k}"] = PerQuery(km, chance=PerQuery(expected).value())
+        figures[f"km@{k}"] = PerQuery(km, median=True), PerQuery(expected, median=True).value()
+        figures[f"km_mean@{k}"] = PerQuery(km), PerQuery(expected).value()
     if labels is not None and gallery > MATCH_DEPTH:
         fitting = labels.precision(direction, found.top[:, :MATCH_DEPTH])
-        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(fitting, chance=labels.chance(direction))
-    return {name: figure for name, figure in figures.items() if not np.isnan(figure.values).all()}
+        figures[f"match_precision@{MATCH_DEPTH}"] = PerQuery(fitting), labels.chance(direction)
+    return {name: figure for name, figure in figures.items() if not np.isnan(figure[0].values).all()}
 
 
 def _km_to_nearest(pairs: EmbeddedPairs, top: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -393,17 +398,18 @@ def evaluate_by(
     below = {name: len(pairs) * at if at < 1 else at for name, at in published.recalls.items()}
     below = {name: at for name, at in below.items() if 1 < at < len(pairs)}  # no rank is below 1
     expected_km = chance.nearest_km(pairs.longitude, pairs.latitude, list(ranks[DIRECTIONS[0]].km), seed)
-    scores, figures = {}, {}
+    scores: dict[str, NDArray[np.float64]] = {}
+    figures: dict[str, Figures] = {}
     for direction, found in ranks.items():
         scores[direction] = 1 - found.distance**2 / 2 if published.measure == "cosine" else -found.distance
         figures[direction] = {
-            name: PerQuery((found.rank < at).astype(np.float64), chance=(math.ceil(at) - 1) / len(pairs))
+            name: (PerQuery((found.rank < at).astype(np.float64)), (math.ceil(at) - 1) / len(pairs))
             for name, at in below.items()
         }
-        figures[direction]["median_rank"] = PerQuery(found.rank, True, (len(pairs) + 1) / 2)
+        figures[direction]["median_rank"] = PerQuery(found.rank, median=True), (len(pairs) + 1) / 2
         for k, km in found.km.items():
             if not np.isnan(km).all():
-                figures[direction][f"D@{k}_km"] = PerQuery(km, chance=float(np.nanmean(expected_km[k])))
+                figures[direction][f"D@{k}_km"] = PerQuery(km), float(np.nanmean(expected_km[k]))
     described = {"name": protocol, "difference": published.difference, "similarity": published.similarity, **_PUBLISHED}
     facts = {
         "twins": {"handling": "ignore"},

@@ -44,8 +44,6 @@ class PerQuery:
 
     values: NDArray[np.float64]
     median: bool = False
-    chance: float | None = None
-    """What a random answer reaches; None or NaN when unknown."""
 
     def value(self) -> float:
         """Return the figure; NaN when no query has a value."""
@@ -57,13 +55,14 @@ class PerQuery:
 
 def estimates(
     figures: Mapping[str, PerQuery],
+    chances: Mapping[str, float | None],
     clusters: NDArray[np.int64] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     max_bytes: int = _MAX_BYTES,
 ) -> dict[str, Estimate]:
-    """Return each of one or more figures with its percentile 95 % interval and what chance gives.
+    """Return each of one or more figures with its percentile 95 % interval and what chance gives, if known.
 
     Each resample draws as many clusters as there are, with replacement, and counts all queries of a drawn cluster;
     all figures see the same resamples. `clusters` is (N,), equal numbers together; None: each query is its own. The
@@ -81,7 +80,8 @@ def estimates(
             parts[name].append(drawn(figure.values, weights))
     found = {}
     for name, figure in figures.items():
-        chance = None if figure.chance is None or np.isnan(figure.chance) else figure.chance
+        chance = chances.get(name)
+        chance = None if chance is None or np.isnan(chance) else chance
         known = int((~np.isnan(figure.values)).sum())
         found[name] = Estimate(figure.value(), *interval(np.concatenate(parts[name])), chance, known)
     return found
@@ -381,7 +381,7 @@ def compare_results(
     gap = one - other
     binary = np.isin(np.concatenate([one, other]), (0.0, 1.0)).all()
     better, worse = int((gap > 0).sum()), int((gap < 0).sum())
-    found = estimates({"gap": PerQuery(gap, chance=0.0)}, clusters, resamples=resamples, seed=seed)
+    found = estimates({"gap": PerQuery(gap)}, {"gap": 0.0}, clusters, resamples=resamples, seed=seed)
     return Comparison(
         first=first.model,
         second=second.model,
