@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from earthtone.evaluate.audiovisual import evaluate_audiovisual
     from earthtone.evaluate.explain import why_pairs
     from earthtone.evaluate.finetune import evaluate_finetune
+    from earthtone.evaluate.health import doctor
     from earthtone.evaluate.probe import evaluate_probe
     from earthtone.evaluate.retrieval import evaluate_retrieval
     from earthtone.evaluate.segment import evaluate_segment
@@ -46,6 +47,7 @@ _HOMES = {
     "check": "earthtone.data.check",
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
+    "doctor": "earthtone.evaluate.health",
     "evaluate_audio": "earthtone.evaluate.audio_probe",
     "evaluate_audiovisual": "earthtone.evaluate.audiovisual",
     "evaluate_finetune": "earthtone.evaluate.finetune",
@@ -77,6 +79,7 @@ __all__ = [
     "check",
     "convert",
     "demo",
+    "doctor",
     "evaluate_audio",
     "evaluate_audiovisual",
     "evaluate_finetune",

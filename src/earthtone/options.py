@@ -669,6 +669,27 @@ class WhyOptions(ModelOptions):
             raise ConfigError(f"--out {self.out}; the name of a page expected, such as why.html")
 
 
+@dataclass(frozen=True)
+class DoctorOptions(ModelOptions, SplitOptions):
+    """Is this model healthy? Spread, rank, alignment, modality gap, hubs, each in a sentence; exit 1 when a tower is
+    collapsed."""
+
+    usual = ("split", "rows", "out", "device", "json")
+
+    _: KW_ONLY
+    split: SplitName = "test"
+    """train, val, test or all"""
+    rows: Annotated[int, Rule("50 or more", lambda rows: rows >= 50)] = 2000
+    """at most so many pairs are looked at"""
+    out: str | Path | None = None
+    """page to write, with a picture of each figure, such as health.html"""
+    seed: NonNegativeInt = 0
+    """of the draw of pairs and of random:NAME"""
+
+    def check(self) -> None:
+        refuse_folder("out", self.out)
+
+
 # Studies.
 
 

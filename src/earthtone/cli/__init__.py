@@ -50,6 +50,7 @@ VERBS: Mapping[str, str] = {
     "pretrain": "train two encoders on pairs",
     "sweep": "train every combination of a grid with every seed; one table of what they reach on val",
     "evaluate": "measure a model",
+    "doctor": "is a model healthy? spread, rank, modality gap, hubs; a collapsed tower is exit 1",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
     "plugins": "losses, encoders, readers and tasks that other packages and modules add",

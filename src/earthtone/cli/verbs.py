@@ -310,6 +310,16 @@ def _task(
     return run
 
 
+def doctor(words: list[str]) -> int:
+    """Say whether a model's towers are healthy; 1: one is collapsed."""
+    options, found = parsed("doctor", told.DoctorOptions, words, _json)
+    health = call("doctor", options)
+    print(json_text(health.to_dict()) if found.json else health.to_text())
+    if options.out is not None:
+        note(f"page: {options.out}")
+    return 0 if health.ok else 1
+
+
 def why(words: list[str]) -> int:
     options, _ = parsed("evaluate why", told.WhyOptions, words)
     print(call("why_pairs", options))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 from earthtone.data.labelled.masks import default_colours
 from earthtone.evaluate.ranking import normalised_rows
+
+if TYPE_CHECKING:
+    from earthtone.evaluate.health import Health
 
 History = Sequence[Mapping[str, float]]
 Ranks = Mapping[str, NDArray[Any]]
@@ -217,6 +220,88 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance) -> Markup:
     axes.set_ylim(0, axes.get_yticks()[-1])  # a line of the grid above the highest dashes, too
     _legend(axes, columns=3)
     return _svg(figure, "ranks", "Bar chart of the share of queries in each range of ranks, with chance as dashes")
+
+
+def health_plots(health: "Health") -> list[Plot]:
+    """Return four pictures of a model's health: spectra, distances in and between pairs, both kinds on a plane, hubs."""
+    captions = (
+        "Shares of each tower's variance by principal direction, added up. A curve that is at the top at once has one "
+        "number to say; the dashes are directions that all count alike.",
+        "The cosine of an image and its own recording, and of an image and another one's. Two hills apart are a model "
+        "that knows something.",
+        "All vectors on the first two principal directions of both kinds together. Two clouds apart are the modality "
+        "gap; a dot is a collapsed tower.",
+        "Items in the order of how many queries find them within the first 10. A steep left end are hubs, a long right "
+        "end at 0 are items that nobody finds; the dashes are 10 for each.",
+    )
+    drawn = {
+        "How many dimensions are used": _spectra(health),
+        "Are pairs nearer than strangers?": _similarities(health),
+        "Images and recordings on a plane": _plane(health),
+        "Who is found, and by how many": _hubs(health),
+    }
+    return [Plot(svg, title, caption) for (title, svg), caption in zip(drawn.items(), captions, strict=True)]
+
+
+def _spectra(health: "Health") -> Markup:
+    figure, axes = _figure()
+    for number, (name, tower) in enumerate(health.towers.items()):
+        size = len(tower.spectrum)
+        style = {"color": _SERIES[number], "linestyle": _DASHES[number], "linewidth": 2, "label": f"{name} tower"}
+        axes.plot(np.arange(1, size + 1), np.cumsum(tower.spectrum), **style)
+    axes.plot([1, size], [1 / size, 1], color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="all alike")
+    axes.set(xlabel="principal direction", ylim=(0, 1.03))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes, columns=3)
+    return _svg(figure, "spectra", "Line plot of the variance that the first principal directions have, by tower")
+
+
+def _similarities(health: "Health") -> Markup:
+    image, audio = (normalised_rows(vectors) for vectors in (health.pairs.image, health.pairs.audio))
+    own = np.einsum("nd,nd->n", image, audio)
+    others = np.einsum("nd,nd->n", image, np.roll(audio, max(1, len(audio) // 2), axis=0))
+    figure, axes = _figure()
+    edges = np.linspace(min(own.min(), others.min()), max(own.max(), others.max(), own.min() + 1e-6), 41)
+    for number, (name, values) in enumerate({"own recording": own, "another's": others}.items()):
+        shares = np.histogram(values, edges)[0] / len(values)
+        style = {"color": _SERIES[number], "linestyle": _DASHES[number], "linewidth": 2, "label": name}
+        axes.stairs(shares, edges, **style)
+    axes.set_xlabel("cosine of image and recording")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes, columns=2)
+    return _svg(figure, "similarities", "Histogram of cosines within pairs and between pairs")
+
+
+def _plane(health: "Health") -> Markup:
+    both = np.concatenate([health.pairs.image, health.pairs.audio]).astype(np.float64)
+    _, directions = np.linalg.eigh(np.cov(both, rowvar=False))
+    places = (both - both.mean(axis=0)) @ directions[:, :-3:-1]
+    count = len(health.pairs)
+    chosen = np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(np.int64)
+    figure, axes = _figure()
+    for number, (name, start) in enumerate({"images": 0, "recordings": count}.items()):
+        shown = places[start + chosen]
+        style = {"s": 9, "linewidths": 0.8, "marker": "o^"[number], "label": name}
+        fill = {"facecolors": _SERIES[number] if number == 0 else "none", "edgecolors": _SERIES[number]}
+        axes.scatter(shown[:, 0], shown[:, 1], **style, **fill)
+    axes.set(xlabel="first principal direction", ylabel="second")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    _legend(axes, columns=2)
+    return _svg(figure, "plane", "Scatter plot of image and recording vectors on two principal directions")
+
+
+def _hubs(health: "Health") -> Markup:
+    figure, axes = _figure()
+    for number, (direction, found) in enumerate(health.found_by.items()):
+        order, counts = thinned(np.arange(1.0, len(found) + 1), np.sort(found)[::-1].astype(np.float64))
+        style = {"color": _SERIES[number], "linestyle": _DASHES[number], "linewidth": 2}
+        axes.plot(order, counts, label=direction_name(direction), **style)
+    axes.axhline(10, color=_MUTED, linestyle=(0, (2, 2)), linewidth=1.3, label="chance")
+    axes.set(xlabel="items, the most found first", ylim=(0, None))
+    axes.set_ylabel("queries", color=_MUTED, fontsize=_TEXT)
+    _legend(axes, columns=3)
+    return _svg(figure, "hubs", "Line plot of by how many queries each item is found within the first 10, sorted")
 
 
 def thinned(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
