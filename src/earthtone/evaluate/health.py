@@ -137,7 +137,7 @@ def health_of(pairs: EmbeddedPairs, facts: Mapping[str, Any]) -> Health:
     towers = {"image": tower_health(pairs.image), "audio": tower_health(pairs.audio)}
     found_by = {
         direction: np.bincount(ranks.top.ravel(), minlength=len(pairs))
-        for direction, ranks in rank_pairs(pairs).items()
+        for direction, ranks in rank_pairs(pairs, depth=FOUND_WITHIN).items()
     }
     findings = [finding for name, tower in towers.items() for finding in _of_tower(name, tower)]
     findings += [*_of_both(pairs), *_of_hubs(pairs, found_by)]
@@ -172,7 +172,7 @@ def _of_tower(name: str, tower: Tower) -> Iterator[Finding]:
     said = {
         "ill": "it gives nearly the same vector for everything: the tower is collapsed",
         "look": "all vectors point nearly the same way; small differences must carry all there is",
-        "well": "vectors differ from their mean by as much",
+        "well": f"{tower.variance:.0%} of the vectors' squared length is how they differ from their mean",
     }
     yield Finding(f"{name} variance", tower.variance, variance, said[variance])
     size = len(tower.spectrum)

@@ -223,7 +223,7 @@ def rank_histogram(ranks: Ranks, gallery: int, chance: Chance) -> Markup:
 
 
 def health_plots(health: "Health") -> list[Plot]:
-    """Return four pictures of a model's health: spectra, distances in and between pairs, both kinds on a plane, hubs."""
+    """Return four pictures of a model's health: spectra, cosines of pairs and of strangers, a plane of both, hubs."""
     captions = (
         "Shares of each tower's variance by principal direction, added up. A curve that is at the top at once has one "
         "number to say; the dashes are directions that all count alike.",
@@ -268,7 +268,7 @@ def _similarities(health: "Health") -> Markup:
         axes.stairs(shares, edges, **style)
     axes.set_xlabel("cosine of image and recording")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     _legend(axes, columns=2)
     return _svg(figure, "similarities", "Histogram of cosines within pairs and between pairs")
 
@@ -285,7 +285,8 @@ def _plane(health: "Health") -> Markup:
         style = {"s": 9, "linewidths": 0.8, "marker": "o^"[number], "label": name}
         fill = {"facecolors": _SERIES[number] if number == 0 else "none", "edgecolors": _SERIES[number]}
         axes.scatter(shown[:, 0], shown[:, 1], **style, **fill)
-    axes.set(xlabel="first principal direction", ylabel="second")
+    axes.set_xlabel("first principal direction")
+    axes.set_ylabel("second", color=_MUTED, fontsize=_TEXT)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     _legend(axes, columns=2)
     return _svg(figure, "plane", "Scatter plot of image and recording vectors on two principal directions")
