@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lance
@@ -112,6 +113,15 @@ def test_a_whole_copy_is_whole(table: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(table), "--headers_only"]) == 0
     assert main(["check", str(table), "--bands", "[1,2,3]"]) == 2
     assert "--bands has no effect" in capsys.readouterr().err
+
+
+def test_pictures_smaller_than_a_stored_tile_are_whole(
+    tmp_path: Path, tiny_signal: SignalConfig, write_pairs: WritePairs
+) -> None:
+    """They are kept as they are: nothing is made larger."""
+    signal = replace(tiny_signal, image=replace(tiny_signal.image, stored_pixels=4000))
+    found = check_table(pack(write_pairs(tmp_path, 2), tmp_path / "t.lance", signal=signal, threads=1).path)
+    assert found.ok, found.faults
 
 
 def test_tables_of_before_are_opened_and_checked(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,8 +106,8 @@ def _fault(record: Mapping[str, Any], sound: bytes, fits: bool, side: int) -> st
         tile = decode_tile(record["image"])
     except SignalError as error:
         return f"its picture does not decode: {error}"
-    if tile.shape[:2] != (side, side):
-        return f"its picture has {tile.shape[1]} x {tile.shape[0]} pixels, {side} x {side} expected"
+    if tile.shape[0] != tile.shape[1] or len(tile) > side:  # a smaller picture is kept as it is
+        return f"its picture has {tile.shape[1]} x {tile.shape[0]} pixels, a square of at most {side} expected"
     if record["audio_frames"] < 1 or not fits:
         return f"its sound has {record['audio_frames']} frames"
     if hashlib.blake2b(sound, digest_size=16).hexdigest() != record["audio_hash"]:
