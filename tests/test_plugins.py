@@ -69,6 +69,11 @@ REGISTER = "import earthtone\n\n@earthtone.register_{kind}({name!r})\ndef thing(
         (REGISTER.format(kind="task", name="my task"), "a name of letters, digits"),
         (REGISTER.format(kind="task", name="mine"), "a function whose argument is annotated with a dataclass"),
         (REGISTER.format(kind="loss", name="mine"), "a subclass of earthtone.losses.base.Loss"),
+        (
+            "import earthtone\nfrom earthtone.losses.base import Loss\n\n@earthtone.register_loss('mine')\n"
+            "class Mine(Loss):\n    def compute(self, image, audio): ...\n",
+            r"the loss 'mine': its compute takes \(self, image, audio\); \(self, image, audio, twins, keys=None\) exp",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(tmp_path: Path, code: str, told: str) -> None:
@@ -428,3 +433,33 @@ def test_what_the_program_itself_registers_is_refused_where_processes_are_starte
     assert plugins.modules_for_processes([("loss", "infonce")]) == [__name__]
     with pytest.raises(ConfigError, match="the task 'mine' is registered by the program itself"):
         plugins.modules_for_processes([("task", "mine")])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda image, audio: image @ audio, r"failed: RuntimeError: mat1 .* \(test_plugins.py, line \d+\)"),
+        (lambda image, audio: (image - audio).square().mean().detach(), "without a gradient"),
+        (lambda image, audio: None, "returned NoneType"),
+    ],
+)
+def test_a_loss_that_fails_is_one_line_with_its_place(wrong: Callable[[Tensor, Tensor], Tensor], told: str) -> None:
+    @earthtone.register_loss("failing")
+    class Failing(Loss):
+        def compute(self, image: Tensor, audio: Tensor, twins: object, keys: object = None) -> Tensor:
+            return wrong(image, audio)
+
+    with pytest.raises(ConfigError, match=told):
+        make_loss("failing")(torch.ones(3, 4, requires_grad=True), torch.zeros(3, 4))
+
+
+def test_a_loss_that_does_not_begin_with_its_base_is_told() -> None:
+    @earthtone.register_loss("unmade")
+    class Unmade(Loss):
+        def __init__(self, margin: float = 0.2) -> None: ...
+
+        def compute(self, image: Tensor, audio: Tensor, twins: object, keys: object = None) -> Tensor:
+            return (image - audio).square().mean()
+
+    with pytest.raises(ConfigError, match=r"does not call super\(\).__init__"):
+        make_loss("unmade")

@@ -66,7 +66,7 @@ class Plugin:
         try:
             return _checked(self.kind, self.name, self.entry.load())
         except (Exception, SystemExit) as error:
-            return ConfigError(f"the {self.kind} {self.name!r} of {self.source} cannot be used: {_reason(error)}")
+            return ConfigError(f"the {self.kind} {self.name!r} of {self.source} cannot be used: {fault_text(error)}")
 
     def is_entry_of(self, thing: object) -> bool:
         """Return whether an entry point names just this: a package may register what its metadata names too."""
@@ -239,7 +239,7 @@ def import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
             lacking = isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}.")
-            why = f"no such module in {here} or on the path (PYTHONPATH)" if lacking else _reason(error)
+            why = f"no such module in {here} or on the path (PYTHONPATH)" if lacking else fault_text(error)
             raise ConfigError(f"--import {name}: {why}") from error
 
 
@@ -263,8 +263,11 @@ def modules_for_processes(used: Iterable[tuple[str, str]]) -> list[str]:
     return list(dict.fromkeys([*_imported, *modules]))
 
 
-def _reason(error: BaseException) -> str:
-    """Return why something could not be imported, in one line, with the place in it for what is no error of ours."""
+def fault_text(error: BaseException, called_by: str = __file__) -> str:
+    """Return why a plug-in failed, in one line, with the place in it for what is no error of ours.
+
+    `called_by` is the file of ours that called it.
+    """
     if isinstance(error, EarthtoneError):
         return str(error)
     if isinstance(error, SystemExit):
@@ -273,7 +276,7 @@ def _reason(error: BaseException) -> str:
     place, trace = "", error.__traceback__
     while trace is not None and not place:  # its own line, not that of a library that it calls
         frame = trace.tb_frame
-        if "importlib" not in frame.f_code.co_filename and frame.f_globals is not globals():
+        if "importlib" not in frame.f_code.co_filename and frame.f_code.co_filename != called_by:
             place = f" ({Path(frame.f_code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {said}{place}"

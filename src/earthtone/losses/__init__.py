@@ -126,11 +126,14 @@ def make_loss(name: str, **options: Any) -> "Loss":
     check_options(name, options)
     entry = loss_entry(name)
     try:
-        return entry.load()(**{**PUBLISHED.get(name, ("", {}))[1], **options})
+        made = entry.load()(**{**PUBLISHED.get(name, ("", {}))[1], **options})
     except Exception as error:
         if isinstance(entry.home, str) or isinstance(error, EarthtoneError):
             raise
         raise ConfigError(f"the loss {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    if "_modules" not in vars(made):  # what a module of torch.nn is made of
+        raise ConfigError(f"the loss {name!r}: its constructor does not call super().__init__; let it begin with that")
+    return made
 
 
 def check_options(name: str, options: Mapping[str, Any], *, between_views: bool = False) -> None:
@@ -172,6 +175,12 @@ def plugin_loss(name: str, loss: Any) -> LossEntry:
         raise ConfigError("earthtone has a loss of this name; choose another")
     if not (isinstance(loss, type) and issubclass(loss, Loss)) or isabstract(loss):
         raise ConfigError(f"it is {loss!r:.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected")
+    try:
+        signature(loss.compute).bind("self", "image", "audio", "twins", "keys")
+    except TypeError:
+        raise ConfigError(
+            f"its compute takes {signature(loss.compute)}; (self, image, audio, twins, keys=None) expected"
+        ) from None
     try:
         hints = get_type_hints(loss.__init__, include_extras=True)
     except (NameError, TypeError) as error:

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, EarthtoneError, system_error_text
 from earthtone.losses.blockwise import joined, negatives_in_tiles, over_tiles
 from earthtone.losses.twins import GROUPS, RowGroups, TwinRule, Twins, is_one_tile, padded_groups
+from earthtone.plugins import fault_text
 from earthtone.value_types import wrong
 
 
@@ -89,11 +90,27 @@ class Loss(nn.Module, ABC):
         if keys is not None:
             keys = _checked_keys(keys, image, dtype)
         with torch.autocast(device_type=image.device.type, enabled=False):
-            found = self.compute(image.to(dtype), audio.to(dtype), batch, keys)
+            found = self._computed(image.to(dtype), audio.to(dtype), batch, keys)
         if not isinstance(found, Tensor) or found.ndim or not found.is_floating_point():  # a plug-in's may be anything
             shown = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ConfigError(f"the loss {type(self).__name__} returned {shown}; a scalar tensor of floats expected")
+        if torch.is_grad_enabled() and (image.requires_grad or audio.requires_grad) and not found.requires_grad:
+            raise ConfigError(
+                f"the loss {type(self).__name__} returned a number without a gradient; one that is computed from image "
+                "and audio expected, without detach() or item()"
+            )
         return found
+
+    def _computed(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Return `compute`; what a plug-in's raises is a ConfigError that names its line."""
+        try:
+            return self.compute(image, audio, twins, keys)
+        except Exception as error:
+            ours = type(self).__module__.startswith("earthtone.")
+            if ours or isinstance(error, (EarthtoneError, MemoryError)) or system_error_text(error) is not None:
+                raise
+            failed = fault_text(error, called_by=__file__)
+            raise ConfigError(f"the loss {type(self).__name__} failed: {failed}; --debug shows more") from error
 
     @abstractmethod
     def compute(self, image: Tensor, audio: Tensor, twins: Twins, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
