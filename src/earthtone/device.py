@@ -20,11 +20,12 @@ def cpu_has_bfloat16() -> bool:
         return any(check is not None and check() for check in checks)
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str | torch.device) -> str:
     """Return `cpu`, `cuda` or `mps` for `auto`, any other name as it is, such as `cuda:1`.
 
     Raises ConfigError for one that is not there.
     """
+    name = str(name)
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if there[device])

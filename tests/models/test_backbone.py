@@ -178,8 +178,11 @@ def test_a_size_that_a_family_cannot_take() -> None:
 
 
 @pytest.mark.slow
-def test_the_examples_run() -> None:
-    """That of the docstring and that of the page."""
+def test_the_examples_run(tiny_model: TwoTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the docstring and those of the page, where a run and a toy world are."""
+    save_model(tmp_path / "runs" / "first", tiny_model, {})
+    earthtone.write_toyworld(tmp_path / "world", rows=2, pixels=32, seconds=1.0, hz=16_000, workers=1)
+    monkeypatch.chdir(tmp_path)
     assert doctest.testmod(earthtone.models.backbone, extraglobs={"torch": torch}) == (0, 3)
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

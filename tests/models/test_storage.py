@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import earthtone
-from earthtone.errors import DataError, EarthtoneError, ModelError
+from earthtone.device import choose_device
+from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
+from earthtone.models.backbone import open_backbone
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import load_model, save_model
 from earthtone.models.two_tower import TwoTower
@@ -253,3 +255,25 @@ def test_a_folder_that_cannot_be_made(tiny_model: TwoTower, tmp_path: Path) -> N
     (tmp_path / "file.txt").write_text("a file, not a folder")
     with pytest.raises(DataError, match=r"cannot write .*file.txt/run/model.safetensors: "):
         save_model(tmp_path / "file.txt" / "run", tiny_model, {})
+
+
+@pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:banana", *(["cuda"] if not torch.cuda.is_available() else [])])
+def test_a_device_that_is_not_there(device: str, saved: Path) -> None:
+    with pytest.raises(ConfigError, match=r"this machine has .*cpu"):
+        load_model(saved, device)
+    with pytest.raises(ConfigError, match=r"this machine has .*cpu"):
+        open_backbone("random:test_resnet", device=device)
+
+
+def test_the_best_device(saved: Path) -> None:
+    assert next(load_model(saved, "auto").parameters()).device.type == choose_device("auto")
+    assert next(load_model(saved, torch.device("cpu")).parameters()).device.type == "cpu"
+
+
+def test_what_is_no_whole_model_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "backbone.safetensors").touch()
+    for name, told in (
+        ("random:resnet18", "open_backbone"), ("timm:resnet18", "open_backbone"), (tmp_path, "image encoder only"),
+    ):  # fmt: skip
+        with pytest.raises(ModelError, match=told):
+            load_model(name)

@@ -20,6 +20,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from earthtone.data.remote import hub_endpoint
+from earthtone.device import choose_device
 from earthtone.errors import ConfigError, MissingExtraError, ModelError, did_you_mean
 from earthtone.files import FORMATS, format_of
 from earthtone.models.encoders import (
@@ -37,7 +38,7 @@ from earthtone.models.encoders import (
     untrained_encoder,
     with_usual_scale,
 )
-from earthtone.models.storage import WEIGHTS_FILE, load_model
+from earthtone.models.storage import BACKBONE_FILE, WEIGHTS_FILE, load_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import (
     check_fit,
@@ -49,7 +50,6 @@ from earthtone.models.weights import (
     write_safetensors,
 )
 
-BACKBONE_FILE = "backbone.safetensors"
 BACKBONE_HEADER = "earthtone_backbone"
 
 
@@ -437,7 +437,7 @@ def open_backbone(
     else:
         hint = did_you_mean(kind, SOURCES) if colon else ""
         raise ModelError(f"model {str(spec)!r}: no such file; {hint}{SPECS} expected")
-    return Backbone(source, str(spec), output_stride).to(device).eval()
+    return Backbone(source, str(spec), output_stride).to(choose_device(device)).eval()
 
 
 def _stride(pixels: int, side: int) -> int:

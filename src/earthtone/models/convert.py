@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.errors import ConfigError
-from earthtone.models.backbone import BACKBONE_FILE, encoder_of_model, write_encoder
-from earthtone.models.storage import load_model, read_release, save_model
+from earthtone.models.backbone import encoder_of_model, write_encoder
+from earthtone.models.storage import BACKBONE_FILE, load_model, read_release, save_model
 from earthtone.models.weights import write_safetensors
 from earthtone.options import ConvertOptions
 from earthtone.value_types import takes

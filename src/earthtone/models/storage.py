@@ -155,6 +155,7 @@ def _card(path: Path, loss: Mapping[str, Tensor]) -> dict[str, object]:
 
 
 WEIGHTS_FILE = "model.safetensors"
+BACKBONE_FILE = "backbone.safetensors"  # of an image encoder alone
 CARD_FILE = "card.json"
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")  # what torch.save writes
 
@@ -179,17 +180,17 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower:
     """Return the model of a run's folder, of a `.safetensors` file or of a checkpoint of the SoundingEarth release.
 
-    It is in evaluation mode. Nothing is executed from the file. Raises ModelError when it is missing, broken or none
-    of these.
+    It is in evaluation mode, on `device`: `cpu`, `cuda`, `mps`, or `auto` for the best that is there. Nothing is
+    executed from the file. Raises ModelError when it is missing, broken or none of these, ConfigError for a device that
+    is not there.
     """
+    device = choose_device(device)
     path = Path(path)
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if file.suffix in CHECKPOINT_SUFFIXES:
         return read_release(file).model.to(device)
     if not file.exists():
-        raise ModelError(
-            f"{path}: no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {shell_line(path)}"
-        )
+        raise ModelError(f"{path}: {_instead(path)}")
     weights, header = read_safetensors(file)
     if is_release(weights):
         return read_release(file).model.to(device)
@@ -213,6 +214,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> TwoTower
             "expected: a damaged file; copy it again"
         )
     return model.to(device).eval()
+
+
+def _instead(path: Path) -> str:
+    """Return what lacks where no model is, and what to type instead."""
+    kind, colon, _ = str(path).partition(":")
+    if colon and kind == "random":
+        return "an untrained model is no file; --model takes it, and open_backbone its image encoder"
+    if colon and kind in ("timm", "package", "torchgeo", "tile2vec"):
+        return "an image encoder only, for open_backbone; a whole model was expected"
+    if (path / BACKBONE_FILE).exists():
+        return f"holds {BACKBONE_FILE}, an image encoder only, for open_backbone; a whole model was expected"
+    return f"no {WEIGHTS_FILE} there; train one with: earthtone pretrain DATA --out {shell_line(path)}"
 
 
 _DRAWS = (Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_)

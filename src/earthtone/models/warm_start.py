@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from earthtone.errors import ConfigError, ModelError, changes, did_you_mean, flat
 from earthtone.models.backbone import (
-    BACKBONE_FILE,
     BACKBONE_HEADER,
     SOURCES,
     classifiers,
@@ -31,7 +30,14 @@ from earthtone.models.encoders import (
     make_encoder,
     timm_pictures,
 )
-from earthtone.models.storage import CHECKPOINT_SUFFIXES, WEIGHTS_FILE, is_release, load_model, weights_fingerprint
+from earthtone.models.storage import (
+    BACKBONE_FILE,
+    CHECKPOINT_SUFFIXES,
+    WEIGHTS_FILE,
+    is_release,
+    load_model,
+    weights_fingerprint,
+)
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.weights import fill, read_checkpoint, read_header
 
