@@ -109,7 +109,7 @@ def test_a_picture_of_pillows_is_read_as_its_file() -> None:
         (torch.rand(3, 40, 50), r"image tensor torch.float32 .*type \(image \* 255\).round\(\)"),
         (torch.zeros(4, 40, 50, dtype=torch.uint8), r"image tensor torch.uint8 \(4, 40, 50\).* which of 4 bands"),
         (torch.zeros(40, 50, 3, dtype=torch.int64), "image tensor torch.int64"),
-        ({"bytes": None, "path": None}, "image dict with the keys .*; 'bytes' or 'path' expected"),
+        ({"bytes": None, "path": None}, "image dict with an empty bytes and path; 'bytes' or 'path' expected"),
         ({"image": 3}, r"image dict with the keys .*; of a row, give row\[.image.\]"),
         (None, "image of type NoneType"),
         ([1, 2], "image of type list"),

@@ -43,6 +43,16 @@ class Column:
         return self._items[at]
 
 
+class Table:
+    """A data frame: it has columns, of which each is a list of inputs."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.shape, self.columns, self._values = values.shape, ["image", "audio"], values
+
+    def __array__(self) -> np.ndarray:
+        return self._values
+
+
 class Foreign:
     """An array of another library: its rows can be asked for."""
 
@@ -223,6 +233,18 @@ def test_nothing(tiny_model: TwoTower) -> None:
 
 
 # What cannot be read.
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("https://example.org/a.png", r"images\[0\]: https://example.org/a.png is an address; download it first"),
+        ({"bytes": None, "path": None}, r"image dict with an empty bytes and path; 'bytes' or 'path' expected"),
+    ],
+)
+def test_what_names_no_file_is_told_as_such(given: Any, told: str, tiny_model: TwoTower) -> None:
+    with pytest.raises(SignalError, match=told):
+        tiny_model.embed_images([given])
 
 
 @pytest.mark.parametrize("on_error", ["raise", "nan", "skip"])
@@ -444,6 +466,7 @@ def test_options_are_refused_before_an_input_is_asked_for(options: Any, message:
         (np.zeros((9, 9), np.uint8), "several pictures have four axes"),
         (Foreign(np.zeros((9, 9, 3), np.uint8)), r"images is Foreign uint8 \(9, 9, 3\)"),
         ({"b.png", "a.png"}, "a set, which has no order; a list was expected: type sorted"),
+        (Table(np.zeros((9, 2))), r"images is a table \(9, 2\); one of its columns was expected"),
         (None, "images is None; a list, a generator or another iterable expected"),
         (7, "images is 7"),
     ],

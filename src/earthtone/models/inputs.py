@@ -62,7 +62,7 @@ GivenSound = Path | bytes | tuple[NDArray[np.floating[Any]], int]
 def given_sound(sound: object) -> GivenSound:
     """Return a file, its bytes, or samples (samples,) or (samples, channels) with their rate. Raises SignalError."""
     if isinstance(sound, (str, PathLike)):
-        return Path(os.fsdecode(sound))
+        return _path(os.fsdecode(sound))
     if isinstance(sound, Bytes):
         return bytes(sound)
     if isinstance(sound, Mapping):
@@ -214,15 +214,16 @@ GivenImage = Path | bytes | Image.Image | NDArray[Any] | Tensor
 def given_image(image: Any) -> GivenImage:
     """Return a file, its bytes, a picture of Pillow's, or numbers as they are. Raises SignalError."""
     if isinstance(image, (str, PathLike)):
-        return Path(os.fsdecode(image))
+        return _path(os.fsdecode(image))
     if isinstance(image, Bytes):
         return bytes(image)
     if isinstance(image, Mapping):
         data, path = image.get("bytes"), image.get("path")
         if data is None and path is None:
-            raise SignalError(
-                f"image dict with the keys {_keys(image)}; 'bytes' or 'path' expected{_row_hint(image, 'image')}"
+            keys = (
+                f"an empty {' and '.join(image)}" if image.keys() <= {"bytes", "path"} else f"the keys {_keys(image)}"
             )
+            raise SignalError(f"image dict with {keys}; 'bytes' or 'path' expected{_row_hint(image, 'image')}")
         return given_image(path if data is None else data)
     if isinstance(image, (Image.Image, Tensor, np.ndarray)):
         return image
@@ -390,6 +391,8 @@ def refuse_single(inputs: object, name: str) -> None:
         raise SignalError(f"{name} is {_shown(inputs)}; a list was expected, also for a single one: type [{name[:-1]}]")
     shape = tuple(inputs.shape) if hasattr(inputs, "__array__") and hasattr(inputs, "shape") else ()
     paths = len(shape) == 1 and not isinstance(inputs, Tensor) and getattr(inputs, "dtype", None) not in _FLOATS
+    if len(shape) == 2 and hasattr(inputs, "columns"):
+        raise SignalError(f"{name} is a table {shape}; one of its columns was expected: type table[COLUMN]")
     if shape and 0 not in shape and not paths and (name == "sounds" or len(shape) != 4):
         what = "several pictures have four axes" if name == "images" else "samples need their rate: [(samples, hz)]"
         raise SignalError(
@@ -496,6 +499,13 @@ def begin_reading(given: Input, read: Callable[[Input], Result]) -> Callable[[],
         return partial(read, given)
     result = read(given)
     return lambda: result
+
+
+def _path(name: str) -> Path:
+    """Return a name of a file as a path. Raises SignalError for an address, of which a path would lose a slash."""
+    if "://" in name and not Path(name).exists():
+        raise SignalError(f"{one_line(name, 200)} is an address; download it first, then give the path")
+    return Path(name)
 
 
 def _is_open_file(value: object) -> bool:
