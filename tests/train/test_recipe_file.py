@@ -118,6 +118,12 @@ def test_missing_file(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
 
 
+def test_a_section_overrides_only_what_it_names() -> None:
+    assert load_recipe("small", {"train": {"epochs": 3}}) == load_recipe("small", {"train.epochs": 3})
+    nested = load_recipe("small", {"signal": {"image": {"view": 0.5}}, "loss": {"options": {"temperature": 0.5}}})
+    assert nested == load_recipe("small", {"signal.image.view": 0.5, "loss.options": {"temperature": 0.5}})
+
+
 def test_an_override_through_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="epochs is a value"):
         load_recipe("small", {"train.epochs": 3, "train.epochs.x": 3})

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,29 @@ def shipped_recipes() -> list[str]:
 def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Return a shipped recipe by name or one from a YAML file; what it leaves out has the default.
 
-    `overrides` maps dotted keys to values: `{"train.epochs": 3}`; with another `loss.name` or `within.name` the
+    `overrides` maps dotted keys to values: `{"train.epochs": 3}`, or sections to some of theirs: `{"train": {"epochs":
+    3}}`; with another `loss.name` or `within.name` the
     recipe's options of the former one are left out. Raises ConfigError, naming the nearest known key.
     """
-    return recipe_from_dict(overridden(read_recipe(name), overrides or {}), str(name))
+    single = dict(_single(overrides or {}, set(_sections(Recipe))))
+    return recipe_from_dict(overridden(read_recipe(name), single), str(name))
+
+
+def _sections(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of a dataclass's sections."""
+    for name, hint in type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield prefix + name
+            yield from _sections(hint, f"{prefix}{name}.")
+
+
+def _single(values: Mapping[str, Any], sections: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield values by dotted keys; what a section does not name stays as the recipe has it."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and prefix + key in sections:
+            yield from _single(value, sections, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
