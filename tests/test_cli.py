@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -330,3 +331,39 @@ def test_a_half_packed_table_is_not_taken_for_a_whole_one(
         assert "packing has not ended" in failure(words, capsys)
     finally:
         marker.unlink()
+
+
+def test_help_after_a_verb_and_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["help", "evaluate", "retrieval"], ["evaluate", "retrieval", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    shown = capsys.readouterr().out
+    assert shown[: len(shown) // 2] == shown[len(shown) // 2 :] != ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["pretrain", "x.csv", "--loss", "siglip", "--out", "r"],
+            "--loss siglip: no such file; .* such as --loss.name",
+        ),
+        (["pretrain", "x.csv", "--gpu", "1"], "--gpu; earthtone pretrain --help-all names all"),
+        (["toyworld", "--out"], "expected one argument; earthtone toyworld --help names all"),
+    ],
+)
+def test_what_is_typed_wrongly_is_answered_with_what_helps(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(told, failure(words, capsys))
+
+
+def test_a_runs_folder_as_data_is_answered_with_its_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = failure(["evaluate", "retrieval", "--model", str(run), "--data", str(run)], capsys)
+    assert f"the packed table {run / 'table.lance'}" in said
+
+
+def test_debug_messages_are_the_packages_own(world: Path) -> None:
+    line = [sys.executable, "-m", "earthtone", "check", str(world), "--log_level", "debug"]
+    said = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True).stderr
+    assert "IHDR" not in said, said[:500]  # what Pillow tells of every PNG

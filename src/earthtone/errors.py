@@ -136,7 +136,8 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     for found in same:
         if found:
             return next(iter(difflib.get_close_matches(word, found, n=1, cutoff=0.0)))
-    close = difflib.get_close_matches(word, known, n=1)
+    bare = {name.lstrip("-"): name for name in known}  # dashes are alike in all options
+    close = [bare[name] for name in difflib.get_close_matches(word.lstrip("-"), bare, n=1)]
     if not close:
         end = difflib.get_close_matches(last, [_plain(end) for end in ends.values()], n=1, cutoff=0.75)
         close = [name for name in known if end and _plain(ends[name]) == end[0]]

@@ -86,7 +86,7 @@ def set_up_logging(level: int = logging.WARNING) -> None:
 @contextmanager
 def log_level(level: int | None) -> Iterator[None]:
     """Set up logging; a level that is given holds for the package's messages, bars and notes while this is open."""
-    set_up_logging(level or logging.WARNING)
+    set_up_logging(max(level or 0, logging.WARNING))  # what libraries tell of themselves is not asked for
     ours = logging.getLogger("earthtone")
     before = ours.level
     ours.setLevel(before if level is None else level)

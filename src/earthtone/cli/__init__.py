@@ -121,7 +121,9 @@ def _imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _told(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words or words[0] in ("-h", "--help"):
         print(_HELP.format(verbs="\n".join(f"  {name:<10} {text}" for name, text in VERBS.items())))
         return 0 if words else 2
     if words[0] == "--version":

@@ -74,7 +74,8 @@ def _options(command: str) -> Iterator[_Option]:
 def _option(parser: Parser, action: Action, name: str) -> _Option:
     name = "--help-all" if name == "--help_all" else name
     text = first_sentence((action.help or "").replace("%%", "%"))
-    return _Option(name, text, _values(parser, action.dest), action.nargs == 0)
+    flag = action.nargs == 0
+    return _Option(name, text, () if flag else _values(parser, action.dest), flag)
 
 
 def _values(parser: Parser, option: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from earthtone.errors import ConfigError, did_you_mean
+from earthtone.errors import ConfigError, did_you_mean, one_line
 from earthtone.files import read_yaml, read_yaml_file
 from earthtone.value_types import (
     NOT_TYPED,
@@ -75,10 +75,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
-        typed = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        typed = [word.partition("=")[0].rstrip(":,") for word in message.split() if word.startswith("--")]
         unknown = next((word for word in typed if word not in known), "")
         told = " ".join(message.split())
-        raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} --help names all options")
+        helps = "--help" if self._is_short() else "--help-all"
+        raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} {helps} names all options")
 
     def with_current_names(self, words: Sequence[str]) -> Iterator[str]:
         """Yield the words with options of earlier versions as they are called now. Raises ConfigError."""
@@ -111,12 +112,18 @@ class Parser(argparse.ArgumentParser):
         self.usage = textwrap.fill(told, 80 - len(indent), subsequent_indent=indent, break_on_hyphens=False)
         return super().format_help() if self.everything else self._short_help()
 
+    def _told_options(self) -> list[argparse.Action]:
+        return [action for action in self._actions if argparse.SUPPRESS not in (action.help, action.dest)]
+
+    def _is_short(self) -> bool:
+        """Whether `--help` shows all options."""
+        options = self._told_options()
+        return len(options) <= _MOST_IN_SHORT_HELP and not any("." in action.dest for action in options)
+
     def _short_help(self) -> str:
         """Return the help on one page of 80 columns: the options that most calls need, in a sentence each."""
-        shown = [action for action in self._actions if action.help != argparse.SUPPRESS and action.dest != "help"]
-        options = [action for action in shown if action.dest != argparse.SUPPRESS]
+        options, few = self._told_options(), self._is_short()
         usual = [action for action in options if action.required or action.dest in self.usual]
-        few = len(options) <= _MOST_IN_SHORT_HELP and not any("." in action.dest for action in options)
         formatter = argparse.HelpFormatter(self.prog, max_help_position=26, width=80)
         formatter.add_usage(self.usage, [], [])
         formatter.add_text(self.description)
@@ -215,6 +222,8 @@ def listed_values(hint: Any) -> tuple[str, ...]:
         return ("true", "false")
     if get_origin(hint) is Annotated:
         return listed_values(get_args(hint)[0])
+    if get_origin(hint) in (dict, Mapping):
+        return ()
     return tuple(value for part in get_args(hint) for value in listed_values(part))
 
 
@@ -251,7 +260,8 @@ def read_overrides(parser: Parser, words: Sequence[str], section: type, prefix: 
 
 def option_words(words: Sequence[str], section: type, prefix: str = "") -> Iterator[str]:
     """Yield the words with sections of the dataclass `section` as single options. Raises ConfigError."""
-    sections = {f"--{name}": name for name in _sections(section, prefix)}
+    kinds = dict(_sections(section, prefix))
+    sections = {f"--{name}": name for name in kinds}
     left = iter(words)
     for word in left:
         option, equals, typed = word.partition("=")
@@ -259,15 +269,15 @@ def option_words(words: Sequence[str], section: type, prefix: str = "") -> Itera
         if option not in sections or text is None:
             yield word
             continue
-        for key, value in _leaves(_section(option, text), f"{sections[option]}.", sections):
+        for key, value in _leaves(_section(option, text, kinds[sections[option]]), f"{sections[option]}.", sections):
             shown = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
             yield f"--{key}={shown}"
 
 
-def _sections(section: type, prefix: str) -> Iterator[str]:
-    """Dotted names of a dataclass's sections, its own first."""
+def _sections(section: type, prefix: str) -> Iterator[tuple[str, type]]:
+    """Dotted names of a dataclass's sections and their dataclasses, its own first."""
     if prefix:
-        yield prefix
+        yield prefix, section
     for name, hint in type_hints(section).items():
         if is_dataclass(hint):
             yield from _sections(hint, f"{prefix}.{name}" if prefix else name)  # type: ignore[arg-type]
@@ -282,8 +292,14 @@ def _leaves(values: Mapping[str, Any], prefix: str, sections: Mapping[str, str])
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
-def _section(option: str, text: str) -> dict[str, Any]:
+def _section(option: str, text: str, kind: type) -> dict[str, Any]:
     inline = text.lstrip().startswith("{")
+    if not inline and text.strip() and not Path(text).exists():
+        one = next(iter(type_hints(kind)))
+        raise ConfigError(
+            f"{option} {one_line(text, 60)}: no such file; {option} is a section of options: FILE.yaml, "
+            f"'{{KEY: VALUE}}', or a single one of it, such as {option}.{one}, expected"
+        )
     try:
         values = read_yaml(text) if inline else read_yaml_file(Path(text))
     except (OSError, ValueError) as error:

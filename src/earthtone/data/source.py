@@ -133,8 +133,13 @@ def _in_folder(folder: Path, columns: Mapping[str, str] | None) -> Path:
     raise DataError(
         f"{folder} holds {listed(sorted(path.name for path in folder.iterdir()), 12)}; a manifest (manifest.csv, .tsv, "
         ".geojson, .parquet, or metadata.csv) or a release (metadata.csv and images/, or data/*.parquet) was "
-        "expected; type the path of a manifest"
+        f"expected; type the path of a manifest{_packed_there(folder)}"
     )
+
+
+def _packed_there(folder: Path) -> str:
+    tables = sorted(path for path in folder.iterdir() if is_packed(path))
+    return f", or of the packed table {tables[0]}" if tables else ""
 
 
 #: In the folder of a packed table, beside what Lance writes; here, since opening a table costs a second of imports.
