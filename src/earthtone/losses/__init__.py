@@ -163,7 +163,9 @@ def loss_entry(name: str) -> LossEntry:
         return LOSSES[name]
     found: LossEntry | None = find_plugin("loss", name)
     if found is None:
-        raise ConfigError(_unknown("loss", name, [*LOSSES, *PUBLISHED, *plugins_of("loss")]))
+        raise ConfigError(
+            _unknown("loss", name, [*LOSSES, *PUBLISHED, *plugins_of("loss")]) + "; a module's: --import MODULE"
+        )
     return found
 
 
@@ -174,7 +176,9 @@ def plugin_loss(name: str, loss: Any) -> LossEntry:
     if name in LOSSES or name in PUBLISHED:
         raise ConfigError("earthtone has a loss of this name; choose another")
     if not (isinstance(loss, type) and issubclass(loss, Loss)) or isabstract(loss):
-        raise ConfigError(f"it is {loss!r:.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected")
+        raise ConfigError(
+            f"it is {getattr(loss, '__qualname__', repr(loss)):.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected"
+        )
     try:
         signature(loss.compute).bind("self", "image", "audio", "twins", "keys")
     except TypeError:
