@@ -176,9 +176,9 @@ def plugin_loss(name: str, loss: Any) -> LossEntry:
     if name in LOSSES or name in PUBLISHED:
         raise ConfigError("earthtone has a loss of this name; choose another")
     if not (isinstance(loss, type) and issubclass(loss, Loss)) or isabstract(loss):
-        raise ConfigError(
-            f"it is {getattr(loss, '__qualname__', repr(loss)):.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected"
-        )
+        found = getattr(loss, "__qualname__", repr(loss))
+        raise ConfigError(f"it is {found:.80}; a subclass of earthtone.losses.base.Loss that has `compute` expected")
+
     try:
         signature(loss.compute).bind("self", "image", "audio", "twins", "keys")
     except TypeError:
