@@ -137,6 +137,26 @@ def test_entry_points_that_fail_are_named_and_stop_only_who_uses_them(tmp_path: 
         assert status == 2 and told in said and said.count("\n") == 1
 
 
+def test_entry_points_of_names_that_exist_or_that_none_may_have_change_nothing(tmp_path: Path) -> None:
+    write_package(tmp_path, "alpha", tasks={"probe": "a:b"}, image_readers={"csv": "a:b", "mp4": "a:b", "q z": "a:b"})
+    write_package(tmp_path, "beta", losses={"$(touch run)": "a:b", "`touch run`": "a:b", "fine": "a:b"})
+    _, out, _ = earthtone_line(tmp_path, "evaluate", "--help", path=tmp_path)
+    assert re.search(r"probe  +[a-z]", out) and "alpha" not in out
+    code = (
+        "from pathlib import Path; from earthtone.signal import readers as r\n"
+        "print(r.image_suffixes() == r.IMAGES, r.kind(Path('a.csv')), r.reader_source(Path('a.mp4'), 'image'))"
+    )
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert asked.stdout.split() == ["True", "None", "None"], asked.stderr
+    status, out, _ = earthtone_line(tmp_path, "plugins", path=tmp_path)
+    assert status == 0 and out.count("cannot be used") == 7
+    status, script, _ = earthtone_line(tmp_path, "completion", "bash", path=tmp_path)
+    assert status == 0 and " fine" in script and "touch" not in script  # bash would run it at a press of the key
+
+
 def test_a_name_that_is_registered_again_by_its_own_module_is_the_new_one() -> None:
     """As a cell of a notebook that is run twice."""
     for level in (1, 2):
@@ -195,6 +215,9 @@ def test_nonsense_of_an_image_reader_is_an_error_of_that_file(tmp_path: Path, re
         ((np.zeros(9), 16000.5), "returned hz 16000.5"),
         ((np.zeros(9), True), "returned hz True"),
         ((np.zeros(9), 200), "200 samples a second; at least 1000"),
+        ((np.zeros(9), 1e300), "samples a second; at most 10,000,000"),
+        ((np.zeros(9), 10**400), "samples a second; at most 10,000,000"),
+        ((np.zeros(9), np.complex64(16_000)), "returned hz .16000"),
         ((np.zeros(9, np.int16), 16000), r"returned int16 \(9,\); floats"),
         ((np.zeros((2, 9)), 16000), r"shape \(2, 9\); \(n, channels\) expected"),
         ((np.zeros((9, 0)), 16000), "returned float64"),

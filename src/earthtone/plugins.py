@@ -148,12 +148,15 @@ def _register(kind: str, name: str) -> Callable[[T], T]:
 
 def _checked(kind: str, name: str, thing: object) -> Any:
     """Return what is used of a thing. Raises ConfigError for a wrong name or thing."""
-    if "reader" in kind and not _SUFFIX.fullmatch(name):
-        raise ConfigError("a suffix such as .xyz expected")
-    if not _NAME.fullmatch(name.removeprefix(".")):
-        raise ConfigError("a name of letters, digits, _ . and - expected")
+    if not _is_name(kind, name):
+        wanted = "a suffix such as .xyz" if "reader" in kind else "a name of letters, digits, _ . and -"
+        raise ConfigError(f"{wanted} expected")
     module, function = KINDS[kind].check.split(":")
     return getattr(importlib.import_module(module), function)(name, thing)
+
+
+def _is_name(kind: str, name: str) -> bool:
+    return (_SUFFIX if "reader" in kind else _NAME).fullmatch(name) is not None
 
 
 def _key(kind: str, name: Any) -> str:
@@ -172,8 +175,11 @@ def _entries(kind: str) -> Mapping[str, tuple[Plugin, ...]]:
 
 
 def plugins_of(kind: str) -> dict[str, Plugin]:
-    """Return the plug-ins of a kind by name, none of them loaded; of several packages' with one name the first."""
-    known = {name: plugins[0] for name, plugins in _entries(kind).items()}
+    """Return the plug-ins of a kind by name, none of them loaded; of several packages' with one name the first.
+
+    Names that none may have are left out: these go to scripts of shells, where `$(...)` would be run.
+    """
+    known = {name: plugins[0] for name, plugins in _entries(kind).items() if _is_name(kind, name)}
     return known | {name: plugin for (own, name), plugin in _registered.items() if own == kind}
 
 

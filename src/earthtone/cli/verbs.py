@@ -357,8 +357,9 @@ def evaluate(words: list[str]) -> int:
     """Measure a model in one of the tasks."""
     if words and words[0] in ASKED:
         print("usage: earthtone evaluate TASK [options]; --help after the task tells its options\n")
-        added = {name: f"a plug-in's, from {plugin.source}" for name, plugin in plugins_of("task").items()}
-        print(one_line_each(f"  {name:<12} {text}" for name, text in {**TASKS, **added}.items()))
+        added = {name: plugin.source for name, plugin in plugins_of("task").items() if name not in TASKS}
+        texts = {**TASKS, **{name: f"a plug-in's, from {source}" for name, source in added.items()}}
+        print(one_line_each(f"  {name:<12} {text}" for name, text in texts.items()))
         return 0
     name = words[0] if words else "nothing"
     if name in TASKS:

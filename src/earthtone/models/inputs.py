@@ -23,7 +23,7 @@ from torch import Tensor
 
 from earthtone.errors import ConfigError, SignalError, did_you_mean, one_line
 from earthtone.progress import ordered_map
-from earthtone.signal.audio import LEAST_HZ, read_audio, recording_of
+from earthtone.signal.audio import LEAST_HZ, MOST_HZ, read_audio, recording_of
 from earthtone.signal.config import AudioConfig, ImageConfig, named_range
 from earthtone.signal.image import (
     Picture,
@@ -54,7 +54,6 @@ A data set gives {"array": samples, "sampling_rate": hz}, {"bytes": .., "path": 
 
 _SOUND_EXPECTED = 'a path, bytes, (samples, hz) or {"array": samples, "sampling_rate": hz} expected'
 _MOST_CHANNELS = 64  # the longer side is time where the other is no longer than this
-_MOST_HZ = 10_000_000
 
 GivenSound = Path | bytes | tuple[NDArray[np.floating[Any]], int]
 
@@ -94,8 +93,8 @@ def checked_hz(hz: object) -> int:
     if value < LEAST_HZ:
         kilo = f", such as {round(1000 * value)} if {value:g} kHz were meant" if 4 <= value <= 400 else ""
         raise SignalError(f"{value:g} samples a second; hertz expected, {LEAST_HZ} or more{kilo}")
-    if value > _MOST_HZ or value != round(value):
-        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {_MOST_HZ} at most")
+    if value > MOST_HZ or value != round(value):
+        raise SignalError(f"hz is {value!s:.40}; a whole number of samples a second expected, {MOST_HZ} at most")
     whole: int = round(value)
     return whole
 

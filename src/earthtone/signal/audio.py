@@ -26,6 +26,7 @@ from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks
 Samples = NDArray[np.float32]
 
 LEAST_HZ = 1000  # slower "recordings" are sensors, or headers made to fill the memory
+MOST_HZ = 10_000_000  # faster ones are headers, too, which keep the resampler busy for ever
 _MAX_HOURS = 6  # mono float32 at 32 kHz: 2.8 GB
 
 
@@ -226,10 +227,11 @@ def _hear(
 
 def _open(opener: Opener, source: Path | bytes) -> Stream:
     stream = opener()
-    if stream.hz < LEAST_HZ:
+    if not LEAST_HZ <= stream.hz <= MOST_HZ:
         stream.close()
+        wanted = f"at least {LEAST_HZ} were" if stream.hz < LEAST_HZ else f"at most {MOST_HZ:,} were"
         raise SignalError(
-            f"{source_name(source)}: {stream.hz} samples a second; at least {LEAST_HZ} were expected; write it anew"
+            f"{source_name(source)}: {stream.hz!s:.40} samples a second; {wanted} expected; write it anew"
         )
     return stream
 

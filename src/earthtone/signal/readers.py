@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from earthtone.errors import ConfigError, MissingExtraError, SignalError
 from earthtone.files import regular_file
-from earthtone.plugins import find_plugin, plugins_of
+from earthtone.plugins import Plugin, find_plugin, plugins_of
 
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".jp2", ".gif")
 SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aac", ".m4a")
@@ -18,29 +18,35 @@ _OTHERS = (
     ".mp2", ".mpga", ".mp4", ".webm", ".mka", ".avif", ".npy", ".csv", ".tsv", ".json", ".geojson", ".parquet",
     ".geoparquet", ".lance", ".yaml", ".yml", ".safetensors", ".pt", ".pth",
 )  # fmt: skip
+#: What no plug-in reads, whatever its package's metadata says.
+_KNOWN = frozenset((*IMAGES, *SOUNDS, *_OTHERS))
 
 
 def image_suffixes() -> tuple[str, ...]:
     """Return the suffixes of images, those of plug-ins too."""
-    return (*IMAGES, *plugins_of("image reader"))
+    return (*IMAGES, *_plugins("image"))
 
 
 def sound_suffixes() -> tuple[str, ...]:
     """Return the suffixes of sounds, those of plug-ins too."""
-    return (*SOUNDS, *plugins_of("audio reader"))
+    return (*SOUNDS, *_plugins("audio"))
+
+
+def _plugins(medium: str) -> dict[str, Plugin]:
+    return {suffix: plugin for suffix, plugin in plugins_of(f"{medium} reader").items() if suffix not in _KNOWN}
 
 
 def kind(path: Path) -> str | None:
     """Return "image" or "audio" by a file's suffix; None for others."""
     suffix = path.suffix.lower()
-    if suffix in IMAGES or (suffix not in SOUNDS and suffix in plugins_of("image reader")):
+    if suffix in image_suffixes():
         return "image"
-    return "audio" if suffix in SOUNDS or suffix in plugins_of("audio reader") else None
+    return "audio" if suffix in sound_suffixes() else None
 
 
 def plugin_reader(suffix: str, read: object) -> Callable[[Path], Any]:
     """Return a plug-in's reader. Raises ConfigError for a suffix that is known here, and for no function."""
-    if suffix in (*IMAGES, *SOUNDS, *_OTHERS):
+    if suffix in _KNOWN:
         raise ConfigError("earthtone reads files of this suffix itself; choose another one")
     if not callable(read):
         raise ConfigError(f"it is {read!r:.80}; a function of a path expected")
@@ -49,7 +55,7 @@ def plugin_reader(suffix: str, read: object) -> Callable[[Path], Any]:
 
 def reader_source(path: Path | None, medium: str) -> str | None:
     """Return which plug-in reads a file, `my-package 1.2`; None where none does. Nothing is imported."""
-    if path is None or path.suffix.lower() in (*IMAGES, *SOUNDS):
+    if path is None or path.suffix.lower() in _KNOWN:
         return None
     plugin = plugins_of(f"{medium} reader").get(path.suffix.lower())
     return None if plugin is None else plugin.source
@@ -70,8 +76,9 @@ def read_sound_by_plugin(path: Path) -> tuple[NDArray[np.float32], int]:
     if not isinstance(found, tuple) or len(found) != 2:
         raise SignalError(f"{name} returned {_shown(found)}; (samples, hz) expected")
     samples, hz = found
-    if isinstance(hz, bool) or not isinstance(hz, int | float | np.number) or not float(hz).is_integer() or hz < 1:
-        raise SignalError(f"{name} returned hz {hz!r:.40}; a whole number of samples a second expected")
+    rate = hz.item() if isinstance(hz, np.number) else hz
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or rate % 1 != 0 or rate < 1:  # also NaN
+        raise SignalError(f"{name} returned hz {rate!s:.40}; a whole number of samples a second expected")
     values = np.asarray(samples) if isinstance(samples, np.ndarray) else None
     if values is None or values.dtype.kind != "f" or values.ndim not in (1, 2) or not values.size:
         raise SignalError(f"{name} returned {_shown(samples)}; floats (n,) or (n, channels) expected")
@@ -80,7 +87,7 @@ def read_sound_by_plugin(path: Path) -> tuple[NDArray[np.float32], int]:
     if not np.isfinite(values).all():
         raise SignalError(f"{name} returned samples that are NaN or infinite; finite sound was expected")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused with all loud sound
-        return np.array(values if values.ndim == 2 else values[:, None], np.float32, order="C"), int(hz)
+        return np.array(values if values.ndim == 2 else values[:, None], np.float32, order="C"), int(rate)
 
 
 def _read(path: Path, medium: str) -> tuple[str, Any]:
