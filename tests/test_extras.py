@@ -67,6 +67,39 @@ def test_a_package_of_others_is_no_concern_of_ours() -> None:
         import earthtone.nowhere  # noqa: F401
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            "raise ImportError('libomp.so: no\\n\\x1b such file')",
+            r"umap, which cannot be imported \(libomp.so: no ",
+        ),
+        ("import umap._base", r"umap, which cannot be imported \(No module named 'umap._base'\)"),
+        ("from numpy import nothing", "umap, which cannot be imported"),
+        ("import lightning_fabric_of_old", "umap, which cannot be imported"),
+    ],
+)
+def test_a_package_that_is_broken_is_one_line(code: str, told: str, tmp_path: Path) -> None:
+    """In place of a traceback; a file of it costs itself alone."""
+    (tmp_path / "umap").mkdir()
+    (tmp_path / "umap" / "__init__.py").write_text(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "umap", raising=False)
+        patch.syspath_prepend(str(tmp_path))
+        line = rf"a.png needs {told}.*; type: pip install --force-reinstall umap"
+        with pytest.raises(MissingExtraError, match=line) as got, needed_by("a.png"):
+            import umap  # noqa: F401
+    assert str(got.value).isprintable()
+
+
+def test_what_other_code_cannot_import_from_a_package_is_no_fault_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "code_of_a_user.py").write_text("from numpy import nothing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        with pytest.raises(ImportError, match="nothing"), needed_by("pretrain"):
+            import code_of_a_user  # noqa: F401
+
+
 # A new process, some packages hidden in it; it prints JSON.
 
 _RUN = """

@@ -58,16 +58,22 @@ class NewerFormatError(FormatError):
 
 
 class MissingExtraError(SignalError):
-    """A package that is not installed, and what to type; a reader of many files counts it and goes on."""
+    """A package that is not installed, or broken, and what to type; a reader of many files counts it and goes on."""
 
     SAID = "; type: pip install "
 
-    def __init__(self, what: str, package: str) -> None:
-        """`what`, a function's name or such as `FILE: AAC`, needs a package of `EXTRA_OF`."""
-        extra = EXTRA_OF[package]
-        extra = "train" if extra == "evaluate" and what in _TRAINING else extra
-        wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
-        super().__init__(f"{what} needs {package}, which is not installed{self.SAID}{wanted}")
+    def __init__(self, what: str, package: str, broken: ImportError | None = None) -> None:
+        """`what`, a function's name or such as `FILE: AAC`, needs a package of `EXTRA_OF`; `broken`: it is there."""
+        if broken is not None:
+            from importlib.metadata import packages_distributions
+
+            wanted = f"--force-reinstall {packages_distributions().get(package, [package])[0]}"
+            found = f"cannot be imported ({one_line(' '.join(str(broken).split()), 300)})"
+        else:
+            extra = "train" if EXTRA_OF[package] == "evaluate" and what in _TRAINING else EXTRA_OF[package]
+            wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
+            found = "is not installed"
+        super().__init__(f"{what} needs {package}, which {found}{self.SAID}{wanted}")
 
 
 class ProcessError(EarthtoneError):
@@ -94,13 +100,30 @@ _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 
 @contextmanager
 def needed_by(what: str) -> Iterator[None]:
-    """Turn a package that is not installed into a MissingExtraError; one that we do not bring stays as it is."""
+    """Turn a package that is not installed or broken into a MissingExtraError; one that we do not bring stays as it is.
+
+    Broken is one whose own code fails to import, such as a library of the system's that it lacks.
+    """
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name not in EXTRA_OF:
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+            raise MissingExtraError(what, error.name) from error
+        importer = _importer(error)
+        package = (error.name or "").partition(".")[0] if importer == "earthtone" else importer
+        if package not in EXTRA_OF:
             raise
-        raise MissingExtraError(what, error.name) from error
+        raise MissingExtraError(what, package, broken=error) from error
+
+
+def _importer(error: ImportError) -> str:
+    """Return the package of the code that could not import something."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        found = found if name in ("importlib", "_frozen_importlib", "_frozen_importlib_external") else name
+        trace = trace.tb_next
+    return found
 
 
 #: Controls, formats such as those that turn the direction of writing, halves of characters, further line ends.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from earthtone.data.remote import hub_endpoint
 from earthtone.device import choose_device
-from earthtone.errors import ConfigError, MissingExtraError, ModelError, did_you_mean
+from earthtone.errors import ConfigError, ModelError, did_you_mean, needed_by
 from earthtone.files import FORMATS, format_of
 from earthtone.models.encoders import (
     IMAGENET_MEAN,
@@ -271,10 +271,8 @@ def encoder_from_torchgeo(rest: str, pixels: int | None, output_stride: int) -> 
 
 
 def _catalogued(rest: str) -> Any:
-    try:
+    with needed_by(f"torchgeo:{rest}"):
         from torchgeo.models import get_weight
-    except ImportError as error:
-        raise MissingExtraError(f"torchgeo:{rest}", "torchgeo") from error
     try:
         return get_weight(rest)
     except ValueError as error:

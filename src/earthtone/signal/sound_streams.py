@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from earthtone.errors import MissingExtraError, SignalError
+from earthtone.errors import SignalError, needed_by
 from earthtone.files import refuse_full_system, regular_file, system_name
 from earthtone.signal.readers import read_sound_by_plugin, reader_source
 from earthtone.signal.remarks import CHANNELS_CANCEL, CLIPPED, DEAD_CHANNEL, OFFSET, SILENT, SOUND_MISSING, Remark
@@ -321,10 +321,8 @@ class _AacStream(Stream):
     tolerance_seconds = 0.1  # containers count the encoder's delay in or out
 
     def __init__(self, source: Path | bytes) -> None:
-        try:
+        with needed_by(f"{source_name(source)}: AAC"):
             import av
-        except ImportError as error:
-            raise MissingExtraError(f"{source_name(source)}: AAC", "av") from error
         self._av, self._source = av, source
         self._file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         try:

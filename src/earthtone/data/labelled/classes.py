@@ -27,7 +27,7 @@ from earthtone.data.labelled.items import (
 from earthtone.data.manifest import TABLES, Manifest, RowTable, listed, manifest_table, nearest
 from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, Row, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
-from earthtone.errors import ConfigError, DataError, MissingExtraError, did_you_mean
+from earthtone.errors import ConfigError, DataError, did_you_mean, needed_by
 from earthtone.signal.readers import image_suffixes, kind, sound_suffixes
 from earthtone.signal.remarks import NULL_ISLAND
 
@@ -316,10 +316,8 @@ def read_torchgeo(path: Path, name: str) -> LoadedItems[LabelledItem]:
     `name` is a class of torchgeo.datasets that lists `samples` (all NonGeoClassificationDataset do). Raises ConfigError
     for another name, DataError when torchgeo does not find the set there, MissingExtraError without torchgeo.
     """
-    try:
+    with needed_by(f"dataset {PREFIX}{name}"):
         import torchgeo.datasets as sets
-    except ImportError as error:
-        raise MissingExtraError(f"dataset {PREFIX}{name}", "torchgeo") from error
     base = sets.NonGeoClassificationDataset
     known = {key: value for key, value in vars(sets).items() if inspect.isclass(value) and issubclass(value, base)}
     known.pop(base.__name__, None)
