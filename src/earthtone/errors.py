@@ -107,10 +107,10 @@ def needed_by(what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
-            raise MissingExtraError(what, error.name) from error
-        importer = _importer(error)
-        package = (error.name or "").partition(".")[0] if importer == "earthtone" else importer
+        name, importer = error.name or "", _importer(error)
+        if isinstance(error, ModuleNotFoundError) and name in EXTRA_OF:
+            raise MissingExtraError(what, name) from error
+        package = name.partition(".")[0] if importer == "earthtone" else importer
         if package not in EXTRA_OF:
             raise
         raise MissingExtraError(what, package, broken=error) from error

@@ -95,7 +95,7 @@ def fits(value: Any, hint: Any) -> bool:
         kind, *notes = get_args(hint)
         return fits(value, kind) and all(note.holds(value) for note in notes if isinstance(note, Rule))
     if get_origin(hint) is Literal:
-        return value in get_args(hint)
+        return any(isinstance(value, type(choice)) and value == choice for choice in get_args(hint))
     if get_origin(hint) is Callable:
         return callable(value)
     if get_origin(hint) in (list, Sequence):
@@ -168,8 +168,9 @@ def as_typed(value: Any, hint: Any) -> Any:
         return readers[0](value) if readers and isinstance(value, str) else as_typed(value, kind)
     if get_origin(hint) in (dict, Mapping) and isinstance(value, Mapping):
         return {key: as_typed(part, get_args(hint)[1]) for key, part in value.items()}
-    if get_origin(hint) in (tuple, Sequence) and (hasattr(value, "tolist") or isinstance(value, (list, tuple, range))):
-        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's and torch's arrays of numbers
+    if get_origin(hint) in (tuple, Sequence) and hasattr(value, "tolist"):
+        value = value.tolist()  # NumPy's and torch's arrays of numbers; of a single number none is a list
+    if get_origin(hint) in (tuple, Sequence) and isinstance(value, (list, tuple, range)):
         kinds = get_args(hint) if get_origin(hint) is tuple else get_args(hint) * len(value)
         return tuple(map(as_typed, value, kinds)) if len(kinds) == len(value) else tuple(value)
     if hint is float and (fits(value, int) or (isinstance(value, str) and _NUMBER.fullmatch(value))):

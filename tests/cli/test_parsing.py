@@ -159,6 +159,9 @@ def test_lists_with_and_without_brackets(typed: str) -> None:
         assert asked_probe.method == ("knn", "centroid")
     assert FinetuneOptions(model="m", data="d", seeds=range(3)).seeds == (0, 1, 2)
     assert FinetuneOptions(model="m", data="d", bands=np.array([4, 3, 2])).bands == (4, 3, 2)
+    for wrong in ({"seeds": np.int64(3)}, {"seeds": np.array(3)}, {"device": np.array(["cpu", "cuda"])}):
+        with pytest.raises(ConfigError, match=rf"--{next(iter(wrong))} .* expected"):
+            FinetuneOptions(model="m", data="d", **wrong)
 
 
 @pytest.mark.parametrize("typed", ["0o10,1", "1_000,2", "[1,,2]", "1,2]", "0x10", "[1, two]"])
@@ -307,6 +310,8 @@ def test_help_is_a_page_and_help_all_is_everything(verb: str, capsys: pytest.Cap
         ("--image_encoder", "--model.image_encoder"),
         ("--Resume", "--resume"),
         ("--sample_rate", "--signal.audio.sample_rate_hz"),
+        ("--imports", "--import"),
+        ("--loglevel", "--log_level"),
     ],
 )
 def test_a_near_miss_is_found_across_sections(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,6 +335,11 @@ def test_the_level_of_messages_may_be_typed_anywhere() -> None:
     for words in (["--log_level", "loud", "check"], ["check", "--log_level"]):
         with pytest.raises(ConfigError, match="one of debug, info, warning, error"):
             without_log_options(words)
+
+
+def test_a_path_may_be_called_as_an_option_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--", "--debug"]) == 2
+    assert capsys.readouterr().err.startswith("earthtone: --debug does not exist")
 
 
 def test_quiet_leaves_the_result_alone(tmp_path: Path) -> None:

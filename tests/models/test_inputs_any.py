@@ -218,6 +218,11 @@ def test_containers(world: World, tiny_model: TwoTower) -> None:
     np.testing.assert_array_equal(tiny_model.embed_audio(sounds), world.audio)
 
 
+def test_a_batchs_size_may_be_a_number_of_numpys(world: World, tiny_model: TwoTower) -> None:
+    picture = world.picture(0, "array")
+    assert np.array_equal(tiny_model.embed_images([picture], np.int64(2)), tiny_model.embed_images([picture], 2))
+
+
 def test_a_batch_as_one_array(tiny_model: TwoTower) -> None:
     batch = np.random.default_rng(0).integers(0, 256, (6, 40, 44, 3), np.uint8)
     expected = tiny_model.embed_images(list(batch))
@@ -439,6 +444,7 @@ def test_rows_of_unknown_number(count: int) -> None:
         ({"on_error": "nan", "errors": []}, "an empty dict expected"),
         ({"batch": 0}, "batch is 0"),
         ({"batch": 2.5}, "batch is 2.5"),
+        ({"batch": True}, "batch is True"),
     ],
 )
 def test_options_are_refused_before_an_input_is_asked_for(options: Any, message: str, tiny_model: TwoTower) -> None:

@@ -21,6 +21,13 @@ from earthtone.terminal import (
 _LONGEST_ERROR = 2000
 #: What `--log_level` may be.
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+#: Options of every verb, which are read before the verb's own.
+EVERYWHERE: Mapping[str, str] = {
+    "--quiet": "no bars, no notes, no warnings",
+    "--log_level": "which messages are shown",
+    "--debug": "show the traceback of an error",
+    "--import": "a module that registers plug-ins",
+}
 _HELP = """\
 usage: earthtone VERB [options]        earthtone VERB --help tells a verb's options
 
@@ -73,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     if any("\0" in word for word in words):
         return _wrong("an option holds a null byte, which no path has")
-    debug = "--debug" in words
+    debug = "--debug" in words[: words.index("--") if "--" in words else None]
     try:
         try:
             words, level = without_log_options(words)

@@ -8,7 +8,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from earthtone.cli import LEVELS, VERBS, find_verb
+from earthtone.cli import EVERYWHERE, LEVELS, VERBS, find_verb
 from earthtone.cli.parsing import Parser, ParserAsked, first_sentence
 from earthtone.errors import ConfigError
 from earthtone.options import TASKS
@@ -65,10 +65,8 @@ def _options(command: str) -> Iterator[_Option]:
             for name in action.option_strings:
                 if name.startswith("--") and action.help != SUPPRESS:
                     yield _option(asked.parser, action, name)
-    yield _Option("--quiet", "no bars, no notes, no warnings", (), True)
-    yield _Option("--log_level", "which messages are shown", tuple(LEVELS), False)
-    yield _Option("--debug", "show the traceback of an error", (), True)
-    yield _Option("--import", "a module that registers plug-ins", (), False)
+    for name, text in EVERYWHERE.items():
+        yield _Option(name, text, tuple(LEVELS) if name == "--log_level" else (), name in ("--quiet", "--debug"))
 
 
 def _option(parser: Parser, action: Action, name: str) -> _Option:

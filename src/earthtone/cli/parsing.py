@@ -13,6 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
+from earthtone.cli import EVERYWHERE
 from earthtone.errors import ConfigError, did_you_mean, one_line
 from earthtone.files import read_yaml, read_yaml_file
 from earthtone.value_types import (
@@ -74,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--parser_of_verb", action=_Hand, help=argparse.SUPPRESS, **none)
 
     def error(self, message: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings]
+        known = [*(option for action in self._actions for option in action.option_strings), *EVERYWHERE]
         typed = [word.partition("=")[0].rstrip(":,") for word in message.split() if word.startswith("--")]
         unknown = next((word for word in typed if word not in known), "")
         told = " ".join(message.split())

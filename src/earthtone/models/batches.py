@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,9 @@ def rows_by_item(
     pooled: a batch holds whatever comes next, and the last one alone is filled up with zeros. No more is held than an
     item, a batch and the rows of items that wait for it. The model is in evaluation mode meanwhile.
     """
-    if batch is not None and (not isinstance(batch, int) or batch < 1):
+    if batch is not None and (not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1):
         raise ConfigError(f"batch is {batch!r:.40}; how many inputs a pass has, 1 or more, expected")
-    size = batch or constant_batch(device)
+    size = constant_batch(device) if batch is None else int(batch)
     waiting: deque[tuple[Rows, int]] = deque()  # rows of an item, and after how many inputs they are all there
     targets: list[Rows] = []
     chunk: NDArray[Any] = np.zeros(0)

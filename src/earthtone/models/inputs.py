@@ -304,7 +304,11 @@ def _of_numbers(given: NDArray[Any] | Tensor, config: ImageConfig) -> Picture:
     read, all else as a GeoTIFF would, but nothing is guessed: its bands and range are the model's."""
     kind = "tensor" if isinstance(given, Tensor) else "array"
     found = f"image {kind} {given.dtype} {tuple(given.shape)}"
-    values = _on_processor(given).numpy() if isinstance(given, Tensor) else given
+    try:
+        values = _on_processor(given).numpy() if isinstance(given, Tensor) else given
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, or without data
+        said = one_line(str(error).split("\n")[0], 120)
+        raise SignalError(f"{found} is no array ({said}); uint8 (height, width, 3) expected") from error
     if values.ndim not in (2, 3) or not values.size:
         hint = "; a batch of pictures is given as it is, not in a list" if values.ndim == 4 else ""
         raise SignalError(f"{found}; uint8 (height, width, 3) expected{hint}")
