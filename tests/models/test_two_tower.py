@@ -240,6 +240,24 @@ def test_embedding_leaves_the_mode_and_the_weights_alone(tiny_signal: SignalConf
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_model_in_training_is_in_evaluation_until_the_last_of_several_calls_ends(
+    tiny_signal: SignalConfig, pictures: Files
+) -> None:
+    """As threads have it: in training, batch norms would see the pictures, and would learn from them."""
+    torch.manual_seed(0)
+    model = TwoTower(ModelConfig("test_resnet", "test_resnet", dimensions=16), tiny_signal)
+    views = model.views(list(np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), np.uint8)))
+    expected = list(model.encoded_images(views))
+    first, second = model.encoded_images(views), model.encoded_images(views)
+    found = [next(first), next(second), *second]
+    assert len(list(first)) == 11 and model.training
+    assert np.array_equal(found[1:], expected) and np.array_equal(found[0], expected[0])
+    first, second = model.encoded_images(views), model.encoded_images(views)
+    found = [next(first), next(second)]
+    assert len(list(first)) == 11 and not model.training
+    assert np.array_equal([found[1], *second], expected) and model.training
+
+
 def test_features_come_before_the_projection(tiny_model: TwoTower, tiny_signal: SignalConfig) -> None:
     tiles = list(np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), np.uint8))
     encoded = np.stack(list(tiny_model.encoded_images(tiny_model.views(tiles))))

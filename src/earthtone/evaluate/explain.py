@@ -22,6 +22,7 @@ from earthtone.data.packed import Table
 from earthtone.embed.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
 from earthtone.errors import DataError, ModelError, SignalError
 from earthtone.files import write_text_atomic
+from earthtone.models.batches import in_evaluation
 from earthtone.models.storage import model_name, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.options import WhyOptions
@@ -145,9 +146,7 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
     """
     if not len(windows):
         raise SignalError("a recording without a window; one or more expected")
-    was_training = model.training
-    model.eval()
-    try:
+    with in_evaluation(model):
         [view] = model.views([tile], [side_m])
         shown = torch.from_numpy(np.ascontiguousarray(view)[None]).to(model.device)
         image = last_maps(model.image_tower.encoder, model.image_input(shown))
@@ -161,8 +160,6 @@ def pair_evidence(model: TwoTower, tile: Pixels, windows: Spectrogram, side_m: f
             _image_evidence(model, image, sound_vector),
             _sound_evidence(model, sound, image_vector),
         )
-    finally:
-        model.train(was_training)
 
 
 def _unit(model: TwoTower, vectors: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
+from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +20,10 @@ Rows = NDArray[np.float32]
 _CPU_BATCH, _GPU_BATCH = 4, 32
 _FIRST_ROWS = 1024  # room for them where it is not known how many come
 
+#: Who has a model in evaluation mode now, and whether it was in training before.
+_modes: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+_MODES_LOCK = RLock()  # a generator that nobody ends ends where memory is collected, perhaps while this is held
+
 
 def constant_batch(device: torch.device) -> int:
     """Return how many inputs a forward pass has: 4 on a processor, 32 elsewhere.
@@ -28,6 +35,24 @@ def constant_batch(device: torch.device) -> int:
     Sizes do not mix: 1 and 2 round otherwise than 4 to 32, and in a ConvNeXt 4 and 8 otherwise than 16 and 32.
     """
     return _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Have a model in evaluation mode; the last of several threads that have it so puts its mode back."""
+    with _MODES_LOCK:
+        users, was_training = _modes.get(model, (0, model.training))
+        _modes[model] = users + 1, was_training
+        model.eval()
+    try:
+        yield
+    finally:
+        with _MODES_LOCK:
+            users, was_training = _modes.pop(model)
+            if users > 1:
+                _modes[model] = users - 1, was_training
+            else:
+                model.train(was_training)
 
 
 def rows_by_item(
@@ -60,9 +85,7 @@ def rows_by_item(
             row[:] = values
         targets.clear()
 
-    was_training = model.training
-    model.eval()
-    try:
+    with in_evaluation(model):
         for item in items:
             inputs = np.zeros(0) if item is None else item
             rows = np.empty((len(inputs), width), np.float32)
@@ -81,8 +104,6 @@ def rows_by_item(
         if targets:
             run()
         yield from (rows for rows, _ in waiting)
-    finally:
-        model.train(was_training)
 
 
 def row_by_item(
