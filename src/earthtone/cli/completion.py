@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from earthtone.cli import EVERYWHERE, LEVELS, VERBS, find_verb
-from earthtone.cli.parsing import Parser, ParserAsked, first_sentence
+from earthtone.cli.parsing import GIVE_PARSER, Parser, ParserAsked, first_sentence
 from earthtone.errors import ConfigError
 from earthtone.options import TASKS
 from earthtone.plugins import plugins_of
@@ -59,7 +59,7 @@ def _commands() -> Iterator[str]:
 def _options(command: str) -> Iterator[_Option]:
     verb, *second = command.split()
     try:
-        find_verb(verb)([*second, "--parser_of_verb"])
+        find_verb(verb)([*second, GIVE_PARSER])
     except ParserAsked as asked:
         for action in asked.parser._actions:
             for name in action.option_strings:

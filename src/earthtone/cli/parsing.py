@@ -32,12 +32,13 @@ O = TypeVar("O", bound=Options)  # noqa: E741
 
 
 #: Words that ask what a verb takes.
-ASKED = ("-h", "--help", "--help_all", "--parser_of_verb")
+GIVE_PARSER = "--parser\0"  # for completions; a word with a null byte cannot be typed
+ASKED = ("-h", "--help", "--help_all", GIVE_PARSER)
 _MOST_IN_SHORT_HELP = 12  # of all options of a verb that names no usual ones
 
 
 class ParserAsked(Exception):  # noqa: N818 - no error: how completions get a verb's parser
-    """Carries the parser of a verb that was called with `--parser_of_verb`."""
+    """Carries the parser of a verb that was called with `GIVE_PARSER`."""
 
     def __init__(self, parser: "Parser") -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         none: dict[str, Any] = {"nargs": 0, "default": argparse.SUPPRESS, "dest": argparse.SUPPRESS}
         self.add_argument("-h", "--help", action=_Help, help="show what most calls need", **none)
         self.add_argument("--help_all", action=_Help, help="show all options, in sections", **none)
-        self.add_argument("--parser_of_verb", action=_Hand, help=argparse.SUPPRESS, **none)
+        self.add_argument(GIVE_PARSER, action=_Hand, help=argparse.SUPPRESS, **none)
 
     def error(self, message: str) -> NoReturn:
         known = [*(option for action in self._actions for option in action.option_strings), *EVERYWHERE]

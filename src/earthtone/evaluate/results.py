@@ -184,7 +184,7 @@ class PluginTask(NamedTuple):
 
 
 #: Options of every task on the command line.
-_RESERVED = ("json", "help", "help_all", "parser_of_verb", "debug", "quiet", "log_level", "import")
+_RESERVED = ("json", "help", "help_all", "debug", "quiet", "log_level", "import")
 
 
 def plugin_task(name: str, function: Any) -> PluginTask:
