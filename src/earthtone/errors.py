@@ -111,7 +111,7 @@ def needed_by(what: str) -> Iterator[None]:
         if isinstance(error, ModuleNotFoundError) and name in EXTRA_OF:
             raise MissingExtraError(what, name) from error
         package = name.partition(".")[0] if importer == "earthtone" else importer
-        if package not in EXTRA_OF:
+        if package not in EXTRA_OF or any(part in str(error) for part in _NO_MEMORY):
             raise
         raise MissingExtraError(what, package, broken=error) from error
 

@@ -335,14 +335,15 @@ class Options:
 
     def __post_init__(self) -> None:
         for option, hint in type_hints(type(self)).items():
-            told = f"{option}=" if get_origin(hint) is Annotated and NOT_TYPED in get_args(hint) else f"--{option}"
+            only_python = get_origin(hint) is Annotated and NOT_TYPED in get_args(hint)
+            told = f"{option}=" if only_python else f"--{option} "
             try:
                 value = as_typed(getattr(self, option), hint)
             except ConfigError as error:
-                raise ConfigError(f"{told} {error}") from error
+                raise ConfigError(f"{told}{error}") from error
             object.__setattr__(self, option, value)
             if (problem := wrong(value, hint)) is not None:
-                raise ConfigError(f"{told} {problem}")
+                raise ConfigError(f"{told}{problem}")
         self.check()
 
     def check(self) -> None:

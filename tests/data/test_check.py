@@ -148,7 +148,7 @@ def test_broken_tables_and_options_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 5: not UTF-8"):
         check(tmp_path / "m.csv")
     (tmp_path / "m.csv").write_bytes(b"id,image,audio\n")
-    with pytest.raises(ConfigError, match="--workers 0; 1 or more"):
+    with pytest.raises(ConfigError, match="workers=0; 1 or more"):
         check(tmp_path / "m.csv", workers=0)
     with pytest.raises(ConfigError, match="--sample 0; 1 or more"):
         check(tmp_path / "m.csv", sample=0)

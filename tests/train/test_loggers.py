@@ -102,9 +102,9 @@ def test_a_logger_that_fails_costs_its_figures_and_not_the_training(
     ("given", "told"),
     [
         ({"callbacks": [ModelCheckpoint()]}, "ModelCheckpoint: a run writes checkpoints itself"),
-        ({"callbacks": [print]}, "callbacks= .*a callback of lightning.pytorch"),
-        ({"callbacks": Watcher()}, "callbacks= .*a callback of lightning.pytorch"),
-        ({"logger": True}, "logger= .*a logger of lightning.pytorch"),
+        ({"callbacks": [print]}, "callbacks=.*a callback of lightning.pytorch"),
+        ({"callbacks": Watcher()}, "callbacks=.*a callback of lightning.pytorch"),
+        ({"logger": True}, "logger=.*a logger of lightning.pytorch"),
         ({"callbacks": [type("Callback", (), {})()]}, "no Callback of lightning.pytorch; derive it from that one"),
         ({"logger": [type("Logger", (), {})()]}, "no Logger of lightning.pytorch"),
         ({"recipe": Recipe(train=TrainConfig(device="cpu"), logger=LoggerConfig("wandb"))}, "pip install wandb"),

@@ -158,8 +158,8 @@ def test_another_world_in_the_folder_is_refused(world):
     ("options", "message"),
     [
         ({"rows": 0}, "--rows 0; 1 or more"),
-        ({"rows": 1, "start": -1}, "--start -1; 0 or more"),
-        ({"rows": 1, "workers": 0}, "--workers 0; 1 or more"),
+        ({"rows": 1, "start": -1}, "start=-1; 0 or more"),
+        ({"rows": 1, "workers": 0}, "workers=0; 1 or more"),
         ({"rows": 1, "pixels": 8}, "pixels is 8"),
         ({"rows": 1, "size_m": 5_000.0}, "size_m is 5000"),
         ({"rows": 1, "seconds": -1.0}, r"seconds -1\.0"),
