@@ -272,7 +272,7 @@ def test_keys_of_a_recipe_that_are_no_text(text: str, tmp_path: Path, capsys: py
     ],
 )  # fmt: skip
 def test_what_python_gives_is_checked_before_the_long_part(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^(--\w+|\w+=) .* expected"):
+    with pytest.raises(ConfigError, match=r"^(--\w+ |\w+=).* expected"):
         make()
 
 
