@@ -292,6 +292,7 @@ def test_files_of_an_extra_are_counted_and_say_what_to_type(tiny_model: TwoTower
             tiny_model.embed_audio([tmp_path / "sound.aac"])
 
 
+@pytest.mark.slow
 def test_embedding_imports_no_more_than_it_needs(folder: Path, tiny_pairs: Path) -> None:
     """Half of a second each, and memory."""
     code = f"""

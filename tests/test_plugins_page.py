@@ -99,6 +99,7 @@ def test_every_command_of_the_page_is_run_here() -> None:
         assert line == "python train.py" or line.removeprefix("earthtone ").startswith(run_here), line
 
 
+@pytest.mark.slow
 def test_plugins_are_listed_with_what_brings_them(field: Path) -> None:
     [line] = commands("earthtone plugins")
     found = json.loads(run(f"{line} --json", field))
@@ -133,6 +134,7 @@ def test_an_encoder_trains_and_its_model_opens_where_the_plugin_is(field: Path) 
     assert "--import MODULE" in told
 
 
+@pytest.mark.slow
 def test_readers_read_files_of_their_suffix(field: Path) -> None:
     [line] = commands("earthtone check")
     told = run(line, field)

@@ -342,6 +342,7 @@ def test_a_path_may_be_called_as_an_option_is(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("earthtone: --debug does not exist")
 
 
+@pytest.mark.slow
 def test_quiet_leaves_the_result_alone(tmp_path: Path) -> None:
     """Bars and warnings go to standard error; with --quiet nothing does, and the result is the same."""
     make = [
@@ -389,6 +390,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {shell: folder / shell for shell in ("bash", "zsh", "fish")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "expected"), SHELL_TESTS)
 def test_tab_in_bash(line: str, expected: set[str], scripts: dict[str, Path]) -> None:
     asked = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _earthtone; printf "%s\\n" "${COMPREPLY[@]}"'
@@ -398,6 +400,7 @@ def test_tab_in_bash(line: str, expected: set[str], scripts: dict[str, Path]) ->
     assert set(done.stdout.split()) == expected and not done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "expected"), SHELL_TESTS)
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_tab_in_fish(line: str, expected: set[str], scripts: dict[str, Path]) -> None:

@@ -59,7 +59,7 @@ def test_figures_are_their_definitions(count: int, size: int, seed: int) -> None
 def test_known_shapes() -> None:
     """Evenly on a sphere: all dimensions, variance 1; on a line: one; two points apart: all is the gap."""
     draw = np.random.default_rng(0)
-    even = tower_health(unit(draw.normal(size=(20_000, 16))))
+    even = tower_health(unit(draw.normal(size=(4_000, 16))))
     assert even.effective_rank == pytest.approx(16, rel=0.01) and even.variance == pytest.approx(1, abs=0.01)
     assert even.uniformity < -3
     line = tower_health(unit(np.outer(draw.normal(size=500), np.ones(16))))
