@@ -158,7 +158,7 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     )
     for found in same:
         if found:
-            return next(iter(difflib.get_close_matches(word, found, n=1, cutoff=0.0)))
+            return difflib.get_close_matches(word, found, n=1, cutoff=0.0)[0]
     bare = {name.lstrip("-"): name for name in known}  # dashes are alike in all options
     close = [bare[name] for name in difflib.get_close_matches(word.lstrip("-"), bare, n=1)]
     if not close:

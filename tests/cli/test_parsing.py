@@ -16,7 +16,7 @@ import pytest
 
 import earthtone
 from earthtone import options as told
-from earthtone.cli import main, underscored, without_log_options
+from earthtone.cli import main, underscored, with_options, without_everywhere
 from earthtone.cli.completion import completion_script
 from earthtone.cli.parsing import add_options, early_option, make_parser, option_words, parsed, read_overrides
 from earthtone.errors import ConfigError
@@ -195,7 +195,7 @@ def test_a_wrong_value_is_one_line(words: list[str], telling: str, capsys: pytes
 def test_options_with_dashes_are_those_with_underscores() -> None:
     words = ["--data-root", "a-b", "--train.batch-size=4-4", "-h", "a-b=c", "--", "--left-alone"]
     expected = ["--data_root", "a-b", "--train.batch_size=4-4", "-h", "a-b=c", "--", "--left-alone"]
-    assert list(underscored(words)) == expected
+    assert list(with_options(words, underscored)) == expected
 
 
 WRONG = [
@@ -328,13 +328,13 @@ def test_a_near_miss_of_a_loss(typed: str, meant: str, capsys: pytest.CaptureFix
 
 
 def test_the_level_of_messages_may_be_typed_anywhere() -> None:
-    assert without_log_options(["check", "a.csv", "--quiet"]) == (["check", "a.csv"], logging.ERROR)
-    assert without_log_options(["--log-level", "info", "check"]) == (["check"], logging.INFO)
-    assert without_log_options(["check", "--log_level=DEBUG", "--", "--quiet"]) == (["check", "--", "--quiet"], 10)
-    assert without_log_options(["check", "--", "--debug"])[1] is None
+    assert without_everywhere(["check", "a.csv", "--quiet"]) == (["check", "a.csv"], logging.ERROR, [])
+    assert without_everywhere(["--log-level", "info", "check", "--import", "a"]) == (["check"], logging.INFO, ["a"])
+    assert without_everywhere(["check", "--log_level=DEBUG", "--", "--quiet"]) == (["check", "--", "--quiet"], 10, [])
+    assert without_everywhere(["check", "--", "--debug", "--import"])[1:] == (None, [])
     for words in (["--log_level", "loud", "check"], ["check", "--log_level"]):
         with pytest.raises(ConfigError, match="one of debug, info, warning, error"):
-            without_log_options(words)
+            without_everywhere(words)
 
 
 def test_a_path_may_be_called_as_an_option_is(capsys: pytest.CaptureFixture[str]) -> None:

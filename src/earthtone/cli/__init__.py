@@ -80,14 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     if any("\0" in word for word in words):
         return _wrong("an option holds a null byte, which no path has")
-    debug = "--debug" in words[: words.index("--") if "--" in words else None]
+    debug = "--debug" in words[: words.index("--") if "--" in words else None]  # also where another one is wrong
     try:
         try:
-            words, level = without_log_options(words)
-            words, modules = _imports(words)
+            own, level, modules = without_everywhere(words)
             with log_level(level), old_names_told():
                 import_modules(modules)
-                return _told(words)
+                return _told(own)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what cannot be written is told here, not by the interpreter when it ends
@@ -110,23 +109,6 @@ def _run(words: list[str]) -> int:
         return _wrong(reason)
 
 
-def _imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words without `--import MODULE`, and the modules. Raises ConfigError."""
-    left, others, modules = iter(words), list[str](), list[str]()
-    for word in left:
-        if word == "--":
-            others.append(word)
-            break
-        option, equals, module = word.partition("=")
-        if option != "--import":
-            others.append(word)
-        elif not (module := module if equals else next(left, "")):
-            raise ConfigError("--import needs the name of a module, such as --import my_losses")
-        else:
-            modules.append(module)
-    return [*others, *left], modules
-
-
 def _told(words: list[str]) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
@@ -137,39 +119,52 @@ def _told(words: list[str]) -> int:
         print(f"earthtone {__version__}")
         return 0
     with needed_by(words[0]):
-        return find_verb(words[0])(list(underscored(words[1:])))
+        return find_verb(words[0])(list(with_options(words[1:], underscored)))
 
 
-def without_log_options(words: Sequence[str]) -> tuple[list[str], int | None]:
-    """Return the words without `--debug`, `--quiet` and `--log_level`, and the level they mean. Raises ConfigError."""
-    left, others, level = iter(words), [], None
+def without_everywhere(words: Sequence[str]) -> tuple[list[str], int | None, list[str]]:
+    """Return the words without the options of `EVERYWHERE`, the level of messages that they mean, modules to import.
+
+    Raises ConfigError.
+    """
+    left, others, level, modules = iter(words), list[str](), None, list[str]()
     for word in left:
-        option, _, value = next(underscored([word])).partition("=")
+        option, equals, value = word.partition("=")
+        option = underscored(option) if word.startswith("--") else ""
         if word == "--":
             others.append(word)
             break
         if word in ("--debug", "--quiet"):
             level = logging.INFO if word == "--debug" else logging.ERROR
         elif option == "--log_level":
-            value = value or next(left, "")
+            value = value if equals else next(left, "")
             if value.lower() not in LEVELS:
                 raise ConfigError(f"--log_level {value}; {did_you_mean(value, LEVELS)}one of {', '.join(LEVELS)}")
             level = LEVELS[value.lower()]
+        elif option == "--import":
+            if not (value := value if equals else next(left, "")):
+                raise ConfigError("--import needs the name of a module, such as --import my_losses")
+            modules.append(value)
         else:
             others.append(word)
-    return [*others, *left], level
+    return [*others, *left], level, modules
 
 
-def underscored(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words with `--data_root` for `--data-root`; values stay as they are, as does what follows `--`."""
+def with_options(words: Sequence[str], change: Callable[[str], str]) -> Iterator[str]:
+    """Yield the words with each option by the name that `change` gives it; values stay, as does what follows `--`."""
     left = iter(words)
     for word in left:
         if word == "--":
             yield word
             break
         option, equals, value = word.partition("=")
-        yield f"--{option[2:].replace('-', '_')}{equals}{value}" if word.startswith("--") else word
+        yield f"{change(option)}{equals}{value}" if word.startswith("--") else word
     yield from left
+
+
+def underscored(option: str) -> str:
+    """Return `--data_root` for `--data-root`."""
+    return f"--{option[2:].replace('-', '_')}"
 
 
 def _wrong(text: str) -> int:

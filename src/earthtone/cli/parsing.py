@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from earthtone.cli import EVERYWHERE
+from earthtone.cli import EVERYWHERE, with_options
 from earthtone.errors import ConfigError, did_you_mean, one_line
 from earthtone.files import read_yaml, read_yaml_file
 from earthtone.value_types import (
@@ -31,8 +31,8 @@ from earthtone.value_types import (
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-#: Words that ask what a verb takes.
 GIVE_PARSER = "--parser\0"  # for completions; a word with a null byte cannot be typed
+#: Words that ask what a verb takes.
 ASKED = ("-h", "--help", "--help_all", GIVE_PARSER)
 _MOST_IN_SHORT_HELP = 12  # of all options of a verb that names no usual ones
 
@@ -83,22 +83,13 @@ class Parser(argparse.ArgumentParser):
         helps = "--help" if self._is_short() else "--help-all"
         raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} {helps} names all options")
 
-    def with_current_names(self, words: Sequence[str]) -> Iterator[str]:
-        """Yield the words with options of earlier versions as they are called now. Raises ConfigError."""
-        left = iter(words)
-        for word in left:
-            if word == "--":
-                yield word
-                break
-            option, equals, value = word.partition("=")
-            if option.startswith("--") and option[2:] in self.former:
-                [option] = current_names({option[2:]: None}, self, "--{}")
-                option = f"--{option}"
-            yield f"{option}{equals}{value}"
-        yield from left
+    def _current_name(self, option: str) -> str:
+        """Return what an option of an earlier version is called now. Raises ConfigError for one that is no more."""
+        [name] = current_names({option[2:]: None}, self, "--{}")
+        return f"--{name}"
 
     def parse_args(self, words: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
-        words = list(self.with_current_names(words))
+        words = list(with_options(words, self._current_name))
         for word in words:
             if word == "--":
                 break
