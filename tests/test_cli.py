@@ -363,6 +363,7 @@ def test_a_runs_folder_as_data_is_answered_with_its_table(run: Path, capsys: pyt
     assert f"the packed table {run / 'table.lance'}" in said
 
 
+@pytest.mark.slow
 def test_debug_messages_are_the_packages_own(world: Path) -> None:
     line = [sys.executable, "-m", "earthtone", "check", str(world), "--log_level", "debug"]
     said = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True).stderr

@@ -102,6 +102,7 @@ def test_a_model_and_a_backbone(tmp_path: Path, class_folder: Path, refused: Ref
     refused("backbone", backbone, ["evaluate", "probe", "--model", str(backbone), "--data", str(class_folder)])
 
 
+@pytest.mark.slow
 def test_kept_features_and_results_of_a_suite(
     tmp_path: Path, write_classes: Callable[..., Path], capsys: pytest.CaptureFixture[str], refused: Refused
 ) -> None:

@@ -55,6 +55,7 @@ def earthtone_line(folder: Path, *words: str, path: Path | None = None) -> tuple
 REGISTER = "import earthtone\n\n@earthtone.register_{kind}({name!r})\ndef thing(path): ...\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -115,6 +116,7 @@ def write_package(folder: Path, name: str, **groups: dict[str, str]) -> None:
     (metadata / "entry_points.txt").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_entry_points_that_fail_are_named_and_stop_only_who_uses_them(tmp_path: Path) -> None:
     """None of the modules is imported by what does not use it: each would end the program."""
     write_package(tmp_path, "alpha", losses={"bad": "bad_module:Loss", "twice": "a:b", "infonce": "json:loads"})
@@ -137,6 +139,7 @@ def test_entry_points_that_fail_are_named_and_stop_only_who_uses_them(tmp_path: 
         assert status == 2 and told in said and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_entry_points_of_names_that_exist_or_that_none_may_have_change_nothing(tmp_path: Path) -> None:
     write_package(tmp_path, "alpha", tasks={"probe": "a:b"}, image_readers={"csv": "a:b", "mp4": "a:b", "q z": "a:b"})
     write_package(tmp_path, "beta", losses={"$(touch run)": "a:b", "`touch run`": "a:b", "fine": "a:b"})

@@ -84,6 +84,7 @@ def test_they_join_at_their_step(tiny_table: Path, warm_recipe: Recipe, tiny_mod
 _CHUNKS = {"chunk_size": 3, "momentum": 0.9, "precision": "bf16"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "options"),
     [

@@ -73,6 +73,7 @@ def test_colours_are_those_of_before(scaled_table: Path, scaled: Recipe, tiny_re
         assert torch.equal(one.image[..., :3], other.image) and torch.equal(one.audio, other.audio)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_training_stops_and_goes_on_bit_for_bit(
     scaled_table: Path, scaled: Recipe, tmp_path: Path, chunk: int | None
@@ -125,6 +126,7 @@ def test_no_row_knows_its_metres(tiny_table: Path, scaled: Recipe, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_table_of_before_trains_and_embeds_but_without_scale(
     scaled_table: Path, scaled: Recipe, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
