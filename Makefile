@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast test-extras lint bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,11 +17,18 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed ## the whole way on a toy world, about five minutes on two cores
 	$(BIN)/earthtone demo --out demo $(DEMO_ARGS)
 
-test: $(VENV)/installed lint ## everything, under 15 minutes on two cores
-	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+$(VENV)/extras: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[all,export,umap]" --group dev --group extras
+	touch $@
+
+test: $(VENV)/installed lint ## everything that needs no further package, under 12 minutes on two cores
+	$(BIN)/python -m pytest -n 2 -m "not extras" $(TEST_ARGS)
+
+test-extras: $(VENV)/extras ## what other programs make of our files, ONNX, a cluster: under 15 minutes
+	$(BIN)/python -m pytest -n 2 -m extras $(TEST_ARGS)
 
 test-fast: $(VENV)/installed ## without what is marked slow, about two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not extras" $(TEST_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

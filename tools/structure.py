@@ -25,7 +25,7 @@ PACKAGE = "earthtone"
 ORDER = (
     ("errors",), ("files", "geo", "plugins", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
     ("options",), ("data",), ("build",), ("models",), ("embed",), ("losses",), ("train",), ("evaluate",),
-    ("studies",), ("cli",),
+    ("atlas",), ("export", "integrations"), ("studies",), ("cli",),
 )  # fmt: skip
 
 

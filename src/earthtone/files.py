@@ -39,6 +39,7 @@ FORMATS: Mapping[str, int] = {
     "figures of a run": 1,
     "result of a step": 1,
     "record of downloads": 1,
+    "embeddings": 1,
 }
 
 

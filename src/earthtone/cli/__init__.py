@@ -47,6 +47,8 @@ On your own data:
   earthtone evaluate retrieval --model runs/first --data runs/first/table.lance
 """
 
+#: Verbs that use a trained model; their functions lie in atlas_verbs.py.
+ATLAS_VERBS: Mapping[str, str] = {}
 #: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {
     "demo": "the whole way on a toy world, in a few minutes",
@@ -60,6 +62,7 @@ VERBS: Mapping[str, str] = {
     "doctor": "is a model healthy? spread, rank, modality gap, hubs; a collapsed tower is exit 1",
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
+    **ATLAS_VERBS,
     "plugins": "losses, encoders, readers and tasks that other packages and modules add",
     "completion": "print what makes the tab key complete verbs and options in bash, zsh or fish",
 }
@@ -175,5 +178,6 @@ def _wrong(text: str) -> int:
 def find_verb(name: str) -> Callable[[list[str]], int]:
     if name not in VERBS:
         raise ConfigError(f"no verb {name!r}; {did_you_mean(name, list(VERBS))}earthtone --help names all")
-    function: Callable[[list[str]], int] = getattr(import_module("earthtone.cli.verbs"), name)
+    home = "earthtone.cli.atlas_verbs" if name in ATLAS_VERBS else "earthtone.cli.verbs"
+    function: Callable[[list[str]], int] = getattr(import_module(home), name)
     return function

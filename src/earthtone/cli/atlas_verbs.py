@@ -1,0 +1,1 @@
+"""The verbs that use a trained model: its vectors, maps and exports. As verbs.py, whose helpers they share."""

@@ -1,0 +1,56 @@
+"""The table of embeddings: what is written is what is read, and what is no such table is told."""
+
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from earthtone.atlas.embeddings import (
+    SHARDS,
+    TABLE,
+    EmbeddingCard,
+    VectorType,
+    embedding_schema,
+    open_embeddings,
+    write_embeddings,
+)
+from earthtone.errors import DataError
+
+CARD = EmbeddingCard("/runs/first", "0" * 32, dimensions=4, unit=True, data="places.csv")
+
+
+@pytest.mark.parametrize(("kind", "error"), [("float16", 1e-3), ("float32", 0)])
+def test_rows_come_back_in_order(tmp_path: Path, kind: VectorType, error: float) -> None:
+    schema = embedding_schema(CARD, kind, ["label"])
+    vectors = np.random.default_rng(0).random((7, 4), np.float32)
+    first = {"id": list("abcde"), "modality": ["image"] * 5, "label": ["x"] * 5}
+    write_embeddings(tmp_path / TABLE, schema, first, vectors[:5])
+    write_embeddings(tmp_path / TABLE, schema, {"id": ["f", "g"], "modality": ["audio"] * 2}, vectors[5:], append=True)
+    table = open_embeddings(tmp_path)
+    assert (len(table), table.card) == (7, CARD)
+    np.testing.assert_allclose(table.vectors(), vectors, atol=error)
+    np.testing.assert_allclose(np.concatenate(list(table.blocks(3))), vectors, atol=error)
+    rows = np.array([6, 0])
+    assert table.columns(["id", "label"], rows).to_pylist() == [{"id": "g", "label": None}, {"id": "a", "label": "x"}]
+    np.testing.assert_allclose(table.vectors(rows), vectors[rows], atol=error)
+
+
+def test_what_is_no_table_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="earthtone embed --model RUN"):
+        open_embeddings(tmp_path)
+    (tmp_path / SHARDS / "0-of-2.lance").mkdir(parents=True)
+    with pytest.raises(DataError, match="1 shards wait to be merged; type: earthtone index"):
+        open_embeddings(tmp_path)
+    lance.write_dataset(pa.table({"id": ["a"]}), str(tmp_path / "other.lance"))
+    with pytest.raises(DataError, match="no table of embeddings"):
+        open_embeddings(tmp_path / "other.lance")
+
+
+def test_a_table_that_lost_a_part_is_not_opened(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / TABLE, embedding_schema(CARD), {"id": list("abc")}, np.ones((3, 4), np.float32))
+    file = next((tmp_path / TABLE / "data").glob("*.lance"))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DataError, match="damaged"):
+        open_embeddings(tmp_path)
