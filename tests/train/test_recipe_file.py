@@ -50,6 +50,12 @@ def test_options_go_with_the_name_of_their_loss(tmp_path: Path) -> None:
     assert (other.loss.options, other.loss.twins, other.within) == ({"margin": 0.5}, "ignore", WithinConfig())
 
 
+def test_a_number_that_is_the_name_of_a_choice_is_that_choice() -> None:
+    assert recipe_from_dict({"train": {"precision": 32}}, "test").train.precision == "32"
+    with pytest.raises(ConfigError, match=r"train\.precision is 16"):
+        recipe_from_dict({"train": {"precision": 16}}, "test")
+
+
 def test_yaml_numbers_become_floats() -> None:
     assert recipe_from_dict({"train": {"learning_rate": "1e-4"}}, "test").train.learning_rate == 1e-4
     assert recipe_from_dict({"augment": {"crop_area": [0.3, 1]}}, "test").augment.crop_area == (0.3, 1.0)
