@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthtone.atlas.embed import embed
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
@@ -48,6 +49,7 @@ _HOMES = {
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
     "doctor": "earthtone.evaluate.health",
+    "embed": "earthtone.atlas.embed",
     "evaluate_audio": "earthtone.evaluate.audio_probe",
     "evaluate_audiovisual": "earthtone.evaluate.audiovisual",
     "evaluate_finetune": "earthtone.evaluate.finetune",
@@ -80,6 +82,7 @@ __all__ = [
     "convert",
     "demo",
     "doctor",
+    "embed",
     "evaluate_audio",
     "evaluate_audiovisual",
     "evaluate_finetune",

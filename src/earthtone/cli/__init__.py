@@ -48,7 +48,9 @@ On your own data:
 """
 
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
-ATLAS_VERBS: Mapping[str, str] = {}
+ATLAS_VERBS: Mapping[str, str] = {
+    "embed": "vectors of images and sounds of any data, as one table; stops and goes on",
+}
 #: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {
     "demo": "the whole way on a toy world, in a few minutes",

@@ -33,7 +33,16 @@ from earthtone.data.check import (
     table_contents,
 )
 from earthtone.data.grouped_split import id_number
-from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
+from earthtone.data.packed import (
+    LATER_COLUMNS,
+    NOTES,
+    TILE_SIDE,
+    Table,
+    is_begun,
+    table_schema,
+    unfinished_marker,
+    write_seal,
+)
 from earthtone.data.pair import PAIR_COLUMNS, SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
@@ -135,7 +144,7 @@ def pack(options: PackOptions) -> PackResult:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
             split = named_split(
-                split_by, source, buffer_km=options.buffer_km, packed=Table(out) if _begun(out) else None
+                split_by, source, buffer_km=options.buffer_km, packed=Table(out) if is_begun(out) else None
             )
             threads = options.threads or os.cpu_count() or 1
             return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
@@ -143,7 +152,7 @@ def pack(options: PackOptions) -> PackResult:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:
         refuse_full_system(error, out)
-        raise DataError(f"cannot write {out}: {_reason(error)}; choose another --out or free the disk") from error
+        raise DataError(f"cannot write {out}: {system_reason(error)}; choose another --out or free the disk") from error
 
 
 def _pack_locked(
@@ -214,14 +223,9 @@ def _pack_locked(
     )  # fmt: skip
 
 
-def unfinished_marker(out: Path) -> Path:
-    """Return the file that stands beside a table while it is being packed, and after a stop until it is finished."""
-    return out.with_name(f"{out.name}.unfinished")
-
-
 def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit) -> set[int]:
     """Return the hashed ids of an existing table, after checking that the new rows will fit it."""
-    if not _begun(out):
+    if not is_begun(out):
         return set()
     table = Table(out)
     if table.signal != signal:
@@ -309,19 +313,8 @@ def _commit(rows: list[dict[str, Any]], out: Path, schema: pa.Schema) -> int:
     if not rows:
         return 0
     batch = pa.Table.from_pylist(rows, schema=schema)
-    lance.write_dataset(batch, str(out), mode="append" if _begun(out) else "create")
+    lance.write_dataset(batch, str(out), mode="append" if is_begun(out) else "create")
     return len(rows)
-
-
-def _begun(out: Path) -> bool:
-    """Return whether a first commit was made; a folder without one is what a kill during it left, or not ours."""
-    if not out.exists() or any(out.glob("_versions/*.manifest")):
-        return out.exists()
-    if foreign := sorted(
-        entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions", "_versions")
-    ):
-        raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no packed table; choose another --out")
-    return False
 
 
 @contextmanager
@@ -355,7 +348,7 @@ class _ProblemList:
 
     def add(self, found: Problem | Note) -> None:
         outcome = "left out" if isinstance(found, Problem) else "added"
-        self._rows.writerow([_no_formula(found.id), found.kind, _no_formula(found.detail), outcome])
+        self._rows.writerow([no_formula(found.id), found.kind, no_formula(found.detail), outcome])
         self._file.flush()  # what is written cannot fail when the file is closed
         self.kept = self.path
 
@@ -367,13 +360,13 @@ class _ProblemList:
             self.path.unlink(missing_ok=True)
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
     """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
     text = one_line(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _reason(error: OSError) -> str:
+def system_reason(error: OSError) -> str:
     """Return what the system said; Lance wraps it into long texts of its own."""
     text = error.strerror or str(error)
     for telling in ("No space left on device", "Permission denied", "Read-only file system", "File too large"):
