@@ -93,6 +93,7 @@ EXTRA_OF: Mapping[str, str] = {
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
+    "datasets": "mteb", "mteb": "mteb",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
