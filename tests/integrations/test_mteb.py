@@ -11,6 +11,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from earthtone.data.check import check
 from earthtone.errors import ConfigError, DataError, MissingExtraError
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import model_fingerprint
@@ -30,6 +31,7 @@ from earthtone.integrations.mteb import (  # noqa: E402
     SOUNDINGEARTH,
     TASKS,
     MtebEncoder,
+    benchmark_sites,
     evaluate_mteb,
     training_tasks,
     with_data,
@@ -277,6 +279,27 @@ def test_a_task_is_loaded_without_a_decoder(
 
     with pytest.raises(DataError, match=r"AbsentA2IRetrieval: its data .* cannot be had"):
         with_data(Absent())
+
+
+def test_the_benchmarks_sites_are_found_in_the_data(
+    tasks: dict[str, Any], files: tuple[list[Path], list[Path]], tiny_pairs: Path, tmp_path: Path
+) -> None:
+    """By the pixels of their images, whatever they are called; the sounds, whose ids and files are called otherwise,
+    are told as not found."""
+    out = tmp_path / "sites.csv"
+    assert benchmark_sites(tasks["a2i"], out) == 2 * PAIRS
+    found = check(tiny_pairs, exclude=out)
+    assert found.splits["none"] == PAIRS
+    assert "sites.csv: 20 of 40 entries are in the data (0 by id, 20 by image_hash); 20 rows" in found.excluded[0]
+    assert "not found: MadeA2IRetrieval/queries/audio-0" in found.excluded[1]
+    images = media_set(files[0], datasets.Image(), "image")
+    renamed = images.rename_column("id", "key").map(lambda row, n: {"id": f"pair-{n + 1}"}, with_indices=True)
+    assert benchmark_sites([renamed], out, column="id") == PAIRS
+    assert "20 entries have an id of one row and the image of another" in check(tiny_pairs, exclude=out).excluded[1]
+    with pytest.raises(DataError, match="no entry"):
+        benchmark_sites(images.select([]), out)
+    with pytest.raises(DataError, match="tasks is str; a task of mteb's"):
+        benchmark_sites("SoundingEarthA2IRetrieval.v2", out)
 
 
 def test_without_mteb_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

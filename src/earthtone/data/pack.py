@@ -87,6 +87,8 @@ class PackResult:
     """A line where images or recordings of the table lie in several splits."""
     linked_text: str = ""
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
+    excluded: tuple[str, ...] = ()
+    """What was left out because a file names it, and what of that file was not found."""
 
     @property
     def split_text(self) -> str:
@@ -109,6 +111,7 @@ class PackResult:
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
+        lines += [f"  left out: {line}" for line in self.excluded]
         lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
         lines += [f"  caution: {line}" for line in (*self.leaks, *small_split_warnings(self.contents))]
         for kind, count in sorted(self.problems.items()):
@@ -124,8 +127,8 @@ class PackResult:
 def pack(options: PackOptions) -> PackResult:
     """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
 
-    `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`; a table takes no rows that
-    are split otherwise than its own.
+    `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`, rows that the file
+    `exclude` names are in no split; a table takes no rows that are split otherwise than its own.
     A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
     Rows that share an image or a recording are in one split; see `named_split`.
     Memory does not grow with the rows, but for about 400 bytes a row of ids and hashes. Raises DataError, also when
@@ -144,7 +147,11 @@ def pack(options: PackOptions) -> PackResult:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
             split = named_split(
-                split_by, source, buffer_km=options.buffer_km, packed=Table(out) if is_begun(out) else None
+                split_by,
+                source,
+                buffer_km=options.buffer_km,
+                exclude=options.exclude,
+                packed=Table(out) if is_begun(out) else None,
             )
             threads = options.threads or os.cpu_count() or 1
             return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
@@ -220,6 +227,7 @@ def _pack_locked(
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
         table_contents(Table(out)), tuple(leak_warnings(Table(out))), split.linked_text,
+        split.excluded,
     )  # fmt: skip
 
 
@@ -383,17 +391,19 @@ def open_table(
     columns: Mapping[str, str] | None = None,
     split_by: str | None = None,
     buffer_km: float | None = None,
+    exclude: str | Path | None = None,
     keep: Path | None = None,
 ) -> Iterator[Table]:
     """Yield `data` as a packed table; what is not packed yet is packed into `keep`, or for this once only.
 
-    `split_by` and `buffer_km` are those of `pack`, by default the data's own splits. Raises DataError when nothing in
-    it is usable, ConfigError for options without effect.
+    `split_by`, `buffer_km` and `exclude` are those of `pack`, by default the data's own splits. Raises DataError when
+    nothing in it is usable, ConfigError for options without effect.
     """
-    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km}
+    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km, "exclude": exclude}
     check_split_by(options["split_by"], buffer_km)
     if is_packed(data):
-        for name, value in (("columns", columns), ("split_by", split_by), ("buffer_km", buffer_km)):
+        given = {"columns": columns, "split_by": split_by, "buffer_km": buffer_km, "exclude": exclude}
+        for name, value in given.items():
             if value:
                 raise ConfigError(f"{data} is packed: --{name} has no effect on it; leave it out")
         if not is_remote(data) and (marker := unfinished_marker(Path(data))).exists():
@@ -434,6 +444,8 @@ def _warn_of(result: PackResult, *, kept: bool = True) -> None:
         _log.warning("%s; %s", result.skipped_text, where)
     if result.notes:
         _log.warning("of %d added rows some need a look (%s); %s", result.added, _kinds_text(result.notes), where)
+    for line in result.excluded:
+        _log.warning("%s", line)
     if result.splits.get("none"):
         _log.warning("%s: those are not used", result.split_text)
 

@@ -5,6 +5,8 @@ to the model as files, by the same steps as everywhere, and heard whole; MTEB's 
 keeps the beginning.
 """
 
+import csv
+import io
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +15,9 @@ from typing import Any
 
 import torch
 
+from earthtone.data.exclude import ENTRY, IMAGE_HASH, picture_hash
 from earthtone.errors import ConfigError, DataError, needed_by, one_line
+from earthtone.files import write_text_atomic
 from earthtone.models.storage import model_fingerprint, model_name, opened_model
 from earthtone.models.two_tower import Embeddings, TwoTower
 
@@ -284,3 +288,49 @@ def evaluate_mteb(
         if ours and task.data_loaded:
             task.unload_data()  # the next one may be of gigabytes too
     return scores
+
+
+# What not to train on.
+
+
+def benchmark_sites(tasks: Any, out: str | Path, *, column: str = "id") -> int:
+    """Write the CSV for `--exclude` of all that some tasks measure on; return how many entries it names.
+
+    `tasks` is a task of MTEB's, or a data set of its files, or several of these. Each query and each document is an
+    entry, named by its id and by the names of its files without suffix, as values of the data's `column`, and by the
+    pixels of its image. Which of these are in your data `earthtone check DATA --exclude FILE` tells. Raises DataError.
+    """
+    found = io.StringIO()
+    rows = csv.writer(found, lineterminator="\n")
+    rows.writerow([ENTRY, column, IMAGE_HASH])
+    count = 0
+    for place, part in _parts_of(tasks):
+        for entry in undecoded(part):
+            name = f"{place}/{entry.get('id', count)}"
+            media = [value for value in entry.values() if isinstance(value, Mapping)]
+            stems = [Path(str(value["path"])).stem for value in media if value.get("path")]
+            ids = dict.fromkeys(str(value) for value in (entry.get("id"), *stems) if value not in (None, ""))
+            image = entry.get("image")
+            digest = None if image is None else picture_hash(image["bytes"] or Path(image["path"]))
+            rows.writerows([name, value, ""] for value in ids)
+            rows.writerows([[name, "", digest]] * (digest is not None))
+            count += 1
+    if not count:
+        raise DataError("no entry in the tasks' data; a task with its data (open_tasks) or a data set expected")
+    write_text_atomic(Path(out), found.getvalue())
+    return count
+
+
+def _parts_of(tasks: Any) -> Iterator[tuple[str, "datasets.Dataset"]]:
+    """Yield each data set of queries and of documents with what it is called."""
+    if isinstance(tasks, datasets.Dataset):
+        yield "rows", tasks
+    elif isinstance(tasks, (list, tuple)):
+        for number, task in enumerate(tasks):
+            yield from ((f"{number}/{name}", part) for name, part in _parts_of(task))
+    elif isinstance(tasks, AbsTaskRetrieval):
+        for splits in with_data(tasks).dataset.values():
+            for split in splits.values():
+                yield from ((f"{tasks.metadata.name}/{name}", split[name]) for name in ("queries", "corpus"))
+    else:
+        raise DataError(f"tasks is {type(tasks).__name__}; a task of mteb's, a data set, or a list of these expected")
