@@ -9,10 +9,11 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -338,16 +339,10 @@ class _Known:
     def __init__(self, tables: Sequence[EmbeddingTable], medium: Medium, part: Part) -> None:
         keys, prints = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
         for table in tables:
-            batches = table.dataset.to_batches(
-                columns=["id", "file_fingerprint"], filter=f"modality = '{medium}'", batch_size=8192
-            )
-            for batch in batches:
-                ids, found = (column.to_pylist() for column in batch.columns)
-                here = [
-                    (id_number(name), _hashed(text)) for name, text in zip(ids, found, strict=True) if part.has(name)
-                ]
-                keys.append(np.array([key for key, _ in here], np.uint64))
-                prints.append(np.array([text for _, text in here], np.uint64))
+            for ids, found in _rows_of(table, medium):
+                here = [part.has(name) for name in ids]
+                keys.append(np.array([id_number(name) for name in compress(ids, here)], np.uint64))
+                prints.append(np.array([_hashed(text) for text in compress(found, here)], np.uint64))
         self.keys, first = np.unique(np.concatenate(keys), return_index=True)
         self.prints = np.concatenate(prints)[first]
 
@@ -362,6 +357,19 @@ class _Known:
         key = np.uint64(id_number(name))
         at = int(np.searchsorted(self.keys, key))
         return at if at < len(self.keys) and self.keys[at] == key else None
+
+
+def _rows_of(table: EmbeddingTable, medium: Medium) -> Iterator[tuple[list[str], list[str | None]]]:
+    """Yield ids and fingerprints of the rows of a medium. Raises DataError for a damaged table."""
+    try:
+        for batch in table.dataset.to_batches(
+            columns=["id", "file_fingerprint"], filter=f"modality = '{medium}'", batch_size=8192
+        ):
+            ids, found = (column.to_pylist() for column in batch.columns)
+            yield ids, found
+    except (OSError, ValueError) as error:
+        refuse_full_system(error, table.path)
+        raise DataError(f"{table.path}: a file of the table is missing or broken; choose another --out") from error
 
 
 def _hashed(fingerprint: str | None) -> int:
@@ -501,6 +509,7 @@ class _Problems:
         self.kept = self.path
 
     def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+        with suppress(OSError, DataError) if error[0] else nullcontext():  # that of the call goes on as it is
+            self._stack.__exit__(*error)
         if self.kept is None:
             self.path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from earthtone.data.packed import check_opened, unfinished_marker, write_seal
+from earthtone.data.packed import append_rows, check_opened, unfinished_marker, write_seal
 from earthtone.errors import DataError, FormatError, shell_line
 from earthtone.files import FORMATS, format_of, refuse_undecodable
 from earthtone.models.two_tower import Embeddings as Vectors
@@ -83,7 +83,7 @@ def write_embeddings(
 ) -> None:
     """Write rows as one commit, which is there whole or not at all; columns that are not given are null.
 
-    `vectors` are (N, D). With `append` they come behind what the table has. Raises DataError.
+    `vectors` are (N, D). With `append` they come behind what the table has. Raises DataError, OSError for a full disk.
     """
     kind = schema.field(VECTOR).type
     if vectors.ndim != 2 or vectors.shape[1] != kind.list_size:
@@ -98,8 +98,7 @@ def write_embeddings(
     ]
     arrays.append(pa.FixedSizeListArray.from_arrays(flat, kind.list_size))
     batch = pa.Table.from_arrays(arrays, schema=schema)
-    dataset = lance.write_dataset(batch, str(table), mode="append" if append else "create")
-    write_seal(table, dataset)
+    write_seal(table, append_rows(table, batch, begun=append))
 
 
 class EmbeddingTable:

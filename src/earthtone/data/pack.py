@@ -38,6 +38,7 @@ from earthtone.data.packed import (
     NOTES,
     TILE_SIDE,
     Table,
+    append_rows,
     is_begun,
     table_schema,
     unfinished_marker,
@@ -321,7 +322,7 @@ def _commit(rows: list[dict[str, Any]], out: Path, schema: pa.Schema) -> int:
     if not rows:
         return 0
     batch = pa.Table.from_pylist(rows, schema=schema)
-    lance.write_dataset(batch, str(out), mode="append" if is_begun(out) else "create")
+    append_rows(out, batch, begun=is_begun(out))
     return len(rows)
 
 

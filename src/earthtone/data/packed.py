@@ -1,12 +1,13 @@
 """The packed table: one row a pair, as a Lance dataset with a seal; images and windows of sound by row number."""
 
+import errno
 import hashlib
 import json
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from earthtone.data.grouped_split import id_number
@@ -82,6 +84,34 @@ def is_begun(out: Path, kind: str = "packed table") -> bool:
     ):
         raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no {kind}; choose another --out")
     return False
+
+
+def append_rows(table: Path, rows: pa.Table, *, begun: bool) -> Any:
+    """Add rows to a Lance dataset as one commit, whole and on the disk or not at all; return the dataset.
+
+    Lance alone also commits a file whose end found no room on the disk. Raises OSError, and leaves nothing behind then.
+    """
+    before = set((table / "data").iterdir()) if begun else set()
+    dataset = lance.dataset(str(table)) if begun else None
+    try:
+        fragments = write_fragments(
+            rows, str(table) if dataset is None else dataset, schema=rows.schema,
+            mode="create" if dataset is None else "append",
+            data_storage_version=None if dataset is None else dataset.data_storage_version,
+        )  # fmt: skip
+        for file in (file for fragment in fragments for file in fragment.files):
+            path = table / "data" / file.path
+            if (size := path.stat().st_size) != file.file_size_bytes:
+                raise OSError(errno.ENOSPC, f"{size:,} of {file.file_size_bytes:,} bytes had room", str(path))
+            wait_for_disk(path)
+    except OSError:
+        with suppress(OSError):
+            for path in set((table / "data").iterdir()) - before:
+                path.unlink()
+        raise
+    if dataset is None:
+        return lance.LanceDataset.commit(str(table), lance.LanceOperation.Overwrite(rows.schema, fragments))
+    return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
 
 
 def unfinished_marker(out: Path) -> Path:
