@@ -94,24 +94,24 @@ def append_rows(table: Path, rows: pa.Table, *, begun: bool) -> Any:
     before = set((table / "data").iterdir()) if begun else set()
     dataset = lance.dataset(str(table)) if begun else None
     try:
-        fragments = write_fragments(
+        written = write_fragments(
             rows, str(table) if dataset is None else dataset, schema=rows.schema,
             mode="create" if dataset is None else "append",
-            data_storage_version=None if dataset is None else dataset.data_storage_version,
+            data_storage_version=None if dataset is None else dataset.data_storage_version, return_transaction=True,
         )  # fmt: skip
-        for file in (file for fragment in fragments for file in fragment.files):
+        for file in (file for fragment in written.operation.fragments for file in fragment.files):
             path = table / "data" / file.path
-            if (size := path.stat().st_size) != file.file_size_bytes:
-                raise OSError(errno.ENOSPC, f"{size:,} of {file.file_size_bytes:,} bytes had room", str(path))
+            if (lacking := file.file_size_bytes - path.stat().st_size) > 0:
+                with path.open("ab") as end:
+                    end.write(bytes(lacking))  # the system says why there is no room
+                raise OSError(errno.EIO, "the end of a file was not written", str(path))
             wait_for_disk(path)
     except OSError:
         with suppress(OSError):
             for path in set((table / "data").iterdir()) - before:
                 path.unlink()
         raise
-    if dataset is None:
-        return lance.LanceDataset.commit(str(table), lance.LanceOperation.Overwrite(rows.schema, fragments))
-    return lance.LanceDataset.commit(dataset, lance.LanceOperation.Append(fragments), read_version=dataset.version)
+    return lance.LanceDataset.commit(str(table) if dataset is None else dataset, written)
 
 
 def unfinished_marker(out: Path) -> Path:
