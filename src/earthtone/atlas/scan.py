@@ -21,7 +21,7 @@ from earthtone.atlas.blocks import BLOCK_ROWS, PART_ROWS, Blocks, id_order, open
 from earthtone.atlas.embeddings import EmbeddingTable
 from earthtone.errors import ConfigError, DataError, shell_line
 
-__all__ = ["Blocks", "exact_scores", "open_store", "top_k", "write_blocks"]
+__all__ = ["Blocks", "exact_scores", "id_order", "open_store", "top_k", "write_blocks"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
@@ -40,16 +40,17 @@ _TINY = 2.0**-140  # more than what underflow loses
 _LOWEST = np.iinfo(np.int32).min
 
 
-def open_store(table: EmbeddingTable, folder: Path) -> tuple[Store, str | None]:
-    """Return what `top_k` reads, and a line for users where it is not the block file in `folder` (`E/index`).
+def open_store(table: EmbeddingTable, folder: Path | None = None) -> tuple[Store, str | None]:
+    """Return what `top_k` reads, and a line for users where it is not the block file in `folder` (default: `E/index`).
 
     Without a block file, or with one of another state of the table, it is the table itself: slower, and as right.
     Raises DataError for a damaged block file.
     """
+    folder = table.path.parent / "index" if folder is None else Path(folder)
     blocks = open_blocks(table, folder)
     if blocks is not None:
         return blocks, None
-    line = shell_line("earthtone", "index", Path(folder).parent)
+    line = shell_line("earthtone", "index", folder.parent)
     return table, f"the search reads the whole table; it is many times faster after: {line}"
 
 
@@ -79,11 +80,14 @@ def top_k(queries: NDArray[np.floating[Any]], store: Store, k: int, rows: Rows |
 
 
 def exact_scores(queries: Doubles, vectors: NDArray[np.floating[Any]], unit: bool) -> Floats:
-    """Return the scores (N,) of N vectors, each for its own query (N, D), whatever other ones are beside them."""
+    """Return the scores (N,) of vectors (N, D) for one query (D,) or for one each (N, D).
+
+    A vector's score is the same whatever other ones are beside it.
+    """
     found = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), _EXACT_PAIRS):
         part = slice(start, start + _EXACT_PAIRS)
-        left, right = queries[part], vectors[part].astype(np.float64)
+        left, right = queries[part] if queries.ndim == 2 else queries, vectors[part].astype(np.float64)
         terms = left * right if unit else -np.square(left - right)
         with np.errstate(over="ignore"):  # to minus infinity, which is the last
             found[part] = terms.sum(axis=1)
