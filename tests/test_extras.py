@@ -175,11 +175,13 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("load_model", [model], {}),
         ("load_recipe", ["small"], {}),
         ("open_backbone", ["random:test_resnet"], {}),
+        ("open_index", [empty], {}),
         ("pack", [data, f"{out}.lance"], {}),
         ("pretrain", [data, f"{out}-run"], {}),
         *((f"register_{kind}", ["mine"], {}) for kind in ("audio_reader", "encoder", "image_reader", "loss", "task")),
         ("reproduce_paper", [empty, f"{out}-paper"], {}),
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
+        ("search", [empty], {}),
         ("sweep", [data, f"{out}-sweep"], {}),
         ("why_pairs", [model, data, f"{out}.html"], {}),
         ("write_toyworld", [f"{out}-toy"], {"rows": 1, "geotiff": True, "workers": 1}),
@@ -204,6 +206,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["evaluate", "why", "--model", model, "--data", data, "--out", f"{out}.html"],
         ["evaluate", "suite", "--models", model, "--data_root", empty, "--out", f"{out}-suite"],
         ["reproduce", "paper", "--data", empty, "--out", f"{out}-paper"],
+        ["search", empty, "--like", "a"],
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earthtone.atlas.embed import embed
+    from earthtone.atlas.search import open_index, search
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
@@ -61,6 +62,7 @@ _HOMES = {
     "load_model": "earthtone.models.storage",
     "load_recipe": "earthtone.train.recipe_file",
     "open_backbone": "earthtone.models.backbone",
+    "open_index": "earthtone.atlas.search",
     "pack": "earthtone.data.pack",
     "pretrain": "earthtone.studies.pretrain",
     "register_audio_reader": "earthtone.plugins",
@@ -70,6 +72,7 @@ _HOMES = {
     "register_task": "earthtone.plugins",
     "reproduce_paper": "earthtone.studies.reproduce",
     "run_suite": "earthtone.studies.suite",
+    "search": "earthtone.atlas.search",
     "sweep": "earthtone.studies.sweep",
     "why_pairs": "earthtone.evaluate.explain",
     "write_toyworld": "earthtone.build.toyworld.write",
@@ -94,6 +97,7 @@ __all__ = [
     "load_model",
     "load_recipe",
     "open_backbone",
+    "open_index",
     "pack",
     "pretrain",
     "register_audio_reader",
@@ -103,6 +107,7 @@ __all__ = [
     "register_task",
     "reproduce_paper",
     "run_suite",
+    "search",
     "sweep",
     "why_pairs",
     "write_toyworld",

@@ -7,7 +7,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from inspect import signature
@@ -150,6 +150,51 @@ def only_writer(folder: Path, doing: str, *inside: str) -> Iterator[None]:
         if new:
             with suppress(OSError):  # something was
                 folder.rmdir()
+
+
+_APPEND_SECONDS = 30.0
+
+
+def append_lines(path: Path, header: str, lines: Sequence[str]) -> None:
+    """Append lines, each with its end, to a text file, as one write under a lock; all are there, or none.
+
+    A file that is not there, or is empty, begins with `header`. A last line without its end, which a killed writer or
+    a full disk left, is ended first. Raises DataError where the file cannot be written or another process holds it for
+    half a minute.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), **_REAL_LOCK)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(NotImplementedError):  # a file system without locks: one write is whole beside others, mostly
+            try:
+                lock.acquire(timeout=_APPEND_SECONDS)
+            except OSError as error:
+                if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
+                    raise
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "no plain file")
+            size = os.fstat(file).st_size
+            start = header if not size else "" if os.pread(file, 1, size - 1) == b"\n" else "\n"
+            data = (start + "".join(lines)).encode("utf-8", "backslashreplace")
+            try:
+                if os.write(file, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+        finally:
+            os.close(file)
+    except Timeout as error:
+        raise DataError(f"{path}: another process has held it for {_APPEND_SECONDS:.0f} s; try again") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; choose another file or free the disk"
+        ) from error
+    finally:
+        lock.release()
 
 
 def _sweep(folder: Path, of: Callable[[str], bool], age_seconds: float) -> None:

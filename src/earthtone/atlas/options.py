@@ -1,13 +1,30 @@
 """What can be said to the verbs that use a trained model: one dataclass a verb, as in `earthtone.options`. Light."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from earthtone.errors import ConfigError
 from earthtone.options import AnyModel, ColumnOptions, DeviceOptions, Precision
-from earthtone.value_types import NonNegativeInt, PositiveFloat, PositiveInt, PythonOnly, Rule, Typed
+from earthtone.value_types import NonNegativeInt, Options, PositiveFloat, PositiveInt, PythonOnly, Rule, Typed
+
+if TYPE_CHECKING:
+    from earthtone.atlas.marks import Marks
+
+    AnyMarks: TypeAlias = Marks | str | Path | None
+else:  # asked by the name of their class: to import it would bring scikit-learn
+    AnyMarks = (
+        Annotated[
+            Any,
+            Rule(
+                "a file's name, or Marks",
+                lambda value: isinstance(value, (str, Path)) or "Marks" in [k.__name__ for k in type(value).__mro__],
+            ),
+        ]
+        | None
+    )
 
 Shard = tuple[int, int]
 """Which part, from 0, and of how many."""
@@ -60,3 +77,66 @@ class EmbedOptions(DeviceOptions, ColumnOptions):
     """at most so many rows wait to be written, and are lost when the process is killed ..."""
     commit_seconds: PythonOnly[PositiveFloat] = 60.0
     """... or the rows of so many seconds"""
+
+
+# Search.
+
+
+@dataclass(frozen=True)
+class OpenIndexOptions(Options):
+    """Open a folder of embeddings for searching."""
+
+    positional = ("index",)
+
+    index: str | Path
+    """folder that `earthtone embed` wrote"""
+    _: KW_ONLY
+    model: AnyModel | None = None
+    """where the index's model lies; default: where it lay. Needed for files alone"""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto: the best that is there"""
+
+
+@dataclass(frozen=True)
+class QueryOptions(Options):
+    """What to search an index for."""
+
+    _: KW_ONLY
+    k: PositiveInt = 10
+    """so many hits"""
+    find: Literal["image", "audio", "all"] | None = None
+    """what is searched; default: sounds by an image, a place or the id of one, images by a sound"""
+    windows: Literal["best", "all"] = "best"
+    """best: of a recording its best window; all: every window is a hit of its own"""
+    gsd_m: PositiveFloat | None = None
+    """metres a pixel of images that are queries; needed where the model sees a fixed footprint"""
+    marks: AnyMarks = None
+    """a file of marks (id,query,verdict,time,who): ranks by a classifier that is trained on them"""
+    marks_query: str | None = None
+    """which marks, by their column query; needed where the file has several"""
+    borderline: bool = False
+    """show the unmarked rows nearest to the target score instead of the best ones"""
+    target_score: float | None = None
+    """score of borderline hits; default with marks: a probability of 0.5"""
+
+    def check(self) -> None:
+        if self.target_score is not None and not self.borderline:
+            raise ConfigError("--target_score has no effect without --borderline; leave it out, or type both")
+        if self.marks_query is not None and self.marks is None:
+            raise ConfigError("--marks_query has no effect without --marks; leave it out, or type both")
+
+
+@dataclass(frozen=True)
+class SearchOptions(QueryOptions, OpenIndexOptions):
+    """Find what is most like a sound, an image, a place, an id or a vector, in a folder of embeddings."""
+
+    usual = ("like", "unlike", "k", "find", "marks", "out", "json")
+
+    _: KW_ONLY
+    like: Sequence[str] = ()
+    """a sound, an image, LON,LAT (the tile there), near:LON,LAT (the nearest row), an id, or vectors (.npy). May be
+    given several times"""
+    unlike: Sequence[str] = ()
+    """what hits should not be like. May be given several times"""
+    out: str | Path | None = None
+    """file to write, by its suffix: .json, .csv, .geojson, .txt (Raven selection table), or a folder for the media"""

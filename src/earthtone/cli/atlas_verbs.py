@@ -16,3 +16,11 @@ def embed(words: list[str]) -> int:
         return 130
     print(json_text(result.to_dict()) if found.json else result.to_text())
     return 0
+
+
+def search(words: list[str]) -> int:
+    """Rank the rows of a folder of embeddings by a query, or by marks."""
+    options, found = parsed("search", told.SearchOptions, words, _json)
+    result = call("search", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0

@@ -1,0 +1,413 @@
+"""Search in a table of embeddings, from a query to hits: what is asked, what is searched, ranking, what is said of it.
+
+Exact: every row that the filters keep is compared. Rows that the query itself is made of are no hits. The rank of a row
+among all that were searched is known from the ranking, so a hit's percentile is no estimate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earthtone.atlas.embeddings import COLUMNS, PLANE, EmbeddingTable, open_embeddings
+from earthtone.atlas.hits import Hit, SearchResult, check_out, write_hits
+from earthtone.atlas.marks import (
+    NEEDED,
+    MarkedRows,
+    MarkReport,
+    Marks,
+    fit_decision,
+    probability,
+    read_marks,
+    report_marks,
+)
+from earthtone.atlas.options import OpenIndexOptions, QueryOptions, SearchOptions
+from earthtone.atlas.queries import OTHER, Catalogue, Example, Reader, combined, query_text
+from earthtone.atlas.scan import exact_scores, id_order, open_store, top_k
+from earthtone.errors import ConfigError, DataError, ModelError, shell_line
+from earthtone.models.storage import model_fingerprint, opened_model
+from earthtone.models.two_tower import TwoTower
+from earthtone.value_types import takes
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+_COSINE = "cosine of the angle to the query, 1 is the same direction"
+_DISTANCE = "minus the Euclidean distance to the query, 0 is the same"
+_PROBABILITY = "probability of being right, by a classifier of the marks"
+_MIXED = (
+    "images and sounds are ranked together, but a model may keep them apart: compare scores within one of them, or "
+    "type --find image or --find audio"
+)
+_MORE_AT_ONCE = 4  # rows a hit that are looked at for one hit a recording, and by how much more where it lacks
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Rows in their order, best first; as far as was needed."""
+
+    rows: Rows
+    scores: Floats
+    places: Rows
+    """(N,) of each in the order of all that were searched, from 0."""
+
+
+class Index:
+    """A folder of embeddings, opened for searching. Stored vectors are enough for queries by id, place or vector."""
+
+    def __init__(self, folder: Path, table: EmbeddingTable, model: TwoTower | str | Path | None, device: str) -> None:
+        self.folder = folder
+        self.table = table
+        self._given, self._device = model, device
+        self._model: TwoTower | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Return the rows by id and place."""
+        return Catalogue(self.table)
+
+    @cached_property
+    def _store(self) -> tuple[Any, str | None]:
+        """What is scanned, and a line where that is not the fastest."""
+        return open_store(self.table, self.folder)
+
+    def model(self) -> TwoTower:
+        """Return the model of the index, opened when first asked for.
+
+        Raises ModelError where it cannot be opened, or is another one than that of the index.
+        """
+        if self._model is None:
+            card = self.table.card
+            spec = card.model if self._given is None else self._given
+            try:
+                model = opened_model(spec, device=self._device)
+            except (ModelError, ConfigError) as error:
+                if self._given is not None:
+                    raise
+                raise ModelError(
+                    f"{self.folder}: the model of its vectors, {card.model}, cannot be opened ({error}); say where it "
+                    "lies: --model RUN; queries by id, place or vector (.npy) need none"
+                ) from error
+            found = model_fingerprint(model)
+            if found != card.model_fingerprint:
+                name = "the model given" if isinstance(spec, TwoTower) else str(spec)
+                raise ModelError(
+                    f"{name} is another model than that of the index: its fingerprint is {found}, the index's is "
+                    f"{card.model_fingerprint} ({card.model}); give that one, or embed the data anew with this one"
+                )
+            self._model = model
+        return self._model
+
+    def search(self, like: Any = (), unlike: Any = (), *, marks: Any = None, **options: Any) -> SearchResult:
+        """Return the hits that are most like a query, by the options of `earthtone search`.
+
+        `like` and `unlike` are one thing or a list of them: a path, `LON,LAT` or (longitude, latitude), an id, a vector
+        (D,) or vectors (N, D), a picture (uint8), (samples, hz); queries.py tells what texts mean. `marks` are a file's
+        name or Marks.
+        Raises ConfigError, DataError, ModelError, SignalError.
+
+        >>> index.search("waves.wav", k=3).hits[0].id  # doctest: +SKIP
+        'harbour'
+        """
+        positive, negative = _several(like), _several(unlike)
+        return self._search(QueryOptions(marks=marks, **options), positive, negative)
+
+    def _search(self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any]) -> SearchResult:
+        self._refuse(options, like, unlike)
+        reader = Reader(self.table, self.catalogue, self.model, options.gsd_m, options.find)
+        positive, negative = [reader.read(each) for each in like], [reader.read(each) for each in unlike]
+        if not reader.embedded and self._given is not None and (like or unlike):
+            raise ConfigError("--model has no effect: no query is a file to be embedded; leave it out")
+        notes = [example.said for example in (*positive, *negative) if example.said]
+        unit = self.table.card.unit
+        query = combined([e.vector for e in positive], [e.vector for e in negative], unit) if positive else None
+        name = query_text([e.name for e in positive], [e.name for e in negative])
+        marked, report = None, None
+        if options.marks is not None:
+            marked = _Marked.read(self, options, name, query)
+            report, name = marked.report, marked.name
+        find = self._found_medium(options, positive, marked)
+        rows, said = self._searched_rows(options, find)
+        notes += said
+        if find == "all" and len(self.catalogue.media) > 1:
+            notes.append(_MIXED)
+        own = np.unique(np.concatenate([e.rows for e in (*positive, *negative)] or [np.zeros(0, np.int64)]))
+        if marked is not None and options.borderline:
+            own = np.union1d(own, marked.all_rows)
+        if rows is not None:
+            own = np.intersect1d(own, rows)
+        searched = (len(self.table) if rows is None else len(rows)) - len(own)
+        if searched < 1:
+            raise DataError(f"{self.folder}: no row is left beside those of the query itself; give another one")
+        ranking, score_is, target = self._ranked(options, query, marked, rows, own)
+        hits = self._hits(ranking, searched, marked)
+        if len(hits) < options.k:
+            what = "rows" if options.windows == "all" else "images and recordings"
+            notes.append(f"{len(hits)} of {options.k} hits: no more {what} are there to be ranked, all are shown")
+        if self._store[1]:
+            notes.append(self._store[1])
+        return SearchResult(name, score_is, find, searched, len(self.table), tuple(hits), tuple(notes), report, target)
+
+    def _refuse(self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any]) -> None:
+        if not len(self.table):
+            line = shell_line("earthtone", "embed", "--model", "RUN", "--data", "DATA", "--out", self.folder)
+            raise DataError(f"{self.folder}: an empty index, nothing was embedded; type: {line}")
+        if not like and options.marks is None:
+            what = "--unlike alone says only where not to look; " if unlike else ""
+            raise ConfigError(
+                f"{what}nothing to search by; give --like a sound, an image, LON,LAT, an id or vectors (.npy), or "
+                "--marks"
+            )
+        if options.windows == "all" and not self.table.card.windows:
+            raise ConfigError(
+                f"--windows all has no effect: the sounds of {self.folder} are whole recordings; leave it out, or "
+                "embed them with --windows"
+            )
+
+    def _found_medium(self, options: QueryOptions, positive: Sequence[Example], marked: "_Marked | None") -> str:
+        """Return what is searched: image, audio or all."""
+        there = list(self.catalogue.media)
+        if options.find not in (None, "all"):
+            if options.find not in there:
+                raise DataError(f"--find {options.find}: the index holds {' and '.join(there)} alone")
+            return str(options.find)
+        if options.find == "all":
+            return "all"
+        if marked is not None and marked.medium is not None:
+            return marked.medium
+        media = {example.medium for example in positive}
+        if len(there) == 1:
+            return there[0]
+        [medium] = media if len(media) == 1 else [None]
+        return OTHER[medium] if medium is not None else "all"
+
+    def _searched_rows(self, options: QueryOptions, find: str) -> tuple[Rows | None, list[str]]:
+        """Return the rows that are compared, None for all, and sentences on what the filters did."""
+        media = self.catalogue.media
+        return (None if find == "all" or len(media) == 1 else media[find]), []
+
+    def _ranked(
+        self, options: QueryOptions, query: Floats | None, marked: "_Marked | None", rows: Rows | None, own: Rows
+    ) -> tuple[_Ranking, str, float | None]:
+        """Return the best rows, what their scores are, and the score that borderline hits are nearest to."""
+        unit = self.table.card.unit
+        kind = _COSINE if unit else _DISTANCE
+        if marked is not None and marked.decision is not None:
+            decision, kind = marked.decision, _PROBABILITY
+            logits = self._all_scores(decision.weights, rows, own, dot=True)
+            scores = logits[0], probability(logits[1] + decision.bias)
+            target = options.target_score
+            target = (0.5 if target is None else target) if options.borderline else None
+            return self._ordered(options, *scores, target), kind, target
+        wanted = marked.query if marked is not None else query
+        if wanted is None:
+            raise ConfigError("nothing to search by; give --like, or more marks")
+        if options.borderline and options.target_score is None:
+            raise ConfigError("--borderline without a classifier of marks; say near which score: --target_score 0.3")
+        if options.borderline:
+            found, values = self._all_scores(wanted, rows, own, dot=unit)
+            values = values if unit else -np.sqrt(-values)
+            return self._ordered(options, found, values, options.target_score), kind, options.target_score
+        ranking = self._best(wanted, rows, own, options)
+        return (ranking if unit else replace(ranking, scores=-np.sqrt(-ranking.scores))), kind, None
+
+    def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions) -> _Ranking:
+        """Return the best rows by the exact scan, of one recording the best window unless all are asked for."""
+        total = len(self.table) if rows is None else len(rows)
+        size = min(total, options.k * (1 if options.windows == "all" else _MORE_AT_ONCE) + len(own))
+        while True:
+            scores, found = (part[0] for part in top_k(query[None], self._store[0], size, rows))
+            kept = ~np.isin(found, own)
+            ranking = _Ranking(found[kept], scores[kept].astype(np.float64), np.arange(int(kept.sum())))
+            first = self._firsts(ranking, options)
+            if len(first.rows) >= options.k or size >= total:
+                return first
+            size = min(total, size * _MORE_AT_ONCE)
+
+    def _all_scores(self, query: Floats, rows: Rows | None, own: Rows, *, dot: bool) -> tuple[Rows, Floats]:
+        """Return all rows that are compared but the query's own, and their scores."""
+        wanted = np.arange(len(self.table)) if rows is None else rows
+        wanted = np.setdiff1d(wanted, own, assume_unique=True)
+        parts = [
+            exact_scores(query, self.table.vectors(wanted[start : start + _BLOCK]), dot)
+            for start in range(0, len(wanted), _BLOCK)
+        ]
+        return wanted, np.concatenate(parts).astype(np.float64)
+
+    def _ordered(self, options: QueryOptions, rows: Rows, scores: Floats, target: float | None) -> _Ranking:
+        """Return all rows by score, or by nearness to a target; ties by id."""
+        ids = id_order(self.table)[rows]
+        order = np.lexsort((ids, -scores))
+        place = np.empty(len(rows), np.int64)
+        place[order] = np.arange(len(rows))
+        if target is not None:
+            order = np.lexsort((ids, np.abs(scores - target)))
+        return self._firsts(_Ranking(rows[order], scores[order], place[order]), options)
+
+    def _firsts(self, ranking: _Ranking, options: QueryOptions) -> _Ranking:
+        """Return the first k, of an image or recording the first row alone unless all windows are asked for."""
+        at = np.arange(len(ranking.rows))
+        if options.windows == "best" and len(at):
+            at = self._first_of_each(ranking.rows, options.k)
+        at = at[: options.k]
+        return _Ranking(ranking.rows[at], ranking.scores[at], ranking.places[at])
+
+    def _first_of_each(self, rows: Rows, count: int) -> Rows:
+        seen: set[tuple[str, str]] = set()
+        first: list[int] = []
+        for start in range(0, len(rows), _BLOCK):  # of a ranking of all rows mostly the beginning is enough
+            part = self.table.columns(["id", "modality"], rows[start : start + _BLOCK])
+            names = zip(part["id"].to_pylist(), part["modality"].to_pylist(), strict=True)
+            for at, name in enumerate(names, start):
+                if name not in seen:
+                    seen.add(name)
+                    first.append(at)
+            if len(first) >= count:
+                break
+        return np.array(first, np.int64)
+
+    def _hits(self, ranking: _Ranking, searched: int, marked: "_Marked | None") -> list[Hit]:
+        if not len(ranking.rows):
+            return []
+        free = [name for name in self.table.names if name not in COLUMNS and name not in PLANE]
+        cells = self.table.columns([*COLUMNS, *free], ranking.rows).to_pylist()
+        keys = self.catalogue.keys(ranking.rows)
+        verdicts = {} if marked is None else marked.verdict_of_row
+        hits = []
+        for at, (row, key, cell) in enumerate(zip(ranking.rows.tolist(), keys, cells, strict=True)):
+            behind = searched - 1 - int(ranking.places[at])
+            percentile = 100.0 * behind / (searched - 1) if searched > 1 else 100.0
+            hits.append(_hit(at + 1, float(ranking.scores[at]), percentile, key, row, cell, free, verdicts.get(row)))
+        return hits
+
+
+def _hit(
+    rank: int, score: float, percentile: float, key: str, row: int, cell: dict[str, Any], free: Sequence[str],
+    verdict: str | None,
+) -> Hit:  # fmt: skip
+    bounds = tuple(cell[name] for name in ("west", "south", "east", "north"))
+    return Hit(
+        rank=rank, score=score, percentile=percentile, key=key, id=cell["id"], modality=cell["modality"], row=row,
+        longitude=_number(cell["longitude"]), latitude=_number(cell["latitude"]),
+        datetime=None if cell["datetime"] is None else cell["datetime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
+        source=cell["source"], license=cell["license"], attribution=cell["attribution"], media=cell["media"],
+        start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]),
+        bounds=None if None in bounds else bounds, crs=cell["crs"], verdict=verdict,
+        more={name: cell[name] for name in free},
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _several(given: Any) -> list[Any]:
+    """Return what was given as a list: one thing alone, or a list of them; (longitude, latitude) is one thing."""
+    return list(given) if isinstance(given, list) or (isinstance(given, tuple) and not given) else [given]
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """Marks, found in an index."""
+
+    name: str
+    medium: str | None
+    report: MarkReport
+    decision: Any
+    """A Decision; None where the marks are too few."""
+    query: Floats | None
+    """Without a decision: what is right and wrong as a query with + and -."""
+    all_rows: Rows
+    verdict_of_row: dict[int, str]
+
+    @staticmethod
+    def read(index: Index, options: QueryOptions, name: str, query: Floats | None) -> "_Marked":
+        given = options.marks if isinstance(options.marks, Marks) else read_marks(str(options.marks))
+        wanted = options.marks_query
+        if wanted is None and name in given.queries():
+            wanted = name
+        marks = given.of(wanted)
+        verdicts, left_out = marks.verdicts()
+        places = index.catalogue.of_keys(list(verdicts))
+        media = {place.medium for found in places.values() for place in found}
+        medium: str | None = options.find if options.find in OTHER else None
+        if medium is None and len(media) == 1:
+            [medium] = media
+        if medium is None and len(media) > 1 and options.find is None:
+            raise ConfigError(
+                f"{marks.name}: its ids name images and sounds of the index; say which were marked: --find image or "
+                "--find audio"
+            )
+        found = {
+            key: numbers
+            for key, each in sorted(places.items())
+            if (numbers := [place.row for place in each if medium is None or place.medium == medium])
+        }
+        left_out += len(verdicts) - len(found)
+        if not found:
+            raise DataError(
+                f"{marks.name}: none of {len(verdicts)} marked ids is in the index, such as "
+                f"{next(iter(verdicts), '-')!r:.60}; marks of this index expected"
+            )
+        rows = np.array([row for each in found.values() for row in each], np.int64)
+        mark = np.repeat(np.arange(len(found)), [len(each) for each in found.values()])
+        right = np.array([verdicts[key] for key in found])
+        marked = MarkedRows(tuple(found), right, index.table.vectors(rows).astype(np.float64), mark)
+        unit = index.table.card.unit
+        by_query = None if query is None else marked.best(exact_scores(query, marked.vectors, unit).astype(np.float64))
+        report = report_marks(marked, by_query, left_out, marks.problems)
+        decision, fallback = None, None
+        if min(marked.counts) >= NEEDED:
+            decision = fit_decision(marked)
+        else:
+            fallback = _as_query(marked, query, unit)
+            report = replace(report, too_few=True)
+        said = {row: "right" if verdicts[key] else "wrong" for key, each in found.items() for row in each}
+        chosen = marks.marks[0].query
+        return _Marked(chosen, medium, report, decision, fallback, np.unique(rows), said)
+
+
+def _as_query(marked: MarkedRows, query: Floats | None, unit: bool) -> Floats:
+    """Return the query that few marks are: right ones as --like, beside the query that was given, wrong as --unlike."""
+    means = [marked.vectors[marked.mark == at].mean(axis=0) for at in range(len(marked.keys))]
+    sides: dict[bool, list[Floats]] = {True: [], False: []}
+    for mean, right in zip(means, marked.right.tolist(), strict=True):
+        sides[right].append(mean / max(float(np.linalg.norm(mean)), 1e-12) if unit else mean)
+    if query is not None:
+        sides[True].append(query)
+    if not sides[True]:
+        raise DataError("no mark is right and there is no --like: wrong ones alone do not say what to look for")
+    return combined(sides[True], sides[False], unit)
+
+
+@takes(OpenIndexOptions)
+def open_index(options: OpenIndexOptions) -> Index:
+    """Return the index of a folder that `earthtone embed` wrote; its model is opened when a file must be embedded.
+
+    Raises DataError where there is none, where it is damaged, or where shards wait to be merged.
+    """
+    table = open_embeddings(options.index)
+    folder = table.path.parent if table.path == Path(options.index) else Path(options.index)
+    return Index(folder, table, options.model, options.device)
+
+
+@takes(SearchOptions)
+def search(options: SearchOptions) -> SearchResult:
+    """Return the hits in an index that are most like a query, and write them where `out` says.
+
+    Sentences on what was written stand in the result's notes. Raises ConfigError, DataError, ModelError, SignalError.
+    """
+    check_out(options.out)
+    index = open_index(options.index, model=options.model, device=options.device)
+    result = index._search(options, options.like, options.unlike)
+    if options.out is not None:
+        result = replace(result, notes=(*result.notes, *write_hits(result, options.out)))
+    return result
