@@ -159,6 +159,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
     """Return a call of each public function: with its packages each gives a result, or an EarthtoneError at once."""
     model, data, empty, out = (str(path) for path in (folder / "model", manifest, folder / "empty", folder / "out"))
     return [
+        ("build_index", [empty], {}),
         ("check", [data], {}),
         ("convert", [model, f"{out}-converted"], {"backbone_only": True}),
         ("demo", [f"{out}-demo"], {}),
@@ -196,6 +197,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["toyworld", "--out", f"{out}-toy", "--rows", "1", "--geotiff"],
         ["check", data],
         ["pack", data, "--out", f"{out}.lance"],
+        ["index", empty],
         ["pretrain", data, "--out", f"{out}-run"],
         ["doctor", "--model", model, "--data", data],
         ["embed", "--model", model, "--data", data, "--out", f"{out}-vectors"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earthtone.atlas.embed import embed
+    from earthtone.atlas.index import build_index
     from earthtone.atlas.search import open_index, search
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 #: The module of each public name.
 _HOMES = {
     "EarthtoneError": "earthtone.errors",
+    "build_index": "earthtone.atlas.index",
     "check": "earthtone.data.check",
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
@@ -81,6 +83,7 @@ _HOMES = {
 __all__ = [
     "EarthtoneError",
     "__version__",
+    "build_index",
     "check",
     "convert",
     "demo",

@@ -6,6 +6,7 @@ of the data writes `shards/3-of-16.lance`, a table of the same columns; `earthto
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from earthtone.data.packed import append_rows, check_opened, unfinished_marker, write_seal
 from earthtone.errors import DataError, FormatError, shell_line
-from earthtone.files import FORMATS, format_of, refuse_undecodable
+from earthtone.files import FORMATS, format_of, refuse_full_system, refuse_undecodable
 from earthtone.models.two_tower import Embeddings as Vectors
 
 TABLE = "embeddings.lance"
@@ -123,10 +124,16 @@ class EmbeddingTable:
         return [name for name in self._dataset.schema.names if name != VECTOR]
 
     def columns(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> pa.Table:
-        """Return some columns of all rows, or of some in the order given."""
-        if rows is None:
-            return self._dataset.to_table(columns=list(names))
-        return self._dataset.take(rows.tolist(), columns=list(names))
+        """Return some columns of all rows, or of some in the order given. Raises DataError for a broken file."""
+        with _reading(self.path):
+            if rows is None:
+                return self._dataset.to_table(columns=list(names))
+            return self._dataset.take(rows.tolist(), columns=list(names))
+
+    def batches(self, names: Sequence[str] | None = None, rows: int = 8192) -> Iterator[Any]:
+        """Yield some columns, or all, of all rows as Arrow batches of at most `rows` rows. Raises DataError."""
+        with _reading(self.path):
+            yield from self._dataset.to_batches(columns=None if names is None else list(names), batch_size=rows)
 
     def vectors(self, rows: NDArray[np.int64] | None = None) -> Vectors:
         """Return vectors (N, D) as float32, of all rows or of some in the order given."""
@@ -134,8 +141,27 @@ class EmbeddingTable:
 
     def blocks(self, rows: int = 65_536) -> Iterator[Vectors]:
         """Yield the vectors of all rows, at most `rows` at once, in order, as float32."""
-        for batch in self._dataset.to_batches(columns=[VECTOR], batch_size=rows):
+        for batch in self.batches([VECTOR], rows):
             yield vectors_of(pa.Table.from_batches([batch]), self.card.dimensions)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise what Lance says of files that cannot be read as one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        refuse_full_system(error, path)
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path}: a file of the table is missing or broken ({reason}); copy the whole folder again, or embed again"
+        ) from error
+    except BaseException as error:  # Lance's own, of bytes that it did not foresee, is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise DataError(
+            f"{path}: a file of the table is broken; copy the whole folder again, or embed again"
+        ) from error
 
 
 def vectors_of(table: pa.Table, dimensions: int) -> Vectors:

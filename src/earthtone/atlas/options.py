@@ -4,11 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from earthtone.errors import ConfigError
 from earthtone.options import AnyModel, ColumnOptions, DeviceOptions, Precision
-from earthtone.value_types import NonNegativeInt, Options, PositiveFloat, PositiveInt, PythonOnly, Rule, Typed
+from earthtone.value_types import (
+    NonNegativeInt,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    PythonOnly,
+    Rule,
+    Typed,
+    without_brackets,
+)
 
 if TYPE_CHECKING:
     from earthtone.atlas.marks import Marks
@@ -77,6 +86,33 @@ class EmbedOptions(DeviceOptions, ColumnOptions):
     """at most so many rows wait to be written, and are lost when the process is killed ..."""
     commit_seconds: PythonOnly[PositiveFloat] = 60.0
     """... or the rows of so many seconds"""
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in without_brackets(text).split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class IndexOptions(Options):
+    """Merge the shards of a folder of embeddings, add and remove rows, place them on a plane, make search fast."""
+
+    positional: ClassVar[tuple[str, ...]] = ("folder",)
+
+    folder: str | Path
+    """folder that `earthtone embed` wrote"""
+    _: KW_ONLY
+    add: Annotated[Sequence[str | Path], Typed(_listed)] | Path = ()
+    """further folders of embeddings of the same model, whose rows are added: E2,E3"""
+    remove: Annotated[Sequence[str | Path], Typed(_listed)] | Path = ()
+    """ids whose rows go, separated by commas, or a text file with an id a line"""
+    plane: Literal["pca", "umap"] | None = None
+    """how x and y are found: pca (principal components), or umap (extra umap); default: as before, else pca"""
+    parquet: bool = False
+    """also write embeddings.parquet (GeoParquet) and STAC beside it; once there they are renewed with the index"""
+    keep_shards: bool = False
+    """leave shards where they are once they are merged"""
+    seed: NonNegativeInt | None = None
+    """of the rows that a plane is laid by, where there are more than 50,000, and of umap; default: as before, else 0"""
 
 
 # Search.

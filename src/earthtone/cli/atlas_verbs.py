@@ -15,6 +15,16 @@ def embed(words: list[str]) -> int:
         _say(f"stopped; go on with: {_next('embed', *words)}")
         return 130
     print(json_text(result.to_dict()) if found.json else result.to_text())
+
+
+def index(words: list[str]) -> int:
+    """Merge, add, remove and place what was embedded."""
+    options, found = parsed("index", told.IndexOptions, words, _json)
+    result = call("build_index", options)
+    if found.json:
+        print(json_text(result.to_dict()))
+        return 0
+    print(f"{result.to_text()}\nnext: {_next('search', options.folder, '--like', 'FILE')}")
     return 0
 
 

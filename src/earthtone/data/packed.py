@@ -68,7 +68,8 @@ def write_seal(table: Path, dataset: Any) -> None:
     seal = Seal(dataset.count_rows(), dataset.version, files)
     if seal != before:
         versions = table / "_versions"
-        wait_for_disk(*versions.glob("*.manifest"), versions, table / "data", table)
+        data = [table / "data"] if files else []  # a table without rows has no such folder
+        wait_for_disk(*versions.glob("*.manifest"), versions, *data, table)
         write_text_atomic(table / SEAL_FILE, json.dumps({"format": FORMATS[_SEAL], **asdict(seal)}, indent=1) + "\n")
 
 
