@@ -15,6 +15,7 @@ def embed(words: list[str]) -> int:
         _say(f"stopped; go on with: {_next('embed', *words)}")
         return 130
     print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
 
 
 def index(words: list[str]) -> int:
