@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from earthtone.atlas.hits import RAVEN_COLUMNS, Hit, SearchResult, csv_of, geojs
 from earthtone.atlas.media import write_cut, write_tile
 from earthtone.atlas.search import open_index
 from earthtone.cli import main
+from earthtone.data.packed import Table
+from earthtone.encode.store import content_fingerprint
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.two_tower import TwoTower
 
@@ -211,6 +215,39 @@ def test_a_folder_has_what_can_be_had_and_says_what_cannot(tmp_path: Path, capsy
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_what_a_packed_table_keeps_is_in_the_folder(tmp_path: Path, tiny_table: Path) -> None:
+    """Its tile, and the beginning of a recording; windows of it as far as they are kept."""
+    table = Table(tiny_table)
+    hits = [
+        hit(rank=1, id="pair-3", modality="image", media=f"{tiny_table}#pair-3"),
+        hit(rank=2, id="pair-3", media=f"{tiny_table}#pair-3"),
+        hit(rank=3, id="pair-3", media=f"{tiny_table}#pair-3", start_s=0.5, seconds=1.0),
+        hit(rank=4, id="pair-3", media=f"{tiny_table}#pair-3", start_s=60.0, seconds=1.0),
+        hit(rank=5, id="pair-99", modality="image", media=f"{tiny_table}#pair-99"),
+        hit(rank=6, id="x", modality="image", media=f"{Path(__file__)}#x"),
+    ]
+    said = list(write_hits(result(*hits), tmp_path / "hits"))
+    assert said[0].endswith("6 hits, 3 with their media")
+    row = table.column("id").index("pair-3")
+    assert (tmp_path / "hits" / "001-pair-3.jpg").read_bytes() == table.images([row])[0]
+    whole, hz = soundfile.read(tmp_path / "hits" / "002-pair-3.ogg")
+    part, _ = soundfile.read(tmp_path / "hits" / "003-pair-3.flac")
+    np.testing.assert_allclose(part, whole[hz // 2 : hz // 2 + hz], atol=2**-15)
+    for line, told in zip(said[1:], ("keeps the first", "has no row", "lie within"), strict=True):
+        assert told in line
+
+
+def test_media_that_have_changed_are_said_so(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.1), 16_000)
+    known = content_fingerprint(tmp_path / "a.wav")
+    same = hit(rank=1, media=str(tmp_path / "a.wav"), start_s=0.2, seconds=0.5, file_fingerprint=known)
+    other = replace(same, rank=2, file_fingerprint="1-abc")
+    list(write_hits(result(same, other), tmp_path / "hits"))
+    with (tmp_path / "hits" / "hits.csv").open(newline="") as file:
+        states = [row["media_state"] for row in csv.DictReader(file)]
+    assert states == ["cut", "cut, but the file has changed since it was embedded"]
+
+
 def test_nothing_that_is_there_is_written_over(pairs: Path, tmp_path: Path) -> None:
     found = open_index(pairs).search("audio:pair-3", k=2)
     (tmp_path / "full").mkdir()
@@ -227,6 +264,30 @@ def test_nothing_that_is_there_is_written_over(pairs: Path, tmp_path: Path) -> N
     with pytest.raises(DataError, match="a Raven selection table holds sounds"):
         list(write_hits(replace(found, hits=(hit(modality="image"),)), tmp_path / "h.csv.txt"))
     assert (tmp_path / "h.csv").read_text() == "earlier" and not (tmp_path / "h.csv.txt").exists()
+
+
+def test_a_disk_without_room_leaves_no_folder(tmp_path: Path) -> None:
+    """A process that may write small files alone: as a full disk does to libsndfile, and to a copy."""
+    draw = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", draw.uniform(-1, 1, 80_000), 16_000)
+    code = f"""
+import resource, signal, sys
+from pathlib import Path
+from earthtone.atlas.hits import Hit, SearchResult, write_hits
+from earthtone.errors import DataError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
+for start in (0.0, None):
+    hit = Hit(1, 0.5, 99.0, "a", "a", "audio", 0, None, None, None, None, None, None,
+              {str(tmp_path / "a.wav")!r}, start, 4.0)
+    try:
+        list(write_hits(SearchResult("q", "cosine", "audio", 1, 1, (hit,)), Path({str(tmp_path)!r}) / "hits"))
+    except DataError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.count("cannot write") == 2, (done.stdout, done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(pairs: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 import earthtone
 from earthtone.atlas.embeddings import TABLE, open_embeddings
+from earthtone.atlas.scan import Blocks, write_blocks
 from earthtone.atlas.search import Index, open_index
 from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, SignalError
@@ -116,6 +117,16 @@ def test_several_are_one_query_as_qdrant_has_it(world: Path) -> None:
         open_index(world).search([plus[0], -plus[0]], find="image")
 
 
+def test_the_block_file_of_an_index_changes_no_hit(tmp_path: Path) -> None:
+    folder = windows_and_tiles(tmp_path)
+    query = unit_vectors(1, 31)[0]
+    before = [open_index(folder).search(query, k=5, find=find).to_dict() for find in ("image", "audio", "all")]
+    write_blocks(open_embeddings(folder), folder / "index")
+    after = open_index(folder)
+    assert [after.search(query, k=5, find=find).to_dict() for find in ("image", "audio", "all")] == before
+    assert isinstance(after._store[0], Blocks)
+
+
 def test_an_id_is_all_its_windows_and_no_hit_itself(world: Path) -> None:
     _, vectors = plain(world)
     own = numbers(world, "rec-05")
@@ -188,7 +199,10 @@ def test_another_model_is_refused_with_both_fingerprints(
             open_index(pairs, model=model).search(tiny_pairs.parent / "0.wav")
         assert model_fingerprint(other) in str(refused.value) and model_fingerprint(tiny_model) in str(refused.value)
     with pytest.raises(ConfigError, match="--model has no effect"):
-        open_index(pairs, model=tmp_path / "other").search("image:pair-3")
+        earthtone.search(pairs, like=["image:pair-3"], model=tmp_path / "other")
+    assert open_index(pairs, model=tmp_path / "other").search("image:pair-3").hits  # an index is asked many things
+    with pytest.raises(ConfigError, match="--gsd_m has no effect"):
+        open_index(pairs).search("image:pair-3", gsd_m=0.5)
     assert open_index(pairs, model=tiny_model).search(tiny_pairs.parent / "0.wav").hits
 
 
@@ -343,6 +357,7 @@ def test_broken_and_missing_files_are_one_line(pairs: Path, tmp_path: Path, caps
         assert name.replace("\x1b", "\\x1b") in refused(["search", str(pairs), "--like", str(tmp_path / name)], capsys)
     assert "is no id" in refused(["search", str(pairs), "--like", str(tmp_path / "missing.wav")], capsys)
     assert "is no id" in refused(["search", str(pairs), "--like", "x" * 5000], capsys)
+    assert "is no id" in refused(["search", str(pairs), "--like", "\udcff"], capsys)
     assert "a folder" in refused(["search", str(pairs), "--like", f"file:{tmp_path}"], capsys)
 
 
@@ -388,6 +403,61 @@ def test_windows_of_whole_recordings_and_a_medium_that_lacks(pairs: Path, tmp_pa
     result = open_index(tmp_path).search("a")
     assert (result.found, [hit.id for hit in result.hits] != [], result.searched) == ("image", True, 2)
     assert "2 of 10 hits" in result.notes[0]
+
+
+# Filters.
+
+
+def test_filters_are_applied_before_the_search(pairs: Path) -> None:
+    """Always k rows, where k pass: those of a plain loop over what passes."""
+    rows, _ = plain(pairs)
+    query = unit_vectors(1, 4)[0]
+    np.save(pairs.parent / "q.npy", np.concatenate([query, query]))
+    wide = unit(np.concatenate([query, query]))
+    index = open_index(pairs)
+    for given, keep in (
+        ({"box": (3.0, 20.0, 12.0, 44.0)}, lambda row: 3 <= row["longitude"] <= 12 and 20 <= row["latitude"] <= 44),
+        ({"polygon": "POLYGON ((0 0, 30 0, 30 60, 0 60, 0 0))", "license": "CC-BY*"},
+         lambda row: int(row["id"].split("-")[1]) % 3 == 0),
+        ({"where": ["label=kind 1|kind 2"], "months": "1-6"}, lambda row: row["id"] in LABELLED),
+    ):  # fmt: skip
+        result = index.search(pairs.parent / "q.npy", k=3, find="image", **given)
+        passing = {n for n, row in enumerate(rows) if row["modality"] == "image" and keep(row)}
+        wanted = ranking(pairs, wide, None, set(range(len(rows))) - passing)
+        assert [hit.row for hit in result.hits] == [row for *_, row in wanted[:3]]
+        assert result.searched == len(passing) and any(
+            f"{len(passing)} of 48 rows pass" in note for note in result.notes
+        )
+
+
+#: By the manifest: labels are n % 4, times 15 days apart from 1 January on.
+LABELLED = {f"pair-{n}" for n in range(13) if n % 4 in (1, 2)}
+
+
+def test_fewer_rows_than_were_asked_for_are_said_so(pairs: Path) -> None:
+    result = open_index(pairs).search("image:pair-3", k=10, box=(0.0, 0.0, 4.0, 90.0))
+    assert len(result.hits) == 4
+    assert any("4 of 10 hits: no more" in note for note in result.notes)
+    assert any("4 of 48 rows pass" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--license", "WTFPL"], "license WTFPL passes none"),
+        (["--polygon", "POLYGON ((0 0, 10 10, 10 0, 0 10, 0 0))"], "crosses itself"),
+        (["--polygon", "POLYGON ((170 0, -170 0, -170 10, 170 10, 170 0))"], "antimeridian"),
+        (["--box", "1,2,3"], "[a number, a number, a number, a number]"),
+        (["--hours_utc", "25-26"], "0 to 24"),
+        (["--season", "monsoon"], "winter"),
+        (["--where", "labl=1"], "did you mean label"),
+        (["--box", "100,50,101,51"], "no row passes"),
+    ],
+)
+def test_filters_that_leave_nothing_or_make_no_sense_are_one_line(
+    pairs: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert told in refused(["search", str(pairs), "--like", "image:pair-3", *words], capsys)
 
 
 # The command line, and Python.

@@ -32,5 +32,5 @@ def test_its_commands_and_its_python_run(
             assert verb == "earthtone" and main(words) == 0, (line, capsys.readouterr())
             ran += 1
     out = capsys.readouterr().out
-    assert ran == 10 and "by classifiers that had not seen the mark" in out
+    assert ran == 14 and "by classifiers that had not seen the mark" in out
     assert {"hits.csv", "credits.csv"} <= {path.name for path in (tmp_path / "hits").iterdir()}

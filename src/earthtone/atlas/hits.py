@@ -39,6 +39,8 @@ class Hit:
     media: str | None
     start_s: float | None
     seconds: float | None
+    file_fingerprint: str | None = None
+    """Of the media when they were embedded."""
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north of a tile in `crs`."""
     crs: str | None = None

@@ -1,5 +1,6 @@
 """A folder with the media of hits: sounds cut to their windows, tiles read from their rasters, other files copied."""
 
+import errno
 import os
 import re
 import shutil
@@ -14,13 +15,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from earthtone.atlas.hits import Hit, SearchResult, csv_of, geojson_of, json_of
+from earthtone.data.packed import Table
+from earthtone.encode.store import content_fingerprint
 from earthtone.errors import DataError, EarthtoneError, needed_by, one_line
 from earthtone.files import regular_file, wait_for_disk, write_text_atomic
 from earthtone.pages import csv_text
 from earthtone.signal.audio import probe_audio
 from earthtone.signal.image import picture_header
 from earthtone.signal.raster import warnings_as
-from earthtone.signal.sound_streams import Block, streams
+from earthtone.signal.sound_streams import Block, source_name, streams
 
 _FLAC_CHANNELS, _FLAC_HZ = 8, 655_350  # the most that FLAC has
 _LONGEST_NAME = 60
@@ -85,33 +88,63 @@ def _credits(result: SearchResult, clips: dict[int, Clip]) -> str:
 
 def _clip(hit: Hit, folder: Path) -> Clip:
     """Write the media of one hit."""
+    stem = folder / f"{hit.rank:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', hit.id)[:_LONGEST_NAME].strip('.')}"
     if hit.media is None:
         return Clip(None, "missing: the index does not tell where its media lie")
     if "://" in hit.media:
         return Clip(None, f"not fetched: its media lie at {one_line(hit.media, 200)}")
+    table, _, name = hit.media.rpartition("#")
     try:
-        source = regular_file(hit.media)
-    except OSError as error:
-        return Clip(None, f"missing: {one_line(hit.media, 200)} ({error.strerror or error})")
-    name = f"{hit.rank:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', hit.id)[:_LONGEST_NAME].strip('.')}"
-    try:
-        if hit.modality == "audio" and hit.start_s is not None:
-            file = write_cut(source, folder / name, hit.start_s, hit.seconds)
-            return Clip(file.name, "cut")
-        if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in _DRIVERS:
-            file = write_tile(source, folder / name, hit.bounds, hit.crs)
-            return Clip(file.name, "cut")
-        # an index names any file: what is no picture and no sound is nobody's hit
-        picture_header(source) if hit.modality == "image" else probe_audio(source)
-        suffix = source.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", source.suffix) else ""
-        file = folder / f"{name}{suffix}"
-        shutil.copyfile(source, file)
-        return Clip(file.name, "copied")
+        if Path(table).suffix == ".lance" and Path(table).is_dir():
+            return _of_packed(hit, Table(table), name, stem)
+        if Path(table).is_file() and not Path(hit.media).exists():
+            return Clip(None, f"not cut out: its media lie within {one_line(table, 200)}")
+        try:
+            source = regular_file(hit.media)
+        except OSError as error:
+            return Clip(None, f"missing: {one_line(hit.media, 200)} ({error.strerror or error})")
+        return _of_file(hit, source, stem)
     except EarthtoneError as error:
         return Clip(None, f"cannot be read: {one_line(str(error), 300)}")
 
 
-def write_cut(source: Path, stem: Path, start_s: float, seconds: float | None) -> Path:
+def _of_file(hit: Hit, source: Path, stem: Path) -> Clip:
+    known = hit.file_fingerprint in (None, content_fingerprint(source))
+    changed = "" if known else ", but the file has changed since it was embedded"
+    if hit.modality == "audio" and hit.start_s is not None:
+        return Clip(write_cut(source, stem, hit.start_s, hit.seconds).name, f"cut{changed}")
+    if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in _DRIVERS:
+        return Clip(write_tile(source, stem, hit.bounds, hit.crs).name, f"cut{changed}")
+    # an index names any file: what is no picture and no sound is nobody's hit
+    picture_header(source) if hit.modality == "image" else probe_audio(source)
+    suffix = source.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", source.suffix) else ""
+    file = Path(f"{stem}{suffix}")
+    shutil.copyfile(source, file)
+    return Clip(file.name, f"copied{changed}")
+
+
+def _of_packed(hit: Hit, table: Table, name: str, stem: Path) -> Clip:
+    """Write the tile that a packed table keeps, or what it keeps of a recording: the beginning, for listening."""
+    ids = table.column("id")
+    if name not in ids:
+        return Clip(None, f"missing: {table.path} has no row {one_line(name, 80)!r}")
+    row = ids.index(name)
+    if hit.modality == "image":
+        Path(f"{stem}.jpg").write_bytes(table.images([row])[0])
+        return Clip(f"{stem.name}.jpg", "the tile that the packed table keeps")
+    preview = table.records([row], ["audio_preview"])[0]["audio_preview"]
+    if preview is None:
+        return Clip(None, "missing: the packed table keeps no sound to be heard")
+    if hit.start_s is None:
+        Path(f"{stem}.ogg").write_bytes(preview)
+        return Clip(f"{stem.name}.ogg", "the beginning that the packed table keeps")
+    kept = probe_audio(preview).seconds
+    if hit.start_s + (hit.seconds or 0.0) > kept + 0.1:
+        return Clip(None, f"missing: the packed table keeps the first {kept:.0f} s of the recording alone")
+    return Clip(write_cut(preview, stem, hit.start_s, hit.seconds).name, "cut")
+
+
+def write_cut(source: Path | bytes, stem: Path, start_s: float, seconds: float | None) -> Path:
     """Write a part of a recording, with all its channels at its own rate, and return the file.
 
     FLAC of 24 bits, or WAV of floats where FLAC has not so many channels or samples a second. The file is decoded from
@@ -133,8 +166,8 @@ def write_cut(source: Path, stem: Path, start_s: float, seconds: float | None) -
                     if len(part):
                         out = out or _writer(stem, stream.hz, stream.channels)
                         if (out.samplerate, out.channels) != (stream.hz, stream.channels):
-                            raise DataError(f"{source}: the part lies in two streams of different kinds")
-                        out.write(_whole(part, out.format))
+                            raise DataError(f"{source_name(source)}: the part lies in two streams of different kinds")
+                        _write(out, part)
                     if last is not None and heard >= last:
                         break
             finally:
@@ -146,7 +179,9 @@ def write_cut(source: Path, stem: Path, start_s: float, seconds: float | None) -
         if out is not None:
             out.close()
     if out is None:
-        raise DataError(f"{source}: it ends at {clock:.2f} s, before the part at {start_s:g} s; it is another file now")
+        raise DataError(
+            f"{source_name(source)}: it ends at {clock:.2f} s, before the part at {start_s:g} s; it is another file now"
+        )
     return Path(out.name)
 
 
@@ -156,8 +191,11 @@ def _writer(stem: Path, hz: int, channels: int) -> soundfile.SoundFile:
     return soundfile.SoundFile(f"{stem}.wav", "w", hz, channels, format="WAV", subtype="FLOAT")
 
 
-def _whole(part: Block, kind: str) -> Block:
-    return np.clip(part, -1.0, 1.0) if kind == "FLAC" else part
+def _write(out: soundfile.SoundFile, part: Block) -> None:
+    try:
+        out.write(np.clip(part, -1.0, 1.0) if out.format == "FLAC" else part)
+    except (soundfile.SoundFileError, AssertionError) as error:  # the latter: fewer samples were written
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), out.name) from error
 
 
 def write_tile(source: Path, stem: Path, bounds: tuple[float, float, float, float], crs: str | None) -> Path:

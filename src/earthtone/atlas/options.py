@@ -134,7 +134,44 @@ class OpenIndexOptions(Options):
 
 
 @dataclass(frozen=True)
-class QueryOptions(Options):
+class FilterOptions(Options):
+    """Which rows of an index are looked at; all that are given must hold."""
+
+    _: KW_ONLY
+    box: tuple[float, float, float, float] | None = None
+    """west,south,east,north in degrees; west more than east: across the antimeridian"""
+    polygon: str | Path | None = None
+    """GeoJSON or WKT file, or WKT itself, in degrees"""
+    hours_utc: str | None = None
+    """hours of the day in UTC: 4-9, 22-4"""
+    hours_solar: str | None = None
+    """hours of the day by the sun, 12 is its highest: 4-9"""
+    months: str | None = None
+    """such as 4-6, apr-jun, 11-2"""
+    season: str | None = None
+    """spring, summer, autumn or winter, of the hemisphere that a row lies in"""
+    dates: str | None = None
+    """a date or a range: 2020, 2020-03..2021-06-15, 2020-05-01.."""
+    source: Sequence[str] = ()
+    """rows of this source; * stands for any letters. May be given several times: any of them"""
+    license: Sequence[str] = ()
+    """rows under this licence, such as CC0-1.0 or 'CC-BY-4*'. May be given several times: any of them"""
+    where: Sequence[str] = ()
+    """a comparison of any column: label=forest|meadow, quality>=3. May be given several times: all of them"""
+
+    def filters(self) -> dict[str, str | Sequence[str] | None]:
+        """Return the filters by their names, as `atlas.filters.filters_of` takes them."""
+        box = None if self.box is None else ",".join(f"{degrees:.12g}" for degrees in self.box)
+        polygon = None if self.polygon is None else str(self.polygon)
+        return {
+            "box": box, "polygon": polygon, "hours_utc": self.hours_utc, "hours_solar": self.hours_solar,
+            "months": self.months, "season": self.season, "dates": self.dates, "source": self.source,
+            "license": self.license, "where": self.where,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QueryOptions(FilterOptions):
     """What to search an index for."""
 
     _: KW_ONLY
@@ -166,7 +203,7 @@ class QueryOptions(Options):
 class SearchOptions(QueryOptions, OpenIndexOptions):
     """Find what is most like a sound, an image, a place, an id or a vector, in a folder of embeddings."""
 
-    usual = ("like", "unlike", "k", "find", "marks", "out", "json")
+    usual = ("like", "unlike", "k", "find", "box", "polygon", "license", "marks", "out", "json")
 
     _: KW_ONLY
     like: Sequence[str] = ()

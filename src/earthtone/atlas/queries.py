@@ -89,7 +89,7 @@ class Catalogue:
 
     def named(self, ids: Iterable[str]) -> dict[str, list[Place]]:
         """Return the rows of each id that is there."""
-        wanted = pa.array(sorted(set(ids)), pa.string())
+        wanted = pa.array(sorted(name for name in set(ids) if _is_text(name)), pa.string())
         rows = np.flatnonzero(pc.is_in(self._ids, value_set=wanted).to_numpy())
         found: dict[str, list[Place]] = {}
         if len(rows):
@@ -168,6 +168,15 @@ class Catalogue:
         return int(rows[inside][order[0]])
 
 
+def _is_text(name: str) -> bool:
+    """Return whether a table can hold it: undecodable bytes of a name it cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _readings(key: str) -> list[tuple[str, str | None, float | None]]:
     """Return what a key may mean, the plainest first: (id, medium or None, start or None)."""
     found: list[tuple[str, str | None, float | None]] = [(key, None, None)]
@@ -217,8 +226,8 @@ class Reader:
     ) -> None:  # fmt: skip
         self._table, self._catalogue, self._model = table, catalogue, model
         self._gsd_m, self._find = gsd_m, find
-        self.embedded = 0
-        """How many examples the model was needed for."""
+        self.pictures = 0
+        """How many images were embedded."""
 
     def read(self, given: Any) -> Example:
         """Return the example that a text, path, place, array, picture or (samples, hz) is.
@@ -273,18 +282,14 @@ class Reader:
         )
 
     def _sound(self, given: Any, name: str) -> Example:
-        model = self._opened()
+        model = self._model()
         heard = heard_windows(given, model.signal.audio, name)
         return Example(name, self._unit(model.embed_windows([heard])[0]), "audio", _no_rows())
 
     def _image(self, given: Any, name: str) -> Example:
-        model = self._opened()
-        vectors = model.embed_images([given], gsd_m=self._gsd_m)
+        self.pictures += 1
+        vectors = self._model().embed_images([given], gsd_m=self._gsd_m)
         return Example(name, self._unit(vectors[0]), "image", _no_rows())
-
-    def _opened(self) -> TwoTower:
-        self.embedded += 1
-        return self._model()
 
     def _vectors(self, values: NDArray[Any], name: str) -> Example:
         width = self._table.card.dimensions

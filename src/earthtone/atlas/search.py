@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import COLUMNS, PLANE, EmbeddingTable, open_embeddings
+from earthtone.atlas.filters import filters_of, passing_rows
 from earthtone.atlas.hits import Hit, SearchResult, check_out, write_hits
 from earthtone.atlas.marks import (
     NEEDED,
@@ -45,6 +46,7 @@ _MIXED = (
 )
 _MORE_AT_ONCE = 4  # rows a hit that are looked at for one hit a recording, and by how much more where it lacks
 _BLOCK = 65_536
+_LARGE = 200_000  # rows, from which on it is worth saying that an index makes the search faster
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Index:
     @cached_property
     def _store(self) -> tuple[Any, str | None]:
         """What is scanned, and a line where that is not the fastest."""
-        return open_store(self.table, self.folder)
+        return open_store(self.table)
 
     def model(self) -> TwoTower:
         """Return the model of the index, opened when first asked for.
@@ -118,14 +120,17 @@ class Index:
         'harbour'
         """
         positive, negative = _several(like), _several(unlike)
+        for name in ("source", "license", "where"):
+            if isinstance(options.get(name), str):
+                options[name] = [options[name]]
         return self._search(QueryOptions(marks=marks, **options), positive, negative)
 
     def _search(self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any]) -> SearchResult:
         self._refuse(options, like, unlike)
         reader = Reader(self.table, self.catalogue, self.model, options.gsd_m, options.find)
         positive, negative = [reader.read(each) for each in like], [reader.read(each) for each in unlike]
-        if not reader.embedded and self._given is not None and (like or unlike):
-            raise ConfigError("--model has no effect: no query is a file to be embedded; leave it out")
+        if options.gsd_m is not None and not reader.pictures:
+            raise ConfigError("--gsd_m has no effect: no query is an image to be embedded; leave it out")
         notes = [example.said for example in (*positive, *negative) if example.said]
         unit = self.table.card.unit
         query = combined([e.vector for e in positive], [e.vector for e in negative], unit) if positive else None
@@ -152,7 +157,7 @@ class Index:
         if len(hits) < options.k:
             what = "rows" if options.windows == "all" else "images and recordings"
             notes.append(f"{len(hits)} of {options.k} hits: no more {what} are there to be ranked, all are shown")
-        if self._store[1]:
+        if self._store[1] and len(self.table) >= _LARGE:
             notes.append(self._store[1])
         return SearchResult(name, score_is, find, searched, len(self.table), tuple(hits), tuple(notes), report, target)
 
@@ -166,6 +171,7 @@ class Index:
                 f"{what}nothing to search by; give --like a sound, an image, LON,LAT, an id or vectors (.npy), or "
                 "--marks"
             )
+        filters_of(options.filters())  # a mistake in them is told before anything long
         if options.windows == "all" and not self.table.card.windows:
             raise ConfigError(
                 f"--windows all has no effect: the sounds of {self.folder} are whole recordings; leave it out, or "
@@ -190,9 +196,17 @@ class Index:
         return OTHER[medium] if medium is not None else "all"
 
     def _searched_rows(self, options: QueryOptions, find: str) -> tuple[Rows | None, list[str]]:
-        """Return the rows that are compared, None for all, and sentences on what the filters did."""
+        """Return the rows that are compared, None for all, and a sentence on what the filters did.
+
+        Raises ConfigError, DataError for filters that make no sense, or leave nothing.
+        """
         media = self.catalogue.media
-        return (None if find == "all" or len(media) == 1 else media[find]), []
+        filters = filters_of(options.filters())
+        if not filters:
+            return (None if find == "all" or len(media) == 1 else media[find]), []
+        medium = filters_of({"modality": find}) if find != "all" and len(media) > 1 else []
+        passing = passing_rows(self.table, [*medium, *filters])
+        return passing.rows, [passing.sentence()]
 
     def _ranked(
         self, options: QueryOptions, query: Floats | None, marked: "_Marked | None", rows: Rows | None, own: Rows
@@ -236,10 +250,11 @@ class Index:
         """Return all rows that are compared but the query's own, and their scores."""
         wanted = np.arange(len(self.table)) if rows is None else rows
         wanted = np.setdiff1d(wanted, own, assume_unique=True)
-        parts = [
-            exact_scores(query, self.table.vectors(wanted[start : start + _BLOCK]), dot)
-            for start in range(0, len(wanted), _BLOCK)
-        ]
+        parts, start = [np.zeros(0, np.float32)], 0
+        for vectors in self.table.blocks(_BLOCK):
+            here = wanted[slice(*np.searchsorted(wanted, [start, start + len(vectors)]))] - start
+            parts.append(exact_scores(query, vectors[here], dot))
+            start += len(vectors)
         return wanted, np.concatenate(parts).astype(np.float64)
 
     def _ordered(self, options: QueryOptions, rows: Rows, scores: Floats, target: float | None) -> _Ranking:
@@ -299,7 +314,7 @@ def _hit(
         longitude=_number(cell["longitude"]), latitude=_number(cell["latitude"]),
         datetime=None if cell["datetime"] is None else cell["datetime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
         source=cell["source"], license=cell["license"], attribution=cell["attribution"], media=cell["media"],
-        start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]),
+        start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]), file_fingerprint=cell["file_fingerprint"],
         bounds=None if None in bounds else bounds, crs=cell["crs"], verdict=verdict,
         more={name: cell[name] for name in free},
     )  # fmt: skip
@@ -408,6 +423,8 @@ def search(options: SearchOptions) -> SearchResult:
     check_out(options.out)
     index = open_index(options.index, model=options.model, device=options.device)
     result = index._search(options, options.like, options.unlike)
+    if options.model is not None and index._model is None:
+        raise ConfigError("--model has no effect: no query is a file to be embedded; leave it out")
     if options.out is not None:
         result = replace(result, notes=(*result.notes, *write_hits(result, options.out)))
     return result
