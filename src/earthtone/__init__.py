@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.embed import embed
     from earthtone.atlas.index import build_index
     from earthtone.atlas.search import open_index, search
+    from earthtone.atlas.tiles import tiles
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
@@ -76,6 +77,7 @@ _HOMES = {
     "run_suite": "earthtone.studies.suite",
     "search": "earthtone.atlas.search",
     "sweep": "earthtone.studies.sweep",
+    "tiles": "earthtone.atlas.tiles",
     "why_pairs": "earthtone.evaluate.explain",
     "write_toyworld": "earthtone.build.toyworld.write",
 }
@@ -112,6 +114,7 @@ __all__ = [
     "run_suite",
     "search",
     "sweep",
+    "tiles",
     "why_pairs",
     "write_toyworld",
 ]

@@ -41,6 +41,7 @@ FORMATS: Mapping[str, int] = {
     "record of downloads": 1,
     "embeddings": 1,
     "blocks of a search": 1,
+    "record of tiles": 1,
 }
 
 

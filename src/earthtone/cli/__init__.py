@@ -50,6 +50,7 @@ On your own data:
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
 ATLAS_VERBS: Mapping[str, str] = {
     "embed": "vectors of images and sounds of any data, as one table; stops and goes on",
+    "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
     "index": "merge, add, remove and place what was embedded; write what makes search fast, GeoParquet, STAC",
     "search": "find what is most like a sound, an image, a place or an id, in a folder of embeddings",
 }
