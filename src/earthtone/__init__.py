@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthtone.atlas.maps import map_similarity
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
@@ -58,6 +59,7 @@ _HOMES = {
     "list_plugins": "earthtone.plugins",
     "load_model": "earthtone.models.storage",
     "load_recipe": "earthtone.train.recipe_file",
+    "map_similarity": "earthtone.atlas.maps",
     "open_backbone": "earthtone.models.backbone",
     "pack": "earthtone.data.pack",
     "pretrain": "earthtone.studies.pretrain",
@@ -90,6 +92,7 @@ __all__ = [
     "list_plugins",
     "load_model",
     "load_recipe",
+    "map_similarity",
     "open_backbone",
     "pack",
     "pretrain",
