@@ -92,7 +92,7 @@ EXTRA_OF: Mapping[str, str] = {
     "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
-    "pmtiles": "atlas",
+    "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.

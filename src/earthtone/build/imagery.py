@@ -1,0 +1,482 @@
+"""Imagery from files: GeoTIFFs, COGs and VRTs, read by windows and overviews, never a whole scene at once."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from pyproj import Geod
+from rasterio import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+from shapely.affinity import translate
+
+from earthtone.build.resampling import Layer, Mask, resampled
+from earthtone.build.tile_grid import (
+    LONLAT,
+    Tile,
+    TileGrid,
+    crs_name,
+    is_metric,
+    lonlat_grids,
+    make_grid,
+    projected,
+    read_crs,
+    to_lonlat,
+)
+from earthtone.errors import ConfigError, DataError
+from earthtone.files import regular_file
+from earthtone.progress import decoding_threads, ordered_map
+from earthtone.signal.config import ValueRange, named_range
+from earthtone.signal.raster import Bands, opaque
+
+Pixels = NDArray[np.uint8]
+
+#: What is read: not what GDAL would make of any text, such as an address or a database.
+DRIVERS = ("GTiff", "VRT", "JP2OpenJPEG")
+SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
+#: A VRT can name anything; it reads files only, and runs no code.
+GDAL_SETTINGS = {
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "nowhere:",
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_CACHEMAX": 128,
+}
+_MOST_OPEN = 16  # rasters a thread
+_LOOKED_AT = 1024  # pixels along the longer side of a raster that percentiles and alpha are judged by
+
+
+class TilePixels(NamedTuple):
+    """What imagery shows of a tile, and where that comes from."""
+
+    pixels: Pixels
+    """(side, side, 3) RGB, black where there is no data."""
+    valid: Mask
+    """(side, side)"""
+    source: str | None = None
+    datetime: str | None = None
+    license: str | None = None
+    attribution: str | None = None
+
+    @property
+    def share(self) -> float:
+        """Return which share of the pixels holds data."""
+        return float(self.valid.mean())
+
+
+class Imagery(Protocol):
+    """What tiles are cut from."""
+
+    def read_tile(self, tile: Tile, pixels: int) -> TilePixels:
+        """Return a tile's pixels; from any thread."""
+
+
+class RasterFile:
+    """One GeoTIFF, COG, VRT or JPEG 2000 file: its layer, what its bands are, where it holds data."""
+
+    def __init__(self, path: Path | str, bands: Bands | None = None, opener: Callable[..., Any] | None = None) -> None:
+        """`opener` opens what is no file here, such as an address; then only GeoTIFFs are read.
+
+        Raises DataError for what is no raster, or has no place on the globe.
+        """
+        self.path, self._opener = path, opener
+        self._local = threading.local()
+        with rasterio_errors(path):
+            file = self.dataset()
+            self.crs, self.transform = self._place(file)
+            self.width, self.height = int(file.width), int(file.height)
+            self.dtype = np.dtype(file.dtypes[0])
+            self._alpha = _alpha_band(file)
+            self.bands = _chosen(file, path, bands, self._alpha)
+            self._table = _colours(file) if file.colorinterp[self.bands[0] - 1].name == "palette" else None
+            self._white_is_zero = self._table is None and "MINISWHITE" in file.tags(ns="IMAGE_STRUCTURE")
+            self.bits = int(file.tags(self.bands[0], ns="IMAGE_STRUCTURE").get("NBITS", 8 * self.dtype.itemsize))
+            self.stamp = file.tags().get("TIFFTAG_DATETIME")
+        self.layer = Layer(self.crs, self.transform, self.width, self.height, self._read, _columns_around(self))
+
+    def dataset(self) -> Any:
+        """Return the open dataset of this thread; each has its own, and at most 16 of all files open at once."""
+        opened: OrderedDict[Any, Any] | None = getattr(_THREAD, "opened", None)
+        if opened is None:
+            _THREAD.opened = opened = OrderedDict()
+            _THREAD.settings = rasterio.Env(**GDAL_SETTINGS)
+            _THREAD.settings.__enter__()
+        key = id(self)
+        if key in opened:
+            opened.move_to_end(key)
+            return opened[key]
+        while len(opened) >= _MOST_OPEN:
+            opened.popitem(last=False)[1].close()
+        if self._opener is None:
+            opened[key] = rasterio.open(self.path, driver=_driver(Path(self.path)))
+        else:
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+                opened[key] = rasterio.open(self.path, opener=self._opener, driver="GTiff")
+        return opened[key]
+
+    def _place(self, file: Any) -> tuple[str, Affine]:
+        if file.crs is None:
+            points = file.gcps[0] if file.gcps else []
+            told = (
+                f"no coordinate system, but {len(points)} ground control points" if points else "no coordinate system"
+            )
+            how = "gdalwarp" if points else "gdal_edit.py -a_srs EPSG:..."
+            raise DataError(f"{self.path}: {told}; a raster that knows its place expected: give it one with {how}")
+        if file.transform.is_identity or not file.transform.determinant:
+            raise DataError(
+                f"{self.path}: no place of its pixels (transform {tuple(file.transform)[:6]}); write it anew "
+                "with gdal_translate -a_ullr"
+            )
+        return crs_name(file.crs.to_wkt()), file.transform
+
+    def _read(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with rasterio_errors(self.path):
+            file = self.dataset()
+            smaller = shape != (window.height, window.width)
+            how = Resampling.average if smaller and self._table is None else Resampling.nearest
+            bands = sorted(set(self.bands))
+            found = file.read(bands, window=window, out_shape=(len(bands), *shape), resampling=how)
+            values = np.moveaxis(found, 0, -1)[..., [bands.index(band) for band in self.bands]]
+            data = self._data(file, window, shape)
+        if self._table is not None:
+            data = data & (self._table[values[..., 0], 3] > 0)
+            values = self._table[values[..., 0], :3]
+        if self._white_is_zero:
+            values = np.iinfo(values.dtype).max - values
+        floats = values.astype(np.float32)
+        if values.dtype.kind == "f":
+            finite = np.isfinite(floats).all(axis=2)
+            data &= finite
+            floats[~finite] = 0
+        return floats, data.astype(np.float32)
+
+    def _data(self, file: Any, window: Window, shape: tuple[int, int]) -> Mask:
+        """Where any of the chosen bands holds data and nothing makes it transparent."""
+        data: Mask | None = None
+        for band in dict.fromkeys(self.bands):
+            flags = {flag.name for flag in file.mask_flag_enums[band - 1]}
+            if "all_valid" in flags or "alpha" in flags:
+                data = None
+                break
+            here = file.read_masks(band, window=window, out_shape=shape) > 0
+            data = here if data is None else data | here
+        if self._alpha is not None:
+            shown = file.read(self._alpha, window=window, out_shape=shape) > 0
+            data = shown if data is None else data & shown
+        return np.ones(shape, bool) if data is None else data
+
+    @property
+    def footprint(self) -> Any:
+        """Return the raster's outline in its own coordinate system."""
+        corners = [(0, 0), (self.width, 0), (self.width, self.height), (0, self.height)]
+        return shapely.Polygon([self.transform * corner for corner in corners])
+
+    @property
+    def upright(self) -> bool:
+        """Return whether rows go south and columns east."""
+        return bool(self.transform.b == 0 == self.transform.d and self.transform.a > 0 > self.transform.e)
+
+    @cached_property
+    def percentiles(self) -> tuple[float, float]:
+        """Return the 2nd and 98th percentile of all that holds data, by at most about a million pixels."""
+        factor = max(1.0, max(self.width, self.height) / _LOOKED_AT)
+        shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
+        with rasterio_errors(self.path):
+            file = self.dataset()
+            found = np.moveaxis(file.read(list(self.bands), out_shape=(len(self.bands), *shape)), 0, -1)
+            there = self._data(file, Window(0, 0, self.width, self.height), shape) & np.isfinite(found).all(axis=2)
+        if not there.any():
+            raise DataError(
+                f"{self.path}: no data in any of its {self.width} x {self.height} pixels; some were expected"
+            )
+        low, high = np.percentile(found[there].astype(np.float64), (2, 98)).tolist()
+        return low, high
+
+
+_THREAD = threading.local()
+
+
+class rasterio_errors:  # noqa: N801 - a context manager
+    """Turn what GDAL says of a raster into a DataError."""
+
+    def __init__(self, path: object) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (RasterioError, OSError)) and not isinstance(error, DataError):
+            said = " ".join(str(error.__cause__ or error).split())[:200]
+            raise DataError(
+                f"{self._path}: cannot be read as a raster ({said}); a whole GeoTIFF, COG or VRT expected"
+            ) from error
+
+
+def _driver(path: Path) -> str:
+    try:
+        with regular_file(path).open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; a GeoTIFF, COG or VRT expected") from error
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "GTiff"
+    if head[4:8] == b"jP  ":
+        return "JP2OpenJPEG"
+    if head.lstrip().startswith((b"<VRTDataset", b"<?xml")) and path.suffix.lower() == ".vrt":
+        return "VRT"
+    raise DataError(f"{path}: no GeoTIFF, COG, VRT or JPEG 2000; one of these expected")
+
+
+def _alpha_band(file: Any) -> int | None:
+    """Return the band that is transparency; one that is neither 0 nor full in most pixels is none (`opaque`)."""
+    alphas = [number for number, meaning in enumerate(file.colorinterp, 1) if meaning.name == "alpha"]
+    if not alphas:
+        return None
+    factor = max(1.0, max(file.width, file.height) / _LOOKED_AT)
+    shape = max(1, round(file.height / factor)), max(1, round(file.width / factor))
+    alpha = file.read(alphas[0], out_shape=shape)
+    return alphas[0] if np.all(alpha != 0) or opaque(alpha) is not None else None
+
+
+def _chosen(file: Any, path: object, bands: Bands | None, alpha: int | None) -> tuple[int, ...]:
+    """Return the bands that are red, green and blue, or the one that is grey. Raises ConfigError, DataError."""
+    if any("complex" in dtype for dtype in file.dtypes):
+        raise DataError(f"{path}: complex numbers, as of radar; a raster of their amplitudes expected")
+    if bands is not None:
+        if min(bands) < 1 or max(bands) > file.count:
+            raise ConfigError(f"--bands {','.join(map(str, bands))}: {path} has the bands 1 to {file.count}")
+        return tuple(bands)
+    meanings = [meaning.name for meaning in file.colorinterp]
+    data = [number for number in range(1, file.count + 1) if number != alpha]
+    colours = [[number for number in data if meanings[number - 1] == colour] for colour in ("red", "green", "blue")]
+    if all(len(found) == 1 for found in colours):
+        return tuple(found[0] for found in colours)
+    if len(data) == 1:
+        return (data[0],)
+    if 3 <= len(data) <= 4 and {meanings[number - 1] for number in data} <= {"undefined", "gray", "alpha"}:
+        return tuple(data[:3])
+    raise ConfigError(
+        f"{path}: {file.count} bands ({', '.join(meanings[:12])}); say which are red, green and blue, such "
+        "as --bands 4,3,2"
+    )
+
+
+def _colours(file: Any) -> NDArray[np.uint8]:
+    """Return red, green, blue and alpha of each number (256 or more, 4)."""
+    table = file.colormap(1)
+    found = np.zeros((max(256, max(table) + 1), 4), np.uint8)
+    found[list(table)] = list(table.values())
+    return found
+
+
+def _columns_around(raster: RasterFile) -> float | None:
+    """Return how many columns of a raster in degrees go once around the globe."""
+    crs = read_crs(raster.crs, str(raster.path))
+    degrees = raster.transform.a
+    return 360.0 / abs(degrees) if crs.is_geographic and degrees and not raster.transform.b else None
+
+
+class Rasters:
+    """One raster, or several that together are a mosaic: of two that hold data at a place, the first by name counts."""
+
+    def __init__(
+        self,
+        files: Sequence[RasterFile],
+        value_range: ValueRange | None = None,
+        *,
+        license: str | None = None,
+        attribution: str | None = None,
+    ) -> None:
+        self.files = tuple(files)
+        self.license, self.attribution = license, attribution
+        self.said: str | None = None
+        """How values of more than 8 bits became 8, None where there are none."""
+        deep = [file for file in files if file.dtype != np.uint8 and file._table is None]
+        self._ranges: NDArray[np.float32] | None = None
+        if deep:
+            ranges = self._found_range(deep) if value_range is None else named_range(value_range, "--value_range")
+            self._ranges = np.array(ranges, np.float32).reshape(-1, 2)
+            how = "2nd and 98th percentile of all" if value_range is None else "--value_range"
+            told = ", ".join(f"{low:g} to {high:g}" for low, high in self._ranges)
+            self.said = f"{deep[0].dtype} values {told} ({how}) became 0 and 255"
+        elif value_range is not None:
+            raise ConfigError("--value_range has no effect on pictures of 8 bits; leave it out")
+
+    @staticmethod
+    def _found_range(files: Sequence[RasterFile]) -> tuple[float, float]:
+        looked = files[:: max(1, len(files) // 16)]
+        found = [file.percentiles for file in looked]
+        low, high = min(low for low, _ in found), max(high for _, high in found)
+        return (low, high) if high > low else (low, low + 1)
+
+    def read_tile(self, tile: Tile, pixels: int) -> TilePixels:
+        """Return a tile's pixels; from any thread. Raises DataError for a raster that is damaged."""
+        values: NDArray[np.float32] | None = None
+        valid = np.zeros((pixels, pixels), bool)
+        sources = []
+        for file in self._touched(tile):
+            part = resampled(file.layer, tile, pixels)
+            if part is None or not (fill := part[1] & ~valid).any():
+                continue
+            eight = self._eight(part[0], file)
+            values = np.zeros((pixels, pixels, 3), np.float32) if values is None else values
+            values[fill] = eight[fill]
+            valid |= fill
+            sources.append(Path(file.path).name)
+            if valid.all():
+                break
+        shown = np.zeros((pixels, pixels, 3), np.uint8) if values is None else values.astype(np.uint8)
+        return TilePixels(shown, valid, ", ".join(sources) or None, None, self.license, self.attribution)
+
+    def _touched(self, tile: Tile) -> Iterator[RasterFile]:
+        if len(self.files) == 1:
+            yield self.files[0]
+            return
+        square = shapely.box(*tile.bounds)
+        for file in self.files:
+            if file.layer.around or projected(square, tile.crs, file.crs).intersects(file.footprint):
+                yield file
+
+    def _eight(self, values: NDArray[np.float32], file: RasterFile) -> NDArray[np.float32]:
+        """Return values (H, W, 1 or 3) as numbers from 0 to 255 of three bands."""
+        if file.dtype == np.uint8 or file._table is not None or self._ranges is None:
+            scaled = values
+            if file.dtype == np.uint8 and file.bits < 8:
+                scaled = values * np.float32(255 / (2**file.bits - 1))
+        else:
+            low, high = self._ranges[:, 0], self._ranges[:, 1]
+            scaled = (values - low) * (255 / (high - low))
+        three = np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled
+        return np.clip(np.rint(three), 0, 255)
+
+    @property
+    def gsd_m(self) -> float:
+        """Return metres a pixel at the middle of the first raster, to three digits where its pixels are no squares."""
+        file = self.files[0]
+        middle = file.transform * (file.width / 2, file.height / 2)
+        return _metres_a_pixel(file, middle)
+
+    def grids(self, tile_m: float, stride_m: float, pixels: int, region: Any = None) -> list[TileGrid]:
+        """Return the grids of tiles over a region (a polygon in degrees), or over all of the rasters.
+
+        Raises ConfigError where the region lies outside them.
+        """
+        crs, snap = self.own_crs(), None
+        if crs is not None:
+            outline = shapely.union_all([file.footprint for file in self.files])
+            shape = outline if region is None else _common(projected(region, LONLAT, crs), outline, self, region)
+            first = self.files[0]
+            if first.upright or (first.transform.b == 0 == first.transform.d):
+                snap = first.transform
+            return [make_grid(crs, shape, tile_m, stride_m, pixels, snap=snap, whole=region is None)]
+        outline = shapely.union_all([lonlat_outline(file) for file in self.files])
+        if region is None:
+            return list(lonlat_grids(outline, tile_m, stride_m, pixels, whole=True))
+        shape = _common(region, outline, self, region)
+        return list(lonlat_grids(shape, tile_m, stride_m, pixels))
+
+    def own_crs(self) -> str | None:
+        """Return the coordinate system of all rasters, where they have one and its unit is a metre on the ground."""
+        crs = self.files[0].crs
+        same = all(file.crs == crs for file in self.files)
+        return crs if same and all(is_metric(crs, file.footprint) for file in self.files) else None
+
+
+def _metres_a_pixel(file: RasterFile, at: tuple[float, float]) -> float:
+    back = to_lonlat(file.crs)
+    t = file.transform
+    here = back.transform(*at)
+    steps = [back.transform(at[0] + dx, at[1] + dy) for dx, dy in ((t.a, t.d), (t.b, t.e))]
+    if is_metric(file.crs, file.footprint):
+        sides = [math.hypot(t.a, t.d), math.hypot(t.b, t.e)]
+    else:
+        sides = [Geod(ellps="WGS84").inv(*here, *step)[2] for step in steps]
+    if abs(sides[0] - sides[1]) < 1e-9 * sides[0]:
+        return float(sides[0])
+    return float(f"{math.sqrt(sides[0] * sides[1]):.3g}")
+
+
+def lonlat_outline(file: RasterFile) -> Any:
+    """Return a raster's outline in degrees, its longitudes without a jump at 180."""
+    outline = file.footprint
+    west, south, east, north = outline.bounds
+    dense = shapely.segmentize(outline, max(east - west, north - south) / 32)
+    if file.layer.around:
+        return dense
+    longitude = to_lonlat(file.crs).transform((west + east) / 2, (south + north) / 2)[0]
+
+    def turned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.column_stack(to_lonlat(file.crs).transform(*points.T))
+        found[:, 0] -= 360 * np.round((found[:, 0] - longitude) / 360)
+        return found
+
+    moved = shapely.transform(dense, turned)
+    return moved if moved.is_valid else shapely.make_valid(moved)
+
+
+def _common(shape: Any, outline: Any, rasters: "Rasters", region: Any) -> Any:
+    """Return what a region and rasters have in common. Raises ConfigError where that is nothing."""
+    both = shape.intersection(outline)
+    for turn in (-360.0, 360.0):
+        if both.is_empty and rasters.own_crs() is None:
+            both = translate(shape, turn).intersection(outline)
+    if both.is_empty or not both.area:
+        there = shapely.union_all([lonlat_outline(file) for file in rasters.files]).bounds
+        name = rasters.files[0].path if len(rasters.files) == 1 else f"{len(rasters.files)} rasters"
+        raise ConfigError(
+            f"the region ({_told(region.bounds)}) lies outside {name} ({_told(there)}); "
+            "west,south,east,north in degrees"
+        )
+    return both
+
+
+def _told(bounds: Sequence[float]) -> str:
+    return ",".join(f"{number:.6g}" for number in bounds)
+
+
+def open_rasters(
+    path: str | Path, bands: Bands | None = None, value_range: ValueRange | None = None, **told: str | None
+) -> Rasters:
+    """Return a raster, or all of a folder. Raises DataError, ConfigError.
+
+    Values of more than 8 bits become 0 to 255 by `value_range`, else by the 2nd and 98th percentile of all of them.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = sorted(name for name in path.iterdir() if name.suffix.lower() in SUFFIXES)
+        if not names:
+            raise DataError(
+                f"{path}: no raster there ({', '.join(SUFFIXES)}); the path of one, or a folder of them expected"
+            )
+    else:
+        names = [path]
+    return Rasters([RasterFile(name, bands) for name in names], value_range, **told)
+
+
+def iter_tiles(
+    imagery: Imagery | str | Path, grid: Iterable[Tile], pixels: int | None = None, threads: int | None = None
+) -> Iterator[tuple[Tile, Pixels, float]]:
+    """Yield tiles in order, each with its pixels (side, side, 3) and which share of them holds data.
+
+    `imagery` is a raster's path or what `open_rasters` returns; `grid` a TileGrid, or any tiles with `pixels`.
+    """
+    imagery = open_rasters(imagery) if isinstance(imagery, (str, Path)) else imagery
+    if pixels is None:
+        if not isinstance(grid, TileGrid):
+            raise ConfigError("iter_tiles: pixels= are needed for tiles that are no TileGrid")
+        pixels = grid.pixels
+    side, shown = pixels, imagery
+
+    def read(tile: Tile) -> tuple[Tile, Pixels, float]:
+        found = shown.read_tile(tile, side)
+        return tile, found.pixels, found.share
+
+    yield from ordered_map(read, grid, threads or decoding_threads())
