@@ -3,9 +3,8 @@
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +113,7 @@ def write_geoparquet(
         pq.write_table(table, temporary, compression="zstd")
 
 
-def polygons(
-    west: NDArray[Any], south: NDArray[Any], east: NDArray[Any], north: NDArray[Any]
-) -> NDArray[np.uint8]:
+def polygons(west: NDArray[Any], south: NDArray[Any], east: NDArray[Any], north: NDArray[Any]) -> NDArray[np.uint8]:
     """Return rectangles (N) as well-known binary (N, 93): one ring, counterclockwise from the south-west."""
     head = struct.pack("<BIII", 1, 3, 1, 5)
     ring = np.stack([west, south, east, south, east, north, west, north, west, south], axis=1).astype("<f8")

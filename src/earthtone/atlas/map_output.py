@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
@@ -21,7 +20,8 @@ from earthtone.atlas.map_grid import BANDS, NO_CLASS, Cells, MapGrid, likeliest,
 from earthtone.atlas.map_page import write_page
 from earthtone.atlas.map_pictures import Layer, class_colours, limits, write_pmtiles, write_png
 from earthtone.atlas.map_queries import MapQuery
-from earthtone.errors import ConfigError, one_line, one_line_each
+from earthtone.build.imagery import RasterFile
+from earthtone.errors import ConfigError, EarthtoneError, one_line, one_line_each
 from earthtone.files import write_text_atomic
 
 _MOST_PAIRS = 10  # sounds of which every two are compared
@@ -120,7 +120,15 @@ def check_difference(queries: Sequence[MapQuery], difference: str) -> None:
         )
 
 
-def write_map(out: Path, found: SimilarityMap, *, show: str, difference: str, media: str | None) -> SimilarityMap:
+def write_map(
+    out: Path,
+    found: SimilarityMap,
+    *,
+    show: str,
+    difference: str,
+    media: str | None,
+    bands_shown: tuple[int, int, int] | None = None,
+) -> SimilarityMap:
     """Return the map with its files, after writing them; the page comes last.
 
     `show` is the band that pictures show, `difference` which sounds are compared, `media` the raster below the map.
@@ -172,7 +180,7 @@ def write_map(out: Path, found: SimilarityMap, *, show: str, difference: str, me
         grid.filled(values.astype(np.float32), cells) for values in (found.longitude, found.latitude)
     )
     bands |= {"longitude": longitude, "latitude": latitude}
-    ground = ground_picture(media, grid)
+    ground = ground_picture(media, grid, bands_shown)
     sheet, across, heading = side_by_side(found.queries, [*sounds, *compared])
     title = _title(found)
     lines = [found.sentence, found.chance, *found.notes, *(f"Imagery: {line}" for line in found.attribution)]
@@ -248,7 +256,10 @@ def _likeliest(
     best, lead = likeliest(found.bands["score"])
     bands |= {LIKELIEST: found.grid.filled(best, found.cells, NO_CLASS), MARGIN: found.grid.filled(lead, found.cells)}
     names = tuple(query.title for query in found.queries)
-    colours = {number: (int(colour[0]), int(colour[1]), int(colour[2])) for number, colour in enumerate(class_colours(len(names)))}
+    colours = {
+        number: (int(colour[0]), int(colour[1]), int(colour[2]))
+        for number, colour in enumerate(class_colours(len(names)))
+    }
     classes = {f"CLASS_{number}": name for number, name in enumerate(names)}
     files |= {LIKELIEST: out / f"{LIKELIEST}.tif", MARGIN: out / f"{MARGIN}.tif"}
     write_cog(files[LIKELIEST], bands[LIKELIEST][None], found.grid,
@@ -364,28 +375,30 @@ def _columns(found: SimilarityMap) -> dict[str, Any]:
     return columns
 
 
-def ground_picture(media: str | None, grid: MapGrid) -> NDArray[np.uint8] | None:
+def ground_picture(
+    media: str | None, grid: MapGrid, bands: tuple[int, int, int] | None = None
+) -> NDArray[np.uint8] | None:
     """Return a picture, uint8 (height, width, 3), of the raster below a grid, at most 900 pixels a side; None without.
 
-    It is for the eye: the first three bands, each from its 2nd to its 98th percentile unless they are bytes. A large
-    raster without overviews is left out.
+    It is for the eye: `bands`, or those that the file names, each from its 2nd to its 98th percentile unless they are
+    bytes. A large raster without overviews is left out.
     """
     if media is None or not Path(media).is_file():
         return None
     scale = _GROUND / max(grid.width, grid.height)
     width, height = max(1, round(grid.width * scale)), max(1, round(grid.height * scale))
     try:
-        with rasterio.open(media, driver=["GTiff", "VRT", "JP2OpenJPEG"]) as file:
-            if file.crs is None or (not file.overviews(1) and file.width * file.height > _MOST_PIXELS):
-                return None
-            bands = [1, 2, 3] if file.count >= 3 else [1, 1, 1]
-            place = from_origin(
-                grid.west, grid.north, grid.width * grid.step_x / width, grid.height * grid.step_y / height
-            )
-            with WarpedVRT(file, crs=grid.crs, transform=place, width=width, height=height,
-                           resampling=Resampling.average) as warped:  # fmt: skip
-                values = np.moveaxis(warped.read(bands), 0, -1)
-    except (RasterioError, ValueError, OSError):
+        raster = RasterFile(Path(media), bands)
+        file = raster.dataset()
+        if not file.overviews(1) and file.width * file.height > _MOST_PIXELS:
+            return None
+        place = from_origin(grid.west, grid.north, grid.width * grid.step_x / width, grid.height * grid.step_y / height)
+        with WarpedVRT(
+            file, crs=grid.crs, transform=place, width=width, height=height, resampling=Resampling.average
+        ) as warped:
+            shown = raster.bands if len(raster.bands) == 3 else raster.bands * 3
+            values = np.moveaxis(warped.read(list(shown)), 0, -1)
+    except (EarthtoneError, RasterioError, ValueError, OSError):
         return None
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-import json
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
 from earthtone.atlas.map_grid import NO_CLASS, MapGrid
 from earthtone.atlas.map_pictures import FAINT, Layer, cell_size_m, length_text, png_bytes, scale_bar
@@ -91,7 +92,7 @@ def write_page(
         ground_share=(100 * grid.width / (width * factor), 100 * grid.height / (height * factor)),
         small=[None if at is None else _small(layers[at], at, factor) for at in small], across=across,
         small_title=small_title, sounds=_sounds(queries), attribution=attribution,
-        ground=None if ground is None else data_uri("image/png", png_bytes(ground)),
+        ground=None if ground is None else data_uri("image/jpeg", _jpeg(ground)),
     )  # fmt: skip
     write_text_atomic(path, page)
 
@@ -128,6 +129,12 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=80)
+    return data.getvalue()
+
+
 def _sounds(queries: Sequence[MapQuery]) -> list[dict[str, str]]:
     """Return each sound's title and address: small files as they are, of others the first ten seconds."""
     left, found = _MOST_SOUNDS_BYTES, []
@@ -157,8 +164,3 @@ def _heard(file: Path) -> tuple[str, bytes | None, str]:
         return "audio/ogg", write_preview(samples[: _PREVIEW_S * _PREVIEW_HZ], _PREVIEW_HZ), ", its first 10 s"
     except (OSError, SignalError):
         return "", None, "cannot be played here"
-
-
-def json_line(values: Mapping[str, Any]) -> str:
-    """Return plain values as JSON with a line end."""
-    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"

@@ -12,12 +12,15 @@ from rasterio.warp import transform
 from earthtone.atlas.embeddings import EmbeddingTable, open_embeddings
 from earthtone.atlas.map_files import read_crs
 from earthtone.atlas.map_grid import Cells, MapGrid, grid_of, percentiles, similarity, spread
-from earthtone.atlas.map_output import SimilarityMap, write_map
+from earthtone.atlas.map_output import OWN_TILES, SimilarityMap, check_difference, write_map
 from earthtone.atlas.map_queries import Heard, hear, read_queries
+from earthtone.atlas.map_raster import VIEWS, embed_raster
 from earthtone.atlas.options import MapOptions
 from earthtone.data.pack import open_table
 from earthtone.embed.training_images import (
     FILE as TRAINING_FILE,
+)
+from earthtone.embed.training_images import (
     LOOK_COLUMN,
     TrainingImages,
     looks_of_text,
@@ -31,8 +34,6 @@ from earthtone.models.storage import model_fingerprint, model_name, opened_model
 from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.value_types import takes
 
-VIEWS = "views.lance"
-"""Beside `embeddings.lance`: embeddings of further views of the same tiles, their name in the column `view`."""
 _BLOCK = 65_536
 _SAID = 5  # lines of attribution
 
@@ -65,27 +66,32 @@ def map_similarity(options: MapOptions) -> SimilarityMap:
     """
     out = Path(options.out)
     queries = read_queries(options.query)
-    tiles = open_tiles(Path(str(options.tiles)))
-    model, fingerprint = _model_of(options, tiles.table)
-    background = _background(options, tiles.table)
-    heard = [hear(model, query) for query in queries]
+    check_difference(queries, options.difference)
     with only_writer(out, "drawing a map"):
-        training = _training_images(options, tiles.table, model, fingerprint, out)
+        table = None if options.tiles is None else open_embeddings(options.tiles)
+        spec: Any = options.model if table is None or options.model is not None else table.card.model
+        model, fingerprint = _model_of(spec, options, table)
+        heard = [hear(model, query) for query in queries]
+        folder = Path(str(options.tiles)) if table is not None else embed_raster(options, model, fingerprint, out)
+        tiles = open_tiles(folder)
+        background = _background(options, tiles.table)
+        training = _training_images(options, spec, model, fingerprint, out)
         bands, views = _bands(tiles, heard, background, training)
         if np.isnan(bands["score"]).all():
-            raise DataError(f"{options.tiles}: none of its {len(tiles.ids)} tiles has a vector; embed them again")
-        spec = tiles.table.card.model if options.model is None else options.model
+            raise DataError(f"{folder}: none of its {len(tiles.ids)} tiles has a vector; embed them again")
         found = SimilarityMap(
             grid=tiles.grid, cells=tiles.cells, ids=tiles.ids, longitude=tiles.longitude, latitude=tiles.latitude,
             queries=queries, bands=bands, views=views, unit=tiles.table.card.unit, synthetic=tiles.synthetic,
             attribution=tiles.attribution, notes=_notes(tiles, training, bands),
-            among="this map's own tiles" if background is None else f"the images of {options.background}",
+            among=OWN_TILES if background is None else f"the images of {options.background}",
             facts={
                 "model": model_name(spec), "model fingerprint": fingerprint, "embeddings": str(tiles.table.path),
                 "training images": "unknown" if training is None else f"{len(training):,} of {training.data}",
             },
         )  # fmt: skip
-        return write_map(out, found, show=options.show, difference=options.difference, media=tiles.media)
+        return write_map(
+            out, found, show=options.show, difference=options.difference, media=tiles.media, bands_shown=options.bands
+        )
 
 
 def open_tiles(folder: Path) -> Tiles:
@@ -149,17 +155,17 @@ def _in_toy_world(path: Path) -> bool:
     return any((folder / "toyworld.json").is_file() for folder in list(path.parents)[:2])
 
 
-def _model_of(options: MapOptions, table: EmbeddingTable) -> tuple[TwoTower, str]:
+def _model_of(spec: Any, options: MapOptions, table: EmbeddingTable | None) -> tuple[TwoTower, str]:
     """Return the model and its fingerprint. Raises ModelError unless the tiles were embedded by it."""
-    spec = table.card.model if options.model is None else options.model
     try:
         model = opened_model(spec, device=options.device)
     except ModelError as error:
-        if options.model is not None:
+        if options.model is not None or table is None:
             raise
         raise ModelError(f"{table.path} was made by {spec}, which cannot be opened ({error}); give --model") from error
     fingerprint = model_fingerprint(model)
-    _refuse_other_model(table, fingerprint, model_name(spec))
+    if table is not None:
+        _refuse_other_model(table, fingerprint, model_name(spec))
     return model, fingerprint
 
 
@@ -167,8 +173,8 @@ def _refuse_other_model(table: EmbeddingTable, fingerprint: str, name: str) -> N
     if table.card.model_fingerprint != fingerprint:
         raise ModelError(
             f"{table.path} was embedded by another model ({table.card.model}, fingerprint "
-            f"{table.card.model_fingerprint}) than {name} (fingerprint {fingerprint}): their vectors cannot be compared; "
-            "embed again, or give that model"
+            f"{table.card.model_fingerprint}) than {name} (fingerprint {fingerprint}): their vectors cannot be "
+            "compared; embed again, or give that model"
         )
 
 
@@ -183,7 +189,7 @@ def _background(options: MapOptions, table: EmbeddingTable) -> EmbeddingTable | 
 
 
 def _training_images(
-    options: MapOptions, table: EmbeddingTable, model: TwoTower, fingerprint: str, out: Path
+    options: MapOptions, spec: Any, model: TwoTower, fingerprint: str, out: Path
 ) -> TrainingImages | None:
     """Return what the model's training images are like: of `--training`, else as kept beside the model or in `out`."""
     kept = out / TRAINING_FILE
@@ -194,7 +200,6 @@ def _training_images(
                 found = training_images_of(model, packed)
                 write_training_images(kept, found)
         return found
-    spec = table.card.model if options.model is None else options.model
     beside = [] if isinstance(spec, TwoTower) else [_beside(Path(str(spec)))]
     for path in (*beside, kept):
         if (found := read_training_images(path, fingerprint)) is not None:
