@@ -13,7 +13,7 @@ import shapely
 
 from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, open_embeddings, write_embeddings
 from earthtone.atlas.options import MapOptions
-from earthtone.build.imagery import Rasters, iter_tiles, open_rasters
+from earthtone.build.imagery import Rasters, open_rasters
 from earthtone.build.tile_grid import Tile, TileGrid
 from earthtone.embed.store import file_state
 from earthtone.embed.training_images import LOOK_COLUMN, image_look, look_text
@@ -21,7 +21,7 @@ from earthtone.errors import ConfigError, DataError, changes
 from earthtone.files import content_digest, write_text_atomic
 from earthtone.models.storage import model_name
 from earthtone.models.two_tower import Embeddings, TwoTower
-from earthtone.progress import progress_bar
+from earthtone.progress import decoding_threads, ordered_map, progress_bar
 from earthtone.signal.image import Pixels, stored_tile
 
 VIEWS = "views.lance"
@@ -195,18 +195,23 @@ def _embed(rasters: Rasters, grid: TileGrid, model: TwoTower, views: int, last: 
     if last is not None:
         todo = islice(dropwhile(lambda tile: tile.id != last, grid), 1, None)
 
+    def read(tile: Tile) -> tuple[Tile, str, list[Pixels]]:
+        """A tile, its look and its views; no views where it holds too little data."""
+        found = rasters.read_tile(tile, grid.pixels)
+        if found.share < LEAST_DATA:
+            return tile, "", []
+        kept, side_m = stored_tile(found.pixels, image, grid.gsd_m), seen * grid.gsd_m
+        tiles = [kept, *(FURTHER_VIEWS[name](kept) for name in names)]
+        shown = model.views(tiles, [side_m * each.shape[0] / kept.shape[0] for each in tiles])
+        return tile, look_text(image_look(shown[0])), shown
+
     def pictures() -> Iterator[Pixels]:
-        for tile, pixels, share in iter_tiles(rasters, todo, grid.pixels):
-            if share < LEAST_DATA:
+        for tile, look, shown in ordered_map(read, todo, decoding_threads()):
+            if not shown:
                 bar.update()
                 continue
-            kept, side_m = stored_tile(pixels, image, grid.gsd_m), seen * grid.gsd_m
-            view = model.views([kept], [side_m])[0]
-            waiting.append((tile, look_text(image_look(view))))
-            yield view
-            for name in names:
-                other = FURTHER_VIEWS[name](kept)
-                yield model.views([other], [side_m * other.shape[0] / kept.shape[0]])[0]
+            waiting.append((tile, look))
+            yield from shown
 
     start, stop = model.image_tower.features, model.image_tower.features + model.config.dimensions
     with progress_bar(len(grid), "tiles", "tile") as bar:

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,19 +52,24 @@ def image_look(view: Pixels) -> NDArray[np.float32]:
     The mean of red, green and blue; log(1 + standard deviation) of its brightness from pixels of 1, 2, 4 and 8 to
     those twice as large, and of what is left; the same of red and of blue against brightness.
     """
-    colours = view[..., :3].astype(np.float32)
-    grey = colours.mean(axis=2)
+    colours = np.ascontiguousarray(view[..., :3], np.float32)
+    level = grey = cv2.transform(colours, np.full((1, 3), 1 / 3, np.float32))
     spread = []
-    level = grey
     for _ in range(_SCALES):
-        height, width = (max(2, size // 2 * 2) for size in level.shape)
-        level = level[:height, :width] if min(level.shape) > 1 else np.resize(level, (2, 2))
-        coarse = level.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
-        spread.append(float((level - coarse.repeat(2, axis=0).repeat(2, axis=1)).std()))
-        level = coarse
-    spread.append(float(level.std()))
-    spread += [float((colours[..., band] - grey).std()) for band in (0, 2)]
-    return np.concatenate([colours.mean(axis=(0, 1)), np.log1p(spread)]).astype(np.float32)
+        height, width = (size // 2 * 2 for size in level.shape)
+        if not height or not width:
+            spread.append(0.0)
+            continue
+        level = level[:height, :width]
+        coarse = cv2.resize(level, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        spread.append(_deviation(level - cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)))
+        level = np.atleast_2d(coarse)
+    spread += [_deviation(level), *(_deviation(colours[..., band] - grey) for band in (0, 2))]
+    return np.concatenate([cv2.mean(colours)[:3], np.log1p(spread)]).astype(np.float32)
+
+
+def _deviation(values: Any) -> float:
+    return float(cv2.meanStdDev(values)[1][0, 0])
 
 
 def look_text(look: NDArray[np.float32]) -> str:
