@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import FeatureOptions, extract_features
+from earthtone.encode.engine import FeatureOptions, extract_features
 from earthtone.models.backbone import open_backbone
 
 MODEL, PIXELS, PICTURES = "random:test_resnet", 32, 100

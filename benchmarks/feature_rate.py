@@ -21,7 +21,7 @@ import torch
 
 from earthtone.build.toyworld import write_toyworld
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import FeatureOptions, extract_features
+from earthtone.encode.engine import FeatureOptions, extract_features
 from earthtone.evaluate.probe import FeaturePart, probe_features
 from earthtone.models.backbone import open_backbone
 from earthtone.options import ProbePlan

@@ -20,8 +20,8 @@ from earthtone import fetch, load_model, load_recipe, open_backbone
 from earthtone.cli import main
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
-from earthtone.embed.engine import embed_rows
-from earthtone.embed.store import kept_features
+from earthtone.encode.engine import embed_rows
+from earthtone.encode.store import kept_features
 from earthtone.errors import DataError
 from earthtone.evaluate.results import read_task_result
 from earthtone.studies.reproduce_units import StepResult, Unit, read_step

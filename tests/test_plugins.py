@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import earthtone
 from earthtone import plugins
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import feature_width
-from earthtone.embed.store import data_fingerprint
+from earthtone.encode.engine import feature_width
+from earthtone.encode.store import data_fingerprint
 from earthtone.errors import ConfigError, ModelError, SignalError
 from earthtone.evaluate.results import Estimate, TaskResult, run_plugin_task
 from earthtone.evaluate.segment_network import Segmenter

@@ -24,7 +24,7 @@ PACKAGE = "earthtone"
 #: From left to right: a module imports from its own group and from those before it.
 ORDER = (
     ("errors",), ("files", "geo", "plugins", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
-    ("options",), ("data",), ("build",), ("models",), ("embed",), ("losses",), ("train",), ("evaluate",),
+    ("options",), ("data",), ("build",), ("models",), ("encode",), ("losses",), ("train",), ("evaluate",),
     ("atlas",), ("export", "integrations"), ("studies",), ("cli",),
 )  # fmt: skip
 

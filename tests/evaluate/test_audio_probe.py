@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from earthtone.cli import main
 from earthtone.data.labelled import open_labelled
-from earthtone.embed.engine import tower_features
+from earthtone.encode.engine import tower_features
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.classifiers import STRENGTHS

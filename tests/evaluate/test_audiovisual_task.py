@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from earthtone.cli import main
 from earthtone.data.labelled import open_labelled
-from earthtone.embed.engine import release_view, tower_features
+from earthtone.encode.engine import release_view, tower_features
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.audiovisual import evaluate_audiovisual, random_division
 from earthtone.evaluate.results import TaskResult, read_task_result

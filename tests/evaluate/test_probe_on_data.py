@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from earthtone.data.packed import Table
-from earthtone.embed.engine import image_features
+from earthtone.encode.engine import image_features
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError
 from earthtone.evaluate.probe import FeaturePart, evaluate_probe, probe_features
 from earthtone.models.config import ModelConfig

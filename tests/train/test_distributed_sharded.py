@@ -30,7 +30,7 @@ from pathlib import Path
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from earthtone.data.packed import Table
-from earthtone.embed.engine import embed_rows
+from earthtone.encode.engine import embed_rows
 from earthtone.models.two_tower import TwoTower
 from earthtone.train.fit import fit
 from earthtone.train.recipe_file import load_recipe

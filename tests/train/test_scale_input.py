@@ -16,7 +16,7 @@ import torch
 
 from earthtone.data.pack import pack
 from earthtone.data.packed import Table
-from earthtone.embed.engine import embed_rows
+from earthtone.encode.engine import embed_rows
 from earthtone.errors import ConfigError
 from earthtone.models.encoders import warn_of_unknown_gsd
 from earthtone.models.storage import load_model

@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "east": pa.float64(),
     "north": pa.float64(),
     "crs": pa.string(),  # such as EPSG:32621
-    "file_fingerprint": pa.string(),  # of the file's content (`embed.store.file_state`), null where there is none
+    "file_fingerprint": pa.string(),  # of the file's content (`encode.store.file_state`), null where there is none
 }
 #: Added by `earthtone index`: the place on the plane.
 PLANE = {"x": pa.float32(), "y": pa.float32()}

@@ -15,8 +15,8 @@ from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, o
 from earthtone.atlas.options import MapOptions
 from earthtone.build.imagery import Rasters, open_rasters
 from earthtone.build.tile_grid import Tile, TileGrid
-from earthtone.embed.store import file_state
-from earthtone.embed.training_images import LOOK_COLUMN, image_look, look_text
+from earthtone.encode.store import file_state
+from earthtone.encode.training_images import LOOK_COLUMN, image_look, look_text
 from earthtone.errors import ConfigError, DataError, changes
 from earthtone.files import content_digest, write_text_atomic
 from earthtone.models.storage import model_name

@@ -17,10 +17,10 @@ from earthtone.atlas.map_queries import Heard, hear, read_queries
 from earthtone.atlas.map_raster import VIEWS, embed_raster
 from earthtone.atlas.options import MapOptions
 from earthtone.data.pack import open_table
-from earthtone.embed.training_images import (
+from earthtone.encode.training_images import (
     FILE as TRAINING_FILE,
 )
-from earthtone.embed.training_images import (
+from earthtone.encode.training_images import (
     LOOK_COLUMN,
     TrainingImages,
     looks_of_text,

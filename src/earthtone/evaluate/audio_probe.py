@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.embed.engine import tower_features
+from earthtone.encode.engine import tower_features
 from earthtone.errors import DataError, one_line_each
 from earthtone.evaluate.classifiers import (
     SPLITS,

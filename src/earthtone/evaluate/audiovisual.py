@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_precision
-from earthtone.embed.engine import (
+from earthtone.encode.engine import (
     measured_square,
     read_spectrogram,
     release_view,

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
-from earthtone.embed.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
+from earthtone.encode.engine import check_signal, stored_tiles, stored_windows, tile_sides_m
 from earthtone.errors import DataError, ModelError, SignalError
 from earthtone.files import write_text_atomic
 from earthtone.models.batches import in_evaluation

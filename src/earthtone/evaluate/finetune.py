@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import autocast, choose_device, choose_precision
-from earthtone.embed.engine import read_items, shown_square, square_of_item, warn_of_files
-from earthtone.embed.store import data_fingerprint
+from earthtone.encode.engine import read_items, shown_square, square_of_item, warn_of_files
+from earthtone.encode.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError, ModelError, changes
 from earthtone.evaluate.classifiers import even_odd, open_labelled_set, split_items, warn_of_unknown
 from earthtone.evaluate.overlap import item_facts

@@ -19,7 +19,7 @@ from earthtone.data.packed import Table
 from earthtone.data.remote import last_part
 from earthtone.data.source import is_packed
 from earthtone.device import choose_device
-from earthtone.embed.engine import FeatureOptions, extract_features, image_features
+from earthtone.encode.engine import FeatureOptions, extract_features, image_features
 from earthtone.errors import ConfigError, DataError
 from earthtone.evaluate.classifiers import (
     SPLITS,

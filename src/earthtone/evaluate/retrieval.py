@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.splits import split_in_words
-from earthtone.embed.engine import embed_rows
+from earthtone.encode.engine import embed_rows
 from earthtone.errors import DataError
 from earthtone.evaluate.label_match import LabelMatch
 from earthtone.evaluate.overlap import table_facts

@@ -12,7 +12,7 @@ from typing import Any
 from earthtone import __version__
 from earthtone.data.labelled.items import LabelledSet
 from earthtone.device import choose_device, choose_precision
-from earthtone.embed.engine import FeatureOptions
+from earthtone.encode.engine import FeatureOptions
 from earthtone.errors import ConfigError, DataError, ModelError, NewerFormatError, did_you_mean
 from earthtone.evaluate.audio_probe import evaluate_audio
 from earthtone.evaluate.audiovisual import evaluate_audiovisual

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.labelled.items import LabelledItem, LabelledSet
-from earthtone.embed.engine import FeatureOptions, extract_features, measured_square
+from earthtone.encode.engine import FeatureOptions, extract_features, measured_square
 from earthtone.errors import DataError, SignalError
 from earthtone.evaluate.chance import against_chance
 from earthtone.evaluate.classifiers import split_items

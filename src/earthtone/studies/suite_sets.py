@@ -21,7 +21,7 @@ from earthtone.data.labelled.items import (
     recognised,
 )
 from earthtone.data.labelled.masked_sets import masked_manifest
-from earthtone.embed.store import file_state
+from earthtone.encode.store import file_state
 from earthtone.errors import ConfigError, DataError, did_you_mean
 
 IMAGES, SOUNDS, PAIRS, MASKS = "images", "sounds", "pairs", "masks"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from earthtone.data.packed import Table
-from earthtone.embed.engine import embed_rows
+from earthtone.encode.engine import embed_rows
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.geo import Ring, cell_keys
 from earthtone.losses import loss_class

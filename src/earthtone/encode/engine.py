@@ -23,7 +23,7 @@ from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.manifest import listed
 from earthtone.data.packed import Table
 from earthtone.device import autocast, choose_precision
-from earthtone.embed.store import Notes, RowsOf, data_fingerprint, kept_features
+from earthtone.encode.store import Notes, RowsOf, data_fingerprint, kept_features
 from earthtone.errors import ConfigError, DataError, ModelError, SignalError
 from earthtone.models.backbone import Backbone
 from earthtone.models.batches import collected, constant_batch, row_by_item

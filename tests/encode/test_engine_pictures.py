@@ -12,8 +12,8 @@ import torch
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import FeatureOptions, extract_features, shown_square, square_of_item, tower_features
-from earthtone.embed.store import data_fingerprint
+from earthtone.encode.engine import FeatureOptions, extract_features, shown_square, square_of_item, tower_features
+from earthtone.encode.store import data_fingerprint
 from earthtone.evaluate.finetune import FINETUNE_PLANS, TrainingData, finetune
 from earthtone.models.backbone import Backbone, encoder_of_model
 from earthtone.models.encoders import warn_of_unknown_gsd

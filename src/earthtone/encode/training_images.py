@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from earthtone.data.packed import Table
-from earthtone.embed.engine import check_signal, stored_tiles, tile_sides_m
+from earthtone.encode.engine import check_signal, stored_tiles, tile_sides_m
 from earthtone.errors import DataError, FormatError, ModelError
 from earthtone.files import FORMATS, format_of
 from earthtone.models.storage import model_fingerprint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earthtone.data.packed import Table
-from earthtone.embed.engine import embed_rows, image_features
+from earthtone.encode.engine import embed_rows, image_features
 from earthtone.errors import ModelError
 from earthtone.models.config import ModelConfig
 from earthtone.models.two_tower import TwoTower

@@ -10,7 +10,7 @@ from labelled_sounds import write_advance
 
 from earthtone.data.labelled import open_labelled
 from earthtone.data.labelled.items import LabelledItem
-from earthtone.embed.engine import release_view, tower_features
+from earthtone.encode.engine import release_view, tower_features
 from earthtone.errors import ConfigError
 from earthtone.evaluate.audiovisual import evaluate_audiovisual
 from earthtone.models.config import ModelConfig

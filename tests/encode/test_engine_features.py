@@ -13,8 +13,8 @@ from PIL import Image
 
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.device import cpu_has_bfloat16
-from earthtone.embed.engine import FeatureOptions, ItemFeatures, extract_features, feature_width
-from earthtone.embed.store import data_fingerprint
+from earthtone.encode.engine import FeatureOptions, ItemFeatures, extract_features, feature_width
+from earthtone.encode.store import data_fingerprint
 from earthtone.errors import ConfigError, DataError
 from earthtone.models.backbone import Backbone, open_backbone
 from earthtone.signal.config import ImageConfig
@@ -166,7 +166,7 @@ def test_a_stopped_call_goes_on(
     (tmp_path / "broken.png").write_bytes(b"no image")
     items = [LabelledItem("broken", "lake", tmp_path / "broken.png"), *class_items[1:]]
     whole = extract_features(backbone, items)
-    monkeypatch.setattr("earthtone.embed.store.PART_ITEMS", 16)
+    monkeypatch.setattr("earthtone.encode.store.PART_ITEMS", 16)
     options, prepare, left = FeatureOptions(cache=tmp_path / "cache"), Backbone.prepare, [24]
 
     def until(model: Backbone, pixels: torch.Tensor) -> torch.Tensor:
