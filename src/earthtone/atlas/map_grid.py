@@ -24,6 +24,7 @@ BANDS = {
 NO_CLASS = 255
 _ON_LATTICE = 0.02  # of a step that a centre may lie off its cell's
 _SAME_PLACE = 1e-3  # of a tile: centres nearer than this along an axis are one
+_MOST_PARTS = 4  # steps of which the smallest gap between tiles may be made, where many lack
 _MOST_CELLS = 2**28
 _SCATTERED = 1000  # cells a tile has on a grid that is none
 
@@ -134,18 +135,16 @@ def _lattice(centres: NDArray[np.float64], tile: float, name: str) -> tuple[floa
     first = float(ordered[0])
     if not len(gaps):
         return first, tile, np.zeros(len(centres), np.int64)
-    step = float(gaps.min())
-    step = float(np.median(gaps[gaps < 1.5 * step]))
-    last = round((float(ordered[-1]) - first) / step)
-    step = (float(ordered[-1]) - first) / last  # the mean of all: the smallest has the largest error of rounding
-    numbers = np.rint((centres - first) / step).astype(np.int64)
-    off = np.abs(centres - first - numbers * step) / step
-    if off.max() > _ON_LATTICE:
-        raise DataError(
-            f"{name}: its tiles lie on no regular grid (one of them {off.max():.0%} of a step beside it); make tiles "
-            "on one with: earthtone tiles"
-        )
-    return first, step, numbers
+    smallest, extent = float(gaps.min()), float(ordered[-1]) - first
+    rough = float(np.median(gaps[gaps < 1.5 * smallest]))
+    for part in range(1, _MOST_PARTS + 1):
+        last = round(extent / (rough / part))
+        step = extent / last  # the mean of all: the smallest has the largest error of rounding
+        numbers = np.rint((centres - first) / step).astype(np.int64)
+        off = np.abs(centres - first - numbers * step) / step
+        if off.max() <= _ON_LATTICE:
+            return first, step, numbers
+    raise DataError(f"{name}: its tiles lie on no regular grid; make tiles on one with: earthtone tiles")
 
 
 def _refuse_twins(cell: NDArray[np.int64], name: str) -> None:

@@ -1,6 +1,7 @@
 """A finished map: its numbers, what is said of them, and all the files that show them."""
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ _MOST_PAIRS = 10  # sounds of which every two are compared
 _GROUND = 900  # pixels along the longer side of the picture below a map
 _MOST_PIXELS = 40_000_000  # of a raster without overviews that is read for it
 _FIGURE_COLUMNS = 4
+_log = logging.getLogger(__name__)
 LIKELIEST, MARGIN = "likeliest", "margin"
 
 
@@ -190,8 +192,10 @@ def write_map(
               columns=across if len(found.queries) > 1 else 2, ground=ground)  # fmt: skip
     for layer in [*sounds, *(layer for layer in compared if layer.classes)]:
         key = layer.key.partition(" ")[0]
-        files[f"{key} pmtiles"] = out / f"{key}.pmtiles"
-        write_pmtiles(files[f"{key} pmtiles"], layer, grid, _about(found, layer))
+        if write_pmtiles(out / f"{key}.pmtiles", layer, grid, _about(found, layer)):
+            files[f"{key} pmtiles"] = out / f"{key}.pmtiles"
+        else:
+            _log.warning("%s: no web tiles of it, since the map of the web ends at 85 degrees", layer.title)
     files["tiles"] = out / "tiles.parquet"
     write_geoparquet(files["tiles"], grid, cells, _columns(found))
     files |= {"facts": out / "map.json", "page": out / "index.html"}

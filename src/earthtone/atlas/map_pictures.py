@@ -231,8 +231,9 @@ def _draw(axes: Any, layer: Layer, grid: MapGrid, size: tuple[float, float], gro
 
 _TILE = 256  # pixels along a side
 _EARTH_M = 40_075_016.685578488  # around the equator of Web Mercator
-_MOST_ZOOM = 22
-_CELL_PIXELS = 2  # at the largest zoom a cell has at least so many
+_MOST_ZOOM, _MOST_LATITUDE = 22, 85.05
+_CELL_PIXELS = 8  # at the largest zoom a cell has at least so many, of large maps fewer
+_LARGE = 2048  # pixels that a map may have a side then
 _MERCATOR = CRS.from_epsg(3857)
 
 
@@ -250,7 +251,7 @@ class _Pyramid:
         """Return columns and rows of the tiles at a zoom."""
         count = 2**zoom
         x = (self.longitude + 180.0) / 360.0 * count
-        sine = np.sin(np.radians(np.clip(self.latitude, -85.05, 85.05)))
+        sine = np.sin(np.radians(np.clip(self.latitude, -_MOST_LATITUDE, _MOST_LATITUDE)))
         y = (0.5 - np.log((1 + sine) / (1 - sine)) / (4 * np.pi)) * count
         edge = 1e-9 * count  # a corner on a border belongs to the tiles of both sides
         found: set[tuple[int, int]] = set()
@@ -274,9 +275,10 @@ def _pyramid(grid: MapGrid, there: NDArray[np.bool_]) -> _Pyramid:
     known = np.isfinite(east) & np.isfinite(north)
     east, north = east[known], north[known]
     middle = math.cos(math.radians(min(85.0, float(np.abs(north).min(initial=85.0)))))
-    pixel = cell_size_m(grid)[0] / _CELL_PIXELS / middle  # at the scale of the map itself
+    cell_pixels = min(_CELL_PIXELS, max(2, _LARGE // max(grid.width, grid.height)))
+    pixel = cell_size_m(grid)[0] / cell_pixels / middle  # at the scale of the map itself
     most = min(_MOST_ZOOM, max(0, math.ceil(math.log2(_EARTH_M / _TILE / max(pixel, 1e-3)))))
-    cells = max(grid.width, grid.height) * _CELL_PIXELS
+    cells = max(grid.width, grid.height) * cell_pixels
     return _Pyramid(east, north, max(0, most - math.ceil(math.log2(max(cells / _TILE, 1))) - 1), most)
 
 
@@ -305,11 +307,16 @@ def warped(values: NDArray[Any], grid: MapGrid, zoom: int, column: int, row: int
     return out
 
 
-def write_pmtiles(path: Path, layer: Layer, grid: MapGrid, about: Mapping[str, Any]) -> None:
-    """Write a layer as PNG tiles of Web Mercator, coloured as everywhere; `about` is the file's metadata."""
+def write_pmtiles(path: Path, layer: Layer, grid: MapGrid, about: Mapping[str, Any]) -> bool:
+    """Write a layer as PNG tiles of Web Mercator, coloured as everywhere; `about` is the file's metadata.
+
+    Return whether there is anything to write: Web Mercator ends at 85 degrees.
+    """
     empty = NO_CLASS if layer.classes else math.nan
     there = layer.values != NO_CLASS if layer.classes else ~np.isnan(layer.values)
     pyramid = _pyramid(grid, there)
+    if not len(pyramid.latitude) or np.abs(pyramid.latitude).min() > _MOST_LATITUDE:
+        return False
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         writer = Writer(file)
         for number, data in _png_tiles(layer, grid, pyramid, empty):
@@ -324,6 +331,7 @@ def write_pmtiles(path: Path, layer: Layer, grid: MapGrid, about: Mapping[str, A
         }  # fmt: skip
         writer.finalize(header, dict(about))
         file.flush()
+    return True
 
 
 def _lonlat_bounds(pyramid: _Pyramid) -> dict[str, float]:
