@@ -48,7 +48,8 @@ def write_tiles(
     count = len(places)
     x, y = np.array(places, np.float64).T
     given: dict[str, Any] = {
-        "id": [f"tile {number}" for number in range(count)], "modality": ["image"] * count, "crs": crs if isinstance(crs, list) else [crs] * count,
+        "id": [f"tile {number}" for number in range(count)], "modality": ["image"] * count,
+        "crs": crs if isinstance(crs, list) else [crs] * count,
         "west": x - tile[0] / 2, "east": x + tile[0] / 2, "south": y - tile[1] / 2, "north": y + tile[1] / 2,
         "source": ["a made-up raster"] * count, "license": ["CC0-1.0"] * count, "attribution": ["nobody"] * count,
     }  # fmt: skip

@@ -13,16 +13,17 @@ import shapely
 
 from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, open_embeddings, write_embeddings
 from earthtone.atlas.options import MapOptions
-from earthtone.build.imagery import Rasters, open_rasters
+from earthtone.build.imagery import SUFFIXES, RasterFile, Rasters, open_rasters
 from earthtone.build.tile_grid import Tile, TileGrid
 from earthtone.encode.store import file_state
 from earthtone.encode.training_images import LOOK_COLUMN, image_look, look_text
 from earthtone.errors import ConfigError, DataError, changes
 from earthtone.files import content_digest, write_text_atomic
+from earthtone.models.inputs import measured_tile
 from earthtone.models.storage import model_name
 from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import decoding_threads, ordered_map, progress_bar
-from earthtone.signal.image import Pixels, stored_tile
+from earthtone.signal.image import Pixels
 
 VIEWS = "views.lance"
 """Beside `embeddings.lance`: embeddings of further views of the same tiles, their name in the column `view`."""
@@ -54,9 +55,7 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
     Raises DataError where no tile holds data, ConfigError where the region lies outside the raster, or where `out`
     holds the tiles of something else.
     """
-    rasters = open_rasters(
-        Path(str(options.raster)), options.bands, options.value_range, attribution=options.attribution
-    )
+    rasters = _opened(options, model)
     grid = _grid(options, rasters, model)
     state = _state(options, rasters, grid, fingerprint)
     said = _begun(out, state)
@@ -84,13 +83,25 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
     return out
 
 
+def _opened(options: MapOptions, model: TwoTower) -> Rasters:
+    """Return the raster; bands and range of values are those that the model was trained on unless others are said."""
+    path, image = Path(str(options.raster)), model.signal.image
+    bands, value_range = options.bands or image.bands, options.value_range
+    if value_range is None and image.value_range is not None:
+        names = sorted(name for name in path.iterdir() if name.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        deep = bool(names) and RasterFile(names[0], bands).dtype != np.uint8
+        value_range = image.value_range if deep else None
+    return open_rasters(path, bands, value_range, attribution=options.attribution)
+
+
 def _grid(options: MapOptions, rasters: Rasters, model: TwoTower) -> TileGrid:
     """Return the one grid over the region. Raises ConfigError."""
     image, gsd_m = model.signal.image, rasters.gsd_m
     usual = float(model.usual_side_m) if model.config.scale_input else image.footprint_m
     tile_m = options.metres or usual or image.pixels * gsd_m
     stride_m = options.stride or tile_m
-    pixels = int(np.clip(round(tile_m / gsd_m), 2, image.stored_pixels))
+    own = max(2, round(tile_m / gsd_m))  # its own pixels, as a file of the tile would have, unless they are many
+    pixels = own if own <= 2 * image.stored_pixels else image.stored_pixels
     region = None if options.region is None else shapely.box(*options.region)
     grids = rasters.grids(tile_m, stride_m, pixels, region)
     if len(grids) != 1:
@@ -190,7 +201,6 @@ def _embed(rasters: Rasters, grid: TileGrid, model: TwoTower, views: int, last: 
     """Embed the tiles that hold data, but those up to the one called `last`."""
     image, waiting = model.signal.image, deque[tuple[Tile, str]]()
     names = [*FURTHER_VIEWS][: views - 1]
-    seen = grid.pixels if image.footprint_m is None else max(1, min(grid.pixels, round(image.footprint_m / grid.gsd_m)))
     todo: Iterable[Tile] = grid
     if last is not None:
         todo = islice(dropwhile(lambda tile: tile.id != last, grid), 1, None)
@@ -200,9 +210,10 @@ def _embed(rasters: Rasters, grid: TileGrid, model: TwoTower, views: int, last: 
         found = rasters.read_tile(tile, grid.pixels)
         if found.share < LEAST_DATA:
             return tile, "", []
-        kept, side_m = stored_tile(found.pixels, image, grid.gsd_m), seen * grid.gsd_m
+        kept, side_m = measured_tile(found.pixels, image, grid.gsd_m)
         tiles = [kept, *(FURTHER_VIEWS[name](kept) for name in names)]
-        shown = model.views(tiles, [side_m * each.shape[0] / kept.shape[0] for each in tiles])
+        shares = [each.shape[0] / kept.shape[0] for each in tiles]
+        shown = model.views(tiles, [None if side_m is None else side_m * share for share in shares])
         return tile, look_text(image_look(shown[0])), shown
 
     def pictures() -> Iterator[Pixels]:

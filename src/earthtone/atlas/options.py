@@ -47,10 +47,10 @@ class MapOptions(DeviceOptions):
     region: tuple[float, float, float, float] | None = None
     """of --raster: west,south,east,north in degrees; by default all of it"""
     bands: tuple[int, int, int] | None = None
-    """of --raster: which bands, from 1, are red, green and blue; by default as the file says"""
+    """of --raster: which bands, from 1, are red, green and blue; by default as the model's, or as the file says"""
     value_range: PixelRange | None = None
-    """of --raster: values of more than 8 bits that become black and white, or a name such as sentinel2; by default its
-    2nd and 98th percentile"""
+    """of --raster: values of more than 8 bits that become black and white, or a name such as sentinel2; by default
+    the model's, or its 2nd and 98th percentile"""
     views: Annotated[int, Rule("1 to 4", lambda views: 1 <= views <= 4)] = 4
     """of --raster: so many views of each tile are embedded (as it is, mirrored, turned, its middle), 1 to 4; their
     spread is a band, and each costs as much as the first"""
