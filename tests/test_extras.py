@@ -24,7 +24,7 @@ SOURCES = Path(earthtone.__file__).parent
 PROJECT: dict[str, Any] = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 #: What no line of ours asks for, since what is named beside it always brings it.
-BROUGHT = {"markupsafe": "jinja2"}
+BROUGHT = {"markupsafe": "jinja2", "datasets": "mteb"}
 BEYOND_CORE = [package for package, extra in EXTRA_OF.items() if extra]
 
 
@@ -48,7 +48,8 @@ def test_each_package_that_is_imported_is_known_with_its_extra() -> None:
 
 
 def test_each_package_is_a_dependency_of_the_core_or_of_its_extra() -> None:
-    distributions = packages_distributions() | {"torchgeo": ["torchgeo"], "umap": ["umap-learn"], "av": ["av"]}
+    optional = {"torchgeo": ["torchgeo"], "umap": ["umap-learn"], "av": ["av"], "mteb": ["mteb"]}
+    distributions = packages_distributions() | optional
     for package, extra in EXTRA_OF.items():
         wanted = named(EXTRAS[extra] if extra else PROJECT["dependencies"])
         names = {name.lower().replace("_", "-") for name in distributions[BROUGHT.get(package, package)]}
@@ -162,6 +163,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("convert", [model, f"{out}-converted"], {"backbone_only": True}),
         ("demo", [f"{out}-demo"], {}),
         ("doctor", [model, data], {}),
+        ("embed", [model, data, f"{out}-vectors"], {}),
         ("evaluate_audio", [model, empty], {}),
         ("evaluate_audiovisual", [model, empty], {}),
         ("evaluate_finetune", [model, empty], {}),
@@ -194,6 +196,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["pack", data, "--out", f"{out}.lance"],
         ["pretrain", data, "--out", f"{out}-run"],
         ["doctor", "--model", model, "--data", data],
+        ["embed", "--model", model, "--data", data, "--out", f"{out}-vectors"],
         ["sweep", data, "--out", f"{out}-sweep", "--seeds", "0"],
         *([["evaluate", task, *words] for task in ("probe", "finetune", "segment", "audio") for words in measured]),
         ["evaluate", "audiovisual", "--model", model, "--data", empty],

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from earthtone.atlas.embed import embed
     from earthtone.atlas.maps import map_similarity
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
@@ -49,6 +50,7 @@ _HOMES = {
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
     "doctor": "earthtone.evaluate.health",
+    "embed": "earthtone.atlas.embed",
     "evaluate_audio": "earthtone.evaluate.audio_probe",
     "evaluate_audiovisual": "earthtone.evaluate.audiovisual",
     "evaluate_finetune": "earthtone.evaluate.finetune",
@@ -82,6 +84,7 @@ __all__ = [
     "convert",
     "demo",
     "doctor",
+    "embed",
     "evaluate_audio",
     "evaluate_audiovisual",
     "evaluate_finetune",

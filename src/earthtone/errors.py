@@ -94,6 +94,7 @@ EXTRA_OF: Mapping[str, str] = {
     "lightning": "train", "tensorboard": "train",
     "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
+    "datasets": "mteb", "mteb": "mteb",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")

@@ -180,6 +180,8 @@ class SplitOptions(Options):
     psm-cells"""
     buffer_km: float | None = None
     """with buffered-blocks: leave out pairs this near to a block of another split; default 1"""
+    exclude: str | Path | None = None
+    """CSV of rows that are to be in no split, such as a benchmark's: id, image_hash or other columns of the data"""
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 def as_typed(value: Any, hint: Any) -> Any:
     """Return a value as an option of this type holds it; what cannot be brought to the type stays as it is.
 
-    A text as its type reads it, a list as a tuple, a whole number as a float, and so is `1e-4`, which YAML has as text.
+    A text as its type reads it, a list as a tuple, a whole number as a float, and so is `1e-4`, which YAML has as text;
+    32 as the choice "32".
     """
     if choices := _choices(hint):
         typed = ((as_typed(value, choice), choice) for choice in choices)
@@ -173,6 +174,8 @@ def as_typed(value: Any, hint: Any) -> Any:
     if get_origin(hint) in (tuple, Sequence) and isinstance(value, (list, tuple, range)):
         kinds = get_args(hint) if get_origin(hint) is tuple else get_args(hint) * len(value)
         return tuple(map(as_typed, value, kinds)) if len(kinds) == len(value) else tuple(value)
+    if get_origin(hint) is Literal and fits(value, int) and str(value) in get_args(hint):
+        return str(value)  # YAML and Python take `precision: 32` for a number
     if hint is float and (fits(value, int) or (isinstance(value, str) and _NUMBER.fullmatch(value))):
         return float(value)
     return value

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from earthtone.cli import main
 from earthtone.errors import ConfigError
 from earthtone.losses.queue import MemoryLoss
 from earthtone.studies.pretrain import pretrain
@@ -48,6 +49,12 @@ def test_options_go_with_the_name_of_their_loss(tmp_path: Path) -> None:
     assert (same.loss.options, same.within.options) == ({"temperature": 0.3}, {"temperature": 0.2})
     other = load_recipe(path, {"loss.name": "batch_triplet", "loss.options.margin": 0.5, "within.name": "none"})
     assert (other.loss.options, other.loss.twins, other.within) == ({"margin": 0.5}, "ignore", WithinConfig())
+
+
+def test_a_number_that_is_the_name_of_a_choice_is_that_choice() -> None:
+    assert recipe_from_dict({"train": {"precision": 32}}, "test").train.precision == "32"
+    with pytest.raises(ConfigError, match=r"train\.precision is 16"):
+        recipe_from_dict({"train": {"precision": 16}}, "test")
 
 
 def test_yaml_numbers_become_floats() -> None:
@@ -289,6 +296,14 @@ def test_masking_twins_of_a_loss_without_negatives_is_refused() -> None:
         with pytest.raises(ConfigError, match=r"no negatives to keep twins out of; type --loss.twins ignore"):
             check_recipe(with_loss(name), "r")
         check_recipe(with_loss(name, twins="ignore"), "r")
+
+
+def test_what_is_typed_mends_a_file_that_contradicts_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text("loss: {name: barlow_twins}")
+    line = ["pretrain", str(tmp_path / "none.csv"), "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path)]
+    for typed, told in (([], "recipe.yaml: loss.twins"), (["--loss.twins", "ignore"], "none.csv does not exist")):
+        assert main([*line, *typed]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_a_wrong_loss_is_told_before_anything_is_packed(tiny_pairs: Path, tmp_path: Path) -> None:

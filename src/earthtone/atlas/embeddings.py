@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from earthtone.data.packed import check_opened, write_seal
+from earthtone.data.packed import check_opened, unfinished_marker, write_seal
 from earthtone.errors import DataError, FormatError, shell_line
 from earthtone.files import FORMATS, format_of, refuse_undecodable
 from earthtone.models.two_tower import Embeddings as Vectors
@@ -148,10 +148,11 @@ def vectors_of(table: pa.Table, dimensions: int) -> Vectors:
     return values.astype(np.float32, copy=False).reshape(-1, dimensions)
 
 
-def open_embeddings(folder: str | Path) -> EmbeddingTable:
+def open_embeddings(folder: str | Path, *, finished: bool = True) -> EmbeddingTable:
     """Return the table of a folder that `earthtone embed` wrote, or of its `.lance` itself.
 
-    Raises DataError where there is none, where it is damaged, or where shards wait to be merged.
+    Raises DataError where there is none, where it is damaged, where shards wait to be merged, and, when it is to be
+    `finished`, where its embedding has not ended: half a table must not be taken for a whole one.
     """
     folder = Path(folder)
     refuse_undecodable(folder)
@@ -163,6 +164,11 @@ def open_embeddings(folder: str | Path) -> EmbeddingTable:
             raise DataError(f"{folder}: {waiting} shards wait to be merged; type: {line}")
         line = shell_line("earthtone", "embed", "--model", "RUN", "--data", "DATA", "--out", folder)
         raise DataError(f"{folder}: no {TABLE} there; make it with: {line}")
+    if finished and (marker := unfinished_marker(path)).exists():
+        raise DataError(
+            f"{path}: its embedding has not ended; wait for it, or repeat the earthtone embed that was stopped "
+            f"(to use what is there, delete {marker.name})"
+        )
     try:
         dataset = lance.dataset(str(path))
         card = _card(path, dataset.schema)

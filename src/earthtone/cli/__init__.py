@@ -49,6 +49,7 @@ On your own data:
 
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
 ATLAS_VERBS: Mapping[str, str] = {
+    "embed": "vectors of images and sounds of any data, as one table; stops and goes on",
     "map": "where would a region sound like this? GeoTIFF, PNG, PMTiles, a page",
 }
 #: What each verb does; its function has its name and lies in verbs.py.

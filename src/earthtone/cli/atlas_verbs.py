@@ -1,20 +1,30 @@
-"""The verbs that use a trained model, as `verbs.py` has the others."""
-
-from typing import Any
+"""The verbs that use a trained model: its vectors, maps and exports. As verbs.py, whose helpers they share."""
 
 from earthtone.atlas import options as told
 from earthtone.cli.parsing import parsed
-from earthtone.cli.verbs import call
+from earthtone.cli.verbs import _json, _next, _say, call
 from earthtone.terminal import json_text
 
 
-def _json(parser: Any) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def embed(words: list[str]) -> int:
+    """Vectors of images and sounds of any data as one table; stopped, it goes on when it is repeated."""
+    options, found = parsed("embed", told.EmbedOptions, words, _json)
+    try:
+        result = call("embed", options)
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with: {_next('embed', *words)}")
+        return 130
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
 
 
 def map(words: list[str]) -> int:
     """Draw where a region would sound like given sounds."""
     options, found = parsed("map", told.MapOptions, words, _json)
-    result = call("map_similarity", options)
+    try:
+        result = call("map_similarity", options)
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with: {_next('map', *words)}")
+        return 130
     print(json_text(result.to_dict()) if found.json else result.to_text())
     return 0

@@ -148,7 +148,8 @@ def _with_recipe(verb: str, kind: type[Options], words: list[str], prefix: str =
     found = read_overrides(parser, words, section, prefix)
     typed = {key: value for key, value in vars(found).items() if "." in key}
     drop_options(typed_recipe, typed)
-    recipe_from_dict(typed_recipe, name)  # a mistake in the file is told as one of the file
+    # a mistake in the file is told as one of the file; what contradicts itself there, what was typed may mend
+    recipe_from_dict(typed_recipe, name, whole=not typed)
     return found, recipe_from_dict(overridden(typed_recipe, typed), "command line")
 
 

@@ -21,7 +21,7 @@ from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.remote import is_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split
-from earthtone.errors import ConfigError, SignalError, one_line_each
+from earthtone.errors import ConfigError, SignalError, one_line, one_line_each
 from earthtone.files import content_digest
 from earthtone.options import CheckOptions
 from earthtone.progress import ordered_map
@@ -312,6 +312,8 @@ class CheckResult:
     duplicate_audio: list[Twins] = field(default_factory=list)
     licenses: dict[str, int] = field(default_factory=Counter)
     extra_columns: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    """What is in no split because a file names it (`exclude`), and what of that file was not found."""
 
     @property
     def ok(self) -> bool:
@@ -328,6 +330,7 @@ class CheckResult:
         lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
         lines += _counts("splits", self.splits)
         lines += [f"    {name}: {found}" for name, found in self.contents.items()]
+        lines += [f"  left out: {one_line(line)}" for line in self.excluded]
         lines += [f"  caution: {line}" for line in small_split_warnings(self.contents)]
         if self.seconds_min is not None:
             spread = f"{self.seconds_min:.1f} / {self.seconds_median:.1f} / {self.seconds_max:.1f} s"
@@ -363,7 +366,8 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
     Every file is decoded whole (one recording a thread in memory); with `headers_only` only headers are read.
     `sample` examines that many rows, evenly spread; the others are then only known to have their files.
     `signal` says how files are read, and is refused where `pack` refuses it; without it all sources can be looked at.
-    `bands` chooses red, green and blue of GeoTIFFs alone. `split_by` and `buffer_km` deal the rows out as for `pack`.
+    `bands` chooses red, green and blue of GeoTIFFs alone. `split_by`, `buffer_km` and `exclude` deal the rows out as
+    for `pack`.
     `progress` is called with (rows done, rows in all).
     Memory: about 400 bytes a row for hashes and splits, and every problem and note. Raises DataError, ConfigError.
 
@@ -374,7 +378,7 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
     if not is_remote(data) and is_packed(data):
         from earthtone.data.check_table import check_table  # brings Lance
 
-        if idle := options.changed("columns", "bands", "signal", "split_by", "buffer_km"):
+        if idle := options.changed("columns", "bands", "signal", "split_by", "buffer_km", "exclude"):
             told = idle[0].replace("--signal", "--recipe")
             raise ConfigError(f"{data} is packed: {told} has no effect on it; leave it out")
         return check_table(data, decode=not options.headers_only, sample=options.sample, progress=options.progress)
@@ -398,7 +402,7 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
         return number, item, look(item) if isinstance(item, Pair) and chosen(number) else None
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km), need)
+    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), need)
     for number, item, found in ordered_map(work, enumerate(items), options.workers or os.cpu_count() or 1):
         tally.add(item, found)
         if options.progress is not None:
@@ -416,7 +420,7 @@ class _Tally:
     """Adds up in `result` what one pass over a source finds."""
 
     def __init__(self, source: Source, split: NamedSplit, need: tuple[str, ...]) -> None:
-        self.result = CheckResult(str(source.path), extra_columns=source.extra_columns)
+        self.result = CheckResult(str(source.path), extra_columns=source.extra_columns, excluded=split.excluded)
         self._source, self._split, self._need = source, split, need
         self._splits, self._digests, self._places = array("B"), array("q"), array("d")
         self._seconds = array("d")

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.data.check import SHOWN, Progress, is_sampled
-from earthtone.data.pack import unfinished_marker
-from earthtone.data.packed import Table, file_faults, read_seal
+from earthtone.data.packed import Table, file_faults, read_seal, unfinished_marker
 from earthtone.errors import DataError, SignalError, one_line_each
 from earthtone.signal.image import decode_tile
 

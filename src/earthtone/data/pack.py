@@ -33,7 +33,16 @@ from earthtone.data.check import (
     table_contents,
 )
 from earthtone.data.grouped_split import id_number
-from earthtone.data.packed import LATER_COLUMNS, NOTES, TILE_SIDE, Table, table_schema, write_seal
+from earthtone.data.packed import (
+    LATER_COLUMNS,
+    NOTES,
+    TILE_SIDE,
+    Table,
+    is_begun,
+    table_schema,
+    unfinished_marker,
+    write_seal,
+)
 from earthtone.data.pair import PAIR_COLUMNS, SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
@@ -78,6 +87,8 @@ class PackResult:
     """A line where images or recordings of the table lie in several splits."""
     linked_text: str = ""
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
+    excluded: tuple[str, ...] = ()
+    """What was left out because a file names it, and what of that file was not found."""
 
     @property
     def split_text(self) -> str:
@@ -100,6 +111,7 @@ class PackResult:
         lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
+        lines += [f"  left out: {line}" for line in self.excluded]
         lines += [f"  {name} in all: {found}" for name, found in self.contents.items()]
         lines += [f"  caution: {line}" for line in (*self.leaks, *small_split_warnings(self.contents))]
         for kind, count in sorted(self.problems.items()):
@@ -115,8 +127,8 @@ class PackResult:
 def pack(options: PackOptions) -> PackResult:
     """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
 
-    `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`; a table takes no rows that
-    are split otherwise than its own.
+    `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`, rows that the file
+    `exclude` names are in no split; a table takes no rows that are split otherwise than its own.
     A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
     Rows that share an image or a recording are in one split; see `named_split`.
     Memory does not grow with the rows, but for about 400 bytes a row of ids and hashes. Raises DataError, also when
@@ -135,7 +147,11 @@ def pack(options: PackOptions) -> PackResult:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{out}.lock", timeout=0), _one_thread_each():
             split = named_split(
-                split_by, source, buffer_km=options.buffer_km, packed=Table(out) if _begun(out) else None
+                split_by,
+                source,
+                buffer_km=options.buffer_km,
+                exclude=options.exclude,
+                packed=Table(out) if is_begun(out) else None,
             )
             threads = options.threads or os.cpu_count() or 1
             return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
@@ -143,7 +159,7 @@ def pack(options: PackOptions) -> PackResult:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:
         refuse_full_system(error, out)
-        raise DataError(f"cannot write {out}: {_reason(error)}; choose another --out or free the disk") from error
+        raise DataError(f"cannot write {out}: {system_reason(error)}; choose another --out or free the disk") from error
 
 
 def _pack_locked(
@@ -211,17 +227,13 @@ def _pack_locked(
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
         table_contents(Table(out)), tuple(leak_warnings(Table(out))), split.linked_text,
+        split.excluded,
     )  # fmt: skip
-
-
-def unfinished_marker(out: Path) -> Path:
-    """Return the file that stands beside a table while it is being packed, and after a stop until it is finished."""
-    return out.with_name(f"{out.name}.unfinished")
 
 
 def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit) -> set[int]:
     """Return the hashed ids of an existing table, after checking that the new rows will fit it."""
-    if not _begun(out):
+    if not is_begun(out):
         return set()
     table = Table(out)
     if table.signal != signal:
@@ -309,19 +321,8 @@ def _commit(rows: list[dict[str, Any]], out: Path, schema: pa.Schema) -> int:
     if not rows:
         return 0
     batch = pa.Table.from_pylist(rows, schema=schema)
-    lance.write_dataset(batch, str(out), mode="append" if _begun(out) else "create")
+    lance.write_dataset(batch, str(out), mode="append" if is_begun(out) else "create")
     return len(rows)
-
-
-def _begun(out: Path) -> bool:
-    """Return whether a first commit was made; a folder without one is what a kill during it left, or not ours."""
-    if not out.exists() or any(out.glob("_versions/*.manifest")):
-        return out.exists()
-    if foreign := sorted(
-        entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions", "_versions")
-    ):
-        raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no packed table; choose another --out")
-    return False
 
 
 @contextmanager
@@ -355,7 +356,7 @@ class _ProblemList:
 
     def add(self, found: Problem | Note) -> None:
         outcome = "left out" if isinstance(found, Problem) else "added"
-        self._rows.writerow([_no_formula(found.id), found.kind, _no_formula(found.detail), outcome])
+        self._rows.writerow([no_formula(found.id), found.kind, no_formula(found.detail), outcome])
         self._file.flush()  # what is written cannot fail when the file is closed
         self.kept = self.path
 
@@ -367,13 +368,13 @@ class _ProblemList:
             self.path.unlink(missing_ok=True)
 
 
-def _no_formula(text: str) -> str:
+def no_formula(text: str) -> str:
     """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
     text = one_line(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _reason(error: OSError) -> str:
+def system_reason(error: OSError) -> str:
     """Return what the system said; Lance wraps it into long texts of its own."""
     text = error.strerror or str(error)
     for telling in ("No space left on device", "Permission denied", "Read-only file system", "File too large"):
@@ -390,17 +391,19 @@ def open_table(
     columns: Mapping[str, str] | None = None,
     split_by: str | None = None,
     buffer_km: float | None = None,
+    exclude: str | Path | None = None,
     keep: Path | None = None,
 ) -> Iterator[Table]:
     """Yield `data` as a packed table; what is not packed yet is packed into `keep`, or for this once only.
 
-    `split_by` and `buffer_km` are those of `pack`, by default the data's own splits. Raises DataError when nothing in
-    it is usable, ConfigError for options without effect.
+    `split_by`, `buffer_km` and `exclude` are those of `pack`, by default the data's own splits. Raises DataError when
+    nothing in it is usable, ConfigError for options without effect.
     """
-    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km}
+    options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km, "exclude": exclude}
     check_split_by(options["split_by"], buffer_km)
     if is_packed(data):
-        for name, value in (("columns", columns), ("split_by", split_by), ("buffer_km", buffer_km)):
+        given = {"columns": columns, "split_by": split_by, "buffer_km": buffer_km, "exclude": exclude}
+        for name, value in given.items():
             if value:
                 raise ConfigError(f"{data} is packed: --{name} has no effect on it; leave it out")
         if not is_remote(data) and (marker := unfinished_marker(Path(data))).exists():
@@ -441,6 +444,8 @@ def _warn_of(result: PackResult, *, kept: bool = True) -> None:
         _log.warning("%s; %s", result.skipped_text, where)
     if result.notes:
         _log.warning("of %d added rows some need a look (%s); %s", result.added, _kinds_text(result.notes), where)
+    for line in result.excluded:
+        _log.warning("%s", line)
     if result.splits.get("none"):
         _log.warning("%s: those are not used", result.split_text)
 

@@ -70,6 +70,25 @@ def write_seal(table: Path, dataset: Any) -> None:
         write_text_atomic(table / SEAL_FILE, json.dumps({"format": FORMATS[_SEAL], **asdict(seal)}, indent=1) + "\n")
 
 
+def is_begun(out: Path, kind: str = "packed table") -> bool:
+    """Return whether a first commit was made; a folder without one is what a kill during it left, or not ours.
+
+    Raises DataError for one that is not ours.
+    """
+    if not out.exists() or any(out.glob("_versions/*.manifest")):
+        return out.exists()
+    if foreign := sorted(
+        entry.name for entry in out.iterdir() if entry.name not in ("data", "_transactions", "_versions")
+    ):
+        raise DataError(f"{out}: a folder with {foreign[0]!r} in it, no {kind}; choose another --out")
+    return False
+
+
+def unfinished_marker(out: Path) -> Path:
+    """Return the file that stands beside a table while it is being written, and after a stop until it is finished."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
 def read_seal(table: Path | str) -> Seal | None:
     """Return the seal of a table on a disk or in an object store, None where there is none. Raises DataError."""
     try:

@@ -5,11 +5,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.data.exclude import Exclusion, excluded_rows, read_exclusion
 from earthtone.data.grouped_split import (
     NONE,
     Codes,
@@ -176,6 +178,8 @@ class NamedSplit:
     """Rows that share their image, their recording or its id with others, so that they are dealt out together."""
     parted: int = 0
     """Rows in no split, because they link rows of several splits that were not dealt out here."""
+    excluded: tuple[str, ...] = ()
+    """What was left out because a file names it, and what of that file was not found."""
 
     @property
     def linked_text(self) -> str:
@@ -185,18 +189,26 @@ class NamedSplit:
 
 
 def named_split(
-    by: str, source: Source, *, buffer_km: float | None = None, packed: "Table | None" = None
+    by: str,
+    source: Source,
+    *,
+    buffer_km: float | None = None,
+    exclude: str | Path | None = None,
+    packed: "Table | None" = None,
 ) -> NamedSplit:
     """Return the split `by` for the rows of `source`; passes over its metadata where rows depend on each other.
 
     Rows that share an image, a recording or the id of a recording (a column such as `recording_id`) are dealt out
     together, but for the published splits `key-digit` and `geoclap`, and the splits that the data's own table gives.
     `packed` is the table that the rows are to be added to: what it holds stays, and decides where new rows go.
+    Rows that the file `exclude` names (see `exclude.py`) are in no split, and neither are those linked to them.
     Memory is about 100 bytes a row. Raises ConfigError for an unknown name and for a buffer that is none or has no
     effect, DataError for a source that cannot be split so.
     """
     check_split_by(by, buffer_km)
-    return NAMED_SPLITS[by](source, buffer_km, packed)
+    named = None if exclude is None else read_exclusion(exclude)  # refused before the source is read
+    split = NAMED_SPLITS[by](source, buffer_km, packed)
+    return split if named is None else _without(split, named, source)
 
 
 def check_split_by(by: str, buffer_km: float | None = None) -> None:
@@ -220,7 +232,9 @@ def split_in_words(record: Record) -> str:
         "geoclap": f"a random 70/10/20 (seed {_SEED}), neighbours in several splits",
         "psm-cells": f"cells of 10 km: {_PSM_HELD_OUT:.0%} of those with {_PSM_LEAST} pairs or more are val and test",
     }.get(by, "unknown to this version")
-    return f"{by}: {meaning}"
+    left_out = record.get("exclude")
+    without = f"; without {left_out['entries']} entries of {left_out['file']}" if isinstance(left_out, Mapping) else ""
+    return f"{by}: {meaning}{without}"
 
 
 def _manifest(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
@@ -363,6 +377,21 @@ def _with_digest(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) 
     order = np.argsort(ids, kind="stable")
     digest = hashlib.blake2b(ids[order].tobytes() + codes[order].tobytes(), digest_size=8).hexdigest()
     return {**record, "rows": len(ids), "digest": digest}
+
+
+def _without(split: NamedSplit, exclusion: Exclusion, source: Source) -> NamedSplit:
+    """Return a split in which rows that an exclusion names are in none."""
+    excluded = excluded_rows(exclusion, source)
+    gone = set(excluded.ids[excluded.rows].tolist())
+
+    def assign(pair: Pair) -> str | None:
+        return None if id_number(pair.id) in gone else split.assign(pair)
+
+    def settle(id: str, name: str | None, hashes: Iterable[str]) -> str | None:
+        return None if id_number(id) in gone else split.settle(id, name, hashes)
+
+    record = {**split.record, "exclude": exclusion.record}
+    return replace(split, record=record, assign=assign, settle=settle, excluded=excluded.lines)
 
 
 def _as_published(record: Record, assign: Callable[[Pair], str | None]) -> NamedSplit:

@@ -62,6 +62,17 @@ def file_state(file: Path | None) -> tuple[int, int, str] | None:
     return (stat.st_size, stat.st_mtime_ns, digest.hexdigest())
 
 
+def content_fingerprint(media: Path | bytes) -> str | None:
+    """Return `SIZE-HASH` of a file by what `file_state` reads of it, not by its time; of bytes by all of them.
+
+    So a copy has the same. None for a file that cannot be read.
+    """
+    if isinstance(media, bytes):
+        return f"{len(media)}-{hashlib.blake2b(media, digest_size=16).hexdigest()}"
+    state = file_state(media)
+    return f"{state[0]}-{state[2]}" if state is not None and state[0] >= 0 else None
+
+
 def kept_features(
     folder: Path | None, key: Mapping[str, Any], items: Sequence[LabelledItem], rows: RowsOf, width: int, unit: str
 ) -> tuple[Rows, Notes, bool]:

@@ -108,7 +108,12 @@ def doctor(options: DoctorOptions) -> Health:
     """
     model = opened_model(options.model, seed=options.seed, device=options.device)
     with open_table(
-        options.data, model.signal, columns=options.columns, split_by=options.split_by, buffer_km=options.buffer_km
+        options.data,
+        model.signal,
+        columns=options.columns,
+        split_by=options.split_by,
+        buffer_km=options.buffer_km,
+        exclude=options.exclude,
     ) as table:
         rows = table.rows_of(options.split)
         if len(rows) < _FEWEST:

@@ -36,7 +36,12 @@ def evaluate_retrieval(options: RetrievalOptions) -> RetrievalResult:
     match = LabelMatch.parse(options.match) if isinstance(options.match, str) else options.match
     model, split = opened_model(options.model, device=options.device), options.split
     with open_table(
-        options.data, model.signal, columns=options.columns, split_by=options.split_by, buffer_km=options.buffer_km
+        options.data,
+        model.signal,
+        columns=options.columns,
+        split_by=options.split_by,
+        buffer_km=options.buffer_km,
+        exclude=options.exclude,
     ) as table:
         rows = table.rows_of(split)
         overlap = table_facts(table, split, rows)

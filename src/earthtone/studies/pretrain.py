@@ -67,7 +67,15 @@ def pretrain(options: PretrainOptions) -> FitResult:
             if not world.first:
                 world.wait()  # until the first process has packed
         table = stack.enter_context(
-            open_table(options.data, recipe.signal, columns=columns, split_by=split_by, buffer_km=buffer_km, keep=keep)
+            open_table(
+                options.data,
+                recipe.signal,
+                columns=columns,
+                split_by=split_by,
+                buffer_km=buffer_km,
+                exclude=options.exclude,
+                keep=keep,
+            )
         )
         if world.first:
             world.wait()

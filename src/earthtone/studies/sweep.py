@@ -162,7 +162,7 @@ def sweep(options: SweepOptions) -> Swept:
             table = stack.enter_context(
                 open_table(
                     options.data, signals, columns=options.columns, split_by=options.split_by,
-                    buffer_km=options.buffer_km, keep=keep,
+                    buffer_km=options.buffer_km, exclude=options.exclude, keep=keep,
                 )
             )  # fmt: skip
             check_table(table, signals, match)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -56,6 +57,7 @@ from earthtone.train.sampler import Refresher, drop_embeddings
 ValidateRows = Callable[[TwoTower, Table, NDArray[np.int64]], Mapping[str, float]]
 
 _log = logging.getLogger(__name__)
+_SOURCES_TOLD = 50
 _FEWEST_TO_CHOOSE_BY = 30  # validation pairs; with fewer the best weights are the luckiest
 
 
@@ -216,10 +218,23 @@ def _validation(
     return lambda model: validate(model, table, chosen), best and len(rows) >= _FEWEST_TO_CHOOSE_BY
 
 
+def _sources(table: Table) -> dict[str, int]:
+    """Return how many of the rows that are learned from are of which source; the most frequent ones."""
+    told = zip(table.column("split"), table.column("source"), strict=True)
+    found = Counter(source or "unknown" for split, source in told if split == "train")
+    return dict(found.most_common(_SOURCES_TOLD))
+
+
 def _card(table: Table, recipe: Recipe, device: str) -> dict[str, Any]:
     return {
         "recipe": recipe.decisive(),
-        "data": {"path": table.name, "rows": len(table), "fingerprint": table.fingerprint, "split": dict(table.split)},
+        "data": {
+            "path": table.name,
+            "rows": len(table),
+            "fingerprint": table.fingerprint,
+            "split": dict(table.split),
+            "sources": _sources(table),
+        },
         "precision": choose_precision(recipe.train.precision, device),
         "device": device,
         "versions": {

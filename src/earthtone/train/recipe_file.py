@@ -91,14 +91,18 @@ def drop_options(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
                 place.pop(option, None)
 
 
-def recipe_from_dict(values: Mapping[str, Any], source: str) -> Recipe:
-    """Return the recipe that nested plain values describe. Raises ConfigError for unknown keys and wrong types."""
+def recipe_from_dict(values: Mapping[str, Any], source: str, *, whole: bool = True) -> Recipe:
+    """Return the recipe that nested plain values describe.
+
+    Raises ConfigError for unknown keys and wrong types, and where it is `whole` for values that contradict each other.
+    """
     if isinstance(values, Mapping):
         format_of(values, "recipe", source)
         values = {key: value for key, value in values.items() if key != "format"}
         values = _with_current_names(values, Recipe)
     recipe: Recipe = _section(Recipe, values, source, "")
-    check_recipe(recipe, source)
+    if whole:
+        check_recipe(recipe, source)
     return recipe
 
 

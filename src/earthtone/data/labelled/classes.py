@@ -106,7 +106,7 @@ def read_labelled_manifest(
             raise DataError(
                 f"{path} has no column {column!r} for the {name};{nearest(column, table.columns)}; type --label NAME"
             )
-    media, given = _media_columns(table, given)
+    media, given = media_columns(table, given)
     pairs = Manifest(path, columns=given, need=media)
     own = {name: pairs.carried_as(column) for name, column in own.items()}
     loaded, without_value = LoadedItems[LabelledItem](), defaultdict[str, list[str]](list)
@@ -125,7 +125,7 @@ def read_labelled_manifest(
     return loaded
 
 
-def _media_columns(table: RowTable, given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
+def media_columns(table: RowTable, given: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the media that rows must have - those with a column, else what the first named file is - and the file's
     columns for a pair's, those `given` included.
     """
