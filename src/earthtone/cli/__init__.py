@@ -48,7 +48,9 @@ On your own data:
 """
 
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
-ATLAS_VERBS: Mapping[str, str] = {}
+ATLAS_VERBS: Mapping[str, str] = {
+    "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
+}
 #: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {
     "demo": "the whole way on a toy world, in a few minutes",
