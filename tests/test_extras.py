@@ -303,7 +303,7 @@ import sys, earthtone
 model = earthtone.load_model({str(folder / "model")!r})
 model.embed_images([{str(tiny_pairs.parent / "0.png")!r}])
 model.embed_audio([{str(tiny_pairs.parent / "0.wav")!r}])
-print(sorted(sys.modules.keys() & set({[*BEYOND_CORE, "httpx", "jinja2", "pandas", "earthtone.options"]!r})))
+print(sorted(sys.modules.keys() & set({[*BEYOND_CORE, "httpx2", "jinja2", "pandas", "earthtone.options"]!r})))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

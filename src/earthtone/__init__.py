@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from earthtone.atlas.embed import embed
     from earthtone.atlas.maps import map_similarity
+    from earthtone.atlas.tiles import tiles
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
@@ -73,6 +74,7 @@ _HOMES = {
     "reproduce_paper": "earthtone.studies.reproduce",
     "run_suite": "earthtone.studies.suite",
     "sweep": "earthtone.studies.sweep",
+    "tiles": "earthtone.atlas.tiles",
     "why_pairs": "earthtone.evaluate.explain",
     "write_toyworld": "earthtone.build.toyworld.write",
 }
@@ -107,6 +109,7 @@ __all__ = [
     "reproduce_paper",
     "run_suite",
     "sweep",
+    "tiles",
     "why_pairs",
     "write_toyworld",
 ]

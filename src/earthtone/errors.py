@@ -86,13 +86,13 @@ class RenamedWarning(DeprecationWarning):
 
 #: The extra that brings a package (pyproject.toml), by the name it is imported by; "" for those of every installation.
 EXTRA_OF: Mapping[str, str] = {
-    "PIL": "", "cv2": "", "filelock": "", "httpx": "", "huggingface_hub": "", "jinja2": "", "markupsafe": "",
+    "PIL": "", "cv2": "", "filelock": "", "httpx2": "", "huggingface_hub": "", "jinja2": "", "markupsafe": "",
     "numpy": "", "safetensors": "", "soundfile": "", "soxr": "", "timm": "", "torch": "", "torchvision": "",
     "tqdm": "", "yaml": "",
     "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
-    "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
+    "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb",
 }  # fmt: skip

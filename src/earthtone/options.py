@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
     from numpy.typing import NDArray
 
-    from earthtone.build.fetch.download import RetryPolicy
+    from earthtone.build.web import RetryPolicy
     from earthtone.data.labelled.items import MaskedSet
     from earthtone.data.packed import Table
     from earthtone.evaluate.label_match import LabelMatch

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earthtone.build.fetch.download import RetryPolicy
+from earthtone.build.web import RetryPolicy
 
 #: Short enough for tests; long enough for a busy machine.
 QUICK = RetryPolicy(retries=3, backoff_seconds=0.01, longest_wait_seconds=2.0, connect_seconds=5.0, read_seconds=5.0)

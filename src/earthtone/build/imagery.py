@@ -4,7 +4,9 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from shapely.affinity import translate
 
-from earthtone.build.resampling import Layer, Mask, resampled
+from earthtone.build.resampling import Layer, Mask, applied, resampled
 from earthtone.build.tile_grid import (
     LONLAT,
     Tile,
@@ -47,7 +49,6 @@ SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
 GDAL_SETTINGS = {
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "nowhere:",
     "GDAL_VRT_ENABLE_PYTHON": "NO",
-    "GDAL_CACHEMAX": 128,
 }
 _MOST_OPEN = 16  # rasters a thread
 _LOOKED_AT = 1024  # pixels along the longer side of a raster that percentiles and alpha are judged by
@@ -64,6 +65,8 @@ class TilePixels(NamedTuple):
     datetime: str | None = None
     license: str | None = None
     attribution: str | None = None
+    marks: tuple[str, ...] = ()
+    """Hashes of the pictures of a server that it is made of."""
 
     @property
     def share(self) -> float:
@@ -81,45 +84,46 @@ class Imagery(Protocol):
 class RasterFile:
     """One GeoTIFF, COG, VRT or JPEG 2000 file: its layer, what its bands are, where it holds data."""
 
-    def __init__(self, path: Path | str, bands: Bands | None = None, opener: Callable[..., Any] | None = None) -> None:
-        """`opener` opens what is no file here, such as an address; then only GeoTIFFs are read.
+    def __init__(
+        self,
+        path: Path | str,
+        bands: Bands | None = None,
+        opener: Callable[..., Any] | None = None,
+        nodata: float | None = None,
+        shown: str | None = None,
+    ) -> None:
+        """`opener` opens what is no file here, such as an address, `shown` in messages; then only GeoTIFFs are read.
+        `nodata` is the value that is no data, where the file names none.
 
         Raises DataError for what is no raster, or has no place on the globe.
         """
-        self.path, self._opener = path, opener
-        self._local = threading.local()
-        with rasterio_errors(path):
+        self.path, self._opened_as, self._opener, self._nodata = shown or path, path, opener, nodata
+        self._number = next(_NUMBERS)
+        with rasterio_errors(self.path):
             file = self.dataset()
             self.crs, self.transform = self._place(file)
             self.width, self.height = int(file.width), int(file.height)
             self.dtype = np.dtype(file.dtypes[0])
             self._alpha = _alpha_band(file)
-            self.bands = _chosen(file, path, bands, self._alpha)
+            self.bands = _chosen(file, self.path, bands, self._alpha)
             self._table = _colours(file) if file.colorinterp[self.bands[0] - 1].name == "palette" else None
             self._white_is_zero = self._table is None and "MINISWHITE" in file.tags(ns="IMAGE_STRUCTURE")
             self.bits = int(file.tags(self.bands[0], ns="IMAGE_STRUCTURE").get("NBITS", 8 * self.dtype.itemsize))
-            self.stamp = file.tags().get("TIFFTAG_DATETIME")
         self.layer = Layer(self.crs, self.transform, self.width, self.height, self._read, _columns_around(self))
 
     def dataset(self) -> Any:
         """Return the open dataset of this thread; each has its own, and at most 16 of all files open at once."""
-        opened: OrderedDict[Any, Any] | None = getattr(_THREAD, "opened", None)
-        if opened is None:
-            _THREAD.opened = opened = OrderedDict()
-            _THREAD.settings = rasterio.Env(**GDAL_SETTINGS)
-            _THREAD.settings.__enter__()
-        key = id(self)
-        if key in opened:
-            opened.move_to_end(key)
-            return opened[key]
-        while len(opened) >= _MOST_OPEN:
-            opened.popitem(last=False)[1].close()
-        if self._opener is None:
-            opened[key] = rasterio.open(self.path, driver=_driver(Path(self.path)))
-        else:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-                opened[key] = rasterio.open(self.path, opener=self._opener, driver="GTiff")
-        return opened[key]
+        opened: OrderedDict[int, Any] = _THREAD.__dict__.setdefault("opened", OrderedDict())
+        if self._number not in opened:
+            while len(opened) >= _MOST_OPEN:
+                opened.popitem(last=False)[1].close()
+            if self._opener is None:
+                opened[self._number] = _opened_file(Path(self._opened_as), self._nodata)
+            else:
+                with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+                    opened[self._number] = rasterio.open(self._opened_as, opener=self._opener, driver="GTiff")
+        opened.move_to_end(self._number)
+        return opened[self._number]
 
     def _place(self, file: Any) -> tuple[str, Affine]:
         if file.crs is None:
@@ -176,7 +180,12 @@ class RasterFile:
     def footprint(self) -> Any:
         """Return the raster's outline in its own coordinate system."""
         corners = [(0, 0), (self.width, 0), (self.width, self.height), (0, self.height)]
-        return shapely.Polygon([self.transform * corner for corner in corners])
+        return shapely.Polygon([applied(self.transform, *corner) for corner in corners])
+
+    @property
+    def deep(self) -> bool:
+        """Return whether its values have more than 8 bits."""
+        return bool(self.dtype != np.uint8 and self._table is None)
 
     @property
     def upright(self) -> bool:
@@ -201,23 +210,30 @@ class RasterFile:
 
 
 _THREAD = threading.local()
+_NUMBERS = count()  # of files; Python gives the id of one that is gone to another
 
 
-class rasterio_errors:  # noqa: N801 - a context manager
-    """Turn what GDAL says of a raster into a DataError."""
+@contextmanager
+def rasterio_errors(path: object) -> Iterator[None]:
+    """Have GDAL work by our settings, and turn what it says of a raster into a DataError."""
+    try:
+        with rasterio.Env(**GDAL_SETTINGS):
+            yield
+    except (RasterioError, OSError) as error:
+        said = " ".join(str(error.__cause__ or error).split())[:200]
+        raise DataError(f"{path}: cannot be read as a raster ({said}); a whole GeoTIFF, COG or VRT expected") from error
 
-    def __init__(self, path: object) -> None:
-        self._path = path
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (RasterioError, OSError)) and not isinstance(error, DataError):
-            said = " ".join(str(error.__cause__ or error).split())[:200]
-            raise DataError(
-                f"{self._path}: cannot be read as a raster ({said}); a whole GeoTIFF, COG or VRT expected"
-            ) from error
+def _opened_file(path: Path, nodata: float | None) -> Any:
+    driver = _driver(path)
+    if nodata is None:
+        return rasterio.open(path, driver=driver)
+    with rasterio.open(path, driver=driver) as file:
+        if any(value is not None for value in file.nodatavals):
+            raise ConfigError(f"--nodata {nodata:g}: {path} names its own, {file.nodatavals[0]:g}; leave it out")
+    if "?" in str(path):
+        raise ConfigError(f"--nodata: {path} has a ? in its name; rename it")
+    return rasterio.open(f"vrt://{path.resolve()}?a_nodata={nodata!r}", driver="VRT")
 
 
 def _driver(path: Path) -> str:
@@ -299,7 +315,7 @@ class Rasters:
         self.license, self.attribution = license, attribution
         self.said: str | None = None
         """How values of more than 8 bits became 8, None where there are none."""
-        deep = [file for file in files if file.dtype != np.uint8 and file._table is None]
+        deep = [file for file in files if file.deep]
         self._ranges: NDArray[np.float32] | None = None
         if deep:
             ranges = self._found_range(deep) if value_range is None else named_range(value_range, "--value_range")
@@ -307,8 +323,16 @@ class Rasters:
             how = "2nd and 98th percentile of all" if value_range is None else "--value_range"
             told = ", ".join(f"{low:g} to {high:g}" for low, high in self._ranges)
             self.said = f"{deep[0].dtype} values {told} ({how}) became 0 and 255"
-        elif value_range is not None:
-            raise ConfigError("--value_range has no effect on pictures of 8 bits; leave it out")
+
+    @property
+    def fingerprint(self) -> list[object]:
+        """Return what two calls must have in common to go on with each other."""
+        stats = [Path(file.path).stat() for file in self.files]
+        states = [
+            [Path(file.path).name, stat.st_size, stat.st_mtime_ns, list(file.bands)]
+            for file, stat in zip(self.files, stats, strict=True)
+        ]
+        return [states, None if self._ranges is None else self._ranges.tolist()]
 
     @staticmethod
     def _found_range(files: Sequence[RasterFile]) -> tuple[float, float]:
@@ -319,21 +343,17 @@ class Rasters:
 
     def read_tile(self, tile: Tile, pixels: int) -> TilePixels:
         """Return a tile's pixels; from any thread. Raises DataError for a raster that is damaged."""
-        values: NDArray[np.float32] | None = None
-        valid = np.zeros((pixels, pixels), bool)
+        shown, valid = np.zeros((pixels, pixels, 3), np.uint8), np.zeros((pixels, pixels), bool)
         sources = []
         for file in self._touched(tile):
             part = resampled(file.layer, tile, pixels)
             if part is None or not (fill := part[1] & ~valid).any():
                 continue
-            eight = self._eight(part[0], file)
-            values = np.zeros((pixels, pixels, 3), np.float32) if values is None else values
-            values[fill] = eight[fill]
+            shown[fill] = eight_bits(part[0], file, self._ranges)[fill]
             valid |= fill
             sources.append(Path(file.path).name)
             if valid.all():
                 break
-        shown = np.zeros((pixels, pixels, 3), np.uint8) if values is None else values.astype(np.uint8)
         return TilePixels(shown, valid, ", ".join(sources) or None, None, self.license, self.attribution)
 
     def _touched(self, tile: Tile) -> Iterator[RasterFile]:
@@ -345,23 +365,11 @@ class Rasters:
             if file.layer.around or projected(square, tile.crs, file.crs).intersects(file.footprint):
                 yield file
 
-    def _eight(self, values: NDArray[np.float32], file: RasterFile) -> NDArray[np.float32]:
-        """Return values (H, W, 1 or 3) as numbers from 0 to 255 of three bands."""
-        if file.dtype == np.uint8 or file._table is not None or self._ranges is None:
-            scaled = values
-            if file.dtype == np.uint8 and file.bits < 8:
-                scaled = values * np.float32(255 / (2**file.bits - 1))
-        else:
-            low, high = self._ranges[:, 0], self._ranges[:, 1]
-            scaled = (values - low) * (255 / (high - low))
-        three = np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled
-        return np.clip(np.rint(three), 0, 255)
-
     @property
     def gsd_m(self) -> float:
         """Return metres a pixel at the middle of the first raster, to three digits where its pixels are no squares."""
         file = self.files[0]
-        middle = file.transform * (file.width / 2, file.height / 2)
+        middle = applied(file.transform, file.width / 2, file.height / 2)
         return _metres_a_pixel(file, middle)
 
     def grids(self, tile_m: float, stride_m: float, pixels: int, region: Any = None) -> list[TileGrid]:
@@ -388,6 +396,16 @@ class Rasters:
         crs = self.files[0].crs
         same = all(file.crs == crs for file in self.files)
         return crs if same and all(is_metric(crs, file.footprint) for file in self.files) else None
+
+
+def eight_bits(values: NDArray[np.float32], file: RasterFile, ranges: NDArray[np.float32] | None) -> Pixels:
+    """Return values of a file (H, W, 1 or 3) as 8-bit RGB; `ranges` (1 or 3, 2) become 0 and 255."""
+    if file.deep and ranges is not None:
+        values = np.asarray((values - ranges[:, 0]) * (255 / (ranges[:, 1] - ranges[:, 0])), np.float32)
+    elif file.bits < 8 and not file.deep:
+        values = values * np.float32(255 / (2**file.bits - 1))
+    three = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+    return np.clip(np.rint(three), 0, 255).astype(np.uint8)
 
 
 def _metres_a_pixel(file: RasterFile, at: tuple[float, float]) -> float:
@@ -424,10 +442,9 @@ def lonlat_outline(file: RasterFile) -> Any:
 
 def _common(shape: Any, outline: Any, rasters: "Rasters", region: Any) -> Any:
     """Return what a region and rasters have in common. Raises ConfigError where that is nothing."""
+    if rasters.own_crs() is None:  # in degrees: the same place may have another longitude
+        outline = shapely.union_all([translate(outline, turn) for turn in (-360.0, 0.0, 360.0)])
     both = shape.intersection(outline)
-    for turn in (-360.0, 360.0):
-        if both.is_empty and rasters.own_crs() is None:
-            both = translate(shape, turn).intersection(outline)
     if both.is_empty or not both.area:
         there = shapely.union_all([lonlat_outline(file) for file in rasters.files]).bounds
         name = rasters.files[0].path if len(rasters.files) == 1 else f"{len(rasters.files)} rasters"
@@ -443,7 +460,11 @@ def _told(bounds: Sequence[float]) -> str:
 
 
 def open_rasters(
-    path: str | Path, bands: Bands | None = None, value_range: ValueRange | None = None, **told: str | None
+    path: str | Path,
+    bands: Bands | None = None,
+    value_range: ValueRange | None = None,
+    nodata: float | None = None,
+    **told: str | None,
 ) -> Rasters:
     """Return a raster, or all of a folder. Raises DataError, ConfigError.
 
@@ -458,7 +479,7 @@ def open_rasters(
             )
     else:
         names = [path]
-    return Rasters([RasterFile(name, bands) for name in names], value_range, **told)
+    return Rasters([RasterFile(name, bands, nodata=nodata) for name in names], value_range, **told)
 
 
 def iter_tiles(

@@ -8,6 +8,7 @@ nothing of the date line, and stretches it over the globe; the tests compare the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,7 +74,7 @@ def _positions(layer: Layer, tile: Tile, pixels: int) -> tuple[Positions, Positi
     x, y = west + middles * (east - west), north - middles * (north - south)
     if layer.crs == tile.crs:
         across, down = np.meshgrid(x, y)
-        return _applied(inverse, across, down)
+        return applied(inverse, across, down)
     nodes = np.linspace(0, 1, _NODES)
     at_x, at_y = np.meshgrid(west + nodes * (east - west), north - nodes * (north - south))
     found = _in_layer(layer, tile, inverse, at_x, at_y)
@@ -89,14 +90,15 @@ def _positions(layer: Layer, tile: Tile, pixels: int) -> tuple[Positions, Positi
 
 def _in_layer(layer: Layer, tile: Tile, inverse: Affine, x: Positions, y: Positions) -> tuple[Positions, Positions]:
     across, down = between(tile.crs, layer.crs).transform(x, y)
-    columns, rows = _applied(inverse, np.asarray(across), np.asarray(down))
+    columns, rows = applied(inverse, np.asarray(across), np.asarray(down))
     if layer.around:  # one side of the date line for the whole tile
         columns = columns - layer.around * np.round((columns - columns[0, 0]) / layer.around)
         columns = columns - layer.around * math.floor(float(columns[0, 0]) / layer.around)
     return columns, rows
 
 
-def _applied(transform: Affine, x: Positions, y: Positions) -> tuple[Positions, Positions]:
+def applied(transform: Affine, x: Any, y: Any) -> tuple[Any, Any]:
+    """Return where a transform takes (x, y); also arrays, whatever the version of its library."""
     return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
 
 

@@ -121,14 +121,23 @@ def make_grid(
     """Return the grid over a polygon `shape` in `crs`, from its north-west corner.
 
     `snap` is the transform of a raster whose pixels the grid shall keep: the corner moves out to the next pixel's. With
-    `whole` no tile hangs over the bounds of the shape, else they cover it. `strip` are the longitudes between which the
-    middle of a tile must lie. Raises ConfigError for more than MOST_TILES.
+    `whole` no tile hangs over the bounds of the shape; else the cells about the middles of the tiles cover it, so that
+    tiles that overlap reach beyond. `strip` are the longitudes between which the middle of a tile must lie. Raises
+    ConfigError for more than MOST_TILES.
     """
     west, south, east, north = shape.bounds
+    extents, margin = (north - south, east - west), 0.0
+    if not whole:
+        margin = (tile_m - stride_m) / 2
+        west, north = west - margin, north + margin
     if snap is not None:
         west = snap.c + math.floor((west - snap.c) / abs(snap.a) + 1e-6) * abs(snap.a)
         north = snap.f + math.ceil((north - snap.f) / abs(snap.e) - 1e-6) * abs(snap.e)
-    rows, columns = (_count(extent, tile_m, stride_m, whole) for extent in (north - south, east - west))
+    if whole:
+        rows, columns = (max(0, math.floor((extent - tile_m) / stride_m + 1e-6)) + 1 for extent in extents)
+    else:
+        reach = (north - margin - south, east - west - margin)
+        rows, columns = (max(1, math.ceil(extent / stride_m - 1e-6)) for extent in reach)
     if rows * columns > MOST_TILES:
         raise ConfigError(
             f"{rows:,} x {columns:,} tiles of {tile_m:g} m every {stride_m:g} m; at most {MOST_TILES:,} expected: "
@@ -147,11 +156,6 @@ def make_grid(
             longitudes, _ = to_lonlat(crs).transform(left + middle, np.full(columns, top - middle))
             grid.kept[row] &= (np.asarray(longitudes) - strip[0]) % 360 < strip[1] - strip[0]
     return grid
-
-
-def _count(extent: float, tile_m: float, stride_m: float, whole: bool) -> int:
-    steps = (extent - tile_m) / stride_m
-    return max(0, math.floor(steps + 1e-6) if whole else math.ceil(steps - 1e-6)) + 1
 
 
 # Coordinate systems: which one's unit is a metre on the ground, and where.
@@ -221,6 +225,14 @@ def metre_errors(crs: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> ND
     return np.where(np.isfinite(worst), worst, np.inf)
 
 
+def metres_a_unit(crs: str, longitude: float, latitude: float) -> float:
+    """Return how many metres on the ground a step of one unit north is, at a place."""
+    x, y = between(LONLAT, crs).transform(longitude, latitude)
+    step = 1e-3 if CRS.from_user_input(crs).is_geographic else 100.0
+    here, there = (to_lonlat(crs).transform(x, y + half) for half in (-step / 2, step / 2))
+    return float(_GEOD.inv(*here, *there)[2]) / step
+
+
 def is_metric(crs: str, shape: Any) -> bool:
     """Return whether a unit of a coordinate system is a metre on the ground all over a shape in it."""
     if not CRS.from_user_input(crs).is_projected:
@@ -228,6 +240,14 @@ def is_metric(crs: str, shape: Any) -> bool:
     west, south, east, north = shape.bounds
     x, y = np.meshgrid(np.linspace(west, east, 5), np.linspace(south, north, 5))
     return bool(metre_errors(crs, x.ravel(), y.ravel()).max() <= TOLERANCE)
+
+
+def is_metric_at(crs: str, longitude: float, latitude: float) -> bool:
+    """Return whether a unit of a coordinate system is a metre on the ground at a place."""
+    if not CRS.from_user_input(crs).is_projected:
+        return False
+    x, y = between(LONLAT, crs).transform(longitude, latitude)
+    return bool(metre_errors(crs, np.array([x]), np.array([y])).max() <= TOLERANCE)
 
 
 def projected(shape: Any, source: str, target: str) -> Any:
@@ -245,22 +265,29 @@ def lonlat_grids(shape: Any, tile_m: float, stride_m: float, pixels: int, *, who
     Raises ConfigError.
     """
     west, south, east, north = shape.bounds
+    snap = pixel_grid(tile_m / pixels)
     middle = utm_crs((west + east) / 2, (south + north) / 2)
     if east - west < 30 or abs(south + north) > 160:
         one = projected(shape, LONLAT, middle)
         if np.isfinite(one.bounds).all() and is_metric(middle, one):
-            yield make_grid(middle, one, tile_m, stride_m, pixels, whole=whole)
+            yield make_grid(middle, one, tile_m, stride_m, pixels, snap=snap, whole=whole)
             return
     for first in range(math.floor(west / 6) * 6, math.ceil(east / 6) * 6, 6):
         part = shape.intersection(shapely.box(first, _SOUTHMOST, first + 6, _NORTHMOST))
         if not part.is_empty and part.area:
             crs = utm_crs(first + 3, (south + north) / 2)
-            yield make_grid(crs, projected(part, LONLAT, crs), tile_m, stride_m, pixels, strip=(first, first + 6))
+            moved = projected(part, LONLAT, crs)
+            yield make_grid(crs, moved, tile_m, stride_m, pixels, snap=snap, strip=(first, first + 6))
     for low, high in ((_NORTHMOST, 90.0), (-90.0, _SOUTHMOST)):
         part = shape.intersection(shapely.box(west, low, east, high))
         if not part.is_empty and part.area:
             crs = utm_crs(0.0, (low + high) / 2)
-            yield make_grid(crs, projected(part, LONLAT, crs), tile_m, stride_m, pixels)
+            yield make_grid(crs, projected(part, LONLAT, crs), tile_m, stride_m, pixels, snap=snap)
+
+
+def pixel_grid(gsd_m: float) -> Affine:
+    """Return the transform of pixels whose edges are multiples of their width: those of many scenes in UTM."""
+    return Affine(gsd_m, 0.0, 0.0, 0.0, -gsd_m, 0.0)
 
 
 def tile_at(
@@ -274,7 +301,7 @@ def tile_at(
 ) -> Tile:
     """Return the tile about a place: in `crs`, on the pixels of the raster with the transform `snap`; else in UTM."""
     if crs is None:
-        crs = utm_crs(longitude, latitude)
+        crs, snap = utm_crs(longitude, latitude), pixel_grid(tile_m / pixels)
     x, y = between(LONLAT, crs).transform(longitude, latitude)
     west, north = x - tile_m / 2, y + tile_m / 2
     if snap is not None:

@@ -49,6 +49,7 @@ On your own data:
 
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
 ATLAS_VERBS: Mapping[str, str] = {
+    "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
     "embed": "vectors of images and sounds of any data, as one table; stops and goes on",
     "map": "where would a region sound like this? GeoTIFF, PNG, PMTiles, a page",
 }

@@ -18,6 +18,16 @@ def embed(words: list[str]) -> int:
     return 0
 
 
+def tiles(words: list[str]) -> int:
+    options, found = parsed("tiles", told.TilesOptions, words, _json)
+    result = call("tiles", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    if not found.json:
+        model = options.model if options.model is not None else "MODEL"
+        print(f"next: {_next('embed', '--model', model, '--data', options.out, '--out', 'embeddings')}")
+    return 0
+
+
 def map(words: list[str]) -> int:
     """Draw where a region would sound like given sounds."""
     options, found = parsed("map", told.MapOptions, words, _json)

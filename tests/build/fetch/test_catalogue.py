@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from loopback import catalogue_entry
 
 from earthtone.build.fetch import CATALOGUE, read_catalogue
-from earthtone.build.fetch.catalogue import PublicSet, allowed_url, safe_relative, shown_url
+from earthtone.build.fetch.catalogue import PublicSet, allowed_url, safe_relative
+from earthtone.build.web import shown_url
 from earthtone.cli import VERBS
 from earthtone.errors import DataError
 from earthtone.options import TASKS

@@ -9,8 +9,8 @@ from earthtone.build.fetch.catalogue import (
     read_catalogue,
     sets_text,
 )
-from earthtone.build.fetch.download import RetryPolicy
 from earthtone.build.fetch.fetch import Fetched, Verification, fetch, verify
+from earthtone.build.web import RetryPolicy
 
 __all__ = [
     "CATALOGUE",

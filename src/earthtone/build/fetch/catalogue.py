@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from earthtone.build.web import shown_url
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each
 from earthtone.files import read_yaml, regular_file
 from earthtone.progress import size_text
@@ -145,15 +146,6 @@ def allowed_url(url: str, sha256_known: bool) -> bool:
     if split.scheme == "http":
         return split.hostname in _LOOPBACK or sha256_known
     return split.scheme == "https" and bool(split.hostname)
-
-
-def shown_url(url: str) -> str:
-    """Return a URL for messages, without names, passwords and queries, which hold signatures."""
-    try:
-        split = urlsplit(url)
-    except ValueError:
-        return "an address that is none"
-    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"[:200]
 
 
 def safe_relative(name: str, where: str) -> PurePosixPath:

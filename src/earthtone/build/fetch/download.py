@@ -9,18 +9,15 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
-from earthtone import __version__
 from earthtone.build.fetch.catalogue import (
     HuggingFace,
     PublicSet,
@@ -28,7 +25,15 @@ from earthtone.build.fetch.catalogue import (
     Zenodo,
     allowed_url,
     safe_relative,
+)
+from earthtone.build.web import (
+    TRANSIENT_STATUSES,
+    RetryPolicy,
+    TransientError,
+    make_client,
+    retry_after,
     shown_url,
+    stall_watch,
 )
 from earthtone.data.remote import hub_endpoint
 from earthtone.errors import DataError
@@ -57,43 +62,12 @@ def require_free_space(folder: Path, needed: int, what: str) -> None:
 
 
 _REDIRECTS = 10
-_TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
-
-
-class TransientError(Exception):
-    """A fault that may pass; `wait` is how long the server asks to wait, in seconds."""
-
-    def __init__(self, what: str, wait: float = 0.0) -> None:
-        super().__init__(what)
-        self.wait = wait
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often and how long to wait for a server. `retries` counts faults in a row without a new byte."""
-
-    retries: int = 8
-    backoff_seconds: float = 1.0
-    longest_wait_seconds: float = 300.0
-    connect_seconds: float = 20.0
-    read_seconds: float = 60.0
-
-
-def make_client(policy: RetryPolicy) -> httpx.Client:
-    """Return a client without automatic redirects or decompression; this machine is asked without a proxy."""
-    hosts = ("127.0.0.1", "localhost", "[::1]")
-    return httpx.Client(
-        follow_redirects=False,
-        timeout=httpx.Timeout(policy.read_seconds, connect=policy.connect_seconds),
-        headers={"Accept-Encoding": "identity", "User-Agent": f"earthtone/{__version__}"},
-        mounts={f"all://{host}": httpx.HTTPTransport() for host in hosts},
-    )
 
 
 @contextmanager
 def _open_url(
-    client: httpx.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, policy: RetryPolicy
-) -> Iterator[httpx.Response]:
+    client: httpx2.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, policy: RetryPolicy
+) -> Iterator[httpx2.Response]:
     """Yield the response at the end of the redirects, its body unread; the status is 200, 206 or 416.
 
     Redirects never lead from https to http. Raises TransientError for what may pass, DataError for what will not.
@@ -108,14 +82,14 @@ def _open_url(
                 _check_status(url, response, policy)
                 yield response
                 return
-        except (httpx.InvalidURL, UnicodeError) as error:  # the latter for hosts that are no names
+        except (httpx2.InvalidURL, UnicodeError) as error:  # the latter for hosts that are no names
             raise DataError(f"{url} leads to an address that is none: {error}") from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise TransientError(str(error) or type(error).__name__) from error
     raise DataError(f"{url} leads from one address to the next, more than {_REDIRECTS} times; try another mirror")
 
 
-def _next_url(url: str, asked: str, response: httpx.Response, sha256_known: bool) -> str:
+def _next_url(url: str, asked: str, response: httpx2.Response, sha256_known: bool) -> str:
     location = response.headers.get("location", "")
     try:
         target = urljoin(asked, location)
@@ -128,31 +102,18 @@ def _next_url(url: str, asked: str, response: httpx.Response, sha256_known: bool
     return str(target)
 
 
-def _check_status(url: str, response: httpx.Response, policy: RetryPolicy) -> None:
+def _check_status(url: str, response: httpx2.Response, policy: RetryPolicy) -> None:
     status = response.status_code
     if status in (200, 206, 416):
         return
-    if status in _TRANSIENT_STATUSES:
-        wait = _retry_after(response.headers.get("retry-after"))
+    if status in TRANSIENT_STATUSES:
+        wait = retry_after(response.headers.get("retry-after"))
         if wait > policy.longest_wait_seconds:
             raise DataError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s; type the same again then")
         raise TransientError(f"the server answers {status}", wait)
     if status in (401, 403):
         raise DataError(f"{url} is refused (status {status}): it needs a login or a consent, or has moved")
     raise DataError(f"{url} answers {status}; the file has moved or gone, look at the set's homepage")
-
-
-def _retry_after(value: str | None) -> float:
-    """Return the seconds of a Retry-After header in either of its forms; 0 when there is none to be read."""
-    if not value:
-        return 0.0
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 # One file from one address: resumed by ranges, retried, bounded, never longer or shorter than it is. What has arrived
@@ -163,9 +124,7 @@ def _retry_after(value: str | None) -> float:
 _LOG = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
 _LENGTH = re.compile(r"[0-9]{1,20}")
-_LONGEST_BACKOFF_SECONDS = 60.0
 _LOGGED_SECONDS = 2.0  # shorter waits pass without a word
-_SLOWEST_BYTES = 1024  # less than this within the read timeout is a stall, however it is dripped
 _ROOM_EVERY_BYTES = 64_000_000
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
 
@@ -187,7 +146,7 @@ class _Version:
 
 
 def download(
-    client: httpx.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None = None
+    client: httpx2.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None = None
 ) -> bool:
     """Fill `part` with the file at `url` and return whether its bytes came in one go.
 
@@ -205,7 +164,7 @@ def discard(part: Path) -> None:
 
 class _Download:
     def __init__(
-        self, client: httpx.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None
+        self, client: httpx2.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None
     ) -> None:
         self._client, self._url, self._file, self._part, self._policy = client, url, file, part, policy
         self._most_bytes = most_bytes
@@ -240,8 +199,7 @@ class _Download:
                             f"{self._url}: {fault}; tried {failures} times without a new byte; {kept}type the same "
                             "again to go on"
                         ) from fault
-                    backoff = self._policy.backoff_seconds * 2 ** (failures - 1)
-                    wait = max(fault.wait, min(backoff, _LONGEST_BACKOFF_SECONDS))
+                    wait = self._policy.wait_after(failures, fault.wait)
                     if wait >= _LOGGED_SECONDS:
                         _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
                     time.sleep(wait)
@@ -282,7 +240,7 @@ class _Download:
                 raise TransientError(f"the server answers {response.status_code} to a request for bytes {have}-")
             self._write_body(response, version.total)
 
-    def _begin(self, response: httpx.Response) -> _Version:
+    def _begin(self, response: httpx2.Response) -> _Version:
         """Begin a whole file: drop what was there of it, note its version, compare its size with the known one."""
         self._start_over()
         length = response.headers.get("content-length")
@@ -309,7 +267,7 @@ class _Download:
         bar.total, bar.n, bar.initial, bar.last_print_n = total, 0, 0, 0
         return version
 
-    def _check_continues(self, response: httpx.Response, have: int, version: _Version) -> None:
+    def _check_continues(self, response: httpx2.Response, have: int, version: _Version) -> None:
         """Start over unless a 206 is the rest of the very file whose beginning is here."""
         match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
         first, last, total = match.groups() if match else ("", "", "*")
@@ -326,14 +284,14 @@ class _Download:
                 f"{response.headers.get('content-range', 'no Content-Range')!r} (etag {etag}); starting over"
             )
 
-    def _write_body(self, response: httpx.Response, total: int | None) -> None:
+    def _write_body(self, response: httpx2.Response, total: int | None) -> None:
         have = start = self._have
         name = self._file.name
         sizes = [size for size in (total, self._most_bytes) if size is not None]
         ceiling = min(sizes, default=have + free_bytes(self._part.parent))
         why = "its size" if sizes else "the room on the disk"
         room_at = have + _ROOM_EVERY_BYTES
-        stalled = _stall_watch(self._policy.read_seconds)
+        stalled = stall_watch(self._policy.read_seconds)
         with self._part.open("ab") as out:
             for chunk in response.iter_raw():
                 if have == 0 and _PAGE.match(chunk[:512]) and not name.lower().endswith((".html", ".htm")):
@@ -363,21 +321,6 @@ class _Download:
         self._part.write_bytes(b"")
         self._version = None
         _note_path(self._part).unlink(missing_ok=True)
-
-
-def _stall_watch(seconds: float) -> Callable[[int], None]:
-    """Return a function to call with the number of bytes that arrived; it raises TransientError when they only drip."""
-    since, arrived = time.monotonic(), 0
-
-    def watch(count: int) -> None:
-        nonlocal since, arrived
-        arrived += count
-        if time.monotonic() - since > seconds:
-            if arrived < _SLOWEST_BYTES:
-                raise TransientError(f"only {arrived} bytes came in {seconds:g} s")
-            since, arrived = time.monotonic(), 0
-
-    return watch
 
 
 def _note_path(part: Path) -> Path:

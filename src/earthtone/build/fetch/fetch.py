@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from filelock import FileLock, Timeout
 
 from earthtone.build.fetch.catalogue import (
@@ -24,8 +24,9 @@ from earthtone.build.fetch.catalogue import (
     find_set,
     read_catalogue,
 )
-from earthtone.build.fetch.download import RetryPolicy, discard, download, listed_files, make_client, require_free_space
+from earthtone.build.fetch.download import discard, download, listed_files, require_free_space
 from earthtone.build.fetch.unpack import BadArchiveError, Members, unpack
+from earthtone.build.web import RetryPolicy, make_client
 from earthtone.data.remote import HUB, hub_endpoint
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line_each, shell_line
 from earthtone.files import FORMATS, format_of, write_text_atomic
@@ -313,7 +314,7 @@ class _Fetch:
         if unknown:
             self._result.remarks.append(f"the size of {', '.join(unknown)} was not known beforehand")
 
-    def _bring(self, client: httpx.Client, file: RemoteFile) -> None:
+    def _bring(self, client: httpx2.Client, file: RemoteFile) -> None:
         """Download, verify, record, put into place; each step is repeated safely after a stop."""
         target = self._records.out / file.name
         if file.unpack is None and file.name.casefold() == CHECKSUMS:
@@ -339,7 +340,7 @@ class _Fetch:
             self._result.first_use.append(file.name)
         self._result.fetched.append(file.name)
 
-    def _download(self, client: httpx.Client, file: RemoteFile, whole: Path) -> None:
+    def _download(self, client: httpx2.Client, file: RemoteFile, whole: Path) -> None:
         """Take a file from the first of its addresses that has it."""
         problems: list[str] = []
         for url in map(_at_hub_endpoint, file.urls):
@@ -350,7 +351,7 @@ class _Fetch:
                 problems.append(str(error))
         raise DataError("; ".join(problems))
 
-    def _download_from(self, client: httpx.Client, url: str, file: RemoteFile, whole: Path) -> None:
+    def _download_from(self, client: httpx2.Client, url: str, file: RemoteFile, whole: Path) -> None:
         part = self._records.at(file.name, ".part")
         one_go = download(client, url, file, part, self._policy)
         problem = self._problem(part, file, url)
