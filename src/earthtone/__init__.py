@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from earthtone.atlas.embed import embed
     from earthtone.atlas.index import build_index
+    from earthtone.atlas.maps import map_similarity
     from earthtone.atlas.search import open_index, search
     from earthtone.atlas.tiles import tiles
     from earthtone.build.fetch.fetch import fetch
@@ -64,6 +65,7 @@ _HOMES = {
     "list_plugins": "earthtone.plugins",
     "load_model": "earthtone.models.storage",
     "load_recipe": "earthtone.train.recipe_file",
+    "map_similarity": "earthtone.atlas.maps",
     "open_backbone": "earthtone.models.backbone",
     "open_index": "earthtone.atlas.search",
     "pack": "earthtone.data.pack",
@@ -101,6 +103,7 @@ __all__ = [
     "list_plugins",
     "load_model",
     "load_recipe",
+    "map_similarity",
     "open_backbone",
     "open_index",
     "pack",

@@ -92,7 +92,7 @@ EXTRA_OF: Mapping[str, str] = {
     "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
-    "morecantile": "atlas", "pyproj": "atlas", "shapely": "atlas",
+    "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb",
 }  # fmt: skip

@@ -40,8 +40,9 @@ FORMATS: Mapping[str, int] = {
     "result of a step": 1,
     "record of downloads": 1,
     "embeddings": 1,
-    "blocks of a search": 1,
     "record of tiles": 1,
+    "blocks of a search": 1,
+    "training images": 1,
 }
 
 

@@ -53,6 +53,7 @@ ATLAS_VERBS: Mapping[str, str] = {
     "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
     "index": "merge, add, remove and place what was embedded; write what makes search fast, GeoParquet, STAC",
     "search": "find what is most like a sound, an image, a place or an id, in a folder of embeddings",
+    "map": "where would a region sound like this? GeoTIFF, PNG, PMTiles, a page",
 }
 #: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {

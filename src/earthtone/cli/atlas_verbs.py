@@ -45,3 +45,15 @@ def tiles(words: list[str]) -> int:
         model = options.model if options.model is not None else "MODEL"
         print(f"next: {_next('embed', '--model', model, '--data', options.out, '--out', 'embeddings')}")
     return 0
+
+
+def map(words: list[str]) -> int:
+    """Draw where a region would sound like given sounds."""
+    options, found = parsed("map", told.MapOptions, words, _json)
+    try:
+        result = call("map_similarity", options)
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with: {_next('map', *words)}")
+        return 130
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0

@@ -11,6 +11,7 @@ from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_device
+from earthtone.encode.training_images import keep_training_images
 from earthtone.evaluate.overlap import warn_of_overlap
 from earthtone.evaluate.protocols import RetrievalResult
 from earthtone.evaluate.report import write_run_report
@@ -31,7 +32,8 @@ from earthtone.value_types import takes
 
 @takes(PretrainOptions)
 def pretrain(options: PretrainOptions) -> FitResult:
-    """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`.
+    """Train two encoders on the pairs of `data`; the run's folder `out` gets model, card, log and `report.html`,
+    and what its training images are like (`encode/training_images.py`), for maps.
 
     What is not packed yet is packed into `out` first, `split_by` and `buffer_km` as for `pack`. With `resume` a stopped
     run goes on exactly where it was. `callbacks` and `logger` are Lightning's; a callback's own state is not kept for
@@ -82,8 +84,10 @@ def pretrain(options: PretrainOptions) -> FitResult:
             table, recipe, out, resume=resume, validate=validation_figures, world=world, callbacks=options.callbacks,
             loggers=loggers,
         )  # fmt: skip
-        if result.finished and options.report and world.first:
-            report_on_validation(out, table)
+        if result.finished and world.first:
+            keep_training_images(out, load_model(out), table)
+            if options.report:
+                report_on_validation(out, table)
     return result
 
 

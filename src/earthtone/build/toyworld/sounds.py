@@ -409,7 +409,7 @@ def steps(take: Take, level: float) -> None:
 # Which sounds are heard at a place and an hour, and how loud.
 
 #: How much of the surroundings a class must cover to be heard fully.
-_FULL_SHARE = {
+FULL_SHARE = {
     "water": 0.5, "beach": 0.12, "wetland": 0.3, "grassland": 0.5, "forest": 0.5, "farmland": 0.5, "bare": 0.5,
     "village": 0.25, "city": 0.4, "road": 0.05, "rail": 0.04, "airfield": 0.2,
 }  # fmt: skip
@@ -426,7 +426,7 @@ def nearness(inner: Classes, outer: Classes) -> dict[str, float]:
         counted = np.bincount(cover.ravel(), weights=falloff.ravel(), minlength=len(LAND_COVER)).astype(np.int64)
         total += counted * scale
         full += int(falloff.sum()) * scale
-    return {name: min(1.0, int(total[k]) / full / _FULL_SHARE[name]) for k, name in enumerate(LAND_COVER)}
+    return {name: min(1.0, int(total[k]) / full / FULL_SHARE[name]) for k, name in enumerate(LAND_COVER)}
 
 
 def _falloff(pixels: int) -> npt.NDArray[np.int64]:
