@@ -160,6 +160,14 @@ def test_decoded_batches(files: tuple[list[Path], list[Path]], tiny_model: TwoTo
     np.testing.assert_allclose(encoder.encode(loader), whole, atol=1e-6)
 
 
+def test_models_that_need_metres_a_pixel_get_them(
+    files: tuple[list[Path], list[Path]], scaled: TwoTower, tiny_model: TwoTower
+) -> None:
+    encoder = MtebEncoder(scaled, trained_on=(), gsd_m=0.2)
+    np.testing.assert_array_equal(encoder.encode([{"image": files[0]}]), scaled.embed_images(files[0], gsd_m=0.2))
+    assert np.abs(scaled.embed_images(files[0], gsd_m=3.0) - scaled.embed_images(files[0], gsd_m=0.2)).max() > 1e-4
+
+
 def test_what_cannot_be_encoded_is_told(files: tuple[list[Path], list[Path]], tiny_model: TwoTower) -> None:
     encoder = MtebEncoder(tiny_model, trained_on=())
     for batch, told in (
@@ -176,6 +184,9 @@ def test_what_cannot_be_encoded_is_told(files: tuple[list[Path], list[Path]], ti
         encoder.encode(batches_of(files, "image"), precision="int8")
     with pytest.raises(ConfigError, match="ORGANISATION/MODEL expected"):
         MtebEncoder(tiny_model, name="mine", trained_on=())
+    ready = replace(tiny_model.signal, audio=replace(tiny_model.signal.audio, input="spectrogram"))
+    with pytest.raises(ConfigError, match="trained on ready spectrogram pictures; MTEB's tasks have recordings"):
+        MtebEncoder(TwoTower(tiny_model.config, ready), trained_on=())
     with pytest.raises(ConfigError, match="revision is 'main', the model's fingerprint"):
         MtebEncoder(tiny_model, "main", trained_on=())
 

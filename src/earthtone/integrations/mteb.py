@@ -49,8 +49,9 @@ class MtebEncoder:
 
     `name` is ORGANISATION/MODEL, as MTEB asks for; its revision is the model's fingerprint, so that no result of other
     weights is taken for this one's. `trained_on` are names of MTEB's tasks whose data the model has seen; by default
-    what its card tells, and unknown where that tells nothing. `license` and `open_weights` are yours to say.
-    Raises ModelError, ConfigError.
+    what its card tells, and unknown where that tells nothing. `license` and `open_weights` are yours to say. `gsd_m`,
+    the metres a pixel of the task's images, is for models that need them: no task tells them, SoundingEarth's are 0.2.
+    Raises ModelError, ConfigError, also for a model that knows ready spectrograms alone.
 
     >>> encoder = MtebEncoder("runs/first", name="my-group/first")  # doctest: +SKIP
     >>> mteb.evaluate(encoder, tasks=open_tasks())  # doctest: +SKIP
@@ -66,10 +67,14 @@ class MtebEncoder:
         license: str | None = None,
         open_weights: bool = False,
         trained_on: Iterable[str] | None = None,
+        gsd_m: float | None = None,
         release_date: str | None = None,
         reference: str | None = None,
     ) -> None:
         self.model = opened_model(model, device=device or "auto")
+        self.gsd_m = gsd_m
+        if self.model.signal.audio.input != "waveform":
+            raise ConfigError("this model was trained on ready spectrogram pictures; MTEB's tasks have recordings")
         fingerprint = model_fingerprint(self.model)
         if revision not in (None, fingerprint):
             raise ConfigError(f"revision is {revision!r}, the model's fingerprint {fingerprint}; leave it out")
@@ -134,8 +139,9 @@ class MtebEncoder:
         if precision not in (None, "float32"):
             raise ConfigError(f"precision is {precision!r}; the vectors are float32: leave it out of encode_kwargs")
         medium, items = _inputs(inputs)
-        embed = self.model.embed_images if medium == "image" else self.model.embed_audio
-        return embed(items)
+        if medium == "image":
+            return self.model.embed_images(items, gsd_m=self.gsd_m)
+        return self.model.embed_audio(items)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return (N, M) scores: cosine, or the negative Euclidean distance where the vectors have no unit length."""
