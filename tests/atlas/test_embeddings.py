@@ -54,3 +54,12 @@ def test_a_table_that_lost_a_part_is_not_opened(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(DataError, match="damaged"):
         open_embeddings(tmp_path)
+
+
+def test_a_table_without_rows_is_one_and_gets_rows_later(tmp_path: Path) -> None:
+    """As a part in which no item is."""
+    schema = embedding_schema(CARD, "float32")
+    write_embeddings(tmp_path / TABLE, schema, {}, np.zeros((0, 4), np.float32))
+    assert len(open_embeddings(tmp_path)) == 0
+    write_embeddings(tmp_path / TABLE, schema, {"id": ["a"]}, np.ones((1, 4), np.float32), append=True)
+    assert open_embeddings(tmp_path).columns(["id"]).to_pylist() == [{"id": "a"}]
