@@ -48,7 +48,7 @@ def test_each_package_that_is_imported_is_known_with_its_extra() -> None:
 
 
 def test_each_package_is_a_dependency_of_the_core_or_of_its_extra() -> None:
-    optional = {"torchgeo": ["torchgeo"], "umap": ["umap-learn"], "av": ["av"], "mteb": ["mteb"]}
+    optional = {"torchgeo": ["torchgeo"], "umap": ["umap-learn"], "av": ["av"], "mteb": ["mteb"], "ray": ["ray"]}
     distributions = packages_distributions() | optional
     for package, extra in EXTRA_OF.items():
         wanted = named(EXTRAS[extra] if extra else PROJECT["dependencies"])

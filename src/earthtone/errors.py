@@ -94,7 +94,7 @@ EXTRA_OF: Mapping[str, str] = {
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
-    "datasets": "mteb", "mteb": "mteb",
+    "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")

@@ -109,6 +109,10 @@ def embed(options: EmbedOptions) -> EmbedResult:
     cannot be read is counted and named in problems.csv. Raises DataError where nothing can be read, where another model
     or other data than before is given, and for a full disk; ConfigError while another process writes.
     """
+    if options.engine == "ray":
+        from earthtone.atlas.ray_engine import embed_on_ray  # of an extra
+
+        return embed_on_ray(options)
     if options.shard is not None:
         return embed_shard(options, *options.shard)
     shard, of, told = launched_part()

@@ -92,10 +92,20 @@ class EmbedOptions(DeviceOptions, ColumnOptions):
     """inputs a pass; default: 4 on a processor, 32 elsewhere. Another one changes the last digits"""
     seed: NonNegativeInt = 0
     """of random:NAME"""
+    engine: Literal["local", "ray"] = "local"
+    """local: in this process; ray: each part by a worker of a Ray cluster"""
+    parts: PositiveInt | None = None
+    """with --engine ray: into how many parts; default: as the folder has begun, else one a processor of the cluster"""
     commit_rows: PythonOnly[PositiveInt] = 4096
     """at most so many rows wait to be written, and are lost when the process is killed ..."""
     commit_seconds: PythonOnly[PositiveFloat] = 60.0
     """... or the rows of so many seconds"""
+
+    def check(self) -> None:
+        if self.parts is not None and self.engine != "ray":
+            raise ConfigError("--parts has no effect without --engine ray; leave it out, or type --shard PART/PARTS")
+        if self.shard is not None and self.engine == "ray":
+            raise ConfigError("--engine ray embeds all parts; leave --shard out, or leave --engine out for one part")
 
 
 @dataclass(frozen=True)
