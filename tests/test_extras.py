@@ -171,6 +171,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("evaluate_probe", [model, empty], {}),
         ("evaluate_retrieval", [model, data], {}),
         ("evaluate_segment", [model, empty], {}),
+        ("export", [model, "timm", f"{out}-exported"], {}),
         ("fetch", ["no-such-set", f"{out}-set"], {}),
         ("list_plugins", [], {}),
         ("load_model", [model], {}),
@@ -179,6 +180,8 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("open_index", [empty], {}),
         ("pack", [data, f"{out}.lance"], {}),
         ("pretrain", [data, f"{out}-run"], {}),
+        ("pull", ["nobody/nothing", model], {}),
+        ("push", [empty, "nobody/nothing"], {}),
         *((f"register_{kind}", ["mine"], {}) for kind in ("audio_reader", "encoder", "image_reader", "loss", "task")),
         ("reproduce_paper", [empty, f"{out}-paper"], {}),
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
@@ -214,7 +217,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
 
 LINE = r"\w+ needs (\w+), which is not installed; type: pip install ('earthtone\[\w+\]'|earthtone)"
 WORKS_ON_CORE = (
-    "convert", "fetch", "list_plugins", "load_model", "load_recipe", "open_backbone", "register_audio_reader",
+    "convert", "export", "fetch", "list_plugins", "load_model", "load_recipe", "open_backbone", "register_audio_reader",
     "register_encoder", "register_image_reader", "register_loss", "register_task",
 )  # fmt: skip
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from earthtone.evaluate.probe import evaluate_probe
     from earthtone.evaluate.retrieval import evaluate_retrieval
     from earthtone.evaluate.segment import evaluate_segment
+    from earthtone.exports.export import export
+    from earthtone.exports.hub import pull, push
     from earthtone.models.backbone import open_backbone
     from earthtone.models.convert import convert
     from earthtone.models.storage import load_model
@@ -61,6 +63,7 @@ _HOMES = {
     "evaluate_probe": "earthtone.evaluate.probe",
     "evaluate_retrieval": "earthtone.evaluate.retrieval",
     "evaluate_segment": "earthtone.evaluate.segment",
+    "export": "earthtone.exports.export",
     "fetch": "earthtone.build.fetch.fetch",
     "list_plugins": "earthtone.plugins",
     "load_model": "earthtone.models.storage",
@@ -70,6 +73,8 @@ _HOMES = {
     "open_index": "earthtone.atlas.search",
     "pack": "earthtone.data.pack",
     "pretrain": "earthtone.studies.pretrain",
+    "pull": "earthtone.exports.hub",
+    "push": "earthtone.exports.hub",
     "register_audio_reader": "earthtone.plugins",
     "register_encoder": "earthtone.plugins",
     "register_image_reader": "earthtone.plugins",
@@ -99,6 +104,7 @@ __all__ = [
     "evaluate_probe",
     "evaluate_retrieval",
     "evaluate_segment",
+    "export",
     "fetch",
     "list_plugins",
     "load_model",
@@ -108,6 +114,8 @@ __all__ = [
     "open_index",
     "pack",
     "pretrain",
+    "pull",
+    "push",
     "register_audio_reader",
     "register_encoder",
     "register_image_reader",

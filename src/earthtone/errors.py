@@ -93,6 +93,7 @@ EXTRA_OF: Mapping[str, str] = {
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
+    "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip

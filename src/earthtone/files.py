@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import stat
 import time
 import uuid
@@ -43,6 +44,7 @@ FORMATS: Mapping[str, int] = {
     "record of tiles": 1,
     "blocks of a search": 1,
     "training images": 1,
+    "export": 1,
 }
 
 
@@ -111,6 +113,36 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, which must be absent or empty; rename it at the end, remove it on any error.
+
+    Raises DataError when it cannot be written or its disk is full.
+    """
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        made = _made_folders(folder.parent)
+        temporary.mkdir()
+        yield temporary
+        wait_for_disk(*temporary.rglob("*"), temporary)
+        temporary.replace(folder)  # an empty folder is replaced, one that holds something is not
+        wait_for_disk(folder.parent, *made)
+    except OSError as error:
+        if error.filename is not None and not Path(error.filename).is_relative_to(folder.parent):
+            raise
+        raise DataError(
+            f"cannot write {folder}: {error.strerror or error}; choose another --out or free the disk"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise ConfigError where a folder is to be written, and something is there already."""
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty; choose another --out")
 
 
 def write_text_atomic(path: Path, text: str, *, sync: bool = True) -> None:

@@ -54,6 +54,9 @@ ATLAS_VERBS: Mapping[str, str] = {
     "index": "merge, add, remove and place what was embedded; write what makes search fast, GeoParquet, STAC",
     "search": "find what is most like a sound, an image, a place or an id, in a folder of embeddings",
     "map": "where would a region sound like this? GeoTIFF, PNG, PMTiles, a page",
+    "export": "towers for other programs: timm, torchvision, ONNX, torch.export, safetensors, the hub's mixin",
+    "push": "put a model on the Hugging Face hub, with its card",
+    "pull": "fetch a model from the hub; never code, never pickles",
 }
 #: What each verb does; its function has its name and lies in verbs.py.
 VERBS: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from earthtone.atlas import options as told
 from earthtone.cli.parsing import parsed
 from earthtone.cli.verbs import _json, _next, _say, call
+from earthtone.exports import options as told_exports
 from earthtone.terminal import json_text
 
 
@@ -55,5 +56,29 @@ def map(words: list[str]) -> int:
     except KeyboardInterrupt:
         _say(f"stopped; go on with: {_next('map', *words)}")
         return 130
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def export(words: list[str]) -> int:
+    """Write a model's towers for other programs."""
+    options, found = parsed("export", told_exports.ExportOptions, words, _json)
+    result = call("export", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def push(words: list[str]) -> int:
+    """Put a model on the hub, with its card."""
+    options, found = parsed("push", told_exports.PushOptions, words, _json)
+    result = call("push", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
+def pull(words: list[str]) -> int:
+    """Fetch a model of ours from the hub."""
+    options, found = parsed("pull", told_exports.PullOptions, words, _json)
+    result = call("pull", options)
     print(json_text(result.to_dict()) if found.json else result.to_text())
     return 0

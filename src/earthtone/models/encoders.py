@@ -294,14 +294,25 @@ def _made_by_plugin(
     return encoder.train(), int(features.shape[1])
 
 
+def sizings(shape: tuple[int, int, int]) -> tuple[dict[str, Any], ...]:
+    """Return the ways to tell a timm model the size of its inputs (channels, height, width), the best one first."""
+    size: dict[str, Any] = {"img_size": shape[1:]}
+    return {**size, "dynamic_img_size": True, "dynamic_img_pad": True}, size, {}
+
+
+def is_timms_own(name: str) -> bool:
+    """Return whether timm itself builds an encoder of this name, so that programs without earthtone can."""
+    plain = name.partition(".")[0]
+    return bool(timm.is_model(plain)) and timm.model_entrypoint(plain).__module__.startswith("timm.")
+
+
 def _fitting_encoder(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """Return a timm model that takes inputs of `shape` (channels, height, width), and how many features it gives.
 
     Vision transformers must be told the input's size, and pad a spectrogram to whole patches; others know no size.
     """
-    size: dict[str, Any] = {"img_size": shape[1:]}
     reasons: list[Exception] = []
-    for sizing in ({**size, "dynamic_img_size": True, "dynamic_img_pad": True}, size, {}):
+    for sizing in sizings(shape):
         try:
             encoder = timm.create_model(name, **options, **sizing)
         except (TypeError, AssertionError) as error:  # an option, or its value, that this family does not know

@@ -127,6 +127,12 @@ _BYTE_STEP = (math.exp(0.5) - math.exp(-1.5)) / 255.0  # the release's bytes sta
 #: Spectrogram bytes to numbers: (byte - centre) / width.
 _SOUND_SCALES = {"standard": (110.0, 45.0), "soundingearth": (-math.exp(-1.5) / _BYTE_STEP, 1.0 / _BYTE_STEP)}
 
+
+def sound_scale(name: str) -> tuple[float, float]:
+    """Return centre and width of spectrogram bytes: an encoder sees (byte - centre) / width."""
+    return _SOUND_SCALES[name]
+
+
 Embeddings = NDArray[np.float32]
 
 
@@ -191,7 +197,7 @@ class TwoTower(nn.Module):
 
     def sound_input(self, spectrograms: Tensor) -> Tensor:
         """Return (N, 1, mels, frames) on the scale `config.sound_scale` of uint8 spectrograms (N, frames, mels)."""
-        centre, width = _SOUND_SCALES[self.config.sound_scale]
+        centre, width = sound_scale(self.config.sound_scale)
         scaled = spectrograms.transpose(1, 2).unsqueeze(1).float().sub_(centre).div_(width)
         return scaled.contiguous(memory_format=torch.channels_last)
 

@@ -1,0 +1,1 @@
+"""Trained towers for other programs: timm, torchvision, ONNX, torch.export, safetensors, the Hugging Face hub."""
