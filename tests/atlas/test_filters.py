@@ -76,7 +76,7 @@ def passed(table: EmbeddingTable, name: str, text: str) -> tuple[str, int]:
         (
             "polygon",
             "MULTIPOLYGON (((170 -20, 180 -20, 180 20, 170 20, 170 -20)), ((8 47, 9 47, 9 48, 8 47)))",
-            "bf",
+            "abf",
             1,
         ),
         (

@@ -71,7 +71,7 @@ def top_k(queries: NDArray[np.floating[Any]], store: Store, k: int, rows: Rows |
             part = slice(start, start + _AT_ONCE)
             best = _Best(queries[part], k, store)
             if isinstance(store, Blocks) and count > _FEW_ROWS:
-                _CodeScan(best, store).run(None if rows is None else store.positions_of(rows))
+                _CodeScan(best, store).run(None if rows is None else store.at_rows(rows))
             else:
                 for numbers, vectors in _vectors_of(store, rows):
                     best.offer_all(numbers, vectors)
@@ -169,7 +169,7 @@ class _Best:
 def _vectors_of(store: Store, rows: Rows | None) -> Iterator[tuple[Rows, Floats]]:
     """Yield row numbers and vectors of a table or of a block file, a block at once."""
     if isinstance(store, Blocks):
-        positions = np.arange(len(store)) if rows is None else store.positions_of(rows)
+        positions = np.arange(len(store)) if rows is None else np.flatnonzero(store.at_rows(rows))
         for start in range(0, len(positions), BLOCK_ROWS):
             part = positions[start : start + BLOCK_ROWS]
             yield store.rows_at(part), store.vectors_at(part).astype(np.float32)
@@ -205,7 +205,7 @@ def _checked(queries: NDArray[np.floating[Any]], dimensions: int, k: int) -> Dou
 
 
 def _checked_rows(rows: Rows, count: int) -> Rows:
-    if len(rows) and (rows[0] < 0 or rows[-1] >= count or (np.diff(rows) <= 0).any()):
+    if len(rows) and (rows[0] < 0 or rows[-1] >= count or (rows[1:] <= rows[:-1]).any()):
         raise ConfigError(f"row numbers must ascend from 0 to less than {count:,}, each once")
     return rows
 
@@ -252,13 +252,11 @@ class _Limits:
         """Return the codes (D, Q) of the queries for a block."""
         return self._coded[0 if self._unit else block][0]
 
-    def top(self, piece: "_Piece", products: NDArray[np.int32], k: int) -> tuple[Rows, Rows]:
-        """Return the queries, and for each the k rows of a piece that score most by their codes: pairs."""
-        rows = np.arange(len(products)) if piece.asked is None else piece.asked
-        part = rows // PART_ROWS if piece.part is None else piece.part[rows]
-        about = products[rows] * self._step[piece.parts][part] + self._base[piece.parts][part]
-        top = torch.from_numpy(about).topk(min(k, len(rows)), dim=0, sorted=False).indices.numpy()
-        return np.tile(np.arange(products.shape[1]), len(top)), rows[top.ravel()]
+    def about(self, piece: "_Piece", products: NDArray[np.int32], of: Rows, rows: Rows) -> Floats:
+        """Return what rows of a piece score by their codes, for these queries: arrays that broadcast."""
+        part = piece.parts.start + (rows // PART_ROWS if piece.part is None else piece.part[rows])
+        scores: Doubles = products[rows, of] * self._step[part, of] + self._base[part, of]
+        return scores.astype(np.float32)
 
     def of(self, parts: slice, least: Doubles) -> NDArray[np.int32]:
         """Return the least products (parts, Q) of rows that may score as much as `least` (Q,)."""
@@ -291,37 +289,42 @@ class _Piece:
     """(n,) which of these parts a row is in; None: each has the next `PART_ROWS` rows."""
     positions: Rows | int
     """(n,), or the first one of positions that follow each other."""
-    asked: Rows | None
-    """Which rows are asked for; None: all."""
+    asked: NDArray[np.bool_] | None
+    """(n,) which rows are asked for; None: all."""
 
     def at(self, rows: Rows) -> Rows:
         """Return the positions of rows of the piece."""
         return self.positions + rows if isinstance(self.positions, int) else self.positions[rows]
 
+    def rows(self) -> Rows:
+        """Return the rows of the piece that are asked for."""
+        return np.arange(len(self.codes)) if self.asked is None else np.flatnonzero(self.asked)
 
-def _pieces(blocks: Blocks, positions: Rows | None) -> Iterator[_Piece]:
-    """Yield all rows of the file, or those at some positions (ascending)."""
-    starts, part_starts = blocks.starts, blocks.part_starts
-    bounds = starts if positions is None else np.searchsorted(positions, starts)
-    sparse = np.diff(bounds) * _SPARSE < np.diff(starts)
-    for block in np.flatnonzero(~sparse).tolist():
-        start = int(starts[block])
-        asked = None if positions is None else positions[bounds[block] : bounds[block + 1]] - start
-        parts = slice(*part_starts[block : block + 2])
-        yield _Piece(blocks.codes(block), block, parts, None, start, asked)
-    if positions is None or not sparse.any():
-        return
-    of = np.repeat(np.arange(len(sparse)), np.diff(bounds))
-    positions, of = positions[sparse[of]], of[sparse[of]]
-    edges = np.arange(0, len(of) + _GATHERED_ROWS, _GATHERED_ROWS)
-    if not blocks.card.unit:  # each block has a coding of the queries of its own
-        edges = np.unique(np.concatenate([edges.clip(max=len(of)), np.searchsorted(of, np.arange(len(sparse)))]))
-    for begin, end in pairwise(edges):
-        own, own_blocks = positions[begin:end], of[begin:end]
-        if len(own):
-            part = part_starts[own_blocks] + (own - starts[own_blocks]) // PART_ROWS
+
+def _pieces(blocks: Blocks, asked: NDArray[np.bool_] | None) -> Iterator[_Piece]:
+    """Yield all rows of the file, or those asked for, by position (N,)."""
+    starts, part_starts = blocks.starts.tolist(), blocks.part_starts
+    sparse: list[tuple[int, Rows]] = []
+    for block, (start, end) in enumerate(pairwise(starts)):
+        own = None if asked is None else asked[start:end]
+        count = end - start if own is None else np.count_nonzero(own)
+        if own is not None and count * _SPARSE < end - start:
+            sparse.append((block, np.flatnonzero(own) + start))
+        else:
+            parts = slice(*part_starts[block : block + 2])
+            yield _Piece(blocks.codes(block), block, parts, None, start, None if count == end - start else own)
+    together = (
+        [sparse] if blocks.card.unit else [[one] for one in sparse]
+    )  # else each has its own coding of the queries
+    for several in together:
+        positions = np.concatenate([found for _, found in several] or [np.empty(0, np.int64)])
+        of = np.repeat([block for block, _ in several], [len(found) for _, found in several]).astype(np.int64)
+        for start in range(0, len(positions), _GATHERED_ROWS):
+            rows = slice(start, start + _GATHERED_ROWS)
+            part = part_starts[of[rows]] + (positions[rows] - blocks.starts[of[rows]]) // PART_ROWS
+            codes = blocks.codes_at(positions[rows], of[rows])
             parts = slice(part[0], part[-1] + 1)
-            yield _Piece(blocks.codes_at(own, own_blocks), int(own_blocks[0]), parts, part - part[0], own, None)
+            yield _Piece(codes, int(of[start]), parts, part - part[0], positions[rows], None)
 
 
 class _CodeScan:
@@ -333,17 +336,18 @@ class _CodeScan:
         self._product = _product_for(blocks.card.dimensions, len(best.queries))
         self._crowd = max(_WAITING_PAIRS, 4 * best.k * len(best.queries))
 
-    def run(self, positions: Rows | None) -> None:
-        """Look at all rows, or at those at some positions (ascending)."""
-        count = len(self._blocks) if positions is None else len(positions)
+    def run(self, asked: NDArray[np.bool_] | None) -> None:
+        """Look at all rows, or at those asked for, by position (N,)."""
+        count = len(self._blocks) if asked is None else np.count_nonzero(asked)
         if count > 4 * _SAMPLED_ROWS:  # what is best in a sample of all places and modalities spares the most
-            sample = np.arange(0, count, count // _SAMPLED_ROWS)
-            self._run(sample if positions is None else positions[sample])
-        self._run(positions)
+            sample = np.zeros(len(self._blocks), np.bool_)
+            sample[:: max(1, len(sample) // _SAMPLED_ROWS)] = True
+            self._run(sample if asked is None else sample & asked)
+        self._run(asked)
 
-    def _run(self, positions: Rows | None) -> None:
+    def _run(self, asked: NDArray[np.bool_] | None) -> None:
         waiting: list[tuple[Rows, Rows]] = []
-        for piece in _pieces(self._blocks, positions):
+        for piece in _pieces(self._blocks, asked):
             waiting.append(self._candidates(piece))
             if sum(len(of) for of, _ in waiting) > self._crowd:
                 self._offer(*map(np.concatenate, zip(*waiting, strict=True)))
@@ -366,37 +370,45 @@ class _CodeScan:
         if np.isfinite(best.least).all():
             of, found = self._reached(piece, products)
             if len(of) <= 2 * self._crowd:
-                return of, found
-        of, top = self._limits.top(piece, products, best.k)
-        self._offer(of, piece.at(top))
+                return of, piece.at(found)
+            order = np.lexsort((-self._limits.about(piece, products, of, found), of))
+            of, found = of[order], found[order]
+            first = np.arange(len(of)) - np.searchsorted(of, of) < best.k
+            self._offer(of[first], piece.at(found[first]))
+        else:
+            rows = piece.rows()
+            scores = self._limits.about(piece, products, np.arange(several), rows[:, None])
+            top = torch.from_numpy(scores).topk(min(best.k, len(rows)), dim=0, sorted=False).indices.numpy()
+            self._offer(np.tile(np.arange(several), len(top)), piece.at(rows[top.ravel()]))
         of, found = self._reached(piece, products)
-        rows = np.arange(len(products)) if piece.asked is None else piece.asked
-        many = np.bincount(of, minlength=several) > max(self._crowd, len(rows) // 8)
+        many = np.bincount(of, minlength=several) > max(self._crowd, len(products) // 8)
         if many.any():
+            rows = piece.rows()
             for start in range(0, len(rows), _FEW_ROWS):
                 at = piece.at(rows[start : start + _FEW_ROWS])
                 vectors = self._blocks.vectors_at(at).astype(np.float32)
                 best.offer_all(self._blocks.rows_at(at), vectors, np.flatnonzero(many))
-        return of[~many[of]], found[~many[of]]
+        return of[~many[of]], piece.at(found[~many[of]])
 
     def _reached(self, piece: _Piece, products: NDArray[np.int32]) -> tuple[Rows, Rows]:
-        """Return queries and positions whose products may be those of the best, as pairs."""
+        """Return queries and rows of a piece whose products may be those of the best, as pairs."""
         limits = self._limits.of(piece.parts, self._best.least)
         flat = _at_least(products, limits) if piece.part is None else np.flatnonzero(products >= limits[piece.part])
         rows, of = np.divmod(flat, products.shape[1])
         if piece.asked is not None:
-            asked = np.zeros(len(products), np.bool_)
-            asked[piece.asked] = True
-            rows, of = rows[asked[rows]], of[asked[rows]]
-        return of, piece.at(rows)
+            asked = piece.asked[rows]
+            rows, of = rows[asked], of[asked]
+        return of, rows
 
 
 def _at_least(products: NDArray[np.int32], least: NDArray[np.int32]) -> Rows:
     """Return where products (n, Q) are at least those of their part (parts, Q), counted through all of them."""
     count, several = products.shape
     whole = count // PART_ROWS * PART_ROWS
-    repeat = PART_ROWS // 16  # rows as long as the cache holds: NumPy compares them faster than many short ones
-    head = products[:whole].reshape(-1, 16, repeat * several)
+    repeat = 1  # NumPy compares a few long rows faster than many short ones
+    while repeat * several < 512 and 2 * repeat <= PART_ROWS:
+        repeat *= 2
+    head = products[:whole].reshape(-1, PART_ROWS // repeat, repeat * several)
     above = np.empty(products.shape, np.bool_)
     np.greater_equal(head, np.tile(least[: len(head)], repeat)[:, None], out=above[:whole].reshape(head.shape))
     if whole < count:
