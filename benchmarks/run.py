@@ -29,6 +29,7 @@ QUICK = {
     "feature_rate": "--images 96",
     "loss_memory": "--pairs 2048 --plain_pairs 512 --tiled_pairs 4096",
     "retrieval_memory": "--pairs 20000 --sample 200",
+    "search": "--rows 200000 --rounds 5",
     "training_step": "--steps 4 --steps_resnet50 2",
 }
 ASKED_FOR = {"compile_step"}  # two minutes of compiling: with --full, or by --only

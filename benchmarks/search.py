@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from earthtone.atlas.approximate import approximate_top_k, write_clusters
 from earthtone.atlas.embeddings import EmbeddingCard, embedding_schema, open_embeddings, write_embeddings
 from earthtone.atlas.filters import filters_of, passing_rows
 from earthtone.atlas.scan import _int8_is_exact, open_store, top_k, write_blocks
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=CORES)
     parser.add_argument("--processor_time", action="store_true", help="of all threads: where others use the cores too")
     parser.add_argument("--without", nargs="*", default=[], help="rivals to leave out, by the beginning of their names")
+    parser.add_argument("--approximate", action="store_true", help="also make an approximate index and ask it")
     parser.add_argument("--folder", type=Path, help="where to keep the table; default: a temporary folder")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -203,9 +205,8 @@ def compare(top: Path, options: argparse.Namespace) -> int:
     queries = np.load(folder / "queries.npy")
     table = open_embeddings(folder)
     exact = all(_int8_is_exact(options.dimensions, size) for size in BATCHES)
-    print(
-        f"{options.rows:,} x {options.dimensions} float16, k {K}, {options.threads} threads, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{options.rows:,} x {options.dimensions} float16, k {K}, {options.threads} threads, load {load:.1f}")
     print("times: " + ("processor time of all threads" if options.processor_time else "wall clock"))
     print(f"int8 products of the processor: {'used' if exact else 'not exact here, float32 instead'}")
     if folder in seconds:
@@ -236,7 +237,24 @@ def compare(top: Path, options: argparse.Namespace) -> int:
             print(f"    {name:<22} {ms:8.1f} ms {ms / size:7.2f} each   {ms / found['earthtone']:6.2f} x")
     print_filtered(table, store, queries, options)
     print_slope(slope(quarter, queries, options), slope(folder, queries, options), options.rows)
+    if options.approximate:
+        print_approximate(table, store, queries, options)
     return faults
+
+
+def print_approximate(table: Any, store: Any, queries: np.ndarray, options: argparse.Namespace) -> None:
+    """Clusters: how long they take to make, what they find, how long one query takes."""
+    begin = time.perf_counter()
+    clusters = write_clusters(table, store, table.path.parent / "index")
+    print(f"approximate index: {len(clusters.centres):,} clusters in {time.perf_counter() - begin:.0f} s")
+    for recall in clusters.recalls:
+        print(f"    {recall.sentence()}")
+    rows = np.flatnonzero(np.array(table.columns(["modality"])["modality"].to_pylist()) == "image")
+    ways: dict[str, Callable[[], Any]] = {
+        "exact": partial(top_k, queries[:1], store, K, rows),
+        "approximate": partial(approximate_top_k, queries[:1], clusters, store, K, modality="image"),
+    }
+    print("    images of a sound: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in in_turns(ways, options).items()))
 
 
 def print_filtered(table: Any, store: Any, queries: np.ndarray, options: argparse.Namespace) -> None:

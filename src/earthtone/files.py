@@ -43,6 +43,7 @@ FORMATS: Mapping[str, int] = {
     "embeddings": 1,
     "record of tiles": 1,
     "blocks of a search": 1,
+    "clusters of a search": 1,
     "training images": 1,
     "export": 1,
 }

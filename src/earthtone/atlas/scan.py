@@ -21,7 +21,7 @@ from earthtone.atlas.blocks import BLOCK_ROWS, PART_ROWS, Blocks, id_order, open
 from earthtone.atlas.embeddings import EmbeddingTable
 from earthtone.errors import ConfigError, DataError, shell_line
 
-__all__ = ["Blocks", "exact_scores", "id_order", "open_store", "top_k", "write_blocks"]
+__all__ = ["Blocks", "Floats", "Rows", "Store", "exact_scores", "id_order", "open_store", "top_k", "write_blocks"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
