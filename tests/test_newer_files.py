@@ -153,6 +153,19 @@ def test_a_folder_that_was_fetched(tmp_path: Path, refused: Refused) -> None:
     refused("record of downloads", record, ["fetch", "eurosat", "--out", str(tmp_path / "eurosat")])
 
 
+def test_a_table_of_embeddings(
+    tmp_path: Path, class_folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    words = ["embed", "--model", str(BEFORE / "run"), "--data", str(class_folder), "--out", str(tmp_path / "E")]
+    with monkeypatch.context() as later:
+        later.setitem(FORMATS, "embeddings", 99)  # type: ignore[arg-type]
+        assert main(words) == 0
+    table = tmp_path / "E" / "embeddings.lance"
+    there = sorted((path, path.read_bytes()) for path in table.rglob("*") if path.is_file())
+    refused("embeddings", table, words)
+    assert sorted((path, path.read_bytes()) for path in table.rglob("*") if path.is_file()) == there
+
+
 @pytest.mark.parametrize("odd", ["1", None, True, 1.0, -1, [1], {}])
 def test_what_is_no_version_is_a_damaged_file(odd: object) -> None:
     with pytest.raises(FormatError, match="a whole number") as error:

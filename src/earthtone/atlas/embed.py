@@ -409,7 +409,8 @@ def _refuse_changed(call: _Embedding) -> None:
         for digest, values in ((before, known.prints), (now, prints)):
             digest.update(known.keys.tobytes() + values.tobytes())
     if changed or gone:
-        said = [f"{len(changed)} or more have changed, such as {listed(changed, 3)}"] * bool(changed)
+        more = " or more" * (len(changed) == _NAMED)
+        said = [f"{len(changed)}{more} have changed, such as {listed(changed, 3)}"] * bool(changed)
         said += [f"{gone} of {total} are gone from {call.card.data}"] * bool(gone)
         again = shell_line("earthtone", "index", call.part.out, "--remove", "IDS")
         raise DataError(

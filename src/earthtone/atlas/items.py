@@ -228,7 +228,8 @@ class SourceItems:
         self._sources = sources
         first = next(iter(sources.values()))
         self.verified = not is_hub(first.path)
-        self._own = [name for name in (*_TILE, "crs") if name in first.extra_columns]
+        placed = {*_TILE, "crs"} <= set(first.extra_columns)
+        self._own = (*_TILE, "crs") if placed else ()
         self._carried = _carried([name for name in first.extra_columns if name not in self._own], str(first.path))
         self.extra = ("split", *self._carried.values())
         self.without = dict.fromkeys(sources, 0)
