@@ -24,6 +24,7 @@ NOT_BENCHMARKS = {"files", "machine", "run", "training"}
 SECONDS = 120.0  # for each, unless it is named below
 MINUTES = 15.0  # for all
 QUICK = {
+    "embed": "--tiles 500 --sounds 40 --files 24",
     "embed_inputs": "--files 24 --rounds 2",
     "feature_memory": "--images 1000 4000",
     "feature_rate": "--images 96",
@@ -34,6 +35,7 @@ QUICK = {
 }
 ASKED_FOR = {"compile_step"}  # two minutes of compiling: with --full, or by --only
 LIMITS = {
+    "embed": 240.0,
     "feature_rate": 180.0,
     "gradcache": 180.0,
     "loader_memory": 180.0,
