@@ -44,7 +44,7 @@ from earthtone.data.packed import is_begun, unfinished_marker, write_seal
 from earthtone.data.pair import Problem
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_precision
-from earthtone.encode.engine import Medium
+from earthtone.encode.engine import Medium, for_many_passes
 from earthtone.errors import ConfigError, DataError, one_line, one_line_each, shell_line
 from earthtone.files import atomic_path, only_writer, refuse_full_system, refuse_undecodable
 from earthtone.models.batches import constant_batch
@@ -171,6 +171,7 @@ class _Embedding:
     def run(self) -> EmbedResult:
         """Embed what is not there yet."""
         _refuse_changed(self)
+        self.quick = for_many_passes(self.model, self.precision)
         marker = unfinished_marker(self.part.table)
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()  # stays when we are killed: half a table must not be taken for a whole one
@@ -234,7 +235,7 @@ class _Embedding:
 
     def _embed(self, medium: Medium, problems: "_Problems") -> None:
         tower = self.model.image_tower if medium == "image" else self.model.audio_tower
-        encoded = self.model.encoded_images if medium == "image" else self.model.encoded_sounds
+        encoded = self.quick.encoded_images if medium == "image" else self.quick.encoded_sounds
         columns = slice(tower.features, tower.features + self.model.config.dimensions)
         divided = self.windows and medium == "audio"
         waiting: deque[tuple[Item, Reading, int]] = deque()  # items, and how many vectors each has

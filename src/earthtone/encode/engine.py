@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthtone.data.labelled.items import LabelledItem
@@ -277,6 +277,37 @@ def _for_inference(backbone: Backbone) -> Backbone:
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     quick = copy.copy(backbone)
     quick._modules = {**backbone._modules, "encoder": fold_batch_norms(backbone.encoder, backbone.prepare(noise))}
+    return quick.to(memory_format=torch.channels_last).eval()
+
+
+def for_many_passes(model: TwoTower, precision: str) -> TwoTower:
+    """Return a model that gives the same vectors, faster in bfloat16; the one given stays as it is.
+
+    In float32 it is the model itself, whose bits are those of `embed_images`. In bfloat16 norms are folded into the
+    convolutions before them, and weights are converted once, where autocast does it in every pass.
+    """
+    if precision != "bf16-mixed":
+        return model
+    image, audio, draw = model.signal.image, model.signal.audio, np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (2, image.pixels, image.pixels, model.config.image_channels), np.uint8)
+    sounds = draw.integers(0, 256, (2, audio.window_frames, audio.mels), np.uint8)
+    quick = copy.copy(model)
+    towers = {
+        "image_tower": (model.image_tower, model.image_input(torch.from_numpy(pixels).to(model.device))),
+        "audio_tower": (model.audio_tower, model.sound_input(torch.from_numpy(sounds).to(model.device))),
+    }
+    quick._modules = {**model._modules, **{name: _quick_tower(*tower) for name, tower in towers.items()}}
+    return quick
+
+
+def _quick_tower(tower: nn.Module, inputs: Tensor) -> nn.Module:
+    encoder = fold_batch_norms(cast(nn.Module, tower.encoder), inputs)
+    projection = copy.deepcopy(cast(nn.Module, tower.projection))
+    for layer in (*encoder.modules(), *projection.modules()):
+        if type(layer) in (nn.Conv2d, nn.Linear):  # not those derived from them, which may do other things as well
+            layer.to(torch.bfloat16)
+    quick = copy.copy(tower)
+    quick._modules = {**tower._modules, "encoder": encoder, "projection": projection}
     return quick.to(memory_format=torch.channels_last).eval()
 
 
