@@ -12,11 +12,16 @@ import pytest
 from embedded import CARD, columns_of, rows_of_part, vectors_of_rows, write_embedded, write_rows, write_shards
 from filelock import FileLock
 
+from earthtone.atlas.blocks import BLOCK_FILE, Blocks
+from earthtone.atlas.embed import embed
 from earthtone.atlas.embeddings import SHARDS, TABLE, VectorType, embedding_schema, open_embeddings, write_embeddings
-from earthtone.atlas.index import build_index
+from earthtone.atlas.index import BLOCKS, build_index
+from earthtone.atlas.scan import open_store, top_k
 from earthtone.cli import main
 from earthtone.data.packed import SEAL_FILE, file_faults, read_seal
 from earthtone.files import LOCK_FILE
+from earthtone.models.storage import save_model
+from earthtone.models.two_tower import TwoTower
 
 
 def contents(folder: Path) -> list[dict[str, Any]]:
@@ -315,6 +320,44 @@ def test_nothing_to_do_writes_nothing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != LOCK_FILE}
     build_index(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != LOCK_FILE} == before
+
+
+def test_the_blocks_of_the_scan_are_those_of_the_table(tmp_path: Path) -> None:
+    """After each change, and where they were damaged or lost."""
+    folder = write_shards(tmp_path / "E", 40, 2)
+    write_rows(tmp_path / "more" / TABLE, range(40, 50))
+    for change in ({}, {"add": tmp_path / "more"}, {"remove": "place-00003"}, "lost", "damaged"):
+        if isinstance(change, dict):
+            build_index(folder, **change)
+        elif change == "lost":
+            shutil.rmtree(folder / BLOCKS)
+        else:
+            (folder / BLOCKS / BLOCK_FILE).write_bytes(b"?" * 100)
+        if isinstance(change, str):
+            build_index(folder)
+        table = open_embeddings(folder)
+        store, line = open_store(table, folder / BLOCKS)
+        assert isinstance(store, Blocks) and line is None
+        scores, rows = top_k(table.vectors(np.array([5])), store, 3)
+        expected = table.vectors() @ table.vectors()[5]
+        np.testing.assert_array_equal(rows[0], np.argsort(-expected, kind="stable")[:3])
+        np.testing.assert_allclose(scores[0], np.sort(expected)[::-1][:3], atol=1e-6)
+
+
+def test_parts_of_a_real_model(tmp_path: Path, tiny_table: Path, tiny_model: TwoTower) -> None:
+    """What `earthtone embed` writes in parts is, indexed, what it writes at once."""
+    save_model(tmp_path / "model", tiny_model, {})
+    said = {"model": str(tmp_path / "model"), "data": str(tiny_table), "windows": True, "precision": "32"}
+    embed(out=tmp_path / "whole", **said)
+    for number in range(3):
+        embed(out=tmp_path / "E", shard=(number, 3), **said)
+    build_index(tmp_path / "whole")
+    assert build_index(tmp_path / "E").shards == 3
+    assert contents(tmp_path / "E") == contents(tmp_path / "whole")
+    keys = [(row["id"], row["modality"], row["start_s"] or 0.0) for row in contents(tmp_path / "E")]
+    assert keys == sorted(keys) and len({row["id"] for row in contents(tmp_path / "E")}) == 24
+    embed(out=tmp_path / "E", **said)  # all is there
+    assert contents(tmp_path / "E") == contents(tmp_path / "whole")
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

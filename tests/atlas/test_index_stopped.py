@@ -11,8 +11,9 @@ import lance
 import pytest
 from embedded import columns_of, write_embedded, write_rows, write_shards
 
+from earthtone.atlas.blocks import open_blocks
 from earthtone.atlas.embeddings import SHARDS, TABLE, open_embeddings
-from earthtone.atlas.index import PARQUET, build_index
+from earthtone.atlas.index import BLOCKS, PARQUET, build_index
 from earthtone.cli import main
 from earthtone.data.packed import file_faults, read_seal
 
@@ -68,6 +69,7 @@ def tidy(folder: Path) -> None:
     table = open_embeddings(folder)
     assert seal is not None and (seal.rows, seal.version) == (len(table), table.dataset.version)
     assert list(file_faults(table.path, seal, whole=True)) == []
+    assert open_blocks(table, folder / BLOCKS) is not None
     assert [path.name for path in folder.iterdir() if path.name.startswith(".") and path.name != ".run.lock"] == []
 
 

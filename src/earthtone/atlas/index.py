@@ -22,6 +22,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import PLANE, SHARDS, TABLE, VECTOR, EmbeddingTable, open_embeddings
@@ -43,7 +44,7 @@ from earthtone.atlas.plane import METHODS, Method, Plane, lay_plane, sampled_row
 from earthtone.atlas.scan import open_store, write_blocks
 from earthtone.atlas.stac import stac_state, write_stac
 from earthtone.data.packed import read_seal, write_seal
-from earthtone.errors import ConfigError, DataError, one_line_each, shell_line
+from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line_each, shell_line
 from earthtone.files import LOCK_FILE, only_writer, refuse_full_system, refuse_undecodable, regular_file, wait_for_disk
 from earthtone.progress import progress_bar
 from earthtone.value_types import takes
@@ -337,7 +338,9 @@ def _commit(path: Path, merged: Merged, record: _Record, *, fresh: bool) -> None
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.lance") if fresh else path
     try:
-        dataset = lance.write_dataset(reader, str(temporary), mode="create" if fresh else "overwrite")
+        dataset = _write(temporary, reader, fresh=fresh)
+        if len(rows) != dataset.count_rows():
+            raise DataError(f"{path}: {dataset.count_rows():,} of {len(rows):,} rows were written; type the same again")
         if fresh:
             write_seal(temporary, dataset)
             temporary.rename(path)
@@ -348,6 +351,31 @@ def _commit(path: Path, merged: Merged, record: _Record, *, fresh: bool) -> None
         if fault:
             raise fault[0] from error
         raise
+
+
+def _write(table: Path, rows: pa.RecordBatchReader, *, fresh: bool) -> Any:
+    """Make rows the newest version of a Lance dataset once their files are whole on the disk, and return the dataset.
+
+    Lance alone also commits a file whose end found no room. Raises OSError, and leaves no file behind then.
+    """
+    before = set() if fresh else set((table / "data").iterdir())
+    try:
+        written = write_fragments(
+            rows, str(table), schema=rows.schema, mode="create" if fresh else "overwrite", return_transaction=True
+        )
+        for file in (file for fragment in written.operation.fragments for file in fragment.files):
+            path = table / "data" / file.path
+            if (lacking := file.file_size_bytes - path.stat().st_size) > 0:
+                with path.open("ab") as end:
+                    end.write(bytes(lacking))  # the system says why there is no room
+                raise OSError(errno.EIO, "the end of a file was not written", str(path))
+            wait_for_disk(path)
+    except BaseException:
+        for path in set((table / "data").iterdir()) - before if (table / "data").is_dir() else ():
+            with suppress(OSError):
+                path.unlink()
+        raise
+    return lance.LanceDataset.commit(str(table), written)
 
 
 def _settle(table: EmbeddingTable, *, keep_before: bool) -> None:
@@ -431,10 +459,17 @@ def _sweep(folder: Path) -> None:
 
 
 def _renew_blocks(table: EmbeddingTable, folder: Path, changed: bool) -> None:
-    """Write what makes the search fast, unless it is there and of this table."""
-    if changed or not folder.is_dir() or open_store(table, folder)[1] is not None:
-        with suppress(NotImplementedError):  # until the scan has it
-            write_blocks(table, folder)
+    """Write what makes the search fast, unless it is there, whole, and of this table."""
+    stale: str | None = ""  # empty: to be written without a question
+    if not changed:
+        try:
+            stale = open_store(table, folder)[1]
+        except NewerFormatError:
+            raise
+        except DataError:  # a damaged one
+            stale = ""
+    if stale is not None:
+        write_blocks(table, folder)
 
 
 def _renew_parquet(table: EmbeddingTable, folder: Path, asked: bool) -> Path | None:
