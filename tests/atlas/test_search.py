@@ -232,6 +232,8 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
             add(f"utm20-{column}{row}", (west, south, west + 1000, south + 1000), "EPSG:32720")
     add("big", (738_000, 7_178_000, 746_000, 7_186_000), "EPSG:32721")
     add("fiji", (179.9, -17.1, 180.1, -16.9), "EPSG:4326")
+    add("south", (179.9, -27.1, -179.9, -26.9), "EPSG:4326")
+    columns["longitude"][-1] = 180.0
     for key, value in zip(columns, ("sound", "audio", *[None] * 5, -54.6, -25.4), strict=True):
         columns[key].append(value)
     return drawn(tmp_path_factory.mktemp("tiles"), columns, unit_vectors(len(columns["id"]), 1))
@@ -249,6 +251,9 @@ def test_a_place_is_the_tile_that_holds_it(tiles: Path) -> None:
             assert f"{name}-21" not in [hit.id for hit in result.hits]
     for lon in (179.95, -179.95):
         assert "is fiji" in index.search((lon, -17.0), find="image").notes[0]
+        assert "is south" in index.search((lon, -27.0), find="image").notes[0]
+    with pytest.raises(DataError, match="no tile of the index holds this place"):
+        index.search((0.0, -27.0))
     assert [hit.id for hit in index.search((180.0, -17.0)).hits] == ["sound"]  # heard, not seen
 
 

@@ -157,9 +157,10 @@ class Catalogue:
         inside = np.zeros(len(rows), bool)
         for name in {name for name in crs.tolist() if name is not None}:
             x, y, geographic = _projected(str(name), longitude, latitude)
-            across = np.hypot(east - west, north - south) * (_KM_A_DEGREE if geographic else 1e-3)
-            turns = (-360.0, 0.0, 360.0) if geographic else (0.0,)  # tiles across 180 degrees
-            holds = np.any([(west <= x + turn) & (x + turn <= east) for turn in turns], axis=0)
+            end = np.where(geographic & (east < west), east + 360, east)  # tiles across 180 degrees
+            across = np.hypot(end - west, north - south) * (_KM_A_DEGREE if geographic else 1e-3)
+            turns = (-360.0, 0.0, 360.0) if geographic else (0.0,)
+            holds = np.any([(west <= x + turn) & (x + turn <= end) for turn in turns], axis=0)
             # far from where a projection is meant for it may give any number: the centre must be near, too
             inside |= (crs == name) & holds & (south <= y) & (y <= north) & ~(km > across + 1)
         if not inside.any():

@@ -231,7 +231,9 @@ class Index:
             values = values if unit else -np.sqrt(-values)
             return self._ordered(options, found, values, options.target_score), kind, options.target_score
         ranking = self._best(wanted, rows, own, options)
-        return (ranking if unit else replace(ranking, scores=-np.sqrt(-ranking.scores))), kind, None
+        # a vector that was rounded to float16 may be longer than 1 by a little
+        scores = np.clip(ranking.scores, -1.0, 1.0) if unit else -np.sqrt(-ranking.scores)
+        return replace(ranking, scores=scores), kind, None
 
     def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions) -> _Ranking:
         """Return the best rows by the exact scan, of one recording the best window unless all are asked for."""
