@@ -383,6 +383,7 @@ def test_a_damaged_or_missing_index_is_one_line(
     [
         ([], "nothing to search by"),
         (["--unlike", "tile-01"], "--unlike alone"),
+        (["--unlike", "tile-01", "--marks", "m.csv"], "--unlike alone"),
         (["--like", "tile-01", "--k", "0"], "1 or more"),
         (["--like", "tile-01", "--find", "smell"], "image, audio or all"),
         (["--like", "tile-01", "--target_score", "0.5"], "--borderline"),

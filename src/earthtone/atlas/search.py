@@ -165,7 +165,7 @@ class Index:
         if not len(self.table):
             line = shell_line("earthtone", "embed", "--model", "RUN", "--data", "DATA", "--out", self.folder)
             raise DataError(f"{self.folder}: an empty index, nothing was embedded; type: {line}")
-        if not like and options.marks is None:
+        if not like and (options.marks is None or unlike):
             what = "--unlike alone says only where not to look; " if unlike else ""
             raise ConfigError(
                 f"{what}nothing to search by; give --like a sound, an image, LON,LAT, an id or vectors (.npy), or "
@@ -232,8 +232,8 @@ class Index:
             return self._ordered(options, found, values, options.target_score), kind, options.target_score
         ranking = self._best(wanted, rows, own, options)
         # a vector that was rounded to float16 may be longer than 1 by a little
-        scores = np.clip(ranking.scores, -1.0, 1.0) if unit else -np.sqrt(-ranking.scores)
-        return replace(ranking, scores=scores), kind, None
+        shown = np.clip(ranking.scores, -1.0, 1.0) if unit else -np.sqrt(-ranking.scores)
+        return replace(ranking, scores=shown), kind, None
 
     def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions) -> _Ranking:
         """Return the best rows by the exact scan, of one recording the best window unless all are asked for."""
