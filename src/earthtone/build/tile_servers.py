@@ -172,8 +172,10 @@ class TileServer:
     def read_tile(self, tile: Tile, pixels: int) -> TilePixels:
         """Return a tile's pixels; from any thread. Raises DataError where the server refuses, or stays silent."""
         self._learn_side(tile, pixels)
-        self._local.answers = set()
-        found = resampled(self._layer(self.zoom(tile, pixels)), tile, pixels)
+        layer, known, self._local.answers = self._layer(self.zoom(tile, pixels)), self.placeholder_marks(), set()
+        found = resampled(layer, tile, pixels)
+        if self._local.answers & (self.placeholder_marks() - known):  # it has shown itself in between
+            found = resampled(layer, tile, pixels)
         if found is None:
             values, valid = np.zeros((pixels, pixels, 3), np.float32), np.zeros((pixels, pixels), bool)
         else:

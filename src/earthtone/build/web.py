@@ -383,7 +383,7 @@ class Web:
             self.asked += 1
             try:
                 with self._client.stream(method, asked, headers=dict(headers), content=content) as response:
-                    if response.is_redirect:
+                    if response.has_redirect_location:
                         target = urljoin(asked, response.headers.get("location", ""))
                         asked = checked_url(target, asked)
                         continue
