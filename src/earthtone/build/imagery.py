@@ -1,5 +1,6 @@
 """Imagery from files: GeoTIFFs, COGs and VRTs, read by windows and overviews, never a whole scene at once."""
 
+import atexit
 import math
 import threading
 from collections import OrderedDict
@@ -211,6 +212,13 @@ class RasterFile:
 
 _THREAD = threading.local()
 _NUMBERS = count()  # of files; Python gives the id of one that is gone to another
+
+
+@atexit.register
+def _close() -> None:
+    """Close what the main thread has open while Python can still be called by GDAL."""
+    for file in _THREAD.__dict__.pop("opened", {}).values():
+        file.close()
 
 
 @contextmanager
