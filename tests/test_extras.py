@@ -187,6 +187,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
         ("search", [empty], {}),
         ("sweep", [data, f"{out}-sweep"], {}),
+        ("tiles", [f"{out}-tiles"], {"raster": f"{empty}/none.tif"}),
         ("why_pairs", [model, data, f"{out}.html"], {}),
         ("write_toyworld", [f"{out}-toy"], {"rows": 1, "geotiff": True, "workers": 1}),
     ]
@@ -210,6 +211,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["evaluate", "retrieval", "--model", model, "--data", data],
         ["evaluate", "why", "--model", model, "--data", data, "--out", f"{out}.html"],
         ["evaluate", "suite", "--models", model, "--data_root", empty, "--out", f"{out}-suite"],
+        ["tiles", "--raster", f"{empty}/none.tif", "--out", f"{out}-tiles"],
         ["reproduce", "paper", "--data", empty, "--out", f"{out}-paper"],
         ["search", empty, "--like", "a"],
     ]
@@ -244,7 +246,7 @@ def test_on_the_core_alone(folder: Path, tiny_pairs: Path) -> None:
         if name in WORKS_ON_CORE:
             assert kind == ("ConfigError" if name == "fetch" else ""), line
             continue
-        extra = "train" if name in TRAINING else "geo" if name == "write_toyworld" else "evaluate"
+        extra = "train" if name in TRAINING else {"write_toyworld": "geo", "tiles": "atlas"}.get(name, "evaluate")
         assert kind == "MissingExtraError" and re.fullmatch(LINE, line) and f"[{extra}]" in line, line
         assert name == "write_toyworld" or line in help_text
     for words, (code, said) in zip(verbs, told, strict=False):
@@ -260,6 +262,7 @@ def test_on_the_core_alone(folder: Path, tiny_pairs: Path) -> None:
     [
         ("train", {"demo", "pretrain", "reproduce_paper", "sweep"}),
         ("geo", {"write_toyworld"}),
+        ("atlas", {"tiles"}),
     ],
 )
 def test_without_one_extra(extra: str, lacking: set[str], folder: Path, tiny_pairs: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class MissingExtraError(SignalError):
             found = f"cannot be imported ({one_line(' '.join(str(broken).split()), 300)})"
         else:
             extra = "train" if EXTRA_OF[package] == "evaluate" and what in _TRAINING else EXTRA_OF[package]
+            extra = "atlas" if extra in ("evaluate", "geo") and what in _ATLAS else extra
             wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
             found = "is not installed"
         super().__init__(f"{what} needs {package}, which {found}{self.SAID}{wanted}")
@@ -98,6 +99,7 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
+_ATLAS = ("tiles",)  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 
 

@@ -199,9 +199,12 @@ def _of_model(model: Any) -> tuple[ImageConfig, float | None]:
     from earthtone.models.storage import open_model  # slow to import, and mostly not wanted
 
     named = isinstance(model, (str, Path))
-    config: ImageConfig = (open_model(model) if named else model).signal.image
+    opened: Any = open_model(model) if named else model
+    config: ImageConfig = opened.signal.image
     if config.footprint_m is not None:
         return config, config.footprint_m
+    if opened.config.scale_input:
+        return config, float(opened.usual_side_m)
     table = Path(model) / "table.lance" if named else None
     if table is None or not table.is_dir():
         return config, None
@@ -414,11 +417,12 @@ def _encoded(tile: Tile, found: TilePixels, kind: str) -> bytes:
         order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
         return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, order))[1])
     height, width, bands = pixels.shape
+    profile: dict[str, Any] = {"driver": "GTiff", "photometric": "RGB", "compress": "deflate", "predictor": 2}
+    if bands == 4:
+        profile["alpha"] = "YES"
+    place = {"crs": tile.crs, "transform": from_bounds(*tile.bounds, width, height)}
     with rasterio.MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", width=width, height=height, count=bands, dtype="uint8", crs=tile.crs,
-            transform=from_bounds(*tile.bounds, width, height), photometric="RGB", compress="deflate", predictor=2,
-        ) as file:  # fmt: skip
+        with memory.open(**profile, **place, width=width, height=height, count=bands, dtype="uint8") as file:
             file.write(np.moveaxis(pixels, -1, 0))
         return bytes(memory.read())
 
