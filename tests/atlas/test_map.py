@@ -478,8 +478,6 @@ def test_tiles_without_vectors(world: World, tmp_path: Path, capsys: pytest.Capt
         (["--tiles", "E", "--raster", "R", "--query", "a.wav"], "both are given"),
         (["--raster", "R", "--query", "a.wav"], "--raster needs --model"),
         (["--tiles", "E", "--query", "a.wav", "--stride", "5"], "--stride has no effect"),
-        (["--raster", "R", "--model", "M", "--query", "a.wav", "--region", "1,2,3"], "--region"),
-        (["--raster", "R", "--model", "M", "--query", "a.wav", "--region", "1,9,3,2"], "south below north"),
         (["--tiles", "E", "--query", "a.wav", "--difference", "all"], "first, pairs or none"),
         (["--tiles", "nowhere", "--query", "a.wav"], "nowhere"),
     ],

@@ -66,6 +66,7 @@ def test_tiles_are_embedded_as_pictures_of_them_are(
         "metres": side_m,
         "stride": side_m / 2,
         "attribution": "USGS",
+        "nodata_share": 0.8,
     }
     found = map_similarity([sound], out, **options)
     steps = 2 * TILES - 1
@@ -186,7 +187,10 @@ def test_rasters_that_cannot_be_mapped(
     assert "lies outside" in refused([*words, str(tmp_path / "scene.tif"), "--region", "10,10,11,11"], capsys)
     assert "no coordinate system" in refused([*words, str(tmp_path / "lost.tif")], capsys)
     assert not (tmp_path / "map").exists()
-    assert "none of 4 tiles of 64 m holds data" in refused([*words, str(tmp_path / "empty.tif")], capsys)
+    assert "none of 4 tiles of 64 m holds enough data" in refused([*words, str(tmp_path / "empty.tif")], capsys)
+    assert "south first" in refused([*words, str(tmp_path / "scene.tif"), "--region", "1,9,3,2"], capsys)
+    assert "--stride 65" in refused([*words, str(tmp_path / "scene.tif"), "--stride", "65"], capsys)
+    assert "of 8 bits" in refused([*words, str(tmp_path / "scene.tif"), "--value_range", "0,3000"], capsys)
     assert "nowhere.tif" in refused([*words, str(tmp_path / "nowhere.tif")], capsys)
 
 

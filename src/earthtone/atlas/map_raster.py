@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, open_embeddings, write_embeddings
 from earthtone.atlas.options import MapOptions
-from earthtone.build.imagery import SUFFIXES, RasterFile, Rasters, open_rasters
+from earthtone.build.imagery import Rasters, open_rasters
+from earthtone.build.regions import read_region
 from earthtone.build.tile_grid import Tile, TileGrid
 from earthtone.encode.store import file_state
 from earthtone.encode.training_images import LOOK_COLUMN, image_look, look_text
@@ -29,7 +29,6 @@ VIEWS = "views.lance"
 """Beside `embeddings.lance`: embeddings of further views of the same tiles, their name in the column `view`."""
 STATE = "tiles.json"
 CHUNK = 512  # tiles that are written at once: what a stopped call loses at most
-LEAST_DATA = 0.5  # share of a tile's pixels that must hold data
 _CROP = 0.8
 _HASHED_WHOLE = 4 * 2**30
 _log = logging.getLogger(__name__)
@@ -69,29 +68,31 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
         there = open_embeddings(out)
         last = there.columns(["id"], np.array([len(there) - 1]))["id"][0].as_py()
     writer = _Writer(out, options, model, fingerprint)
-    _embed(rasters, grid, model, options.views, last, writer)
+    _embed(rasters, grid, model, options, last, writer)
     writer.flush()
     if not (out / TABLE).is_dir():
         raise DataError(
-            f"{options.raster}: none of {len(grid):,} tiles of {grid.tile_m:g} m holds data in half of its pixels; "
-            "another --region expected"
+            f"{options.raster}: none of {len(grid):,} tiles of {grid.tile_m:g} m holds enough data (--nodata_share "
+            f"{options.nodata_share:g}); another --region expected"
         )
     if left_out := len(grid) - len(open_embeddings(out)):
-        _log.warning("%s: %d of %d tiles hold data in less than half of their pixels and were left out",
-                     options.raster, left_out, len(grid))  # fmt: skip
+        _log.warning("%s: %d of %d tiles have too little data (--nodata_share %g) and were left out",
+                     options.raster, left_out, len(grid), options.nodata_share)  # fmt: skip
     write_text_atomic(out / STATE, json.dumps({**state, "done": True, "left_out": left_out}, indent=1) + "\n")
     return out
 
 
 def _opened(options: MapOptions, model: TwoTower) -> Rasters:
     """Return the raster; bands and range of values are those that the model was trained on unless others are said."""
-    path, image = Path(str(options.raster)), model.signal.image
-    bands, value_range = options.bands or image.bands, options.value_range
-    if value_range is None and image.value_range is not None:
-        names = sorted(name for name in path.iterdir() if name.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        deep = bool(names) and RasterFile(names[0], bands).dtype != np.uint8
-        value_range = image.value_range if deep else None
-    return open_rasters(path, bands, value_range, attribution=options.attribution)
+    image = model.signal.image
+    value_range = image.value_range if options.value_range is None else options.value_range
+    found = open_rasters(
+        str(options.raster), options.bands or image.bands, value_range, options.nodata, license=options.license,
+        attribution=options.attribution,
+    )  # fmt: skip
+    if options.value_range is not None and found.said is None:
+        raise ConfigError(f"--value_range has no effect on {options.raster}, of 8 bits; leave it out")
+    return found
 
 
 def _grid(options: MapOptions, rasters: Rasters, model: TwoTower) -> TileGrid:
@@ -102,7 +103,9 @@ def _grid(options: MapOptions, rasters: Rasters, model: TwoTower) -> TileGrid:
     stride_m = options.stride or tile_m
     own = max(2, round(tile_m / gsd_m))  # its own pixels, as a file of the tile would have, unless they are many
     pixels = own if own <= 2 * image.stored_pixels else image.stored_pixels
-    region = None if options.region is None else shapely.box(*options.region)
+    if stride_m > tile_m:
+        raise ConfigError(f"--stride {stride_m:g} is more than --metres {tile_m:g}: between tiles nothing is known")
+    region = None if options.region is None else read_region(options.region)
     grids = rasters.grids(tile_m, stride_m, pixels, region)
     if len(grids) != 1:
         raise ConfigError(
@@ -116,9 +119,10 @@ def _state(options: MapOptions, rasters: Rasters, grid: TileGrid, fingerprint: s
     """Return what the tiles and their vectors depend on, ready for JSON."""
     return {
         "model_fingerprint": fingerprint, "files": _contents([Path(file.path) for file in rasters.files]),
-        "bands": None if options.bands is None else list(options.bands), "values": rasters.said, "views": options.views,
+        "bands": [list(file.bands) for file in rasters.files], "values": rasters.said, "nodata": options.nodata,
+        "nodata_share": options.nodata_share, "views": options.views,
         "grid": [grid.crs, grid.west, grid.north, list(grid.shape), grid.tile_m, grid.stride_m, grid.pixels],
-        "tiles": len(grid), "attribution": options.attribution,
+        "tiles": len(grid), "attribution": options.attribution, "license": options.license,
     }  # fmt: skip
 
 
@@ -155,7 +159,8 @@ class _Writer:
             model_name(options.model if options.model is not None else model), fingerprint, model.config.dimensions,
             model.config.unit, str(raster),
         )  # fmt: skip
-        self._out, self._media, self._attribution = out, raster, options.attribution
+        self._out, self._media = out, raster
+        self._attribution, self._license = options.attribution, options.license
         self._schema = embedding_schema(card, "float32", [LOOK_COLUMN])
         self._view_schema = embedding_schema(card, "float32", ["view"])
         self._there = {name: (out / name).is_dir() for name in (TABLE, VIEWS)}
@@ -183,6 +188,7 @@ class _Writer:
                 "id": [tile.id for tile in tiles], "modality": ["image"] * count,
                 "longitude": [tile.lonlat[0] for tile in tiles], "latitude": [tile.lonlat[1] for tile in tiles],
                 "source": [self._media.name] * count, "attribution": [self._attribution] * count,
+                "license": [self._license] * count,
                 "media": [str(self._media)] * count, "crs": [tile.crs for tile in tiles], LOOK_COLUMN: looks,
                 **{
                     side: [tile.bounds[number] for tile in tiles]
@@ -197,9 +203,12 @@ class _Writer:
         self._there[name] = True
 
 
-def _embed(rasters: Rasters, grid: TileGrid, model: TwoTower, views: int, last: str | None, writer: _Writer) -> None:
+def _embed(
+    rasters: Rasters, grid: TileGrid, model: TwoTower, options: MapOptions, last: str | None, writer: "_Writer"
+) -> None:
     """Embed the tiles that hold data, but those up to the one called `last`."""
     image, waiting = model.signal.image, deque[tuple[Tile, str]]()
+    views, nodata_share = options.views, options.nodata_share
     names = [*FURTHER_VIEWS][: views - 1]
     todo: Iterable[Tile] = grid
     if last is not None:
@@ -208,7 +217,7 @@ def _embed(rasters: Rasters, grid: TileGrid, model: TwoTower, views: int, last: 
     def read(tile: Tile) -> tuple[Tile, str, list[Pixels]]:
         """A tile, its look and its views; no views where it holds too little data."""
         found = rasters.read_tile(tile, grid.pixels)
-        if found.share < LEAST_DATA:
+        if 1 - found.share > nodata_share:
             return tile, "", []
         kept, side_m = measured_tile(found.pixels, image, grid.gsd_m)
         tiles = [kept, *(FURTHER_VIEWS[name](kept) for name in names)]

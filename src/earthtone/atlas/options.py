@@ -376,9 +376,11 @@ class MapOptions(DeviceOptions):
     many of the raster's pixels as the model sees"""
     stride: PositiveFloat | None = None
     """of --raster: metres from one tile to the next, less than --metres where they overlap; by default --metres"""
-    region: tuple[float, float, float, float] | None = None
-    """of --raster: west,south,east,north in degrees; by default all of it"""
-    bands: tuple[int, int, int] | None = None
+    region: str | Path | None = None
+    """of --raster: west,south,east,north in degrees, a polygon as WKT, or a file of one; by default all of it"""
+    bands: (
+        Annotated[tuple[int, int, int], Rule("three band numbers from 1 on", lambda bands: min(bands) > 0)] | None
+    ) = None
     """of --raster: which bands, from 1, are red, green and blue; by default as the model's, or as the file says"""
     value_range: PixelRange | None = None
     """of --raster: values of more than 8 bits that become black and white, or a name such as sentinel2; by default
@@ -386,11 +388,20 @@ class MapOptions(DeviceOptions):
     views: Annotated[int, Rule("1 to 4", lambda views: 1 <= views <= 4)] = 4
     """of --raster: so many views of each tile are embedded (as it is, mirrored, turned, its middle), 1 to 4; their
     spread is a band, and each costs as much as the first"""
+    nodata: float | None = None
+    """of --raster: the value that is no data, where it names none"""
+    nodata_share: Share = 0.1
+    """of --raster: leave out tiles of which a larger share is no data"""
     attribution: str | None = None
     """of --raster: whose imagery it is, for all files"""
+    license: str | None = None
+    """of --raster: under which licence it is, for all files"""
 
     def check(self) -> None:
-        of_raster = ("metres", "stride", "region", "bands", "value_range", "views", "attribution")
+        of_raster = (
+            "metres", "stride", "region", "bands", "value_range", "views", "nodata", "nodata_share", "attribution",
+            "license",
+        )  # fmt: skip
         if (self.tiles is None) == (self.raster is None):
             found = "neither is given" if self.tiles is None else "both are given"
             raise ConfigError(f"--tiles EMBEDDINGS or --raster FILE expected; {found}")
@@ -398,5 +409,3 @@ class MapOptions(DeviceOptions):
             raise ConfigError("--raster needs --model, which embeds its tiles")
         if self.raster is None and (idle := self.changed(*of_raster)):
             raise ConfigError(f"{idle[0]} has no effect on --tiles, which are embedded already; leave it out")
-        if self.region is not None and not (self.region[1] < self.region[3] and self.region[0] != self.region[2]):
-            raise ConfigError(f"--region {self.region}; west,south,east,north in degrees expected, south below north")

@@ -1,4 +1,4 @@
-"""A demonstration on the toy world: make it, pack it, train, measure, report; each step is one verb."""
+"""A demonstration on the toy world: make it, pack it, train, measure, report, map; each step is one verb."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.options import DemoOptions
 from earthtone.progress import progress_calls
 from earthtone.studies.pretrain import pretrain
+from earthtone.studies.toy_map import ToyMap, map_toy_region
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
 from earthtone.value_types import takes
@@ -35,6 +36,8 @@ class DemoResult:
     retrieval: RetrievalResult
     probe: TaskResult
     untrained_probe: TaskResult
+    map: ToyMap
+    """A region for three sounds, beside the land cover that makes them."""
 
     def to_text(self) -> str:
         """Return what was reached beside chance, and what to type for one's own data."""
@@ -52,6 +55,7 @@ class DemoResult:
             f"chance {trained.chance:.3f}"
             + _below(against_chance(trained.value, trained.chance, trained.low, trained.high))
         )
+        lines += ["", *self.map.to_text().splitlines(), ""]
         lines += [
             f"report: {self.report}", "", "Your own data (a CSV with the columns id, image, audio):",
             "  earthtone check my/manifest.csv",
@@ -70,29 +74,31 @@ def demo(options: DemoOptions) -> DemoResult | None:
     out, rows, epochs, seed, say = Path(options.out), options.rows, options.epochs, options.seed, options.say
     overrides = {"train.seed": seed} | ({} if epochs is None else {"train.epochs": epochs})
     recipe = load_recipe("demo", overrides)
-    say(f"1/5 a toy planet of {rows} places: synthetic images and sounds, nothing real")
+    say(f"1/6 a toy planet of {rows} places: synthetic images and sounds, nothing real")
     manifest = write_toyworld(
         out / "world", rows=rows, seed=seed, pixels=recipe.signal.image.stored_pixels, seconds=5.0, hz=16_000,
         progress=progress_calls("toy world"),
     )  # fmt: skip
-    say("2/5 pack it into one table")
+    say("2/6 pack it into one table")
     table = pack(manifest, out / f"world-{rows}.lance", signal=recipe.signal).path
-    say(f"3/5 train two encoders, {recipe.train.epochs} epochs, without a label")
+    say(f"3/6 train two encoders, {recipe.train.epochs} epochs, without a label")
     run = out / "run"
     if not pretrain(table, run, recipe=recipe, resume=run.exists(), report=False).finished:
         return None
     model = load_model(run)
-    say("4/5 read the land cover off frozen features: trained, and untrained for comparison")
+    say("4/6 read the land cover off frozen features: trained, and untrained for comparison")
     probe = evaluate_probe(model, table, label="land_cover")
     untrained = evaluate_probe(_untrained(recipe), table, label="land_cover")
-    say("5/5 search images by sound and sounds by image, on test places that training never saw")
+    say("5/6 search images by sound and sounds by image, on test places that training never saw")
 
     def write(opened: Table, test_rows: NDArray[np.int64], result: RetrievalResult) -> None:
         probes = {"land cover, trained": probe, "land cover, untrained": untrained}
         write_run_report(run, model, opened, test_rows, result, probes=probes)
 
     retrieval = evaluate_retrieval(model, table, then=write)
-    return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained)
+    say("6/6 map a region for surf, birds and traffic, recorded elsewhere on the planet")
+    drawn = map_toy_region(run, out, seed=seed)
+    return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained, drawn)
 
 
 def _below(standing: str) -> str:
