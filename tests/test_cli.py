@@ -120,7 +120,15 @@ def test_pack_pretrain_and_evaluate_by_a_named_split(
 @pytest.mark.slow
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    assert {"model.safetensors", "card.json", "recipe.yaml", "log.jsonl", "tensorboard", "report.html"} <= names
+    assert {
+        "model.safetensors",
+        "card.json",
+        "recipe.yaml",
+        "log.jsonl",
+        "tensorboard",
+        "report.html",
+        "training_images.safetensors",
+    } <= names
     page = (run / "report.html").read_text()
     assert "Toy world" in page and "data:audio/ogg;base64," in page and "data:image/jpeg;base64," in page
 
@@ -181,6 +189,7 @@ def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "chance" in shown and "earthtone check my/manifest.csv" in shown
     assert (tmp_path / "demo" / "run" / "report.html").exists()
+    assert "of shifted truths" in shown and (tmp_path / "demo" / "map" / "index.html").exists()
 
 
 @pytest.mark.parametrize(

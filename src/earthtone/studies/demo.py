@@ -21,10 +21,12 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.options import DemoOptions
 from earthtone.progress import progress_calls
 from earthtone.studies.pretrain import pretrain
-from earthtone.studies.toy_map import ToyMap, map_toy_region
+from earthtone.studies.toy_map import TILES, ToyMap, map_toy_region
 from earthtone.train.recipe import Recipe
 from earthtone.train.recipe_file import load_recipe
 from earthtone.value_types import takes
+
+_FEW_ROWS, _FEW_TILES = 1000, 8  # of a demo in small, the side of its map
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def demo(options: DemoOptions) -> DemoResult | None:
 
     retrieval = evaluate_retrieval(model, table, then=write)
     say("6/6 map a region for surf, birds and traffic, recorded elsewhere on the planet")
-    drawn = map_toy_region(run, out, seed=seed)
+    drawn = map_toy_region(run, out, seed=seed, tiles=TILES if rows >= _FEW_ROWS else _FEW_TILES)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained, drawn)
 
 

@@ -55,9 +55,9 @@ class ToyMap:
         return "\n".join([head, *(each.to_text() for each in self.agreements), f"map: {self.drawn.files['page']}"])
 
 
-def map_toy_region(run: Path, out: Path, *, seed: int = 0, views: int = 1) -> ToyMap:
-    """Return a map of a region of the toy planet for surf, birds and traffic, with its agreement with the truth."""
-    region = write_region(out / "region", seed=seed, side_m=TILES * TILE_M, pixels=TILES * _PIXELS)
+def map_toy_region(run: Path, out: Path, *, seed: int = 0, views: int = 1, tiles: int = TILES) -> ToyMap:
+    """Return a map of `tiles` x `tiles` of the toy planet for surf, birds and traffic, beside the truth."""
+    region = write_region(out / "region", seed=seed, side_m=tiles * TILE_M, pixels=tiles * _PIXELS)
     sounds = write_sounds(out / "region", seed=seed)
     drawn = map_similarity(
         [str(path) for path in sounds.values()], out / "map", model=run, raster=region.raster, metres=TILE_M,
