@@ -26,6 +26,7 @@ MINUTES = 15.0  # for all
 QUICK = {
     "embed": "--tiles 500 --sounds 40 --files 24",
     "embed_inputs": "--files 24 --rounds 2",
+    "export": "--encoder resnet18 --batch 4 --rounds 5 --calibrated 16",
     "feature_memory": "--images 1000 4000",
     "feature_rate": "--images 96",
     "loss_memory": "--pairs 2048 --plain_pairs 512 --tiled_pairs 4096",
@@ -36,6 +37,7 @@ QUICK = {
 ASKED_FOR = {"compile_step"}  # two minutes of compiling: with --full, or by --only
 LIMITS = {
     "embed": 240.0,
+    "export": 240.0,
     "feature_rate": 180.0,
     "gradcache": 180.0,
     "loader_memory": 180.0,

@@ -50,6 +50,7 @@ def test_each_package_that_is_imported_is_known_with_its_extra() -> None:
 def test_each_package_is_a_dependency_of_the_core_or_of_its_extra() -> None:
     optional = {"torchgeo": ["torchgeo"], "umap": ["umap-learn"], "av": ["av"], "mteb": ["mteb"], "ray": ["ray"]}
     distributions = packages_distributions() | optional
+    distributions |= {name: [name] for name in ("onnx", "onnxruntime", "onnxscript")}
     for package, extra in EXTRA_OF.items():
         wanted = named(EXTRAS[extra] if extra else PROJECT["dependencies"])
         names = {name.lower().replace("_", "-") for name in distributions[BROUGHT.get(package, package)]}
@@ -221,8 +222,8 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
 
 LINE = r"\w+ needs (\w+), which is not installed; type: pip install ('earthtone\[\w+\]'|earthtone)"
 WORKS_ON_CORE = (
-    "convert", "export", "fetch", "list_plugins", "load_model", "load_recipe", "open_backbone", "register_audio_reader",
-    "register_encoder", "register_image_reader", "register_loss", "register_task",
+    "convert", "export", "fetch", "list_plugins", "load_model", "load_recipe", "open_backbone", "pull", "push",
+    "register_audio_reader", "register_encoder", "register_image_reader", "register_loss", "register_task",
 )  # fmt: skip
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 
@@ -242,11 +243,13 @@ def test_on_the_core_alone(folder: Path, tiny_pairs: Path) -> None:
         ["plugins"],
         ["fetch", "--list"],
         ["convert", str(folder / "model"), str(folder / "backbone"), "--backbone_only"],
+        ["export", "--model", str(folder / "model"), "--to", "safetensors", "--out", str(folder / "exported")],
+        ["push", "nobody/nothing", "--model", str(folder / "model"), "--card", str(folder / "card.md")],
     ]
     functions, told, help_text = outcomes(BEYOND_CORE, calls, [*verbs, wrong, *helps, *light])
     for name, (kind, line) in functions.items():
         if name in WORKS_ON_CORE:
-            assert kind == ("ConfigError" if name == "fetch" else ""), line
+            assert kind == ("ConfigError" if name in ("fetch", "pull", "push") else ""), line
             continue
         extra = "train" if name in TRAINING else {"write_toyworld": "geo", "tiles": "atlas"}.get(name, "evaluate")
         assert kind == "MissingExtraError" and re.fullmatch(LINE, line) and f"[{extra}]" in line, line

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from torch import nn
 
 import earthtone
 from earthtone.cli import main
-from earthtone.errors import ConfigError, DataError, ModelError
+from earthtone.errors import ConfigError, DataError, MissingExtraError, ModelError
+from earthtone.exports.agreement import cost, recall
 from earthtone.models.backbone import encoder_of_model, write_encoder
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
@@ -162,6 +164,37 @@ def test_fewer_bits_tell_their_cost(make: Make, tiny_table: Path, tmp_path: Path
     assert json.loads((tmp_path / "out" / "preprocessing.json").read_text())["cost"]["audio"]["inputs"] == 8
 
 
+def test_a_variant_that_lost_its_meaning_is_refused() -> None:
+    """Vectors that lie close together have large cosines whatever they are: their spread is what counts."""
+    plain = np.random.default_rng(0).normal([10.0, 0, 0, 0], 1.0, (50, 4)).astype(np.float32)
+    mixed = np.roll(plain, 1, axis=0)
+    given = np.arange(50)
+
+    def run(of: Any) -> Any:
+        return lambda batch: of[batch]
+
+    fine = cost("m", "int8", run(plain + 0.01), run(plain), given)
+    assert fine.inputs == 50 and fine.cosine_least > 0.999 and 0.005 < fine.error_share < 0.05
+    with pytest.raises(
+        ModelError, match=r"m in int8: vectors are off from float32 by .*\(cosine 0\.9.*nothing was written"
+    ):
+        cost("m", "int8", run(mixed), run(plain), given)
+
+
+def test_recall_is_counted_as_by_hand() -> None:
+    draw = np.random.default_rng(0)
+    images, sounds = draw.normal(size=(2, 30, 4)).astype(np.float32)
+    for unit, score in ((True, lambda a, b: a @ b), (False, lambda a, b: -float(np.linalg.norm(a - b)))):
+        hits = [
+            sum(score(images[n], sounds[m]) >= score(images[n], sounds[n]) for m in range(30)) <= 10 for n in range(30)
+        ]
+        back = [
+            sum(score(images[m], sounds[n]) >= score(images[n], sounds[n]) for m in range(30)) <= 10 for n in range(30)
+        ]
+        found = recall(images, sounds, unit=unit)
+        assert found == {"image_to_sound": pytest.approx(np.mean(hits)), "sound_to_image": pytest.approx(np.mean(back))}
+
+
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
     ("release_resnet18", "timm", {}, "a stem of 32 channels and a stage of 182.*--to onnx and --to torch-exp"),
     ("multiscale_resnet10", "hf", {}, "no model of timm's.*--to onnx"),
@@ -224,6 +257,12 @@ def test_a_tower_that_says_something_else_is_not_left_there(
     with pytest.raises(ModelError, match=r"the image tower exported to timm is off by .* so nothing was written"):
         earthtone.export(make(), "timm", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_it_says_what_to_type(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"export needs onnx.*'earthtone\[export\]'"):
+        earthtone.export(make(), "onnx", tmp_path / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

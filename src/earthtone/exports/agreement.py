@@ -21,8 +21,8 @@ Run = Callable[[Batch], Embeddings]
 
 TOLERANCE = 1e-4
 """Largest difference of a number of a vector, as a share of the vector's length."""
-LEAST_COSINE = 0.95
-"""Median cosine to float32 below which a variant of fewer bits is refused."""
+MOST_ERROR = 0.5
+"""Error of a variant of fewer bits, as a share of how far vectors lie from their mean, above which it is refused."""
 CALIBRATED_ON, MEASURED_ON = 256, 500  # at most
 FEWEST = 100  # to calibrate on
 _FEWEST_RANKED = 20
@@ -47,6 +47,9 @@ class Cost:
     inputs: int
     cosine_median: float
     cosine_least: float
+    error_share: float
+    """Median distance from the vector in float32, as a share of the median distance of those from their mean: cosines
+    alone say little where a model's vectors lie close together. Infinite where they are all the same."""
     milliseconds: float
     """An input, in the exported program."""
     milliseconds_float32: float
@@ -204,12 +207,16 @@ def cost(name: str, precision: str, run: Run, plain: Run, given: Batch | Sequenc
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     cosines = (found * expected).sum(axis=1) / np.maximum(lengths, 1e-12)
     median, least = float(np.median(cosines)), float(cosines.min())
-    if not median >= LEAST_COSINE:  # also NaN
+    apart = float(np.median(np.linalg.norm(expected - expected.mean(axis=0), axis=1)))
+    error = float(np.median(np.linalg.norm(found - expected, axis=1)))
+    share = error / apart if apart > 0 else float("inf")
+    if not (share <= MOST_ERROR or (apart == 0 and error == 0)):  # also NaN
         raise ModelError(
-            f"{name} in {precision}: vectors have a cosine of {median:.3f} to those of float32 in the median; at "
-            f"least {LEAST_COSINE} expected, so nothing was written: calibrate on more data, or leave --precision out"
+            f"{name} in {precision}: vectors are off from float32 by {share:.2f} of how far they lie from their mean "
+            f"(cosine {median:.4f}); {MOST_ERROR:g} at most expected, so nothing was written: calibrate on more data "
+            "of the kind it will see, or choose another --precision"
         )
-    return Cost(len(found), median, least, _milliseconds(run, given), _milliseconds(plain, given))
+    return Cost(len(found), median, least, share, _milliseconds(run, given), _milliseconds(plain, given))
 
 
 def _milliseconds(run: Run, given: Batch | Sequence[Batch]) -> float:

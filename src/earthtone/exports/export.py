@@ -74,7 +74,8 @@ def said_of(
     ]
     lines += [
         f"{medium} in {precision}: cosine to float32 {each.cosine_median:.5f} in the median, {each.cosine_least:.5f} "
-        f"at least, of {each.inputs} inputs; {each.milliseconds:.2f} ms an input, float32 "
+        f"at least, error {100 * each.error_share:.1f} % of how far vectors lie from their mean, of {each.inputs} "
+        f"inputs; {each.milliseconds:.2f} ms an input, float32 "
         f"{each.milliseconds_float32:.2f} ms"
         for medium, each in costs.items()
     ]
