@@ -178,3 +178,21 @@ def test_options_without_effect_are_refused(model: Path, tiny_pairs: Path, tmp_p
         embed(model, tiny_pairs, tmp_path, parts=2)
     with pytest.raises(ConfigError, match="leave --shard out"):
         embed(model, tiny_pairs, tmp_path, shard=(0, 2), engine="ray")
+
+
+def test_a_part_without_an_outcome_is_one_line(connected: None, tmp_path: Path) -> None:
+    """A node without our package; a worker that dies whenever it is begun."""
+    from earthtone.atlas.ray_engine import _ended
+
+    @ray.remote(num_cpus=1)
+    def lacks() -> None:
+        import no_such_package  # noqa: F401
+
+    @ray.remote(num_cpus=1, max_retries=1)
+    def dies() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(DataError, match=r"part 7: failed on its worker \(ModuleNotFoundError: No module .*every node"):
+        _ended({lacks.remote(): 7}, tmp_path)
+    with pytest.raises(DataError, match=r"part 8: its worker ended 4 times .* Repeat the call"):
+        _ended({dies.remote(): 8}, tmp_path)

@@ -107,8 +107,12 @@ def _ended(running: dict[Any, int], out: Path) -> list[EmbedResult]:
 
 
 def _died(error: Exception) -> str:
+    """Return why a part has no outcome: its worker died again and again, or could not even begin."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        said = one_line(" ".join(f"{type(error.cause).__name__}: {error.cause}".split()), 300)
+        return f"failed on its worker ({said}); is the same earthtone, with its extras, installed on every node?"
     said = one_line(" ".join(str(error).split()), 300)
-    return f"its worker ended {_RETRIES + 1} times, or failed ({said}); repeat the call, which goes on"
+    return f"its worker ended {_RETRIES + 1} times ({said}); has it memory enough? Repeat the call, which goes on"
 
 
 def _seen(result: EmbedResult, number: int, out: Path) -> EmbedResult:
