@@ -92,7 +92,7 @@ def append_rows(table: Path, rows: pa.Table, *, begun: bool) -> Any:
 
     Lance alone also commits a file whose end found no room on the disk. Raises OSError, and leaves nothing behind then.
     """
-    before = set((table / "data").iterdir()) if begun else set()
+    before = set((table / "data").glob("*")) if begun else set()
     dataset = lance.dataset(str(table)) if begun else None
     try:
         written = write_fragments(
