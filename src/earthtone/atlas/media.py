@@ -28,9 +28,8 @@ from earthtone.signal.sound_streams import Block, source_name, streams
 _FLAC_CHANNELS, _FLAC_HZ = 8, 655_350  # the most that FLAC has
 _LONGEST_NAME = 60
 _MOST_PIXELS = 4096  # a side of a tile that is cut out
-#: What tiles are cut from; not what GDAL would make of any text, nor what a VRT names on the network, or runs.
+#: What tiles are cut from, by its suffix.
 _DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".vrt": "VRT", ".jp2": "JP2OpenJPEG"}
-_GDAL = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "nowhere:", "GDAL_VRT_ENABLE_PYTHON": "NO"}
 CREDITS = "credits.csv"
 
 
@@ -210,10 +209,12 @@ def write_tile(source: Path, stem: Path, bounds: tuple[float, float, float, floa
         from rasterio.transform import from_bounds
         from rasterio.vrt import WarpedVRT
         from rasterio.windows import from_bounds as window_of
+
+        from earthtone.build.imagery import GDAL_SETTINGS  # a VRT reads files only, and runs no code
     try:
         with (
             warnings_as("ignore", NotGeoreferencedWarning),
-            rasterio.Env(**_GDAL),
+            rasterio.Env(**GDAL_SETTINGS),
             rasterio.open(source, driver=_DRIVERS[source.suffix.lower()]) as raster,
         ):
             if raster.crs is None or raster.transform.is_identity:
