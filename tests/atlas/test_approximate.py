@@ -1,5 +1,7 @@
 """Approximate search: what it returns is scored exactly, its recall is the one that it says, filters hold."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from earthtone.atlas.approximate import (
     open_clusters,
     write_clusters,
 )
+from earthtone.atlas.blocks import BLOCK_FILE
 from earthtone.atlas.embeddings import (
     TABLE,
     EmbeddingCard,
@@ -23,6 +26,7 @@ from earthtone.atlas.embeddings import (
     write_embeddings,
 )
 from earthtone.atlas.scan import top_k
+from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError
 
 KINDS = np.array(["image" if row % 3 else "audio" for row in range(3_000)])
@@ -103,3 +107,36 @@ def test_it_is_there_on_request_alone_and_of_this_table(made: tuple[EmbeddingTab
     write_embeddings(tmp_path / TABLE, embedding_schema(card), columns, np.ones((1, 16), np.float32) / 4)
     with pytest.raises(ConfigError, match="earlier state"):
         open_clusters(open_embeddings(tmp_path), tmp_path)
+
+
+def test_the_verbs(made: tuple[EmbeddingTable, Clusters], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "E"
+    shutil.copytree(made[0].path.parent, folder)
+    shutil.rmtree(folder / "index")
+    search = ["search", str(folder), "--like", "00003", "--k", "5", "--json"]
+    assert main([*search, "--approximate"]) == 2
+    assert "index" in capsys.readouterr().err
+    assert main(["index", str(folder), "--approximate"]) == 0
+    assert "recall@10 of audio queries among image rows: " in capsys.readouterr().out
+    assert main(search) == 0
+    exact = json.loads(capsys.readouterr().out)
+    assert main([*search, "--approximate"]) == 0
+    near = json.loads(capsys.readouterr().out)
+    assert any("some may be missing" in note for note in near["notes"])
+    assert len({hit["id"] for hit in near["hits"]} & {hit["id"] for hit in exact["hits"]}) >= 4
+    assert main([*search, "--approximate", "--borderline", "--target_score", "0.1"]) == 2
+    assert main(["index", str(folder), "--remove", "00004"]) == 0  # renewed with the index
+    assert "recall@10" in capsys.readouterr().out
+    assert main([*search, "--approximate"]) == 0
+
+
+def test_index_makes_damaged_files_again(made: tuple[EmbeddingTable, Clusters], tmp_path: Path) -> None:
+    folder = tmp_path / "E"
+    shutil.copytree(made[0].path.parent, folder)
+    assert main(["index", str(folder)]) == 0
+    for name in (BLOCK_FILE, CLUSTER_FILE):
+        path = folder / "index" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        assert main(["index", str(folder)]) == 0
+        assert len(path.read_bytes()) == len(whole)

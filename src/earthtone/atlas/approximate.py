@@ -83,9 +83,7 @@ class Clusters:
         """
         own = np.arange(len(self.centres))
         if modality is not None:
-            own = (
-                np.flatnonzero(self.of == self._modalities.index(modality)) if modality in self._modalities else own[:0]
-            )
+            own = own[self.of == (self._modalities.index(modality) if modality in self._modalities else -2)]
         nearness = self.centres[own] @ query - np.square(self.centres[own]).sum(axis=1) / 2
         order = own[np.argsort(-nearness, kind="stable")]
         sizes = self.starts[order + 1] - self.starts[order]
@@ -104,20 +102,17 @@ class Clusters:
 
 
 def approximate_top_k(
-    queries: Floats,
-    clusters: Clusters,
-    store: Store,
-    k: int,
-    rows: Rows | None = None,
-    modality: str | None = None,
-    share: float | None = None,
-) -> tuple[Floats, Rows]:
+    queries: NDArray[np.floating[Any]], clusters: Clusters, store: Store, k: int, rows: Rows | None = None,
+    modality: str | None = None, share: float | None = None,
+) -> tuple[Floats, Rows]:  # fmt: skip
     """Return scores and row numbers as `top_k` does, of the rows near each query alone; some of the best may lack.
 
-    `modality` says which rows are sought, where it is known; `share` of them is looked at, by default what was enough
-    when the clusters were made.
-    """  # fmt: skip
+    Few `rows` are all looked at. `modality` says which rows are sought, where it is known; `share` of them is looked
+    at, by default what was enough when the clusters were made.
+    """
     share = clusters.share if share is None else share
+    if rows is not None and len(rows) <= share * len(clusters.rows):  # to look at all of them costs no more
+        return top_k(queries, store, k, rows)
     near = [clusters.near(query, share, k, rows, modality) for query in np.asarray(queries, np.float32)]
     found = [top_k(query[None], store, k, own) for query, own in zip(queries, near, strict=True)]
     width = min((scores.shape[1] for scores, _ in found), default=0)

@@ -5,7 +5,6 @@ time or value is unknown does not pass, and is counted. Times are UTC, but for s
 sun: 12 is when it stands highest, give or take 16 minutes.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,21 +19,19 @@ import shapely
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import VECTOR, EmbeddingTable
+from earthtone.build.regions import read_region
 from earthtone.errors import ConfigError, DataError, did_you_mean, one_line
-from earthtone.files import regular_file
 
 Mask: TypeAlias = NDArray[np.bool_]
 Columns: TypeAlias = Mapping[str, pa.Array]
 
 _BATCH_ROWS = 65_536
-_LARGEST_FILE = 64 * 2**20  # bytes of a polygon
 _EDGE = 1e-9  # degrees, a tenth of a millimetre: points on the edge of a box are in it, however they were rounded
 _HOUR_US = 3_600 * 10**6
 _DAY_US = 24 * _HOUR_US
 _DEGREE_US = _DAY_US // 360
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _SEASONS = {"winter": 0, "spring": 1, "summer": 2, "autumn": 3, "fall": 3}  # of the north, from December on
-_DEGREES = ("urn:ogc:def:crs:ogc:1.3:crs84", "urn:ogc:def:crs:epsg::4326", "epsg:4326", "ogc:crs84")
 
 
 @dataclass(frozen=True)
@@ -165,86 +162,24 @@ def box_filter(text: str) -> Filter:
 
 
 def polygon_filter(text: str) -> Filter:
-    """Return the filter of polygons, their edges included: a GeoJSON or WKT file, or WKT itself, in degrees.
+    """Return the filter of polygons in degrees, their edges included: a GeoJSON or WKT file, or WKT itself.
 
-    Longitudes beyond 180 mean the other side of the antimeridian. Raises ConfigError for what is no polygon, DataError
-    for one that crosses itself, is not in degrees, or has an edge of more than 180 degrees, which may go either way.
+    Across the antimeridian they are cut there, as RFC 7946 says. Raises ConfigError, DataError as `read_region`.
     """
-    area = _area(text)
+    area = read_region(text, "--polygon")
     west, south, east, north = area.bounds
     shapely.prepare(area)
 
     def test(columns: Columns) -> tuple[Mask, Mask]:
         longitude, latitude, known = _places(columns)
         inside = np.zeros(len(known), np.bool_)
-        for turn in (-360, 0, 360):
+        for turn in (-360, 0, 360):  # what was cut at 180 is one again, and goes on beyond; -180 is 180
             turned = longitude + turn
             near = np.flatnonzero((turned >= west) & (turned <= east) & (latitude >= south) & (latitude <= north))
             inside[near] |= shapely.intersects_xy(area, turned[near], latitude[near])
         return inside & known, ~known
 
     return Filter(f"polygon {one_line(text, 60)}", ("longitude", "latitude"), test)
-
-
-def _area(text: str) -> Any:
-    """Return the polygons of a file or of WKT as one sound geometry."""
-    name, source = one_line(text, 60), text
-    if not re.match(r"\s*(SRID=|(MULTI)?POLYGON|GEOMETRYCOLLECTION)", text, re.IGNORECASE):
-        try:
-            with regular_file(text).open("rb") as file:
-                content = file.read(_LARGEST_FILE + 1)
-        except OSError as error:
-            raise ConfigError(
-                f"polygon {name}: {error.strerror}; a GeoJSON or WKT file expected, or 'POLYGON ((5 45, 10 45, ...))'"
-            ) from error
-        if len(content) > _LARGEST_FILE:
-            raise DataError(f"{name}: more than {_LARGEST_FILE:,} bytes; a simpler polygon expected")
-        source = content.decode("utf-8-sig", "replace").strip()
-    try:
-        parts = _geojson_parts(json.loads(source), name) if source.startswith("{") else [_from_wkt(source)]
-    except (ValueError, KeyError, TypeError, RecursionError, shapely.errors.ShapelyError) as error:
-        raise DataError(f"polygon {name}: no GeoJSON and no WKT ({one_line(str(error), 100)})") from error
-    polygons = [polygon for part in parts for polygon in shapely.get_parts(part) if not polygon.is_empty]
-    if not polygons or any(polygon.geom_type != "Polygon" for polygon in polygons):
-        kinds = sorted({part.geom_type for part in (polygons or parts)}) or ["nothing"]
-        raise DataError(f"polygon {name}: holds {', '.join(kinds)}; a Polygon or MultiPolygon expected")
-    for polygon in polygons:
-        _check_polygon(polygon, name)
-    return shapely.union_all(polygons)
-
-
-def _check_polygon(polygon: Any, name: str) -> None:
-    points = shapely.get_coordinates(polygon)
-    if not (np.isfinite(points).all() and (np.abs(points) <= [360, 90]).all()):
-        east, north = points[np.argmax(~(np.abs(points) <= [360, 90]).all(axis=1))]
-        raise DataError(f"polygon {name}: has a point {east:g}, {north:g}; longitude, latitude in degrees expected")
-    rings = [polygon.exterior, *polygon.interiors]
-    spans = np.concatenate([np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])) for ring in rings])
-    if ((spans > 180) & (spans < 360)).any():
-        raise DataError(
-            f"polygon {name}: an edge spans {spans[(spans > 180) & (spans < 360)][0]:g} degrees; across the "
-            "antimeridian write longitudes beyond 180 (181 for -179), or give a long edge a point between"
-        )
-    if not polygon.is_valid:
-        raise DataError(f"polygon {name}: crosses itself ({shapely.is_valid_reason(polygon)}); a simple one expected")
-
-
-def _from_wkt(text: str) -> Any:
-    return shapely.from_wkt(re.sub(r"^\s*SRID=4326;", "", text, flags=re.IGNORECASE))
-
-
-def _geojson_parts(value: Mapping[str, Any], name: str) -> list[Any]:
-    """Return the geometries of a GeoJSON value."""
-    crs = str(((value.get("crs") or {}).get("properties") or {}).get("name", _DEGREES[0]))
-    if crs.lower() not in _DEGREES:
-        raise DataError(f"polygon {name}: its coordinates are {one_line(crs, 60)}; degrees (EPSG:4326) expected")
-    if value["type"] == "FeatureCollection":
-        return [part for one in value["features"] for part in _geojson_parts(one, name)]
-    if value["type"] == "Feature":
-        return _geojson_parts(value["geometry"], name) if value["geometry"] is not None else []
-    if value["type"] == "GeometryCollection":
-        return [part for one in value["geometries"] for part in _geojson_parts(one, name)]
-    return [shapely.from_geojson(json.dumps(value))]
 
 
 def _places(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64], Mask]:

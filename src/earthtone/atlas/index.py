@@ -25,6 +25,7 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
+from earthtone.atlas.approximate import CLUSTER_FILE, open_clusters, write_clusters
 from earthtone.atlas.embeddings import PLANE, SHARDS, TABLE, VECTOR, EmbeddingTable, open_embeddings
 from earthtone.atlas.geoparquet import extent_of, geoparquet_state, write_geoparquet
 from earthtone.atlas.merge import (
@@ -194,6 +195,7 @@ def _build(folder: Path, options: IndexOptions) -> IndexResult:
     if not options.keep_shards:
         _remove_shards(folder, wanted)
     _renew_blocks(table, folder / BLOCKS, changed)
+    notes += _renew_clusters(table, folder / BLOCKS, options.approximate)
     parquet = _renew_parquet(table, folder, options.parquet)
     own = {name for source in sources if source.kind != "added" for name in free_columns(source.table)}
     return IndexResult(
@@ -470,6 +472,19 @@ def _renew_blocks(table: EmbeddingTable, folder: Path, changed: bool) -> None:
             stale = ""
     if stale is not None:
         write_blocks(table, folder)
+
+
+def _renew_clusters(table: EmbeddingTable, folder: Path, asked: bool) -> list[str]:
+    """Make an approximate index where asked, or where one lies that is not of this table; return what it finds."""
+    if not asked and not (folder / CLUSTER_FILE).exists():
+        return []
+    try:
+        clusters = open_clusters(table, folder)
+    except NewerFormatError:
+        raise
+    except (ConfigError, DataError):
+        clusters = write_clusters(table, open_store(table, folder)[0], folder)
+    return [f"approximate index: {recall.sentence()}" for recall in clusters.recalls]
 
 
 def _renew_parquet(table: EmbeddingTable, folder: Path, asked: bool) -> Path | None:

@@ -235,6 +235,8 @@ class IndexOptions(Options):
     """how x and y are found: pca (principal components), or umap (extra umap); default: as before, else pca"""
     parquet: bool = False
     """also write embeddings.parquet (GeoParquet) and STAC beside it; once there they are renewed with the index"""
+    approximate: bool = False
+    """also make an approximate index, for many millions of rows, and print its recall; once there it is renewed"""
     keep_shards: bool = False
     """leave shards where they are once they are merged"""
     seed: NonNegativeInt | None = None
@@ -317,8 +319,12 @@ class QueryOptions(FilterOptions):
     """show the unmarked rows nearest to the target score instead of the best ones"""
     target_score: float | None = None
     """score of borderline hits; default with marks: a probability of 0.5"""
+    approximate: bool = False
+    """look only at rows near the query, which may miss some of the best; needs `earthtone index --approximate`"""
 
     def check(self) -> None:
+        if self.approximate and (self.borderline or self.marks is not None):
+            raise ConfigError("--approximate has no effect with --marks or --borderline, which look at all rows")
         if self.target_score is not None and not self.borderline:
             raise ConfigError("--target_score has no effect without --borderline; leave it out, or type both")
         if self.marks_query is not None and self.marks is None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earthtone.atlas.approximate import Clusters, approximate_top_k, open_clusters
 from earthtone.atlas.embeddings import COLUMNS, PLANE, EmbeddingTable, open_embeddings
 from earthtone.atlas.filters import filters_of, passing_rows
 from earthtone.atlas.hits import Hit, SearchResult, check_out, write_hits
@@ -80,6 +81,11 @@ class Index:
     def _store(self) -> tuple[Any, str | None]:
         """What is scanned, and a line where that is not the fastest."""
         return open_store(self.table)
+
+    @cached_property
+    def _clusters(self) -> Clusters:
+        """The approximate index, which is used on request alone."""
+        return open_clusters(self.table)
 
     def model(self) -> TwoTower:
         """Return the model of the index, opened when first asked for.
@@ -152,11 +158,16 @@ class Index:
         searched = (len(self.table) if rows is None else len(rows)) - len(own)
         if searched < 1:
             raise DataError(f"{self.folder}: no row is left beside those of the query itself; give another one")
-        ranking, score_is, target = self._ranked(options, query, marked, rows, own)
+        ranking, score_is, target = self._ranked(options, query, marked, rows, own, find)
         hits = self._hits(ranking, searched, marked)
         if len(hits) < options.k:
             what = "rows" if options.windows == "all" else "images and recordings"
             notes.append(f"{len(hits)} of {options.k} hits: no more {what} are there to be ranked, all are shown")
+        if options.approximate:
+            notes.append(
+                "approximate: rows that are far from the query were not looked at, so that some may be missing"
+            )
+            notes += [one.sentence() for one in self._clusters.recalls if find in ("all", one.found)]
         if self._store[1] and len(self.table) >= _LARGE:
             notes.append(self._store[1])
         return SearchResult(name, score_is, find, searched, len(self.table), tuple(hits), tuple(notes), report, target)
@@ -209,8 +220,9 @@ class Index:
         return passing.rows, [passing.sentence()]
 
     def _ranked(
-        self, options: QueryOptions, query: Floats | None, marked: "_Marked | None", rows: Rows | None, own: Rows
-    ) -> tuple[_Ranking, str, float | None]:
+        self, options: QueryOptions, query: Floats | None, marked: "_Marked | None", rows: Rows | None, own: Rows,
+        find: str,
+    ) -> tuple[_Ranking, str, float | None]:  # fmt: skip
         """Return the best rows, what their scores are, and the score that borderline hits are nearest to."""
         unit = self.table.card.unit
         kind = _COSINE if unit else _DISTANCE
@@ -230,23 +242,30 @@ class Index:
             found, values = self._all_scores(wanted, rows, own, dot=unit)
             values = values if unit else -np.sqrt(-values)
             return self._ordered(options, found, values, options.target_score), kind, options.target_score
-        ranking = self._best(wanted, rows, own, options)
+        ranking = self._best(wanted, rows, own, options, find)
         # a vector that was rounded to float16 may be longer than 1 by a little
         shown = np.clip(ranking.scores, -1.0, 1.0) if unit else -np.sqrt(-ranking.scores)
         return replace(ranking, scores=shown), kind, None
 
-    def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions) -> _Ranking:
-        """Return the best rows by the exact scan, of one recording the best window unless all are asked for."""
+    def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions, find: str) -> _Ranking:
+        """Return the best rows by the scan, of one recording the best window unless all are asked for."""
         total = len(self.table) if rows is None else len(rows)
         size = min(total, options.k * (1 if options.windows == "all" else _MORE_AT_ONCE) + len(own))
         while True:
-            scores, found = (part[0] for part in top_k(query[None], self._store[0], size, rows))
+            scores, found = (part[0] for part in self._top(query, size, rows, find if options.approximate else None))
             kept = ~np.isin(found, own)
             ranking = _Ranking(found[kept], scores[kept].astype(np.float64), np.arange(int(kept.sum())))
             first = self._firsts(ranking, options)
             if len(first.rows) >= options.k or size >= total:
                 return first
             size = min(total, size * _MORE_AT_ONCE)
+
+    def _top(self, query: Floats, size: int, rows: Rows | None, near: str | None) -> tuple[Any, Rows]:
+        """Return scores and rows (1, size) of a query; `near`: approximately, rows of this medium or of all."""
+        if near is None:
+            return top_k(query[None], self._store[0], size, rows)
+        medium = None if near == "all" else near
+        return approximate_top_k(query[None], self._clusters, self._store[0], size, rows, medium)
 
     def _all_scores(self, query: Floats, rows: Rows | None, own: Rows, *, dot: bool) -> tuple[Rows, Floats]:
         """Return all rows that are compared but the query's own, and their scores."""

@@ -27,24 +27,25 @@ _MOST_BYTES = 64 * 2**20
 _EXPECTED = "west,south,east,north in degrees, a polygon as WKT, or a file of one (.geojson, .json, .wkt) expected"
 
 
-def read_region(text: str | Path) -> Any:
+def read_region(text: str | Path, option: str = "--region") -> Any:
     """Return a polygon (of shapely) in degrees of what says a region; its longitudes go on beyond 180 where it crosses.
 
-    `170,-20,-170,-10` is a box across 180. Raises ConfigError, DataError.
+    `170,-20,-170,-10` is a box across 180; messages name the `option`. Raises ConfigError, DataError.
 
     >>> read_region("170,-20,-170,-10").bounds
     (170.0, -20.0, 190.0, -10.0)
     """
     if box := _BOX.fullmatch(str(text)):
-        return _box(*map(float, box.groups()))
+        west, south, east, north = map(float, box.groups())
+        return _box(west, south, east, north, option)
     if _WKT.match(str(text)):
-        return _checked(_of_wkt(str(text), "--region"), "--region")
+        return _checked(_of_wkt(str(text), option), option)
     path = Path(text)
     try:
         with regular_file(path).open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"--region {str(text)[:80]}: {error.strerror}; {_EXPECTED}") from error
+        raise ConfigError(f"{option} {str(text)[:80]}: {error.strerror}; {_EXPECTED}") from error
     if len(data) > _MOST_BYTES:
         raise DataError(f"{path}: more than {_MOST_BYTES:,} bytes; a polygon expected")
     try:
@@ -56,8 +57,8 @@ def read_region(text: str | Path) -> Any:
     return _checked(_of_geojson(content, path), str(path))
 
 
-def _box(west: float, south: float, east: float, north: float) -> Any:
-    told = f"--region {west:g},{south:g},{east:g},{north:g}"
+def _box(west: float, south: float, east: float, north: float, option: str) -> Any:
+    told = f"{option} {west:g},{south:g},{east:g},{north:g}"
     if not (-90 <= south < north <= 90):
         hint = "; the order is west,south,east,north" if -90 <= north < south <= 90 else ""
         raise ConfigError(f"{told}: from latitude {south:g} to {north:g}; -90 to 90, south first, expected{hint}")
