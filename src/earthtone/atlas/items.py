@@ -22,6 +22,7 @@ from earthtone.data.labelled.items import SPLIT_FOLDERS, LabelledItem
 from earthtone.data.manifest import TABLES, listed, manifest_table
 from earthtone.data.packed import Table, unfinished_marker
 from earthtone.data.pair import (
+    DUPLICATE_ID,
     MISSING_AUDIO,
     MISSING_IMAGE,
     FileOrBytes,
@@ -300,8 +301,13 @@ class LabelledItems:
         return sum(self._file(item, medium) is not None for item in self._items)
 
     def items(self, medium: Medium, skip: Skip) -> Iterator[Item | Problem]:
+        seen = set[str]()
         for item in self._items:
             if (file := self._file(item, medium)) is not None:
+                if item.id in seen:
+                    yield Problem(item.id, DUPLICATE_ID, "its id occurred before; the first one is kept")
+                    continue
+                seen.add(item.id)
                 told = {"split": item.split, "label": item.label, "group": item.group}
                 fold = None if item.fold is None else str(item.fold)
                 yield Item(item.id, file, {**told, "fold": fold, "media": str(file.absolute())}, item.image_gsd_m)

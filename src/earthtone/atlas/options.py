@@ -96,7 +96,7 @@ class EmbedOptions(DeviceOptions, ColumnOptions):
     """local: in this process; ray: each part by a worker of a Ray cluster"""
     parts: PositiveInt | None = None
     """with --engine ray: into how many parts; default: as the folder has begun, else one a processor of the cluster"""
-    commit_rows: PythonOnly[PositiveInt] = 4096
+    commit_rows: PythonOnly[PositiveInt] = 16_384
     """at most so many rows wait to be written, and are lost when the process is killed ..."""
     commit_seconds: PythonOnly[PositiveFloat] = 60.0
     """... or the rows of so many seconds"""
