@@ -18,7 +18,7 @@ from earthtone.atlas.embeddings import SHARDS, TABLE, VectorType, embedding_sche
 from earthtone.atlas.index import BLOCKS, build_index
 from earthtone.atlas.scan import open_store, top_k
 from earthtone.cli import main
-from earthtone.data.packed import SEAL_FILE, file_faults, read_seal
+from earthtone.data.packed import SEAL_FILE, file_faults, read_seal, unfinished_marker
 from earthtone.files import LOCK_FILE
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
@@ -161,7 +161,13 @@ def test_a_damaged_or_half_written_shard_or_table(tmp_path: Path, capsys: pytest
     versions.rename(tmp_path / "versions")
     refused(folder, "1-of-4.lance cannot be opened", capsys=capsys)
     (tmp_path / "versions").rename(versions)
+    unfinished_marker(shard).touch()
+    refused(folder, "1-of-4.lance: its embedding has not ended", capsys=capsys)
+    unfinished_marker(shard).unlink()
     build_index(folder)
+    unfinished_marker(folder / TABLE).touch()
+    refused(folder, "embeddings.lance: its embedding has not ended", "--remove", "place-00001", capsys=capsys)
+    unfinished_marker(folder / TABLE).unlink()
     file = next((folder / TABLE / "data").iterdir())
     whole = bytearray(file.read_bytes())
     whole[len(whole) // 2] ^= 1

@@ -86,6 +86,7 @@ def stages(folder: Path) -> Iterator[tuple[str, Callable[[Path], Path], dict[str
     yield "remove", indexed, {"remove": ["place-00001", "place-00002"]}
 
 
+@pytest.mark.slow
 def test_stopped_at_every_step(tmp_path: Path, watch: Watch) -> None:
     """Each state can be opened as it was or as it is to be, or waits for the merge; the same call makes it good."""
     for name, made, options in stages(tmp_path):

@@ -58,6 +58,7 @@ _RECORD = b"earthtone index"
 _SHARD = re.compile(r"(\d+)-of-(\d+)\.lance")
 _PART = re.compile(r"\d+-of-\d+")  # the folder of who writes that shard
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.lance")  # tables that a killed call was writing or removing
+_FILE_ROWS = 2**17  # of the table: Lance holds some hundred bytes a row until a file is ended
 _IDS_BYTES = 2**28
 
 
@@ -363,8 +364,9 @@ def _write(table: Path, rows: pa.RecordBatchReader, *, fresh: bool) -> Any:
     before = set() if fresh else set((table / "data").iterdir())
     try:
         written = write_fragments(
-            rows, str(table), schema=rows.schema, mode="create" if fresh else "overwrite", return_transaction=True
-        )
+            rows, str(table), schema=rows.schema, mode="create" if fresh else "overwrite",
+            max_rows_per_file=_FILE_ROWS, return_transaction=True,
+        )  # fmt: skip
         for file in (file for fragment in written.operation.fragments for file in fragment.files):
             path = table / "data" / file.path
             if (lacking := file.file_size_bytes - path.stat().st_size) > 0:
