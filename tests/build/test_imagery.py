@@ -184,17 +184,27 @@ def test_no_data_in_each_of_its_forms(tmp_path: Path, kind: str, pixels: int) ->
             np.testing.assert_array_equal(found.pixels[:, 16:], np.moveaxis(file.read([1, 2, 3]), 0, -1)[:, 16:])
 
 
-def test_no_data_does_not_bleed_into_its_neighbours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["nodata", "alpha", "mask"])
+def test_no_data_does_not_bleed_into_its_neighbours(tmp_path: Path, kind: str) -> None:
     """Means and linear samples beside a hole of very large values are made of data alone."""
-    values = np.full((1, 64, 64), 100, np.uint16)
-    values[:, :, 20:40] = 65_535
-    path = write_raster(tmp_path / "a.tif", values, UTM, NORTH_UP, nodata=65_535)
-    rasters = open_rasters(path, None, (0, 255))
+    values = np.full((3, 64, 64), 100, np.uint8)
+    values[:, :, 20:40] = 255
+    mask = np.where(values[0] == 255, 0, 255).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    if kind == "nodata":
+        write_raster(path, values, UTM, NORTH_UP, nodata=255)
+    elif kind == "mask":
+        write_raster(path, values, UTM, NORTH_UP, mask=mask)
+    else:
+        colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+        write_raster(path, np.concatenate([values, mask[None]]), UTM, NORTH_UP, colours=colours)
+    rasters = open_rasters(path)
     for pixels in (150, 47, 20, 7):
         [grid] = rasters.grids(640.0, 640.0, pixels)
         [tile] = grid
         found = rasters.read_tile(tile, pixels)
         assert set(np.unique(found.pixels[found.valid])) == {100}, pixels
+        assert 0.5 < found.share < 0.9
 
 
 def test_a_fourth_band_that_is_no_transparency_hides_nothing(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ def _about(imagery: Any, id: str, longitude: float, latitude: float, metres: flo
         first = imagery.files[0]
         if all(file.crs == first.crs for file in imagery.files) and is_metric_at(first.crs, longitude, latitude):
             straight = first.transform.b == 0 == first.transform.d
-            same = straight and abs(metres / pixels - first.transform.a) < 1e-6 * first.transform.a
+            wide = abs(first.transform.a)
+            same = straight and abs(metres / pixels - wide) < 1e-6 * wide
             return tile_at(id, longitude, latitude, metres, pixels, first.crs, first.transform if same else None)
     return tile_at(id, longitude, latitude, metres, pixels)
 

@@ -320,6 +320,7 @@ class Rasters:
         attribution: str | None = None,
     ) -> None:
         self.files = tuple(files)
+        self._trees: dict[str, Any] = {}
         self.license, self.attribution = license, attribution
         self.said: str | None = None
         """How values of more than 8 bits became 8, None where there are none."""
@@ -365,13 +366,14 @@ class Rasters:
         return TilePixels(shown, valid, ", ".join(sources) or None, None, self.license, self.attribution)
 
     def _touched(self, tile: Tile) -> Iterator[RasterFile]:
+        """Yield the files that may show something of a tile, in order."""
         if len(self.files) == 1:
             yield self.files[0]
             return
-        square = shapely.box(*tile.bounds)
-        for file in self.files:
-            if file.layer.around or projected(square, tile.crs, file.crs).intersects(file.footprint):
-                yield file
+        if tile.crs not in self._trees:  # two threads may make the same
+            self._trees[tile.crs] = shapely.STRtree([_outline_in(file, tile.crs) for file in self.files])
+        for number in sorted(self._trees[tile.crs].query(shapely.box(*tile.bounds)).tolist()):
+            yield self.files[number]
 
     @property
     def gsd_m(self) -> float:
@@ -428,6 +430,15 @@ def _metres_a_pixel(file: RasterFile, at: tuple[float, float]) -> float:
     if abs(sides[0] - sides[1]) < 1e-9 * sides[0]:
         return float(sides[0])
     return float(f"{math.sqrt(sides[0] * sides[1]):.3g}")
+
+
+def _outline_in(file: RasterFile, crs: str) -> Any:
+    """Return a raster's outline in another coordinate system; one of everything where it has none there."""
+    everything = shapely.box(-1e12, -1e12, 1e12, 1e12)
+    if file.layer.around:
+        return everything
+    moved = projected(file.footprint, file.crs, crs)
+    return moved if np.isfinite(moved.bounds).all() else everything
 
 
 def lonlat_outline(file: RasterFile) -> Any:

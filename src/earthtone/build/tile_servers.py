@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.windows import Window
 
-from earthtone.build.imagery import TilePixels
+from earthtone.build.imagery import Pixels, TilePixels
 from earthtone.build.resampling import Layer, Mask, resampled
 from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, crs_name, lonlat_grids, metres_a_unit
 from earthtone.build.web import Answer, Web, checked_url, shown_url
@@ -85,7 +85,7 @@ _MOST_PIXELS = 2048  # along the side of a server's picture
 _LEAST_PIXELS = 16
 _SAME = 4  # addresses with one picture: it says that there is none
 _MOST_ANSWERS = 400  # for one of our tiles
-_IN_MEMORY = 256  # decoded pictures
+_IN_MEMORY = 128  # decoded pictures
 _FUTILE = 20  # answers that are no pictures, before the first that is one
 _ANSWER_BYTES = 16 * 2**20
 
@@ -119,7 +119,7 @@ class TileServer:
         self.attribution = attribution or (terms.attribution if terms else None)
         self.source = shown_url(_PLACE.sub("", template)) if key else shown_url(template)
         self._lock = threading.Lock()
-        self._pictures: OrderedDict[tuple[int, int, int], tuple[NDArray[np.float32], Mask, str] | None] = OrderedDict()
+        self._pictures: OrderedDict[tuple[int, int, int], tuple[Pixels, Mask, str] | None] = OrderedDict()
         self._side = 0
         self._busy = [threading.Lock() for _ in range(64)]
         self._learning = threading.Lock()
@@ -296,7 +296,7 @@ class TileServer:
             data = (cv2.resize(data, smaller, interpolation=cv2.INTER_AREA) >= 0.5).astype(np.float32)
         return values, data
 
-    def _picture(self, z: int, x: int, y: int, size: tuple[int, int]) -> tuple[NDArray[np.float32], Mask] | None:
+    def _picture(self, z: int, x: int, y: int, size: tuple[int, int]) -> tuple[Pixels, Mask] | None:
         """Return the colours of a server's tile and where it has any; None where it has none."""
         place = (z, x, y)
         with self._busy[hash(place) % len(self._busy)]:  # neighbours want the same: it is asked for once
@@ -315,7 +315,7 @@ class TileServer:
         none = self._placeholders and len(self._where[digest]) >= _SAME
         return None if none else (values, data)
 
-    def _ask(self, place: tuple[int, int, int], size: tuple[int, int]) -> tuple[NDArray[np.float32], Mask, str] | None:
+    def _ask(self, place: tuple[int, int, int], size: tuple[int, int]) -> tuple[Pixels, Mask, str] | None:
         url = self.url(*place)
         answer = self._web.get(url, most_bytes=_ANSWER_BYTES)
         fault = ""
@@ -349,7 +349,7 @@ class TileServer:
             )
         return None
 
-    def _decoded(self, answer: Answer, size: tuple[int, int]) -> tuple[NDArray[np.float32], Mask] | str:
+    def _decoded(self, answer: Answer, size: tuple[int, int]) -> tuple[Pixels, Mask] | str:
         """Return the colours of a picture at the size that its level has, or what it is instead."""
         head = answer.body[:512].lstrip().lower()
         if head.startswith(b"<") or head.startswith(b"{"):
@@ -368,11 +368,11 @@ class TileServer:
         data = np.ones((height, width), np.float32)
         if picture.empty is not None:
             data = (~picture.empty).astype(np.float32)
-        values = picture.pixels.astype(np.float32)
+        values = picture.pixels
         if (width, height) != size:
             values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR)
             data = cv2.resize(data, size, interpolation=cv2.INTER_NEAREST)
-        return values, data > 0
+        return np.asarray(values, np.uint8), data > 0
 
 
 def quadkey(z: int, x: int, y: int) -> str:
