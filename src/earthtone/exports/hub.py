@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from earthtone.data.remote import hub_endpoint, time_limited
-from earthtone.errors import ConfigError, DataError, ModelError, needed_by, one_line, one_line_each
+from earthtone.errors import ConfigError, DataError, ModelError, NewerFormatError, needed_by, one_line, one_line_each
 from earthtone.exports.card import model_card, plain, retrieval_lines
 from earthtone.exports.options import PullOptions, PushOptions
 from earthtone.files import atomic_folder, format_of, refuse_used, write_text_atomic
@@ -305,6 +305,8 @@ def _checked(folder: Path, weights: str, repo: str) -> str:
         if "earthtone" not in header:
             raise ModelError(f"{weights} is of another project")
         model = load_model(folder)
+    except NewerFormatError:
+        raise
     except ModelError as error:
         said = str(error).replace(f"{folder}/", "").removeprefix(f"{weights}: ")
         raise ModelError(f"{repo}: no model of earthtone's ({said}); nothing was kept") from error
