@@ -55,10 +55,10 @@ def test_the_programs_in_the_readmes_give_the_same_vectors_without_earthtone(
     exported(
         [
             ("timm", make()),
-            ("timm", attentive),
             ("hf", attentive),
             ("torchvision", make("resnet18", projection="mlp")),
-            ("safetensors", make("test_efficientnet")),
+            ("safetensors", make()),
+            ("torch-export", make(windows="attention")),
         ],
         inputs,
         tmp_path,
@@ -69,7 +69,7 @@ def test_the_programs_in_the_readmes_give_the_same_vectors_without_earthtone(
 def test_graphs_give_the_same_vectors_without_earthtone(make: Make, inputs: Inputs, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     attentive = make("test_resnet", windows="attention")
-    exported([("torch-export", attentive), ("onnx", attentive), ("onnx", make("test_vit"))], inputs, tmp_path)
+    exported([("torch-export", make("test_vit")), ("onnx", attentive), ("onnx", make("test_vit"))], inputs, tmp_path)
 
 
 @pytest.mark.extras
@@ -83,8 +83,9 @@ def test_graphs_of_other_encoders(encoder: str, make: Make, inputs: Inputs, tmp_
 
 @pytest.mark.extras
 def test_weights_of_other_encoders(make: Make, inputs: Inputs, tmp_path: Path) -> None:
-    cases = [("timm", make("test_convnext", projection="mlp")), ("torchvision", make("resnet50"))]
-    exported([*cases, ("safetensors", make("test_vit")), ("hf", make("test_resnet"))], inputs, tmp_path)
+    attentive = make("test_vit", windows="attention", projection="mlp_norm")
+    cases = [("timm", make("test_convnext", projection="mlp")), ("timm", attentive), ("torchvision", make("resnet50"))]
+    exported([*cases, ("safetensors", make("test_efficientnet")), ("hf", make())], inputs, tmp_path)
 
 
 def test_timm_itself_loads_a_folder_and_its_output_is_the_projection(make: Make, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_timm_itself_loads_a_folder_and_its_output_is_the_projection(make: Make,
 
 def test_torchvision_loads_every_weight(make: Make, tmp_path: Path) -> None:
     model = make("resnet18")
-    earthtone.export(model, "torchvision", tmp_path / "out")
+    earthtone.export(model, "torchvision", tmp_path / "out")  # with a linear projection: `fc`
     network = torchvision.models.resnet18(num_classes=16)
     network.load_state_dict(load_file(tmp_path / "out" / "image.safetensors"), strict=True)
     inputs = model.image_input(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
