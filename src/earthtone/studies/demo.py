@@ -98,7 +98,7 @@ def demo(options: DemoOptions) -> DemoResult | None:
         write_run_report(run, model, opened, test_rows, result, probes=probes)
 
     retrieval = evaluate_retrieval(model, table, then=write)
-    say("6/6 map a region for surf, birds and traffic, recorded elsewhere on the planet")
+    say("6/6 map and search a region by surf, birds and traffic, recorded elsewhere on the planet")
     drawn = map_toy_region(run, out, seed=seed, tiles=TILES if rows >= _FEW_ROWS else _FEW_TILES)
     return DemoResult(run, run / REPORT_FILE, retrieval, probe, untrained, drawn)
 

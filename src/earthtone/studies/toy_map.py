@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from rasterio.warp import transform
 from scipy.stats import rankdata
 
+from earthtone.atlas.index import build_index
 from earthtone.atlas.map_output import SimilarityMap
 from earthtone.atlas.maps import map_similarity
-from earthtone.build.toyworld.region import SOURCES, Region, write_region, write_sounds
+from earthtone.atlas.search import open_index
+from earthtone.build.toyworld.region import Region, write_region, write_sounds
 
 TILE_M, TILES = 256.0, 20
 _PIXELS = 96  # a tile
+_HITS = 10
 #: Where a map is called better than chance: its area is beyond that of 97.5 in 100 shifted truths.
 _BEYOND = 97.5
 
@@ -32,13 +35,18 @@ class Agreement:
     tiles: int
     """Where the sound is made."""
     of: int
+    hits: int
+    """Of the first `searched` tiles that a search of the index by the sound finds, those where it is made."""
+    searched: int
 
     def to_text(self) -> str:
-        """Return one line."""
+        """Return two lines: the map, and the search."""
         below = "" if self.area > self.high else "   not beyond chance"
         return (
             f"  {self.sound:<10} area {self.area:.3f}   chance 0.5, of shifted truths {self.low:.3f} to "
-            f"{self.high:.3f}   ({self.tiles} of {self.of} tiles){below}"
+            f"{self.high:.3f}   ({self.tiles} of {self.of} tiles){below}\n"
+            f"  {'':<10} {self.hits} of the first {self.searched} tiles found by it make it; "
+            f"by chance {self.searched * self.tiles / self.of:.1f}"
         )
 
 
@@ -50,8 +58,11 @@ class ToyMap:
     agreements: tuple[Agreement, ...]
 
     def to_text(self) -> str:
-        """Return a line a sound, and where the page is."""
-        head = "Map of a toy region for three sounds recorded elsewhere: do tiles that make a sound have higher scores?"
+        """Return two lines a sound, and where the page is."""
+        head = (
+            "Map and index of a toy region, asked with three sounds recorded elsewhere: do tiles that make a sound "
+            "have higher scores?"
+        )
         return "\n".join([head, *(each.to_text() for each in self.agreements), f"map: {self.drawn.files['page']}"])
 
 
@@ -63,13 +74,25 @@ def map_toy_region(run: Path, out: Path, *, seed: int = 0, views: int = 1, tiles
         [str(path) for path in sounds.values()], out / "map", model=run, raster=region.raster, metres=TILE_M,
         views=views, attribution="synthetic, computed by earthtone toyworld",
     )  # fmt: skip
-    return ToyMap(drawn, tuple(agreement(drawn, number, region, name) for number, name in enumerate(SOURCES)))
+    build_index(out / "map")  # of the tiles, which the map has embedded
+    index = open_index(out / "map", model=run)
+    agreements = []
+    for number, (name, path) in enumerate(sounds.items()):
+        hits = index.search(path, k=_HITS).hits
+        places = np.array([(hit.longitude, hit.latitude) for hit in hits])
+        agreements.append(agreement(drawn, number, region, name, places))
+    return ToyMap(drawn, tuple(agreements))
 
 
-def agreement(drawn: SimilarityMap, number: int, region: Region, sound: str) -> Agreement:
-    """Return how well scores of a sound tell where it is made."""
-    x, y = transform("EPSG:4326", "EPSG:3857", drawn.longitude, drawn.latitude)
-    made = np.array([region.has(sound, *place, drawn.grid.tile_x) for place in zip(x, y, strict=True)], bool)
+def agreement(drawn: SimilarityMap, number: int, region: Region, sound: str, found: NDArray[np.float64]) -> Agreement:
+    """Return how well scores of a sound tell where it is made, and at how many of the places `found` (N, 2) it is."""
+    side_m = drawn.grid.tile_x
+
+    def makes(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.bool_]:
+        x, y = transform("EPSG:4326", "EPSG:3857", longitude, latitude)
+        return np.array([region.has(sound, *place, side_m) for place in zip(x, y, strict=True)], bool)
+
+    made = makes(drawn.longitude, drawn.latitude)
     truth = drawn.grid.filled(made.astype(np.float32), drawn.cells)
     scores = drawn.image("score", number)
     area = area_under_curve(scores, truth)
@@ -80,7 +103,8 @@ def agreement(drawn: SimilarityMap, number: int, region: Region, sound: str) -> 
         if (down, right) != (0, 0)
     ]
     low, high = np.nanpercentile(shifts, (100 - _BEYOND, _BEYOND)) if made.any() and not made.all() else (0.5, 0.5)
-    return Agreement(sound, area, float(low), float(high), int(made.sum()), len(made))
+    hits = int(makes(*found.T).sum())
+    return Agreement(sound, area, float(low), float(high), int(made.sum()), len(made), hits, len(found))
 
 
 def area_under_curve(scores: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
