@@ -125,15 +125,16 @@ def write_onnx(path: Path, subject: Subject, medium: str, program: Any) -> Path:
             output_names=list(OUTPUTS[medium]), verbose=False,
         )  # fmt: skip
         assert made is not None  # noqa: S101 - of a program it is one
-        _named_sizes(made.model_proto, subject, medium)
-        large = made.model_proto.ByteSize() > 2**31 - 2**20
-    model = made.model_proto
-    onnx.save(model, str(path), save_as_external_data=large, location=f"{path.name}.data")
+        large = parameters([subject.program(medium)]) * 4 > 2**31 - 2**26  # of one file of ONNX
+        made.save(str(path), external_data=large)
+    model = onnx.load(str(path), load_external_data=False)
+    _tidy(model, subject, medium)
+    onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
     return path
 
 
-def _named_sizes(model: Any, subject: Subject, medium: str) -> None:
+def _tidy(model: Any, subject: Subject, medium: str) -> None:
     """Give the free sizes of inputs and outputs names that say what they are, and take the tracer's traces out."""
     sizes = {"image": {0: "batch"}, "audio": {0: "batch", 1: "time" if subject.waveform else "frames"}}[medium]
     for value in model.graph.input:
