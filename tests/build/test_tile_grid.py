@@ -63,7 +63,7 @@ def test_which_systems_count_in_metres() -> None:
     assert not is_metric("EPSG:4326", shapely.box(0, 0, 1, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.floats(-179, 170), st.floats(-75, 75), st.floats(0.01, 0.4), st.floats(0.01, 0.4), st.floats(0.3, 1.0),
     st.integers(0, 10**6),

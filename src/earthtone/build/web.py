@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -64,14 +64,21 @@ class RetryPolicy:
 
 def make_client(policy: RetryPolicy, contact: str | None = None) -> httpx2.Client:
     """Return a client without automatic redirects or decompression; this machine is asked without a proxy."""
-    hosts = ("127.0.0.1", "localhost", "[::1]")
+    hosts, local = ("127.0.0.1", "localhost", "[::1]"), httpx2.HTTPTransport(verify=_certificates())
     whom = f" ({contact})" if contact else ""
     return httpx2.Client(
         follow_redirects=False,
         timeout=httpx2.Timeout(policy.read_seconds, connect=policy.connect_seconds),
         headers={"Accept-Encoding": "identity", "User-Agent": f"earthtone/{__version__}{whom}"},
-        mounts={f"all://{host}": httpx2.HTTPTransport() for host in hosts},
+        mounts={f"all://{host}": local for host in hosts},
+        verify=_certificates(),
     )
+
+
+@cache
+def _certificates() -> Any:
+    """Return what https is checked by; to read it takes longer than a request."""
+    return httpx2.create_ssl_context()
 
 
 def retry_after(value: str | None) -> float:
