@@ -99,7 +99,7 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
-_ATLAS = ("tiles",)  # likewise of `atlas`
+_ATLAS = ("map", "map_similarity", "tiles")  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 
 
