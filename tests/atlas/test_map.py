@@ -410,11 +410,14 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_silence_is_no_query(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    soundfile.write(tmp_path / "silence.wav", np.zeros(3 * HZ, np.float32), HZ)
+    dither = np.random.default_rng(0).choice([-1, 0, 1], 3 * HZ) / 32768  # as search judges it: nothing is heard
     out = tmp_path / "map"
-    words = ["--tiles", str(world.tiles), "--query", str(tmp_path / "silence.wav"), "--out", str(out)]
-    assert "silence" in refused(words, capsys)
-    assert not out.exists()
+    for name, samples in {"silence.wav": np.zeros(3 * HZ), "dither.wav": dither}.items():
+        soundfile.write(tmp_path / name, samples, HZ)
+        words = ["--tiles", str(world.tiles), "--query", str(tmp_path / name), "--out", str(out)]
+        assert "silence" in (said := refused(words, capsys))
+        assert f"--query {tmp_path / name}" in said
+        assert not out.exists()
 
 
 def test_another_model_is_refused_with_both_fingerprints(

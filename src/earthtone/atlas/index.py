@@ -45,7 +45,7 @@ from earthtone.atlas.plane import METHODS, Method, Plane, lay_plane, sampled_row
 from earthtone.atlas.scan import open_store, write_blocks
 from earthtone.atlas.stac import stac_state, write_stac
 from earthtone.data.packed import read_seal, write_seal
-from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line_each, shell_line
+from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line_each
 from earthtone.files import LOCK_FILE, only_writer, refuse_full_system, refuse_undecodable, regular_file, wait_for_disk
 from earthtone.progress import progress_bar
 from earthtone.value_types import takes
@@ -502,10 +502,6 @@ def _renew_parquet(table: EmbeddingTable, folder: Path, asked: bool) -> Path | N
     write_geoparquet(table, path, extent, state)
     write_stac(table, folder, path, extent, record.added if record else (), state)
     return path
-
-
-def _index_line(folder: Path) -> str:
-    return shell_line("earthtone", "index", folder)
 
 
 def _reason(error: Exception) -> str:

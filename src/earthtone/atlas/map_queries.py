@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from earthtone.atlas.queries import heard_windows
 from earthtone.data.tables import CsvTable
-from earthtone.errors import DataError, SignalError, one_line
-from earthtone.models.inputs import recording_windows
+from earthtone.errors import DataError, one_line
 from earthtone.models.two_tower import Embeddings, TwoTower
-from earthtone.signal.spectrogram import Spectrogram
 
 MOST_QUERIES = 64
 _MOST_WINDOWS = 256  # of a recording whose spread is looked at
-_SILENT = 1  # a spectrogram whose loudest byte is no more: all within a half per cent of the floor of the scale
 _COLUMNS = ("file", "name", "month", "hour")
 
 
@@ -119,19 +117,9 @@ def hear(model: TwoTower, query: MapQuery) -> Heard:
 
     Raises SignalError for what cannot be heard, and for silence, which sounds like no place.
     """
-    try:
-        windows = recording_windows(query.file, model.signal.audio)
-    except SignalError as error:
-        raise DataError(f"--query {query.file}: {error}") from error
-    refuse_silence(windows, f"--query {query.file}")
+    windows = heard_windows(query.file, model.signal.audio, f"--query {query.file}")
     whole = model.embed_windows([windows])[0]
     if len(windows) == 1:
         return Heard(whole, whole[None])
     some = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), _MOST_WINDOWS)).round().astype(int))
     return Heard(whole, model.embed_windows([windows[at : at + 1] for at in some]))
-
-
-def refuse_silence(windows: Spectrogram, name: str) -> None:
-    """Raise DataError where windows (W, frames, mels) hold no sound at all: any order of places would be noise."""
-    if int(windows.max()) <= _SILENT:
-        raise DataError(f"{name}: silence; a sound was expected: no place is like it, so nothing is ranked")
