@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from earthtone.data.packed import append_rows, check_opened, unfinished_marker, write_seal
+from earthtone.data.packed import check_opened, commit_rows, unfinished_marker, write_seal
 from earthtone.errors import DataError, FormatError, shell_line
 from earthtone.files import FORMATS, format_of, refuse_full_system, refuse_undecodable
 from earthtone.models.two_tower import Embeddings as Vectors
@@ -99,7 +99,7 @@ def write_embeddings(
     ]
     arrays.append(pa.FixedSizeListArray.from_arrays(flat, kind.list_size))
     batch = pa.Table.from_arrays(arrays, schema=schema)
-    write_seal(table, append_rows(table, batch, begun=append))
+    write_seal(table, commit_rows(table, batch, "append" if append else "create"))
 
 
 class EmbeddingTable:

@@ -19,10 +19,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pyarrow as pa
-from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from earthtone.atlas.approximate import CLUSTER_FILE, open_clusters, write_clusters
@@ -44,7 +42,7 @@ from earthtone.atlas.options import IndexOptions
 from earthtone.atlas.plane import METHODS, Method, Plane, lay_plane, sampled_rows
 from earthtone.atlas.scan import open_store, write_blocks
 from earthtone.atlas.stac import stac_state, write_stac
-from earthtone.data.packed import read_seal, write_seal
+from earthtone.data.packed import commit_rows, read_seal, write_seal
 from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line_each
 from earthtone.files import LOCK_FILE, only_writer, refuse_full_system, refuse_undecodable, regular_file, wait_for_disk
 from earthtone.progress import progress_bar
@@ -341,7 +339,7 @@ def _commit(path: Path, merged: Merged, record: _Record, *, fresh: bool) -> None
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.lance") if fresh else path
     try:
-        dataset = _write(temporary, reader, fresh=fresh)
+        dataset = commit_rows(temporary, reader, "create" if fresh else "overwrite", file_rows=_FILE_ROWS)
         if len(rows) != dataset.count_rows():
             raise DataError(f"{path}: {dataset.count_rows():,} of {len(rows):,} rows were written; type the same again")
         if fresh:
@@ -354,32 +352,6 @@ def _commit(path: Path, merged: Merged, record: _Record, *, fresh: bool) -> None
         if fault:
             raise fault[0] from error
         raise
-
-
-def _write(table: Path, rows: pa.RecordBatchReader, *, fresh: bool) -> Any:
-    """Make rows the newest version of a Lance dataset once their files are whole on the disk, and return the dataset.
-
-    Lance alone also commits a file whose end found no room. Raises OSError, and leaves no file behind then.
-    """
-    before = set() if fresh else set((table / "data").iterdir())
-    try:
-        written = write_fragments(
-            rows, str(table), schema=rows.schema, mode="create" if fresh else "overwrite",
-            max_rows_per_file=_FILE_ROWS, return_transaction=True,
-        )  # fmt: skip
-        for file in (file for fragment in written.operation.fragments for file in fragment.files):
-            path = table / "data" / file.path
-            if (lacking := file.file_size_bytes - path.stat().st_size) > 0:
-                with path.open("ab") as end:
-                    end.write(bytes(lacking))  # the system says why there is no room
-                raise OSError(errno.EIO, "the end of a file was not written", str(path))
-            wait_for_disk(path)
-    except BaseException:
-        for path in set((table / "data").iterdir()) - before if (table / "data").is_dir() else ():
-            with suppress(OSError):
-                path.unlink()
-        raise
-    return lance.LanceDataset.commit(str(table), written)
 
 
 def _settle(table: EmbeddingTable, *, keep_before: bool) -> None:

@@ -38,7 +38,7 @@ from earthtone.data.packed import (
     NOTES,
     TILE_SIDE,
     Table,
-    append_rows,
+    commit_rows,
     is_begun,
     table_schema,
     unfinished_marker,
@@ -322,7 +322,7 @@ def _commit(rows: list[dict[str, Any]], out: Path, schema: pa.Schema) -> int:
     if not rows:
         return 0
     batch = pa.Table.from_pylist(rows, schema=schema)
-    append_rows(out, batch, begun=is_begun(out))
+    commit_rows(out, batch, "append" if is_begun(out) else "create")
     return len(rows)
 
 

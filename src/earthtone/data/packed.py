@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lance
 import numpy as np
@@ -34,6 +34,8 @@ from earthtone.signal.spectrogram import Spectrogram
 
 _CHEAP_BYTES = 256 * 2**20  # of data files, hashed whole whenever a table is opened: a quarter of a second
 _SEAL = "seal of a packed table"
+_FILE_ROWS = 2**20  # as Lance has it
+CommitMode = Literal["create", "append", "overwrite"]
 LOST = "an unfinished or damaged copy; copy the whole folder again, or pack it again"
 
 
@@ -87,17 +89,21 @@ def is_begun(out: Path, kind: str = "packed table") -> bool:
     return False
 
 
-def append_rows(table: Path, rows: pa.Table, *, begun: bool) -> Any:
-    """Add rows to a Lance dataset as one commit, whole and on the disk or not at all; return the dataset.
+def commit_rows(
+    table: Path, rows: pa.Table | pa.RecordBatchReader, mode: CommitMode, *, file_rows: int = _FILE_ROWS
+) -> Any:
+    """Create a Lance dataset of rows, append them to it, or put them in place of all it has; return the dataset.
 
-    Lance alone also commits a file whose end found no room on the disk. Raises OSError, and leaves nothing behind then.
+    One commit, whole and on the disk or not at all; files hold at most `file_rows` rows. Lance alone also commits a
+    file whose end found no room on the disk. Raises OSError, and whatever reading the rows raises, and leaves no file
+    behind then.
     """
-    before = set((table / "data").glob("*")) if begun else set()
-    dataset = lance.dataset(str(table)) if begun else None
+    before = set() if mode == "create" else set((table / "data").glob("*"))
+    dataset = lance.dataset(str(table)) if mode == "append" else None
     try:
         written = write_fragments(
-            rows, str(table) if dataset is None else dataset, schema=rows.schema,
-            mode="create" if dataset is None else "append",
+            rows, str(table) if dataset is None else dataset, schema=rows.schema, mode=mode,
+            max_rows_per_file=file_rows,
             data_storage_version=None if dataset is None else dataset.data_storage_version, return_transaction=True,
         )  # fmt: skip
         for file in (file for fragment in written.operation.fragments for file in fragment.files):
@@ -107,9 +113,9 @@ def append_rows(table: Path, rows: pa.Table, *, begun: bool) -> Any:
                     end.write(bytes(lacking))  # the system says why there is no room
                 raise OSError(errno.EIO, "the end of a file was not written", str(path))
             wait_for_disk(path)
-    except OSError:
-        with suppress(OSError):
-            for path in set((table / "data").iterdir()) - before:
+    except BaseException:
+        for path in set((table / "data").glob("*")) - before:
+            with suppress(OSError):
                 path.unlink()
         raise
     return lance.LanceDataset.commit(str(table) if dataset is None else dataset, written)
