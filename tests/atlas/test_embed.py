@@ -20,11 +20,12 @@ import pytest
 import torch
 
 import earthtone
-from earthtone.atlas.embeddings import EmbeddingTable, open_embeddings
+from earthtone.atlas.embeddings import LOOK_COLUMN, EmbeddingTable, open_embeddings
 from earthtone.cli import main
+from earthtone.encode.training_images import image_look, look_text
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import only_writer
-from earthtone.models.inputs import recording_windows
+from earthtone.models.inputs import measured_tile, recording_windows
 from earthtone.models.storage import load_model, model_fingerprint, save_model
 from earthtone.models.two_tower import TwoTower
 
@@ -89,6 +90,15 @@ def test_a_packed_table_gives_the_same(whole: EmbeddingTable, model: Path, tiny_
         assert {k: v for k, v in ours.items() if k not in own} == {k: v for k, v in theirs.items() if k not in own}
     assert rows(found)[25]["media"] == f"{tiny_table}#row=1"
     assert earthtone.embed(model, tiny_table, tmp_path / "E", **EXACT).added == {"image": 0, "audio": 0}
+
+
+def test_images_have_the_look_that_maps_judge_by(whole: EmbeddingTable, tiny_pairs: Path, tiny_model: TwoTower) -> None:
+    """And it is no free column: results and other programs do not show it."""
+    column = whole.columns([LOOK_COLUMN])[LOOK_COLUMN].to_pylist()
+    tiles = [measured_tile(path, tiny_model.signal.image, None) for path in files(tiny_pairs, "png")]
+    views = tiny_model.views(*map(list, zip(*tiles, strict=True)))
+    assert column == [look_text(image_look(view)) for view in views] + [None] * 24
+    assert LOOK_COLUMN not in whole.free_names
 
 
 def test_windows_are_rows_of_their_own(model: Path, tiny_pairs: Path, tiny_model: TwoTower, tmp_path: Path) -> None:

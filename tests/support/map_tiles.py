@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, write_embeddings
-from earthtone.encode.training_images import LOOK_COLUMN, look_text
+from earthtone.atlas.embeddings import LOOK_COLUMN, TABLE, EmbeddingCard, embedding_schema, write_embeddings
+from earthtone.encode.training_images import look_text
 from earthtone.models.storage import model_fingerprint, save_model
 from earthtone.models.two_tower import TwoTower
 

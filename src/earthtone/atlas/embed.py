@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import (
     COLUMNS,
-    PLANE,
+    LOOK_COLUMN,
     TABLE,
     VECTOR,
     EmbeddingCard,
@@ -164,6 +164,7 @@ class _Embedding:
         own = next((table for table in there if table.path == part.table), None)
         self.known = {medium: _Known(there, medium, part) for medium in items.media}
         extra = [name for name in items.extra if name not in COLUMNS]
+        extra += [LOOK_COLUMN] * ("image" in items.media)
         schema = embedding_schema(self.card, options.vectors, extra) if own is None else own.dataset.schema
         self.before = 0 if own is None else len(own)
         self.writer = _Writer(part.table, schema, options, begun=own is not None)
@@ -278,7 +279,10 @@ class _Embedding:
         self, item: Item, medium: Medium, reading: Reading, vectors: Sequence[Embeddings]
     ) -> Iterator[Mapping[str, object]]:
         """Yield the row of an item, or those of a recording's windows."""
-        row = {"id": item.id, "modality": medium, **item.columns, "file_fingerprint": reading.fingerprint}
+        row = {
+            "id": item.id, "modality": medium, **item.columns, "file_fingerprint": reading.fingerprint,
+            LOOK_COLUMN: reading.look,
+        }  # fmt: skip
         if medium == "image" or not self.windows:
             yield {**row, "seconds": reading.seconds, VECTOR: vectors[0]}
             return
@@ -331,10 +335,9 @@ def _refuse_other(table: EmbeddingTable, card: EmbeddingCard, options: EmbedOpti
     if unlike := [f"--{name} {before}, now {now}" for name, before, now in told if before != now]:
         raise DataError(f"{table.path} was made with {'; '.join(unlike).lower()}; repeat that, or choose another --out")
     if new := sorted(set(items.extra) - set(table.names)):
-        own = [name for name in table.names if name not in COLUMNS and name not in PLANE]
         raise DataError(
-            f"{table.path} has the free columns {listed(own)}, {options.data} has {listed(new)} too; make them equal, "
-            "or choose another --out"
+            f"{table.path} has the free columns {listed(table.free_names)}, {options.data} has {listed(new)} too; make "
+            "them equal, or choose another --out"
         )
 
 

@@ -47,6 +47,8 @@ COLUMNS: Mapping[str, pa.DataType] = {
 }
 #: Added by `earthtone index`: the place on the plane.
 PLANE = {"x": pa.float32(), "y": pa.float32()}
+#: A text column of tables with images: what each looks like (`encode.training_images.image_look`), which maps read.
+LOOK_COLUMN = "look"
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,13 @@ class EmbeddingCard:
     """In which the networks multiplied: 32 or bf16."""
 
 
+def is_own(name: str) -> bool:
+    """Return whether a column of this name is the table's own, and none that comes with data."""
+    return name in COLUMNS or name in PLANE or name in (VECTOR, LOOK_COLUMN)
+
+
 def embedding_schema(card: EmbeddingCard, vectors: VectorType = "float16", extra: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of a table of embeddings with the free text columns `extra`."""
+    """Return the schema of a table of embeddings with the text columns `extra`: free ones, and `look`."""
     fields = [*COLUMNS.items(), *((name, pa.string()) for name in extra)]
     number = pa.float16() if vectors == "float16" else pa.float32()
     said = {"format": FORMATS["embeddings"], **asdict(card)}
@@ -122,6 +129,11 @@ class EmbeddingTable:
     def names(self) -> list[str]:
         """Return the names of all columns but the vector."""
         return [name for name in self._dataset.schema.names if name != VECTOR]
+
+    @property
+    def free_names(self) -> list[str]:
+        """Return the names of the columns that came with the data."""
+        return [name for name in self.names if not is_own(name)]
 
     def columns(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> pa.Table:
         """Return some columns of all rows, or of some in the order given. Raises DataError for a broken file."""

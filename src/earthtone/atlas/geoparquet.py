@@ -158,8 +158,7 @@ def free_names(table: EmbeddingTable) -> dict[str, str]:
 
     A free column `text` is the file's `text`.
     """
-    own = {*COLUMNS, *PLANE}
-    free = [name for name in table.names if name not in own and name != "text"]
+    free = [name for name in table.free_names if name != "text"]
     taken = {*table.names, *ADDED}
     names = {}
     for name in free:

@@ -31,7 +31,6 @@ from earthtone.atlas.merge import (
     Positions,
     Source,
     finite_vectors,
-    free_columns,
     merge_rows,
     named,
     refuse_mixed_windows,
@@ -196,11 +195,11 @@ def _build(folder: Path, options: IndexOptions) -> IndexResult:
     _renew_blocks(table, folder / BLOCKS, changed)
     notes += _renew_clusters(table, folder / BLOCKS, options.approximate)
     parquet = _renew_parquet(table, folder, options.parquet)
-    own = {name for source in sources if source.kind != "added" for name in free_columns(source.table)}
+    own = {name for source in sources if source.kind != "added" for name in source.table.free_names}
     return IndexResult(
         table.path, rows, _modalities(table), wanted.plane, len(merging), added, merged.already_there if merged else 0,
         removed, tuple(name for name in ids if not merged or name not in merged.found),
-        tuple(name for name in free_columns(table) if name not in own), tuple(notes), parquet,
+        tuple(name for name in table.free_names if name not in own), tuple(notes), parquet,
     )  # fmt: skip
 
 

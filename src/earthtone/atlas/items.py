@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR
+from earthtone.atlas.embeddings import is_own
 from earthtone.data.labelled.classes import LAYOUTS, media_columns
 from earthtone.data.labelled.items import SPLIT_FOLDERS, LabelledItem
 from earthtone.data.manifest import TABLES, listed, manifest_table
@@ -276,7 +276,7 @@ def _carried(names: Sequence[str], where: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         own = name
-        while own in COLUMNS or own in PLANE or own in (VECTOR, "split") or (own != name and own in names):
+        while is_own(own) or own == "split" or (own != name and own in names):
             own += "_"
         found[name] = own
     if changed := [f"{name!r} as {own!r}" for name, own in found.items() if own != name]:

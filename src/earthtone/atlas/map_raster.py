@@ -10,13 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from earthtone.atlas.embeddings import TABLE, EmbeddingCard, embedding_schema, open_embeddings, write_embeddings
+from earthtone.atlas.embeddings import (
+    LOOK_COLUMN,
+    TABLE,
+    EmbeddingCard,
+    embedding_schema,
+    open_embeddings,
+    write_embeddings,
+)
 from earthtone.atlas.options import MapOptions
 from earthtone.build.imagery import Rasters, open_rasters
 from earthtone.build.regions import read_region
 from earthtone.build.tile_grid import Tile, TileGrid
 from earthtone.encode.store import file_state
-from earthtone.encode.training_images import LOOK_COLUMN, image_look, look_text
+from earthtone.encode.training_images import image_look, look_text
 from earthtone.errors import ConfigError, DataError, changes
 from earthtone.files import content_digest, write_text_atomic
 from earthtone.models.inputs import measured_tile

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.warp import transform
 
-from earthtone.atlas.embeddings import EmbeddingTable, open_embeddings
+from earthtone.atlas.embeddings import LOOK_COLUMN, EmbeddingTable, open_embeddings
 from earthtone.atlas.map_files import read_crs
 from earthtone.atlas.map_grid import Cells, MapGrid, grid_of, percentiles, similarity, spread
 from earthtone.atlas.map_output import OWN_TILES, SimilarityMap, check_difference, write_map
@@ -21,7 +21,6 @@ from earthtone.encode.training_images import (
     FILE as TRAINING_FILE,
 )
 from earthtone.encode.training_images import (
-    LOOK_COLUMN,
     TrainingImages,
     looks_of_text,
     read_training_images,
@@ -123,7 +122,7 @@ def open_tiles(folder: Path) -> Tiles:
     return Tiles(
         table, rows, columns["id"].to_pylist(), *_places(grid, cells), grid, cells,
         looks_of_text(columns[LOOK_COLUMN].to_pylist()) if looked else None, lines,
-        any(_is_synthetic(line) for line in lines) or any(_in_toy_world(Path(str(path))) for path in list(media)[:3]),
+        any(map(_is_synthetic, lines)) or any(_in_toy_world(Path(path)) for path in sorted(map(str, media))[:3]),
         media.pop() if len(media) == 1 else None,
     )  # fmt: skip
 

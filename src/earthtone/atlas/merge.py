@@ -49,7 +49,7 @@ class Rows:
         self._row = row
         """(N,) its number in that table."""
         self._tables = [each.table for each in sources]
-        self.extra = tuple(dict.fromkeys(name for table in self._tables for name in free_columns(table)))
+        self.extra = tuple(dict.fromkeys(name for table in self._tables for name in _extra(table)))
         self.vectors_are_float16 = vector_type(self._tables[0]).value_type == pa.float16()
 
     @classmethod
@@ -205,7 +205,7 @@ def _refuse_unlike_doubles(rows: Rows, again: NDArray[np.bool_]) -> None:
             )
 
 
-def free_columns(table: EmbeddingTable) -> list[str]:
+def _extra(table: EmbeddingTable) -> list[str]:
     """Return the names of a table's columns that not every table of embeddings has."""
     return [name for name in table.names if name not in COLUMNS and name not in PLANE]
 

@@ -17,6 +17,7 @@ from earthtone.data.check import BROKEN_AUDIO, BROKEN_IMAGE, DECODER_FAULTS
 from earthtone.data.pair import Problem
 from earthtone.encode.engine import Medium, stored_tiles, tile_sides_m
 from earthtone.encode.store import content_fingerprint
+from earthtone.encode.training_images import image_look, look_text
 from earthtone.errors import SignalError
 from earthtone.models.inputs import measured_tile
 from earthtone.models.two_tower import TwoTower
@@ -42,6 +43,8 @@ class Reading(NamedTuple):
     starts_s: tuple[float, ...] = ()
     """Of each window."""
     fingerprint: str | None = None
+    look: str | None = None
+    """What a picture looks like, as the table holds it."""
 
 
 Read = tuple[Item, Reading] | Problem
@@ -96,7 +99,7 @@ class FileReader:
 
     def _image(self, item: Item, media: Path | bytes) -> Reading:
         tile, side_m = measured_tile(media, self._model.signal.image, item.gsd_m)
-        return Reading(self._model.views([tile], [side_m])[0], fingerprint=content_fingerprint(media))
+        return _seen(self._model.views([tile], [side_m])[0])._replace(fingerprint=content_fingerprint(media))
 
     def _sound(self, item: Item, media: Path | bytes) -> Reading:
         config = self._model.signal.audio
@@ -108,6 +111,10 @@ class FileReader:
             seconds = recording.facts.seconds
             del recording
         return _heard(spectrogram, config, seconds, content_fingerprint(media))
+
+
+def _seen(view: NDArray[np.uint8]) -> Reading:
+    return Reading(view, look=look_text(image_look(view)))
 
 
 def _heard(spectrogram: Spectrogram, config: AudioConfig, seconds: float | None, fingerprint: str | None) -> Reading:
@@ -185,7 +192,7 @@ class PackedReader:
 
     def _images(self, rows: NDArray[np.int64]) -> list[Reading]:
         sides_m = tile_sides_m(self._model, self._table, rows)
-        return [Reading(view) for view in self._model.views(stored_tiles(self._table, rows), sides_m)]
+        return [_seen(view) for view in self._model.views(stored_tiles(self._table, rows), sides_m)]
 
     def _sounds(self, rows: NDArray[np.int64]) -> list[Reading]:
         config = self._table.signal.audio

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.atlas.approximate import Clusters, approximate_top_k, open_clusters
-from earthtone.atlas.embeddings import COLUMNS, PLANE, EmbeddingTable, open_embeddings
+from earthtone.atlas.embeddings import COLUMNS, EmbeddingTable, open_embeddings
 from earthtone.atlas.filters import filters_of, passing_rows
 from earthtone.atlas.hits import Hit, SearchResult, check_out, write_hits
 from earthtone.atlas.marks import (
@@ -313,7 +313,7 @@ class Index:
     def _hits(self, ranking: _Ranking, searched: int, marked: "_Marked | None") -> list[Hit]:
         if not len(ranking.rows):
             return []
-        free = [name for name in self.table.names if name not in COLUMNS and name not in PLANE]
+        free = self.table.free_names
         cells = self.table.columns([*COLUMNS, *free], ranking.rows).to_pylist()
         keys = self.catalogue.keys(ranking.rows)
         verdicts = {} if marked is None else marked.verdict_of_row

@@ -31,8 +31,7 @@ from earthtone.models.weights import read_safetensors, write_safetensors
 from earthtone.signal.image import Pixels
 
 FILE = "training_images.safetensors"
-#: Numbers that `image_look` gives; a column of this name in a table of embeddings holds them as text.
-LOOK, LOOK_COLUMN = 10, "look"
+LOOK = 10  # numbers that `image_look` gives
 SAMPLE = 1024
 _KIND = "training images"
 _HEADER = "earthtone_training_images"
