@@ -310,6 +310,20 @@ def test_more_than_8_bits_are_scaled_alike_in_all_tiles(tmp_path: Path) -> None:
     assert np.abs(scaled - bands.read_tile(tile, 32).pixels).max() <= 1
 
 
+@pytest.mark.parametrize(("share", "nodata"), [(0.25, None), (0.0, None), (0.25, 0.0)])
+def test_zeros_about_a_scene_that_declares_no_value_are_told(
+    tmp_path: Path, share: float, nodata: float | None
+) -> None:
+    values = np.random.default_rng(0).integers(6000, 9000, (3, 64, 64)).astype(np.uint16)
+    values[:, : round(64 * share)] = 0
+    rasters = open_rasters(str(write_raster(tmp_path / "scene.tif", values, UTM, NORTH_UP)), nodata=nodata)
+    if share and nodata is None:
+        assert rasters.doubt is not None and "scene.tif: 25% of the pixels are 0, and no value" in rasters.doubt
+        assert rasters.doubt.endswith("type --nodata 0")
+    else:
+        assert rasters.doubt is None
+
+
 def test_colour_tables_and_grey(tmp_path: Path) -> None:
     values = noise_values(1, 64, 64) % 4
     table = {0: (0, 0, 0, 255), 1: (250, 10, 0, 255), 2: (5, 100, 50, 255), 3: (7, 7, 200, 255)}

@@ -70,6 +70,8 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
     write_text_atomic(out / STATE, json.dumps({**state, "done": False}, indent=1) + "\n")
     if rasters.said is not None:
         _log.info("%s: %s", options.raster, rasters.said)
+    if rasters.doubt is not None:
+        _log.warning("%s", rasters.doubt)
     last = None
     if (out / TABLE).is_dir():
         there = open_embeddings(out)

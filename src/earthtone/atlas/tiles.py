@@ -161,7 +161,7 @@ def _plan(options: TilesOptions, web: Web | None) -> _Plan:
     stride = options.stride or metres
     if stride > metres:
         raise ConfigError(f"--stride {stride:g} is more than --metres {metres:g}; gaps between tiles are not wanted")
-    notes = [imagery.said] if isinstance(imagery, Rasters) and imagery.said else []
+    notes = [told for told in (imagery.said, imagery.doubt) if told] if isinstance(imagery, Rasters) else []
     cut: Sequence[TileGrid | Tile]
     if options.places is not None:
         cut = [_about(imagery, place.id, place.longitude, place.latitude, metres, pixels) for place in places]

@@ -52,6 +52,7 @@ GDAL_SETTINGS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
 _MOST_OPEN = 16  # rasters a thread
+_ZEROS_TOLD = 0.01  # share of the pixels
 _LOOKED_AT = 1024  # pixels along the longer side of a raster that percentiles and alpha are judged by
 
 
@@ -193,9 +194,18 @@ class RasterFile:
         """Return whether rows go south and columns east."""
         return bool(self.transform.b == 0 == self.transform.d and self.transform.a > 0 > self.transform.e)
 
-    @cached_property
+    @property
     def percentiles(self) -> tuple[float, float]:
         """Return the 2nd and 98th percentile of all that holds data, by at most about a million pixels."""
+        return self._looked_at[:2]
+
+    @property
+    def zero_share(self) -> float:
+        """Return in which share of the pixels all chosen bands are 0, of a file that names no value as no data."""
+        return self._looked_at[2]
+
+    @cached_property
+    def _looked_at(self) -> tuple[float, float, float]:
         factor = max(1.0, max(self.width, self.height) / _LOOKED_AT)
         shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
         with rasterio_errors(self.path):
@@ -207,7 +217,8 @@ class RasterFile:
                 f"{self.path}: no data in any of its {self.width} x {self.height} pixels; some were expected"
             )
         low, high = np.percentile(found[there].astype(np.float64), (2, 98)).tolist()
-        return low, high
+        undeclared = file.nodata is None and bool(there.all())
+        return low, high, float((found == 0).all(axis=2).mean()) if undeclared else 0.0
 
 
 _THREAD = threading.local()
@@ -308,6 +319,22 @@ def _columns_around(raster: RasterFile) -> float | None:
     return 360.0 / abs(degrees) if crs.is_geographic and degrees and not raster.transform.b else None
 
 
+def _some(files: Sequence[RasterFile]) -> Sequence[RasterFile]:
+    """Return the files that values are looked at in."""
+    return files[:: max(1, len(files) // 16)]
+
+
+def _zeros_told(files: Sequence[RasterFile]) -> str | None:
+    """Return what to type where so many pixels are 0 that they may be no data, as about a turned satellite scene."""
+    file = max(files, key=lambda file: file.zero_share)
+    if file.zero_share < _ZEROS_TOLD:
+        return None
+    return (
+        f"{Path(file.path).name}: {file.zero_share:.0%} of the pixels are 0, and no value is declared as no data, so "
+        "they count as imagery, also for the range of values; if nothing was seen there, type --nodata 0"
+    )
+
+
 class Rasters:
     """One raster, or several that together are a mosaic: of two that hold data at a place, the first by name counts."""
 
@@ -324,6 +351,8 @@ class Rasters:
         self.license, self.attribution = license, attribution
         self.said: str | None = None
         """How values of more than 8 bits became 8, None where there are none."""
+        self.doubt: str | None = None
+        """What looks like no data and is not declared as such."""
         deep = [file for file in files if file.deep]
         self._ranges: NDArray[np.float32] | None = None
         if deep:
@@ -332,6 +361,7 @@ class Rasters:
             how = "2nd and 98th percentile of all" if value_range is None else "--value_range"
             told = ", ".join(f"{low:g} to {high:g}" for low, high in self._ranges)
             self.said = f"{deep[0].dtype} values {told} ({how}) became 0 and 255"
+            self.doubt = _zeros_told(_some(deep)) if value_range is None else None
 
     @property
     def fingerprint(self) -> list[object]:
@@ -345,8 +375,7 @@ class Rasters:
 
     @staticmethod
     def _found_range(files: Sequence[RasterFile]) -> tuple[float, float]:
-        looked = files[:: max(1, len(files) // 16)]
-        found = [file.percentiles for file in looked]
+        found = [file.percentiles for file in _some(files)]
         low, high = min(low for low, _ in found), max(high for _, high in found)
         return (low, high) if high > low else (low, low + 1)
 
