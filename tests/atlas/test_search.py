@@ -249,6 +249,8 @@ def test_a_place_is_the_tile_that_holds_it(tiles: Path) -> None:
             result = index.search(given, find="image", k=50)
             assert result.notes[0].endswith(f" is {name}-21"), result.notes
             assert f"{name}-21" not in [hit.id for hit in result.hits]
+    with pytest.raises(DataError, match=rf"lies \d,\d+ km away; longitude comes first: {lon:.7g},{lat:.7g} does"):
+        index.search(f"{lat},{lon}")  # as many say it
     for lon in (179.95, -179.95):
         assert "is fiji" in index.search((lon, -17.0), find="image").notes[0]
         assert "is south" in index.search((lon, -27.0), find="image").notes[0]

@@ -331,9 +331,15 @@ class Reader:
             if found is None:
                 raise DataError(f"{name}: no image of the index has a place")
             key = one_line(self._catalogue.keys(np.array([found[0]]))[0], 80)
+            turned = abs(longitude) <= 90 and self._catalogue.at(latitude, longitude) is not None
+            what = (
+                f"longitude comes first: {_checked_place(latitude, longitude)} does"
+                if turned
+                else f"type near:{name} for it"
+            )
             raise DataError(
-                f"{name}: no tile of the index holds this place; the nearest image, {key}, lies {found[1]:.3g} km "
-                f"away; type near:{name} for it"
+                f"{name}: no tile of the index holds this place; the nearest image, {key}, lies {_km(found[1])} away; "
+                f"{what}"
             )
         return self._of_row(name, row, None)
 
@@ -349,7 +355,7 @@ class Reader:
         rows = np.array([row], np.int64)
         [key] = self._catalogue.keys(rows)
         [medium] = self._table.columns(["modality"], rows)["modality"].to_pylist()
-        said = f"{name} is {key}" + ("" if km is None else f", {km:.3g} km away")
+        said = f"{name} is {key}" + ("" if km is None else f", {_km(km)} away")
         return Example(name, self._mean(self._table.vectors(rows)), medium, rows, said)
 
     def _mean(self, vectors: NDArray[Any]) -> Floats:
@@ -381,6 +387,10 @@ def _checked_place(longitude: float, latitude: float) -> str:
         )
         raise ConfigError(f"{longitude:g},{latitude:g} is no place; longitude,latitude in degrees expected{swapped}")
     return f"{longitude:.7g},{latitude:.7g}"
+
+
+def _km(km: float) -> str:
+    return f"{km:,.0f} km" if km >= 1000 else f"{km:.3g} km"
 
 
 def _loaded(path: Path) -> NDArray[Any]:
