@@ -175,6 +175,9 @@ def test_a_damaged_or_half_written_shard_or_table(tmp_path: Path, capsys: pytest
     refused(folder, "embeddings.lance: data/|another content", "--remove", "place-00001", capsys=capsys)
     refused(tmp_path / "nowhere", "no embeddings.lance there; make it with: earthtone embed", capsys=capsys)
     assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "manifest.csv").touch()
+    refused(tmp_path / "tiles", f"embed --model RUN --data {tmp_path}/tiles --out E\n", capsys=capsys)
 
 
 def test_an_empty_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,7 +199,9 @@ def open_embeddings(folder: str | Path, *, finished: bool = True) -> EmbeddingTa
         if waiting:
             line = shell_line("earthtone", "index", folder)
             raise DataError(f"{folder}: {waiting} shards wait to be merged; type: {line}")
-        line = shell_line("earthtone", "embed", "--model", "RUN", "--data", "DATA", "--out", folder)
+        data = any((folder / f"manifest.{suffix}").is_file() for suffix in ("csv", "parquet"))  # as of cut tiles
+        of, out = (folder, "E") if data else ("DATA", folder)
+        line = shell_line("earthtone", "embed", "--model", "RUN", "--data", of, "--out", out)
         raise DataError(f"{folder}: no {TABLE} there; make it with: {line}")
     if finished and (marker := unfinished_marker(path)).exists():
         raise DataError(
