@@ -76,7 +76,7 @@ class EmbedOptions(DeviceOptions, ColumnOptions):
     """folder to write, of embeddings.lance"""
     _: KW_ONLY
     modality: Literal["image", "audio", "both"] | None = None
-    """what is embedded; default: what is there"""
+    """image, audio or both; default: what is there"""
     windows: bool = False
     """a row for each window of a recording, with its start, instead of one for the whole"""
     shard: (
@@ -306,7 +306,7 @@ class QueryOptions(FilterOptions):
     k: PositiveInt = 10
     """so many hits"""
     find: Literal["image", "audio", "all"] | None = None
-    """what is searched; default: sounds by an image, a place or the id of one, images by a sound"""
+    """image, audio or all; default: sounds by an image, a place or the id of one, images by a sound"""
     windows: Literal["best", "all"] = "best"
     """best: of a recording its best window; all: every window is a hit of its own"""
     gsd_m: PositiveFloat | None = None

@@ -38,15 +38,15 @@ class ExportOptions(ColumnOptions):
     usual: ClassVar[tuple[str, ...]] = ("precision", "calibrate", "license", "json")
 
     model: AnyModel
-    """a run's folder, a .safetensors file, a SoundingEarth checkpoint, random:NAME; or a backbone: its file, timm:NAME,
-    ..."""
+    """a run's folder, a .safetensors file, a SoundingEarth checkpoint, random:NAME, or a backbone: its file or
+    timm:NAME"""
     to: Literal["timm", "torchvision", "onnx", "torch-export", "safetensors", "hf"]
     """timm, torchvision, onnx, torch-export, safetensors or hf (the hub's PyTorchModelHubMixin)"""
     out: str | Path
     """folder to write; must not hold anything yet"""
     _: KW_ONLY
     precision: Literal["32", "bf16", "fp16", "int8"] = "32"
-    """32, bf16, fp16 (weights and products), or int8 (onnx alone; needs --calibrate)"""
+    """32, bf16, fp16 (weights and products), or int8 (onnx alone, needs --calibrate)"""
     calibrate: str | Path | None = None
     """pairs (packed table, manifest, release folder): int8 is calibrated on 100 or more of them; what fewer bits cost
     is measured on others"""
