@@ -18,9 +18,12 @@ from earthtone.atlas import map_raster
 from earthtone.atlas.embeddings import open_embeddings
 from earthtone.atlas.map_raster import FURTHER_VIEWS, VIEWS
 from earthtone.atlas.maps import map_similarity
+from earthtone.atlas.options import MapOptions
+from earthtone.build.imagery import open_rasters
 from earthtone.cli import main
 from earthtone.encode.training_images import image_look, looks_of_text
 from earthtone.models.inputs import measured_tile
+from earthtone.models.storage import opened_model
 from earthtone.models.two_tower import TwoTower
 
 GSD_M, SIDE, TILES = 2.0, 32, 6
@@ -101,6 +104,23 @@ def test_tiles_are_embedded_as_pictures_of_them_are(
     np.testing.assert_array_equal(again.bands["score"], found.bands["score"])
     assert (out / "embeddings.lance" / "earthtone.json").stat().st_mtime_ns == before
     assert "USGS" in found.files["page"].read_text() and not np.isnan(found.bands["view_spread"]).any()
+
+
+def test_tiles_are_as_large_as_those_of_the_run(
+    tmp_path: Path, run: Path, sound: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `tiles --model` cuts them; where nothing says how large, the guess is told."""
+    from earthtone.atlas import tiles
+
+    write_raster(tmp_path / "scene.tif")
+    options = MapOptions([sound], tmp_path / "map", raster=tmp_path / "scene.tif", model=run)
+    model, rasters = opened_model(run), open_rasters(str(tmp_path / "scene.tif"))
+    assert map_raster._grid(options, rasters, model).tile_m == model.signal.image.pixels * GSD_M
+    assert "nothing says how many metres" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(map_raster, "side_of_model", lambda *_: 2.0 * SIDE * GSD_M)
+    assert map_raster._grid(options, rasters, model).tile_m == 2 * SIDE * GSD_M and not caplog.text
+    assert tiles.side_of_model(model, run) is None
 
 
 _PART = """

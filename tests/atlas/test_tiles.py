@@ -146,6 +146,9 @@ def test_what_a_model_was_trained_on(raster: Path, tmp_path: Path, tiny_model: T
     result = earthtone.tiles(tmp_path / "t", raster=raster, model=tmp_path / "model")
     assert (result.metres, result.pixels) == (320.0, 2 * tiny_model.signal.image.pixels)
     assert earthtone.tiles(tmp_path / "u", raster=raster, model=seen, pixels=16).pixels == 16
+    assert not any("nothing says" in note for note in result.notes)
+    guessed = earthtone.tiles(tmp_path / "g", raster=raster, model=tiny_model)
+    assert any("nothing says how many metres" in note and "--metres" in note for note in guessed.notes)
 
 
 # A stopped call goes on.

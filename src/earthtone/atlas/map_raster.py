@@ -19,6 +19,7 @@ from earthtone.atlas.embeddings import (
     write_embeddings,
 )
 from earthtone.atlas.options import MapOptions
+from earthtone.atlas.tiles import guessed_side, side_of_model
 from earthtone.build.imagery import Rasters, open_rasters
 from earthtone.build.regions import read_region
 from earthtone.build.tile_grid import Tile, TileGrid
@@ -107,8 +108,10 @@ def _opened(options: MapOptions, model: TwoTower) -> Rasters:
 def _grid(options: MapOptions, rasters: Rasters, model: TwoTower) -> TileGrid:
     """Return the one grid over the region. Raises ConfigError."""
     image, gsd_m = model.signal.image, rasters.gsd_m
-    usual = float(model.usual_side_m) if model.config.scale_input else image.footprint_m
-    tile_m = options.metres or usual or image.pixels * gsd_m
+    tile_m = options.metres or side_of_model(model, options.model)
+    if tile_m is None:
+        tile_m = image.pixels * gsd_m
+        _log.warning("%s", guessed_side(image.pixels, tile_m))
     stride_m = options.stride or tile_m
     own = max(2, round(tile_m / gsd_m))  # its own pixels, as a file of the tile would have, unless they are many
     pixels = own if own <= 2 * image.stored_pixels else image.stored_pixels

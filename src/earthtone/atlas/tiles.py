@@ -158,10 +158,12 @@ def _plan(options: TilesOptions, web: Web | None) -> _Plan:
         if not isinstance(imagery, Rasters):
             raise ConfigError("how large is a tile on the ground? type --metres, such as --metres 500")
         metres = pixels * imagery.gsd_m
+    guess = config is not None and options.metres is None and side_m is None
     stride = options.stride or metres
     if stride > metres:
         raise ConfigError(f"--stride {stride:g} is more than --metres {metres:g}; gaps between tiles are not wanted")
     notes = [told for told in (imagery.said, imagery.doubt) if told] if isinstance(imagery, Rasters) else []
+    notes += [guessed_side(pixels, metres)] if guess else []
     cut: Sequence[TileGrid | Tile]
     if options.places is not None:
         cut = [_about(imagery, place.id, place.longitude, place.latitude, metres, pixels) for place in places]
@@ -198,21 +200,35 @@ def _of_model(model: Any) -> tuple[ImageConfig, float | None]:
     """Return what a model's image encoder sees, and the metres of ground along it where that is known."""
     from earthtone.models.storage import open_model  # slow to import, and mostly not wanted
 
-    named = isinstance(model, (str, Path))
-    opened: Any = open_model(model) if named else model
-    config: ImageConfig = opened.signal.image
-    if config.footprint_m is not None:
-        return config, config.footprint_m
+    opened: Any = open_model(model) if isinstance(model, (str, Path)) else model
+    return opened.signal.image, side_of_model(opened, model)
+
+
+def side_of_model(opened: Any, model: Any) -> float | None:
+    """Return the metres of ground along a tile of an open model's training, by the model or the table of its run.
+
+    `model` is what it was opened from. None where neither says.
+    """
+    if opened.signal.image.footprint_m is not None:
+        return float(opened.signal.image.footprint_m)
     if opened.config.scale_input:
-        return config, float(opened.usual_side_m)
-    table = Path(model) / "table.lance" if named else None
+        return float(opened.usual_side_m)
+    table = Path(model) / "table.lance" if isinstance(model, (str, Path)) else None
     if table is None or not table.is_dir():
-        return config, None
+        return None
     from earthtone.data.packed import Table
 
     sides = Table(table).tile_sides_m
     known = sides[np.isfinite(sides)]
-    return config, float(f"{np.median(known):.4g}") if len(known) else None
+    return float(f"{np.median(known):.4g}") if len(known) else None
+
+
+def guessed_side(pixels: int, metres: float) -> str:
+    """Return what is to be known of a size that nothing said."""
+    return (
+        f"nothing says how many metres of ground the model's training images show: tiles have {pixels} of the raster's "
+        f"pixels, {metres:g} m; --metres says otherwise"
+    )
 
 
 def _about(imagery: Any, id: str, longitude: float, latitude: float, metres: float, pixels: int) -> Tile:
