@@ -1,6 +1,7 @@
 """Distances on the globe, and places sorted into the cubes of a grid."""
 
 import math
+import re
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,23 @@ def great_circle_km(
     # rounding can lift antipodes above 1
     km: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
     return km
+
+
+_CRS = re.compile(
+    r"\s*(?:(?:urn:ogc:def:crs:)?[\w.-]+(?::[\w.-]*)+|[A-Za-z_]+\s*[\[(].*|[{+].*)\s*",
+    re.DOTALL,
+)
+
+
+def says_crs(text: str) -> bool:
+    """Return whether a text can be a coordinate system: a code, WKT, PROJJSON or a PROJ string.
+
+    GDAL takes an address for one too, and asks it; a file's name, and reads it.
+
+    >>> says_crs("EPSG:32621"), says_crs("http://127.0.0.1/crs"), says_crs("/etc/passwd")
+    (True, False, False)
+    """
+    return _CRS.fullmatch(text) is not None
 
 
 # Cubes of a grid: which rows lie in one cube, and which ones lie in a ring around a place.

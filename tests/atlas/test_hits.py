@@ -163,6 +163,13 @@ def test_tiles_are_cut_pixel_by_pixel(tmp_path: Path) -> None:
         write_tile(tmp_path / "net.vrt", tmp_path / "net", bounds, None)
 
 
+def test_a_tile_s_crs_is_no_address(tmp_path: Path) -> None:
+    """GDAL would ask it."""
+    scene(tmp_path / "scene.tif")
+    with pytest.raises(DataError, match=r"of the CRS 'http://127.0.0.1:9/crs', which is none"):
+        write_tile(tmp_path / "scene.tif", tmp_path / "t", (0.0, 0.0, 1.0, 1.0), "http://127.0.0.1:9/crs")
+
+
 def test_a_folder_has_what_can_be_had_and_says_what_cannot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     media = tmp_path / "media"
     media.mkdir()

@@ -1,5 +1,7 @@
 """Tiles of rasters against plain windows and a plain loop: systems, directions, masks, the date line, overviews."""
 
+import http.server
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -347,8 +349,46 @@ def test_a_vrt_reads_files_and_no_addresses(raster: Path, tmp_path: Path) -> Non
     text = vrt.read_text()
     name = text[text.index(">", text.index("<SourceFilename")) + 1 : text.index("</SourceFilename>")]
     vrt.write_text(text.replace(name, "/vsicurl/http://127.0.0.1:9/a.tif").replace('relativeToVRT="1"', ""))
-    with pytest.raises(DataError, match="cannot be read as a raster"):
+    with pytest.raises(DataError, match="which is no file here; a VRT of files expected"):
         list(iter_tiles(vrt, grid))
+
+
+@pytest.mark.parametrize("kind", ["http", "wms", "tag", "sidecar"])
+def test_no_raster_makes_gdal_ask_a_host(raster: Path, tmp_path: Path, kind: str) -> None:
+    """Neither as a source of a VRT, which GDAL has drivers for, nor as overviews, which a plain GeoTIFF can name."""
+    seen: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a.tif"
+    path = raster
+    if kind in ("http", "wms"):
+        rasterio.shutil.copy(str(raster), str(path := tmp_path / "a.vrt"), driver="VRT")
+        service = f"&lt;GDAL_WMS&gt;&lt;Service name='TMS'&gt;&lt;ServerUrl&gt;{url}&lt;/ServerUrl&gt;&lt;/Service&gt;"
+        source = url if kind == "http" else f"{service}&lt;/GDAL_WMS&gt;"
+        path.write_text(path.read_text().replace(">a.tif<", f">{source}<").replace('relativeToVRT="1"', ""))
+    elif kind == "tag":
+        with rasterio.open(raster, "r+") as file:
+            file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=url)
+    else:
+        said = f'<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{url}</MDI></Metadata>'
+        raster.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>{said}</PAMDataset>")
+    try:
+        with pytest.raises(DataError, match=r"(no file here|overviews in the file itself)"):
+            list(iter_tiles(path, [tile_at("a", 3.0, 45.1, 500.0, 8)], 8))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert seen == []
 
 
 # What cannot be used: one line each.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from imagery_hosts import QUICK, Asked, Host, Said, hosting, json_said, ranged
 from pyproj import Transformer
@@ -338,6 +339,17 @@ def test_an_asset_may_be_no_vrt_and_no_page(api: Api, tmp_path: Path) -> None:
     api.item("evil", f"{api.host.url}/evil.tif")
     with pytest.raises(DataError, match=r"evil\.tif: cannot be read as a raster"):
         imagery(api, tmp_path).read_tile(TILE, 32)
+
+
+def test_an_asset_names_no_other_address(api: Api, tmp_path: Path) -> None:
+    """GDAL would read smaller copies from where a tag says, past all our rules."""
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=f"{api.host.url}/internal.tif")
+    api.files["/a.tif"] = (tmp_path / "a.tif").read_bytes()
+    api.item("a", f"{api.host.url}/a.tif")
+    with pytest.raises(DataError, match=r"its overviews are to be read from http.*internal\.tif"):
+        imagery(api, tmp_path).read_tile(TILE, 8)
+    assert "/internal.tif" not in [asked.path for asked in api.host.asked]
 
 
 @pytest.mark.parametrize("fault", ["whole", "short", "changed", "busy"])

@@ -21,6 +21,7 @@ from rasterio.transform import from_origin
 from earthtone.atlas.map_grid import NO_CLASS, Cells, MapGrid
 from earthtone.errors import DataError, one_line
 from earthtone.files import atomic_path
+from earthtone.geo import says_crs
 
 _BLOCK = 256  # pixels along a side of a GeoTIFF's tiles
 _SMALLEST = 32  # of an overview
@@ -29,9 +30,12 @@ _SMALLEST = 32  # of an overview
 def read_crs(text: str, name: str) -> CRS:
     """Return the coordinate system of a text. Raises DataError, which begins with `name`."""
     try:
-        return CRS.from_user_input(text)
+        if says_crs(text):
+            return CRS.from_user_input(text)
+        found = None
     except CRSError as error:
-        raise DataError(f"{name}: its CRS is {one_line(text, 60)!r}; such as EPSG:32621 expected") from error
+        found = error
+    raise DataError(f"{name}: its CRS is {one_line(text, 60)!r}; such as EPSG:32621 expected") from found
 
 
 def overview_count(width: int, height: int) -> int:

@@ -21,7 +21,7 @@ from earthtone.atlas.map_grid import BANDS, NO_CLASS, Cells, MapGrid, likeliest,
 from earthtone.atlas.map_page import write_page
 from earthtone.atlas.map_pictures import Layer, class_colours, limits, write_pmtiles, write_png
 from earthtone.atlas.map_queries import MapQuery
-from earthtone.build.imagery import RasterFile
+from earthtone.build.imagery import RasterFile, rasterio_errors
 from earthtone.errors import ConfigError, EarthtoneError, one_line, one_line_each
 from earthtone.files import write_text_atomic
 
@@ -393,15 +393,18 @@ def ground_picture(
     width, height = max(1, round(grid.width * scale)), max(1, round(grid.height * scale))
     try:
         raster = RasterFile(Path(media), bands)
-        file = raster.dataset()
-        if not file.overviews(1) and file.width * file.height > _MOST_PIXELS:
-            return None
-        place = from_origin(grid.west, grid.north, grid.width * grid.step_x / width, grid.height * grid.step_y / height)
-        with WarpedVRT(
-            file, crs=grid.crs, transform=place, width=width, height=height, resampling=Resampling.average
-        ) as warped:
-            shown = raster.bands if len(raster.bands) == 3 else raster.bands * 3
-            values = np.moveaxis(warped.read(list(shown)), 0, -1)
+        with rasterio_errors(media):
+            file = raster.dataset()
+            if not file.overviews(1) and file.width * file.height > _MOST_PIXELS:
+                return None
+            place = from_origin(
+                grid.west, grid.north, grid.width * grid.step_x / width, grid.height * grid.step_y / height
+            )
+            with WarpedVRT(
+                file, crs=grid.crs, transform=place, width=width, height=height, resampling=Resampling.average
+            ) as warped:
+                shown = raster.bands if len(raster.bands) == 3 else raster.bands * 3
+                values = np.moveaxis(warped.read(list(shown)), 0, -1)
     except (EarthtoneError, RasterioError, ValueError, OSError):
         return None
     if values.dtype == np.uint8:

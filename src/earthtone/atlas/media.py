@@ -19,6 +19,7 @@ from earthtone.data.packed import Table
 from earthtone.encode.store import content_fingerprint
 from earthtone.errors import DataError, EarthtoneError, needed_by, one_line
 from earthtone.files import regular_file, wait_for_disk, write_text_atomic
+from earthtone.geo import says_crs
 from earthtone.pages import csv_text
 from earthtone.signal.audio import probe_audio
 from earthtone.signal.image import picture_header
@@ -28,8 +29,7 @@ from earthtone.signal.sound_streams import Block, source_name, streams
 _FLAC_CHANNELS, _FLAC_HZ = 8, 655_350  # the most that FLAC has
 _LONGEST_NAME = 60
 _MOST_PIXELS = 4096  # a side of a tile that is cut out
-#: What tiles are cut from, by its suffix.
-_DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".vrt": "VRT", ".jp2": "JP2OpenJPEG"}
+_RASTERS = (".tif", ".tiff", ".vrt", ".jp2")  # what tiles are cut from
 CREDITS = "credits.csv"
 
 
@@ -112,7 +112,7 @@ def _of_file(hit: Hit, source: Path, stem: Path) -> Clip:
     changed = "" if known else ", but the file has changed since it was embedded"
     if hit.modality == "audio" and hit.start_s is not None:
         return Clip(write_cut(source, stem, hit.start_s, hit.seconds).name, f"cut{changed}")
-    if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in _DRIVERS:
+    if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in _RASTERS:
         return Clip(write_tile(source, stem, hit.bounds, hit.crs).name, f"cut{changed}")
     # an index names any file: what is no picture and no sound is nobody's hit
     picture_header(source) if hit.modality == "image" else probe_audio(source)
@@ -210,15 +210,20 @@ def write_tile(source: Path, stem: Path, bounds: tuple[float, float, float, floa
         from rasterio.vrt import WarpedVRT
         from rasterio.windows import from_bounds as window_of
 
-        from earthtone.build.imagery import GDAL_SETTINGS  # a VRT reads files only, and runs no code
+        from earthtone.build.imagery import GDAL_SETTINGS, driver_of, refuse_foreign_overviews
     try:
         with (
             warnings_as("ignore", NotGeoreferencedWarning),
             rasterio.Env(**GDAL_SETTINGS),
-            rasterio.open(source, driver=_DRIVERS[source.suffix.lower()]) as raster,
+            rasterio.open(source, driver=driver_of(source)) as raster,
         ):
+            refuse_foreign_overviews(raster, source)
             if raster.crs is None or raster.transform.is_identity:
                 raise DataError(f"{source}: it has no place, and its tile has: it is another file now")
+            if crs is not None and not says_crs(crs):
+                raise DataError(
+                    f"{source}: its tile is of the CRS {one_line(crs, 60)!r}, which is none: a damaged table"
+                )
             wanted = raster.crs if crs is None else rasterio.crs.CRS.from_user_input(crs)
             with WarpedVRT(raster, crs=wanted) as north_up:
                 window = window_of(*bounds, transform=north_up.transform)

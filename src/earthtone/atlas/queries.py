@@ -26,7 +26,7 @@ from torch import Tensor
 from earthtone.atlas.embeddings import EmbeddingTable
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean, needed_by, one_line
 from earthtone.files import regular_file
-from earthtone.geo import great_circle_km
+from earthtone.geo import great_circle_km, says_crs
 from earthtone.models.inputs import given_sound
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.audio import read_recording, recording_of
@@ -207,6 +207,8 @@ def _projected(crs: str, longitude: float, latitude: float) -> tuple[float, floa
         from rasterio.errors import RasterioError
         from rasterio.warp import transform
     try:
+        if not says_crs(crs):
+            raise ValueError("no CRS")
         known = CRS.from_user_input(crs)
         [x], [y] = transform(CRS.from_epsg(4326), known, [longitude], [latitude])
     except (RasterioError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import atexit
 import math
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -35,7 +37,7 @@ from earthtone.build.tile_grid import (
     read_crs,
     to_lonlat,
 )
-from earthtone.errors import ConfigError, DataError
+from earthtone.errors import ConfigError, DataError, one_line
 from earthtone.files import regular_file
 from earthtone.progress import decoding_threads, ordered_map
 from earthtone.signal.config import ValueRange, named_range
@@ -46,11 +48,17 @@ Pixels = NDArray[np.uint8]
 #: What is read: not what GDAL would make of any text, such as an address or a database.
 DRIVERS = ("GTiff", "VRT", "JP2OpenJPEG")
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
-#: A VRT can name anything; it reads files only, and runs no code.
+_NOWHERE = "nowhere://nowhere"
+#: A file can name anything; GDAL reads files only, also through its drivers of web services, and runs no code.
 GDAL_SETTINGS = {
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "nowhere:",
+    "GDAL_HTTP_PROXY": _NOWHERE,
+    "GDAL_HTTPS_PROXY": _NOWHERE,
     "GDAL_VRT_ENABLE_PYTHON": "NO",
 }
+_ELSEWHERE = re.compile(r"://|^\s*<|/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)")
+_MOST_VRT_BYTES = 64 * 2**20
+_NAMING = ("OVERVIEW_FILE", "X_DATASET", "Y_DATASET")  # metadata that GDAL opens
 _MOST_OPEN = 16  # rasters a thread
 _ZEROS_TOLD = 0.01  # share of the pixels
 _LOOKED_AT = 1024  # pixels along the longer side of a raster that percentiles and alpha are judged by
@@ -120,10 +128,12 @@ class RasterFile:
             while len(opened) >= _MOST_OPEN:
                 opened.popitem(last=False)[1].close()
             if self._opener is None:
-                opened[self._number] = _opened_file(Path(self._opened_as), self._nodata)
+                file = _opened_file(Path(self._opened_as), self._nodata)
             else:
                 with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-                    opened[self._number] = rasterio.open(self._opened_as, opener=self._opener, driver="GTiff")
+                    file = rasterio.open(self._opened_as, opener=self._opener, driver="GTiff")
+            refuse_foreign_overviews(file, self.path)
+            opened[self._number] = file
         opened.move_to_end(self._number)
         return opened[self._number]
 
@@ -244,7 +254,7 @@ def rasterio_errors(path: object) -> Iterator[None]:
 
 
 def _opened_file(path: Path, nodata: float | None) -> Any:
-    driver = _driver(path)
+    driver = driver_of(path)
     if nodata is None:
         return rasterio.open(path, driver=driver)
     with rasterio.open(path, driver=driver) as file:
@@ -255,7 +265,18 @@ def _opened_file(path: Path, nodata: float | None) -> Any:
     return rasterio.open(f"vrt://{path.resolve()}?a_nodata={nodata!r}", driver="VRT")
 
 
-def _driver(path: Path) -> str:
+def refuse_foreign_overviews(file: Any, path: object) -> None:
+    """Raise DataError for a raster whose smaller copies lie in another file, or at an address, that its tags name."""
+    if named := file.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
+        file.close()
+        raise DataError(
+            f"{path}: its overviews are to be read from {one_line(named, 120)}; overviews in the file itself, or in "
+            "its .ovr, expected: write it anew with gdal_translate -of COG"
+        )
+
+
+def driver_of(path: Path) -> str:
+    """Return the driver for a file by what is in it. Raises DataError, also for a VRT that names an address."""
     try:
         with regular_file(path).open("rb") as file:
             head = file.read(512)
@@ -266,8 +287,35 @@ def _driver(path: Path) -> str:
     if head[4:8] == b"jP  ":
         return "JP2OpenJPEG"
     if head.lstrip().startswith((b"<VRTDataset", b"<?xml")) and path.suffix.lower() == ".vrt":
+        _refuse_addresses(path)
         return "VRT"
     raise DataError(f"{path}: no GeoTIFF, COG, VRT or JPEG 2000; one of these expected")
+
+
+def _refuse_addresses(path: Path) -> None:
+    """Raise DataError for a VRT of anything but files."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_VRT_BYTES + 1)
+        if len(data) > _MOST_VRT_BYTES:
+            raise DataError(f"{path}: a VRT of more than {_MOST_VRT_BYTES:,} bytes; a smaller one expected")
+        root = ElementTree.fromstring(data)  # noqa: S314 - entities of entities are refused by expat
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: no VRT ({one_line(str(error), 100)}); a whole one expected") from error
+    waiting = [root]
+    while waiting:
+        element = waiting.pop()
+        if element.tag in ("SRS", "Description") or element.get("domain", "").startswith("xml:"):
+            continue
+        waiting += element
+        if element.tag == "MDI" and element.get("key") not in _NAMING:
+            continue
+        for text in (element.text or "", *element.attrib.values()):
+            if _ELSEWHERE.search(text):
+                raise DataError(
+                    f"{path}: names {one_line(text.strip(), 120)!r}, which is no file here; a VRT of files expected: "
+                    "fetch them first"
+                )
 
 
 def _alpha_band(file: Any) -> int | None:
