@@ -118,3 +118,9 @@ def test_tables_without_places(tmp_path: Path, text: str, told: str) -> None:
         read_places(written(tmp_path, text, "p.csv"))
     with pytest.raises(DataError, match="No such file"):
         read_places(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("text", ["MULTIPOLYGON(((0 0,1 0,1 1,0 0)), EMPTY)", "POLYGON((0 0,1 0,1 1,0 0), EMPTY)"])
+def test_an_empty_part_is_one_line(text: str) -> None:
+    with pytest.raises(DataError, match="an empty part"):
+        read_region(text)

@@ -395,6 +395,28 @@ def test_items_that_are_none_and_assets_that_lack(api: Api, tmp_path: Path) -> N
         imagery(api, tmp_path, asset="red")
 
 
+def test_values_of_other_kinds_than_stac_has_are_no_traceback(api: Api, tmp_path: Path) -> None:
+    """A number for a date, clouds that are no number, links and providers that are no lists."""
+    api.item("good", f"{api.host.url}/a.tif", **{"eo:cloud_cover": 50.0})
+    odd = [("datetime", 5), ("datetime", {"a": 1}), ("eo:cloud_cover", float("nan")), ("eo:cloud_cover", float("inf"))]
+    for number, (name, value) in enumerate(odd):
+        api.item(f"odd-{number}", f"{api.host.url}/b.tif", **{"datetime": f"2024-07-0{number + 2}", name: value})
+    api.item("nowhere", f"{api.host.url}/b.tif", {"type": "Point", "coordinates": [float("inf"), 0.0]})
+    providers: list[Any] = [5, [{"name": "x", "roles": 5}], [{"name": "x", "roles": [[]]}], ["x"]]
+
+    def twist(asked: Asked) -> Said:
+        if asked.path == "/v1/search":
+            return json_said({"features": api.items, "links": 5, "context": [1]})
+        return json_said({"providers": providers[0]})
+
+    api.twist = twist
+    while providers:
+        found = imagery(api, tmp_path)
+        assert found.faults == {"items that are none": 1} and found.attribution is None
+        assert [item.cloud for item in found._items] == [10.0, 10.0, 50.0, 101.0, 101.0]
+        del providers[0]
+
+
 def test_deep_values_need_a_range(api: Api, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 4000, (3, 100, 128)).astype(np.uint16)
     api.files["/deep.tif"] = write_raster(tmp_path / "deep.tif", values, UTM, CORNER).read_bytes()

@@ -126,6 +126,8 @@ def _checked(shape: Any, name: str) -> Any:
         )
     for part in shapely.get_parts(shape):
         for ring in (part.exterior, *part.interiors):
+            if ring.is_empty:
+                raise DataError(f"{name}: an empty part; a polygon without any expected")
             steps = np.abs(np.diff(np.asarray(ring.coords)[:, 0]))
             if steps.max() > 180:
                 raise DataError(

@@ -4,6 +4,7 @@ A tile shows one day: the items of the day with the least cloud that covers enou
 """
 
 import json
+import math
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -188,13 +189,14 @@ class StacImagery:
             following = next(
                 (
                     link
-                    for link in page.get("links") or []
+                    for link in _listed(page.get("links"))
                     if isinstance(link, dict) and link.get("rel") == "next" and link.get("href")
                 ),
                 None,
             )
             if following is None or (not features):
-                matched = page.get("numberMatched", (page.get("context") or {}).get("matched"))
+                context = page.get("context")
+                matched = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
                 if isinstance(matched, int) and received < matched and following is None:
                     raise DataError(
                         f"{shown_url(url)}: the list ends after {received} of {matched} items; type the same again"
@@ -252,10 +254,13 @@ class StacImagery:
             href = urljoin(str(own), str(assets[self._asset]["href"]))
             geometry = feature.get("geometry")
             outline = shape_of(geometry) if geometry else shapely.box(*_flat_box(feature["bbox"]))
-            cloud = said.get("eo:cloud_cover")
+            cloud = float(101 if said.get("eo:cloud_cover") is None else said["eo:cloud_cover"])
+            when = said.get("datetime") or said.get("start_datetime")
+            if not np.isfinite(outline.bounds).all():
+                raise ValueError("no place")
             item = Item(
                 str(feature["id"]), str(feature.get("collection") or self._collections[0]), together(outline),
-                said.get("datetime") or said.get("start_datetime"), 101.0 if cloud is None else float(cloud),
+                None if when is None else str(when), cloud if math.isfinite(cloud) else 101.0,
                 str(said.get("created") or said.get("updated") or ""), href, self._api,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError):
@@ -284,8 +289,10 @@ class StacImagery:
         if self.attribution is None:
             names = [
                 str(one["name"])
-                for one in said.get("providers") or []
-                if isinstance(one, dict) and one.get("name") and {"producer", "licensor"} & set(one.get("roles") or ())
+                for one in _listed(said.get("providers"))
+                if isinstance(one, dict)
+                and one.get("name")
+                and any(role in ("producer", "licensor") for role in _listed(one.get("roles")))
             ]
             self.attribution = ", ".join(names)[:300] or None
 
@@ -373,7 +380,7 @@ class StacImagery:
         if renew:
             body = {"collections": [item.collection], "ids": [item.id], "limit": 1}
             page = self._page("POST", f"{self._api}/search", body)
-            again = [self._item(feature, self._api) for feature in page.get("features") or []]
+            again = [self._item(feature, self._api) for feature in _listed(page.get("features"))]
             href = next((found.href for found in again if found is not None and found.id == item.id), href)
         if self._sign is None:
             return href
@@ -419,6 +426,11 @@ def _object(answer: Answer, url: str) -> dict[str, Any]:
         what = str(told)[:200] if told else "a page, or nothing" if said is None else type(said).__name__
         raise DataError(f"{shown_url(url)} answers {answer.status} ({what}); JSON of a STAC API expected")
     return said
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return a list of JSON; an empty one in place of anything else."""
+    return value if isinstance(value, list) else []
 
 
 def _flat_box(box: Sequence[float]) -> tuple[float, float, float, float]:
