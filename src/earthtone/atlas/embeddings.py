@@ -229,7 +229,15 @@ def _card(path: Path, schema: pa.Schema) -> EmbeddingCard:
         raise
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: no table of embeddings of earthtone's") from error
+    wanted = {"dimensions": int, "unit": bool, "windows": bool}
+    odd = [name for name, value in asdict(card).items() if type(value) is not wanted.get(name, str)]
+    if odd:
+        raise DataError(f"{path}: what it says of its {odd[0]} is none: a damaged table; embed the data again")
     kind = schema.field(VECTOR).type if VECTOR in schema.names else None
-    if kind is None or getattr(kind, "list_size", None) != card.dimensions or not set(COLUMNS) <= set(schema.names):
+    if (
+        kind is None
+        or getattr(kind, "list_size", None) != card.dimensions
+        or any(name not in schema.names or schema.field(name).type != column for name, column in COLUMNS.items())
+    ):
         raise DataError(f"{path}: its columns are not those of a table of embeddings: a damaged table")
     return card

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR, EmbeddingTable
+from earthtone.errors import DataError
 from earthtone.files import atomic_path
 from earthtone.progress import progress
 
@@ -95,7 +96,10 @@ def extent_of(table: EmbeddingTable) -> Extent:
             found.places += int(fine.sum())
             found.west, found.east = min(found.west, longitude[fine].min()), max(found.east, longitude[fine].max())
             found.south, found.north = min(found.south, latitude[fine].min()), max(found.north, latitude[fine].max())
-        times = pc.min_max(batch["datetime"]).as_py()
+        try:
+            times = pc.min_max(batch["datetime"]).as_py()
+        except (OverflowError, ValueError) as error:
+            raise DataError(f"{table.path}: a datetime beyond all years; embed the data again") from error
         if times["min"] is not None:
             found.first = min(found.first or times["min"], times["min"])
             found.last = max(found.last or times["max"], times["max"])

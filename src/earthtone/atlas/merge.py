@@ -156,6 +156,8 @@ def merge_rows(sources: Sequence[Source], remove: Collection[str] = ()) -> Merge
         _refuse_unlike_doubles(rows, again)
         rows = rows.only(np.flatnonzero(~again))
         keys = keys.filter(pa.array(~again))
+    if keys["id"].null_count or keys["modality"].null_count:
+        raise DataError("rows without an id or a modality: a damaged table; embed the data again")
     names = keys["modality"].combine_chunks().dictionary_encode()
     names = names.chunk(0) if isinstance(names, pa.ChunkedArray) else names
     codes = names.indices.to_numpy(zero_copy_only=False).astype(np.int8)

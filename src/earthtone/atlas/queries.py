@@ -80,7 +80,13 @@ class Catalogue:
     def media(self) -> Mapping[str, Rows]:
         """Return the rows of each medium that the table has."""
         column = self._table.columns(["modality"])["modality"]
-        found = {str(name): pc.equal(column, name).to_numpy() for name in column.unique().to_pylist()}
+        names = column.unique().to_pylist()
+        if odd := [name for name in names if name not in OTHER]:
+            raise DataError(
+                f"{self._table.path}: rows of the modality {one_line(str(odd[0]), 40)!r}; image or audio expected: a "
+                "damaged table; embed the data again"
+            )
+        found = {str(name): pc.equal(column, name).to_numpy() for name in names}
         return {name: np.flatnonzero(found[name]) for name in sorted(found)}
 
     @cached_property
@@ -121,6 +127,8 @@ class Catalogue:
     def keys(self, rows: Rows) -> list[str]:
         """Return what each row is called: its id, with its medium where the index has both, and its start."""
         columns = self._table.columns(["id", "modality", "start_s"], rows).to_pydict()
+        if None in columns["id"]:
+            raise DataError(f"{self._table.path}: rows without an id: a damaged table; embed the data again")
         several = {
             name for name, places in self.named(columns["id"]).items() if len({place.medium for place in places}) > 1
         } if len(self.media) > 1 else set()  # fmt: skip

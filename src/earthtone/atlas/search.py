@@ -314,7 +314,11 @@ class Index:
         if not len(ranking.rows):
             return []
         free = self.table.free_names
-        cells = self.table.columns([*COLUMNS, *free], ranking.rows).to_pylist()
+        found = self.table.columns([*COLUMNS, *free], ranking.rows)
+        try:
+            cells = found.to_pylist()
+        except (OverflowError, ValueError) as error:
+            raise DataError(f"{self.table.path}: a datetime beyond all years; embed the data again") from error
         keys = self.catalogue.keys(ranking.rows)
         verdicts = {} if marked is None else marked.verdict_of_row
         hits = []
@@ -336,7 +340,7 @@ def _hit(
         datetime=None if cell["datetime"] is None else cell["datetime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
         source=cell["source"], license=cell["license"], attribution=cell["attribution"], media=cell["media"],
         start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]), file_fingerprint=cell["file_fingerprint"],
-        bounds=None if None in bounds else bounds, crs=cell["crs"], verdict=verdict,
+        bounds=None if None in map(_number, bounds) else bounds, crs=cell["crs"], verdict=verdict,
         more={name: cell[name] for name in free},
     )  # fmt: skip
 
