@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from map_tiles import card_of, keep_model, unit_vectors, write_tiles, write_tone
 
+from earthtone.atlas.map_queries import read_queries
 from earthtone.atlas.maps import map_similarity
 from earthtone.models.two_tower import TwoTower
 
@@ -38,3 +39,8 @@ def test_geotiffs_are_valid_and_the_table_opens(tmp_path: Path, tiny_model: TwoT
     assert table.crs.to_epsg() == 32721 and len(table) == SIDE * SIDE and (table.area == 100.0**2).all()
     lonlat = table.to_crs(4326).geometry.centroid
     np.testing.assert_allclose(lonlat.x, table.longitude, atol=1e-6)
+
+
+def test_sounds_called_as_a_map_s_own_files_have_other_names() -> None:
+    found = read_queries(["likeliest.wav", "page.wav", "surf.wav", "a/surf.wav", "../../etc/x.wav"])
+    assert [each.slug for each in found] == ["likeliest-2", "page-2", "surf", "surf-2", "x"]

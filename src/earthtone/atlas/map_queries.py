@@ -16,6 +16,7 @@ from earthtone.models.two_tower import Embeddings, TwoTower
 MOST_QUERIES = 64
 _MOST_WINDOWS = 256  # of a recording whose spread is looked at
 _COLUMNS = ("file", "name", "month", "hour")
+_TAKEN = ("likeliest", "margin", "png", "tiles", "facts", "page")  # what a map calls files of its own
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_queries(given: Sequence[str]) -> list[MapQuery]:
         found = [(Path(file), Path(file).stem, None, None) for file in given]
     if not 1 <= len(found) <= MOST_QUERIES:
         raise DataError(f"{len(found)} sounds; 1 to {MOST_QUERIES} on one map expected: --query a.wav b.wav")
-    slugs: dict[str, int] = {}
+    slugs: dict[str, int] = dict.fromkeys(_TAKEN, 1)
     queries = []
     for file, name, month, hour in found:
         said = MapQuery(file, one_line(name, 80), "", month, hour)
