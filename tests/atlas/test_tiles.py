@@ -306,6 +306,10 @@ def test_bad_input_is_one_line(raster: Path, tmp_path: Path, capsys: pytest.Capt
 def test_a_damaged_record_and_another_writer(raster: Path, tmp_path: Path) -> None:
     out = tmp_path / "t"
     earthtone.tiles(out, raster=raster, metres=320, pixels=32)
+    for rubbish in (b"\xff\xfe", b'{"format":1,"of":[1]}\n', b"[" * 100_000, b"[]"):
+        (out / "tiles.jsonl").write_bytes(rubbish)
+        with pytest.raises(DataError, match=r"tiles\.jsonl is damaged; delete it"):
+            earthtone.tiles(raster=raster, out=out, metres=320)
     (out / "tiles.jsonl").write_text("rubbish\n")
     with pytest.raises(DataError, match=r"tiles\.jsonl is damaged; delete it"):
         earthtone.tiles(out, raster=raster, metres=320, pixels=32)

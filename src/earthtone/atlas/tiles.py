@@ -308,12 +308,12 @@ class _Record:
         self._file = self._path.open("a", encoding="utf-8")
 
     def _read(self, head: Mapping[str, Any]) -> None:
-        lines = self._path.read_text(encoding="utf-8").split("\n")
         try:
+            lines = self._path.read_text(encoding="utf-8").split("\n")
             found = json.loads(lines[0])
             format_of(found, "record of tiles", self._path)
-            before = found["of"]
-        except (ValueError, TypeError, KeyError) as error:
+            before = dict(found["of"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{self._path} is damaged; delete it and {self._path.parent / IMAGES}, or choose another --out"
             ) from error
@@ -325,8 +325,9 @@ class _Record:
         for line in lines[1:]:
             try:
                 row = json.loads(line)
-                self.rows[row["id"]] = row
-            except (ValueError, TypeError, KeyError):
+                if 0 <= row["share"] <= 1:
+                    self.rows[row["id"]] = row
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # the last line of a process that was killed
         if lines[-1]:  # begin a line of its own
             with self._path.open("a", encoding="utf-8") as file:
