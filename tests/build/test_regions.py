@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import mapping
@@ -68,6 +69,14 @@ def test_regions_that_are_none(text: str, told: str) -> None:
     with pytest.raises((ConfigError, DataError), match=told) as caught:
         read_region(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_polygon_of_very_many_corners_is_refused(tmp_path: Path) -> None:
+    """Whether it crosses itself would be asked for hours."""
+    around = np.linspace(0, 2 * np.pi, 150_000)
+    ring = shapely.Polygon(np.stack([np.cos(around), np.sin(around)], axis=1))
+    with pytest.raises(DataError, match=r"150,001 corners; at most 100,000 expected: simplify"):
+        read_region(written(tmp_path, ring.wkt, "r.wkt"))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _BOX = re.compile(rf"\s*\[?\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]?\s*")
 _WKT = re.compile(r"\s*(?:SRID=\d+;)?\s*(MULTI)?POLYGON", re.IGNORECASE)
 _MOST_BYTES = 64 * 2**20
+_MOST_CORNERS = 100_000  # whether a ring crosses itself takes seconds for as many, and hours for ten times more
 _EXPECTED = "west,south,east,north in degrees, a polygon as WKT, or a file of one (.geojson, .json, .wkt) expected"
 
 
@@ -116,6 +117,11 @@ def _checked(shape: Any, name: str) -> Any:
     if shape.is_empty or shape.geom_type not in ("Polygon", "MultiPolygon"):
         raise DataError(f"{name}: {'nothing' if shape.is_empty else shape.geom_type}; a polygon expected")
     points: NDArray[np.float64] = shapely.get_coordinates(shape)
+    if len(points) > _MOST_CORNERS:
+        raise DataError(
+            f"{name}: {len(points):,} corners; at most {_MOST_CORNERS:,} expected: simplify the polygon, to a "
+            "hundredth of a degree for a country"
+        )
     if not np.isfinite(points).all():
         raise DataError(f"{name}: coordinates that are no numbers; degrees expected")
     longest, highest = np.abs(points).max(axis=0).tolist()
