@@ -31,6 +31,9 @@ from earthtone.signal.config import SignalConfig
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe, TrainConfig
 
+pytest.importorskip("moto")
+pytestmark = pytest.mark.extras
+
 TINY = [
     "--model.image_encoder=test_resnet", "--model.audio_encoder=test_resnet", "--model.dimensions=16",
     "--train.batch_size=8", "--train.epochs=2", "--train.device=cpu",

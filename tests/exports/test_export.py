@@ -47,7 +47,7 @@ def exported(cases: list[tuple[str, TwoTower]], inputs: Inputs, out: Path) -> No
     compare([model for _, model in cases], [out / str(number) for number in range(len(cases))], inputs, out)
 
 
-@pytest.mark.slow
+@pytest.mark.extras  # a minute of other processes
 def test_the_programs_in_the_readmes_give_the_same_vectors_without_earthtone(
     make: Make, inputs: Inputs, tmp_path: Path
 ) -> None:
