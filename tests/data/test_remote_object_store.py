@@ -31,7 +31,6 @@ from earthtone.signal.config import SignalConfig
 from earthtone.train.loader import TrainLoader
 from earthtone.train.recipe import Recipe, TrainConfig
 
-pytest.importorskip("moto")
 pytestmark = pytest.mark.extras
 
 TINY = [

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
+import pytest
+
+boto3 = pytest.importorskip("boto3")  # moto brings it, and the group `extras` moto
 
 _PATIENCE = 60  # seconds; a busy machine starts slowly
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
