@@ -273,6 +273,7 @@ def test_nothing_that_is_there_is_written_over(pairs: Path, tmp_path: Path) -> N
     assert (tmp_path / "h.csv").read_text() == "earlier" and not (tmp_path / "h.csv.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_leaves_no_folder(tmp_path: Path) -> None:
     """A process that may write small files alone: as a full disk does to libsndfile, and to a copy."""
     draw = np.random.default_rng(0)

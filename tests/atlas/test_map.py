@@ -168,6 +168,7 @@ def test_differences(world: World, drawn: SimilarityMap, expected: list[dict[str
             assert values[3, row, column] == pytest.approx(found, abs=4e-5)
 
 
+@pytest.mark.slow
 def test_pairs_are_all_compared_and_none_is_none(world: World) -> None:
     sounds = [str(path) for path in world.sounds]
     pairs = map_similarity(sounds, world.folder / "pairs", tiles=world.tiles, difference="pairs", show="score")
@@ -372,6 +373,7 @@ def test_raw_embeddings_are_compared_by_distance(world: World, tiny_signal: Any)
     assert any("--training TABLE" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_training_images_of_a_table(world: World, tiny_table: Path, tiny_model: TwoTower) -> None:
     """For models that keep none; what was made is kept in the map's folder."""
     bare = keep_model(world.folder / "bare", tiny_model)
@@ -420,6 +422,7 @@ def test_silence_is_no_query(world: World, tmp_path: Path, capsys: pytest.Captur
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_with_both_fingerprints(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], scaled: TwoTower
 ) -> None:

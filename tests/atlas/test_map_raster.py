@@ -57,6 +57,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tone(tmp_path_factory.mktemp("sound") / "tone.wav"))
 
 
+@pytest.mark.slow
 def test_tiles_are_embedded_as_pictures_of_them_are(
     tmp_path: Path, run: Path, sound: str, tiny_model: TwoTower
 ) -> None:

@@ -158,6 +158,7 @@ def test_several_writers_lose_nothing_and_one_is_killed(tmp_path: Path) -> None:
     assert told <= len(count["k"]) <= told + 1 and read.problems == ()
 
 
+@pytest.mark.slow
 def test_a_writer_that_cannot_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "m.csv"
     add_marks(file, [Mark("a", "q", "right", "t")])

@@ -27,6 +27,7 @@ def with_licences_and_times(manifest: Path) -> None:
             writer.writerow({**row, "license": ("CC-BY-4.0", "CC0-1.0", "")[n % 3], "datetime": time})
 
 
+@pytest.mark.slow
 def test_its_commands_and_its_python_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_pairs: Path,
     tiny_model: TwoTower,

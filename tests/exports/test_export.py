@@ -103,6 +103,7 @@ def test_timm_itself_loads_a_folder_and_its_output_is_the_projection(make: Make,
             assert network.pretrained_cfg["input_size"] == tuple(inputs.shape[1:])
 
 
+@pytest.mark.slow
 def test_torchvision_loads_every_weight(make: Make, tmp_path: Path) -> None:
     model = make("resnet18")
     earthtone.export(model, "torchvision", tmp_path / "out")  # with a linear projection: `fc`
@@ -155,6 +156,7 @@ def test_a_backbone_goes_to_timm_with_its_own_normalisation(make: Make, tmp_path
         assert torch.equal(network(inputs), backbone.pooled(inputs))
 
 
+@pytest.mark.slow
 def test_fewer_bits_tell_their_cost(make: Make, tiny_table: Path, tmp_path: Path) -> None:
     result = earthtone.export(make(), "safetensors", tmp_path / "out", precision="bf16", calibrate=tiny_table)
     weights = load_file(tmp_path / "out" / "model.safetensors")
