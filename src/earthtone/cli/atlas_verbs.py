@@ -1,84 +1,63 @@
 """The verbs that use a trained model: its vectors, maps and exports. As verbs.py, whose helpers they share."""
 
+from collections.abc import Callable
+from typing import Any
+
 from earthtone.atlas import options as told
 from earthtone.cli.parsing import parsed
 from earthtone.cli.verbs import _json, _next, _say, call
 from earthtone.exports import options as told_exports
 from earthtone.terminal import json_text
+from earthtone.value_types import Options
 
 
-def embed(words: list[str]) -> int:
-    """Vectors of images and sounds of any data as one table; stopped, it goes on when it is repeated."""
-    options, found = parsed("embed", told.EmbedOptions, words, _json)
-    try:
-        result = call("embed", options)
-    except KeyboardInterrupt:
-        _say(f"stopped; go on with: {_next('embed', *words)}")
-        return 130
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
+def _verb(
+    name: str,
+    kind: type[Options],
+    function: str = "",
+    *,
+    goes_on: bool = False,
+    following: Callable[[Any], str] | None = None,
+) -> Callable[[list[str]], int]:
+    """Return the verb that calls a public function, `name` by default, and shows its result.
 
+    `goes_on`: a call that is stopped goes on when it is repeated. `following` makes the line to type next.
+    """
 
-def index(words: list[str]) -> int:
-    """Merge, add, remove and place what was embedded."""
-    options, found = parsed("index", told.IndexOptions, words, _json)
-    result = call("build_index", options)
-    if found.json:
-        print(json_text(result.to_dict()))
+    def run(words: list[str]) -> int:
+        options, found = parsed(name, kind, words, _json)
+        try:
+            result = call(function or name, options)
+        except KeyboardInterrupt:
+            if not goes_on:
+                raise
+            _say(f"stopped; go on with: {_next(name, *words)}")
+            return 130
+        print(json_text(result.to_dict()) if found.json else result.to_text())
+        if following is not None and not found.json:
+            print(f"next: {following(options)}")
         return 0
-    print(f"{result.to_text()}\nnext: {_next('search', options.folder, '--like', 'FILE')}")
-    return 0
+
+    return run
 
 
-def search(words: list[str]) -> int:
-    """Rank the rows of a folder of embeddings by a query, or by marks."""
-    options, found = parsed("search", told.SearchOptions, words, _json)
-    result = call("search", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
-
-
-def tiles(words: list[str]) -> int:
-    options, found = parsed("tiles", told.TilesOptions, words, _json)
-    result = call("tiles", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    if not found.json:
-        model = options.model if options.model is not None else "MODEL"
-        print(f"next: {_next('embed', '--model', model, '--data', options.out, '--out', 'embeddings')}")
-    return 0
-
-
-def map(words: list[str]) -> int:
-    """Draw where a region would sound like given sounds."""
-    options, found = parsed("map", told.MapOptions, words, _json)
-    try:
-        result = call("map_similarity", options)
-    except KeyboardInterrupt:
-        _say(f"stopped; go on with: {_next('map', *words)}")
-        return 130
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
-
-
-def export(words: list[str]) -> int:
-    """Write a model's towers for other programs."""
-    options, found = parsed("export", told_exports.ExportOptions, words, _json)
-    result = call("export", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
-
-
-def push(words: list[str]) -> int:
-    """Put a model on the hub, with its card."""
-    options, found = parsed("push", told_exports.PushOptions, words, _json)
-    result = call("push", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
-
-
-def pull(words: list[str]) -> int:
-    """Fetch a model of ours from the hub."""
-    options, found = parsed("pull", told_exports.PullOptions, words, _json)
-    result = call("pull", options)
-    print(json_text(result.to_dict()) if found.json else result.to_text())
-    return 0
+embed = _verb("embed", told.EmbedOptions, goes_on=True)
+index = _verb(
+    "index",
+    told.IndexOptions,
+    "build_index",
+    following=lambda options: _next("search", options.folder, "--like", "FILE"),
+)
+search = _verb("search", told.SearchOptions)
+tiles = _verb(
+    "tiles",
+    told.TilesOptions,
+    goes_on=True,
+    following=lambda options: _next(
+        "embed", "--model", options.model or "MODEL", "--data", options.out, "--out", "embeddings"
+    ),
+)
+map = _verb("map", told.MapOptions, "map_similarity", goes_on=True)
+export = _verb("export", told_exports.ExportOptions)
+push = _verb("push", told_exports.PushOptions)
+pull = _verb("pull", told_exports.PullOptions)
