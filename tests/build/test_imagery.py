@@ -312,16 +312,18 @@ def test_more_than_8_bits_are_scaled_alike_in_all_tiles(tmp_path: Path) -> None:
     assert np.abs(scaled - bands.read_tile(tile, 32).pixels).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("share", "nodata"), [(0.25, None), (0.0, None), (0.25, 0.0)])
 def test_zeros_about_a_scene_that_declares_no_value_are_told(
-    tmp_path: Path, share: float, nodata: float | None
+    tmp_path: Path, share: float, nodata: float | None, dtype: type
 ) -> None:
-    values = np.random.default_rng(0).integers(6000, 9000, (3, 64, 64)).astype(np.uint16)
+    values = np.random.default_rng(0).integers(60, 250, (3, 64, 64)).astype(dtype)
     values[:, : round(64 * share)] = 0
     rasters = open_rasters(str(write_raster(tmp_path / "scene.tif", values, UTM, NORTH_UP)), nodata=nodata)
     if share and nodata is None:
         assert rasters.doubt is not None and "scene.tif: 25% of the pixels are 0, and no value" in rasters.doubt
         assert rasters.doubt.endswith("type --nodata 0")
+        assert ("range of values" in rasters.doubt) == (dtype is np.uint16)
     else:
         assert rasters.doubt is None
 

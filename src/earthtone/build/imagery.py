@@ -206,29 +206,35 @@ class RasterFile:
 
     @property
     def percentiles(self) -> tuple[float, float]:
-        """Return the 2nd and 98th percentile of all that holds data, by at most about a million pixels."""
-        return self._looked_at[:2]
+        """Return the 2nd and 98th percentile of all that holds data, by at most about a million pixels.
+
+        Raises DataError where nothing does.
+        """
+        if self._looked_at[0] is None:
+            raise DataError(
+                f"{self.path}: no data in any of its {self.width} x {self.height} pixels; some were expected"
+            )
+        return self._looked_at[0]
 
     @property
     def zero_share(self) -> float:
         """Return in which share of the pixels all chosen bands are 0, of a file that names no value as no data."""
-        return self._looked_at[2]
+        return self._looked_at[1]
 
     @cached_property
-    def _looked_at(self) -> tuple[float, float, float]:
+    def _looked_at(self) -> tuple[tuple[float, float] | None, float]:
         factor = max(1.0, max(self.width, self.height) / _LOOKED_AT)
         shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
         with rasterio_errors(self.path):
             file = self.dataset()
             found = np.moveaxis(file.read(list(self.bands), out_shape=(len(self.bands), *shape)), 0, -1)
             there = self._data(file, Window(0, 0, self.width, self.height), shape) & np.isfinite(found).all(axis=2)
+        undeclared = file.nodata is None and self._table is None and bool(there.all())
+        zero_share = float((found == 0).all(axis=2).mean()) if undeclared else 0.0
         if not there.any():
-            raise DataError(
-                f"{self.path}: no data in any of its {self.width} x {self.height} pixels; some were expected"
-            )
-        low, high = np.percentile(found[there].astype(np.float64), (2, 98)).tolist()
-        undeclared = file.nodata is None and bool(there.all())
-        return low, high, float((found == 0).all(axis=2).mean()) if undeclared else 0.0
+            return None, zero_share
+        low, high = np.percentile(found[there].astype(np.float64), (2, 98)).tolist() if self.deep else (0.0, 255.0)
+        return (low, high), zero_share
 
 
 _THREAD = threading.local()
@@ -372,14 +378,18 @@ def _some(files: Sequence[RasterFile]) -> Sequence[RasterFile]:
     return files[:: max(1, len(files) // 16)]
 
 
-def _zeros_told(files: Sequence[RasterFile]) -> str | None:
-    """Return what to type where so many pixels are 0 that they may be no data, as about a turned satellite scene."""
+def _zeros_told(files: Sequence[RasterFile], *, stretched: bool) -> str | None:
+    """Return what to type where so many pixels are 0 that they may be no data, as about a turned satellite scene.
+
+    `stretched`: values of more than 8 bits get the range that is found in them.
+    """
     file = max(files, key=lambda file: file.zero_share)
     if file.zero_share < _ZEROS_TOLD:
         return None
+    also = ", also for the range of values" if file.deep and stretched else ""
     return (
         f"{Path(file.path).name}: {file.zero_share:.0%} of the pixels are 0, and no value is declared as no data, so "
-        "they count as imagery, also for the range of values; if nothing was seen there, type --nodata 0"
+        f"they count as imagery{also}; if nothing was seen there, type --nodata 0"
     )
 
 
@@ -399,7 +409,7 @@ class Rasters:
         self.license, self.attribution = license, attribution
         self.said: str | None = None
         """How values of more than 8 bits became 8, None where there are none."""
-        self.doubt: str | None = None
+        self.doubt: str | None = _zeros_told(_some(files), stretched=value_range is None)
         """What looks like no data and is not declared as such."""
         deep = [file for file in files if file.deep]
         self._ranges: NDArray[np.float32] | None = None
@@ -409,7 +419,6 @@ class Rasters:
             how = "2nd and 98th percentile of all" if value_range is None else "--value_range"
             told = ", ".join(f"{low:g} to {high:g}" for low, high in self._ranges)
             self.said = f"{deep[0].dtype} values {told} ({how}) became 0 and 255"
-            self.doubt = _zeros_told(_some(deep)) if value_range is None else None
 
     @property
     def fingerprint(self) -> list[object]:
