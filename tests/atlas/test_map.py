@@ -501,6 +501,21 @@ def test_one_writer_at_a_time(world: World, tmp_path: Path, capsys: pytest.Captu
         assert "another process is drawing a map into it" in refused(words, capsys)
 
 
+def test_nothing_is_written_among_embeddings_of_another_verb(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--tiles", str(world.tiles), "--query", str(world.sounds[0]), "--out", str(world.tiles)]
+    before = sorted(world.tiles.iterdir())
+    assert "holds embeddings that no map has made; choose another --out" in refused(words, capsys)
+    assert sorted(world.tiles.iterdir()) == before
+
+
+def test_a_sound_is_asked_for_once(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = str(world.sounds[0])
+    words = ["--tiles", str(world.tiles), "--query", one, str(world.sounds[1]), one, "--out", str(tmp_path / "map")]
+    assert f"{one} is given twice" in refused(words, capsys)
+
+
 def test_a_call_that_fails_leaves_the_map_before(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

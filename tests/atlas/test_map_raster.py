@@ -16,6 +16,8 @@ from rasterio.transform import from_origin
 
 from earthtone.atlas import map_raster
 from earthtone.atlas.embeddings import open_embeddings
+from earthtone.atlas.map_grid import MapGrid
+from earthtone.atlas.map_output import ground_picture
 from earthtone.atlas.map_raster import FURTHER_VIEWS, VIEWS
 from earthtone.atlas.maps import map_similarity
 from earthtone.atlas.options import MapOptions
@@ -239,6 +241,49 @@ def test_a_folder_has_the_map_of_one_raster(
     assert "holds a map of other tiles (files" in refused(words, capsys)
     (tmp_path / "map" / map_raster.STATE).write_text("[")
     assert "cannot be read" in refused(words, capsys)
+
+
+@pytest.mark.parametrize("undeclared", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_imagery_below_a_map_is_transparent_where_it_has_no_data(tmp_path: Path, dtype: str, undeclared: bool) -> None:
+    """Where a value says so, by the file or by --nodata, and outside the raster; elsewhere it is opaque."""
+    draw = np.random.default_rng(1).integers(1, 256, (3, 40, 40)).astype(dtype)
+    draw[:, :10, :20] = 0
+    profile = {
+        "driver": "GTiff", "width": 40, "height": 40, "count": 3, "dtype": dtype, "crs": "EPSG:32721",
+        "transform": from_origin(WEST, NORTH, GSD_M, GSD_M), "nodata": None if undeclared else 0, "photometric": "RGB",
+    }  # fmt: skip
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile) as file:
+        file.write(draw)
+    step = 10 * GSD_M  # five cells of ten pixels each way, the last of them beyond the raster
+    grid = MapGrid("EPSG:32721", WEST, NORTH, step, step, 5, 5, step, step)
+    found = ground_picture(str(tmp_path / "scene.tif"), grid, None, 0.0 if undeclared else None)
+    assert found is not None and found.shape[2] == 4
+    cell = found.shape[0] // 5
+    seen = found[cell // 2 :: cell, cell // 2 :: cell, 3] > 0
+    expected = np.array([[0, 0, 1, 1, 0], *[[1, 1, 1, 1, 0]] * 3, [0] * 5], bool)
+    np.testing.assert_array_equal(seen, expected)
+    inside = MapGrid("EPSG:32721", WEST, NORTH - step, step, step, 4, 3, step, step)
+    whole = ground_picture(str(tmp_path / "scene.tif"), inside, None, 0.0 if undeclared else None)
+    assert whole is not None and whole.shape[2] == 3
+
+
+def test_how_values_became_bytes_is_told(tmp_path: Path, run: Path, sound: str) -> None:
+    values = np.random.default_rng(1).integers(0, 4000, (3, 64, 64)).astype("uint16")
+    values[:, :10] = 0
+    profile = {
+        "driver": "GTiff", "width": 64, "height": 64, "count": 3, "dtype": "uint16", "crs": "EPSG:32721",
+        "transform": from_origin(WEST, NORTH, GSD_M, GSD_M), "photometric": "RGB",
+    }  # fmt: skip
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile) as file:
+        file.write(values)
+    for _ in range(2):  # also where nothing is left to embed
+        found = map_similarity(
+            [sound], tmp_path / "map", raster=tmp_path / "scene.tif", model=run, metres=64, views=1,
+            value_range=(0.0, 3000.0),
+        )  # fmt: skip
+        assert "uint16 values 0 to 3000 (--value_range) became 0 and 255" in found.to_text()
+        assert "16% of the pixels are 0, and no value is declared as no data" in found.to_text()
 
 
 def test_a_model_that_is_told_metres_gets_those_of_each_view(tmp_path: Path, sound: str, scaled: TwoTower) -> None:

@@ -1,10 +1,11 @@
-"""A table of embeddings as GeoParquet 1.1, in the columns that other programs look for.
+"""GeoParquet 1.1: a table of embeddings, in the columns that other programs look for, and the tiles of a map.
 
 Embedding Atlas takes `x`, `y`, `text`, `image` and `audio`; lonboard, DuckDB and QGIS the points in `geometry`.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR, EmbeddingTable
+from earthtone.build.tile_grid import read_crs
 from earthtone.errors import DataError
 from earthtone.files import atomic_path
 from earthtone.progress import progress
@@ -121,26 +123,64 @@ def write_geoparquet(table: EmbeddingTable, path: Path, extent: Extent, state: s
     `state` tells of what table it is; see `geoparquet_state`. Raises DataError where it cannot be written.
     """
     free = free_names(table)
-    columns: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Point"] if extent.places else [], "crs": CRS84}
+    geometry: dict[str, Any] = {"geometry_types": ["Point"] if extent.places else [], "crs": CRS84}
     if extent.bbox is not None:
-        columns["bbox"] = extent.bbox
-    columns["covering"] = {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}}
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": columns}}
-    said = {b"geo": json.dumps(geo).encode(), _OF: json.dumps({"table": state}).encode()}
+        geometry["bbox"] = extent.bbox
+    geometry["covering"] = {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}}
     rows = group_rows(table.card.dimensions)
-    groups = -(-extent.rows // rows)
+    groups = progress(_groups(table, rows, free), total=-(-extent.rows // rows), label=path.name, unit="group")
+    _write(path, groups, geometry, {_OF: json.dumps({"table": state}).encode()})
+
+
+def write_tiles(
+    path: Path,
+    columns: Mapping[str, Sequence[object] | NDArray[Any]],
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    crs: str,
+) -> None:
+    """Write a row a tile: `columns` (N) and its square as `geometry`, of `bounds` (west, south, east, north) in `crs`.
+
+    Raises DataError.
+    """
+    west, south, east, north = bounds
+    squares = [bytes(square) for square in polygons(*bounds)]
+    geometry = {
+        "geometry_types": ["Polygon"], "edges": "planar", "orientation": "counterclockwise",
+        "bbox": [float(west.min()), float(south.min()), float(east.max()), float(north.max())],
+        "crs": read_crs(crs, str(path)).to_json_dict(),
+    }  # fmt: skip
+    _write(path, [pa.table({**columns, "geometry": pa.array(squares, pa.binary())})], geometry)
+
+
+def _write(
+    path: Path, groups: Iterable[pa.Table], geometry: Mapping[str, Any], more: Mapping[bytes, bytes] | None = None
+) -> None:
+    """Write row groups whose column `geometry` holds well-known binary, whole or not at all."""
+    geo = {
+        "version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", **geometry}},
+    }  # fmt: skip
     with atomic_path(path) as temporary:
         writer = None
         try:
-            for group in progress(_groups(table, rows, free), total=groups, label=path.name, unit="group"):
+            for group in groups:
                 if writer is None:
                     texts = [entry.name for entry in group.schema if pa.types.is_string(entry.type)]
-                    schema = group.schema.with_metadata(said)
+                    schema = group.schema.with_metadata({b"geo": json.dumps(geo).encode(), **(more or {})})
                     writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=texts)
-                writer.write_table(group.cast(writer.schema), row_group_size=rows)
+                writer.write_table(group.cast(writer.schema), row_group_size=_MOST_GROUP_ROWS)
         finally:
             if writer is not None:
                 writer.close()
+
+
+def polygons(west: NDArray[Any], south: NDArray[Any], east: NDArray[Any], north: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return rectangles (N) as well-known binary (N, 93): one ring, counterclockwise from the south-west."""
+    head = struct.pack("<BIII", 1, 3, 1, 5)
+    ring = np.stack([west, south, east, south, east, north, west, north, west, south], axis=1).astype("<f8")
+    out = np.empty((len(west), len(head) + 80), np.uint8)
+    out[:, : len(head)] = np.frombuffer(head, np.uint8)
+    out[:, len(head) :] = ring.view(np.uint8).reshape(len(west), 80)
+    return out
 
 
 def geoparquet_state(path: Path) -> str | None:

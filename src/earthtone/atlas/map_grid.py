@@ -76,6 +76,16 @@ class Cells:
     columns: NDArray[np.int64]
 
 
+def tile_bounds(
+    grid: MapGrid, cells: Cells
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return west, south, east and north (N) of tiles in the CRS of their grid."""
+    x = grid.west + (cells.columns.astype(np.float64) + 0.5) * grid.step_x
+    y = grid.north - (cells.rows.astype(np.float64) + 0.5) * grid.step_y
+    half_x, half_y = grid.tile_x / 2, grid.tile_y / 2
+    return x - half_x, y - half_y, x + half_x, y + half_y
+
+
 def grid_of(
     west: NDArray[np.float64], south: NDArray[np.float64], east: NDArray[np.float64], north: NDArray[np.float64],
     crs: Sequence[str | None], geographic: bool, name: str,

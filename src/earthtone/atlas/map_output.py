@@ -16,14 +16,16 @@ from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling
 
-from earthtone.atlas.map_files import write_cog, write_geoparquet
-from earthtone.atlas.map_grid import BANDS, NO_CLASS, Cells, MapGrid, likeliest, spread
+from earthtone.atlas.geoparquet import write_tiles
+from earthtone.atlas.map_files import write_cog
+from earthtone.atlas.map_grid import BANDS, NO_CLASS, Cells, MapGrid, likeliest, spread, tile_bounds
 from earthtone.atlas.map_page import write_page
 from earthtone.atlas.map_pictures import Layer, class_colours, limits, write_pmtiles, write_png
 from earthtone.atlas.map_queries import MapQuery
 from earthtone.build.imagery import RasterFile, rasterio_errors
 from earthtone.errors import ConfigError, EarthtoneError, one_line, one_line_each
 from earthtone.files import write_text_atomic
+from earthtone.signal.raster import opaque
 
 _MOST_PAIRS = 10  # sounds of which every two are compared
 _GROUND = 900  # pixels along the longer side of the picture below a map
@@ -130,10 +132,12 @@ def write_map(
     difference: str,
     media: str | None,
     bands_shown: tuple[int, int, int] | None = None,
+    nodata: float | None = None,
 ) -> SimilarityMap:
     """Return the map with its files, after writing them; the page comes last.
 
-    `show` is the band that pictures show, `difference` which sounds are compared, `media` the raster below the map.
+    `show` is the band that pictures show, `difference` which sounds are compared, `media` the raster below the map,
+    `nodata` the value that is no data in it where it names none.
     """
     grid, cells = found.grid, found.cells
     tags = {
@@ -182,7 +186,7 @@ def write_map(
         grid.filled(values.astype(np.float32), cells) for values in (found.longitude, found.latitude)
     )
     bands |= {"longitude": longitude, "latitude": latitude}
-    ground = ground_picture(media, grid, bands_shown)
+    ground = ground_picture(media, grid, bands_shown, nodata)
     sheet, across, heading = side_by_side(found.queries, [*sounds, *compared])
     title = _title(found)
     lines = [found.sentence, found.chance, *found.notes, *(f"Imagery: {line}" for line in found.attribution)]
@@ -197,7 +201,7 @@ def write_map(
         else:
             _log.warning("%s: no web tiles of it, since the map of the web ends at 85 degrees", layer.title)
     files["tiles"] = out / "tiles.parquet"
-    write_geoparquet(files["tiles"], grid, cells, _columns(found))
+    write_tiles(files["tiles"], _columns(found), tile_bounds(grid, cells), grid.crs)
     files |= {"facts": out / "map.json", "page": out / "index.html"}
     done = replace(found, files=files)
     write_text_atomic(files["facts"], json.dumps(done.to_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -380,19 +384,20 @@ def _columns(found: SimilarityMap) -> dict[str, Any]:
 
 
 def ground_picture(
-    media: str | None, grid: MapGrid, bands: tuple[int, int, int] | None = None
+    media: str | None, grid: MapGrid, bands: tuple[int, int, int] | None = None, nodata: float | None = None
 ) -> NDArray[np.uint8] | None:
-    """Return a picture, uint8 (height, width, 3), of the raster below a grid, at most 900 pixels a side; None without.
+    """Return a picture of the raster below a grid, at most 900 pixels a side; None without one.
 
-    It is for the eye: `bands`, or those that the file names, each from its 2nd to its 98th percentile unless they are
-    bytes. A large raster without overviews is left out.
+    uint8 (height, width, 3), or 4 where it holds no data everywhere: there it is transparent. It is for the eye:
+    `bands`, or those that the file names, each from its 2nd to its 98th percentile unless they are bytes. A large
+    raster without overviews is left out.
     """
     if media is None or not Path(media).is_file():
         return None
     scale = _GROUND / max(grid.width, grid.height)
     width, height = max(1, round(grid.width * scale)), max(1, round(grid.height * scale))
     try:
-        raster = RasterFile(Path(media), bands)
+        raster = RasterFile(Path(media), bands, nodata=nodata)
         with rasterio_errors(media):
             file = raster.dataset()
             if not file.overviews(1) and file.width * file.height > _MOST_PIXELS:
@@ -400,19 +405,28 @@ def ground_picture(
             place = from_origin(
                 grid.west, grid.north, grid.width * grid.step_x / width, grid.height * grid.step_y / height
             )
+            meanings = [meaning.name for meaning in file.colorinterp]
             with WarpedVRT(
-                file, crs=grid.crs, transform=place, width=width, height=height, resampling=Resampling.average
-            ) as warped:
+                file, crs=grid.crs, transform=place, width=width, height=height, resampling=Resampling.average,
+                add_alpha="alpha" not in meanings,
+            ) as warped:  # fmt: skip
                 shown = raster.bands if len(raster.bands) == 3 else raster.bands * 3
                 values = np.moveaxis(warped.read(list(shown)), 0, -1)
+                alpha = warped.read(meanings.index("alpha") + 1 if "alpha" in meanings else file.count + 1)
     except (EarthtoneError, RasterioError, ValueError, OSError):
         return None
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    floats = values.astype(np.float64)
-    there = np.isfinite(floats).all(axis=2) & (floats != 0).any(axis=2)
-    if not there.any():
-        return None
-    low, high = np.percentile(floats[there], (2, 98), axis=0)
-    scaled = np.nan_to_num((floats - low) / np.maximum(high - low, 1e-9))
-    return np.asarray(np.rint(255 * np.clip(scaled, 0, 1)), np.uint8)
+    there = opaque(alpha)
+    there = np.ones(alpha.shape, bool) if there is None else there
+    picture = values
+    if values.dtype != np.uint8:
+        floats = values.astype(np.float64)
+        there &= np.isfinite(floats).all(axis=2)
+        known = there & (floats != 0).any(axis=2)
+        if not known.any():
+            return None
+        low, high = np.percentile(floats[known], (2, 98), axis=0)
+        scaled = np.nan_to_num((floats - low) / np.maximum(high - low, 1e-9))
+        picture = np.asarray(np.rint(255 * np.clip(scaled, 0, 1)), np.uint8)
+    if there.all():
+        return np.ascontiguousarray(picture)
+    return np.dstack([picture, np.where(there, 255, 0).astype(np.uint8)])

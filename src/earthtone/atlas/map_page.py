@@ -92,7 +92,7 @@ def write_page(
         ground_share=(100 * grid.width / (width * factor), 100 * grid.height / (height * factor)),
         small=[None if at is None else _small(layers[at], at, factor) for at in small], across=across,
         small_title=small_title, sounds=_sounds(queries), attribution=attribution,
-        ground=None if ground is None else data_uri("image/jpeg", _jpeg(ground)),
+        ground=None if ground is None else _ground_uri(ground),
     )  # fmt: skip
     write_text_atomic(path, page)
 
@@ -129,10 +129,13 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def _ground_uri(picture: NDArray[np.uint8]) -> str:
+    """Return a picture as a JPEG, or one that is transparent in parts as a PNG."""
+    if picture.shape[2] == 4:
+        return data_uri("image/png", png_bytes(picture))
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=80)
-    return data.getvalue()
+    return data_uri("image/jpeg", data.getvalue())
 
 
 def _sounds(queries: Sequence[MapQuery]) -> list[dict[str, str]]:

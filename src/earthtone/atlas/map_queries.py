@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,9 @@ def read_queries(given: Sequence[str]) -> list[MapQuery]:
         found = [(Path(file), Path(file).stem, None, None) for file in given]
     if not 1 <= len(found) <= MOST_QUERIES:
         raise DataError(f"{len(found)} sounds; 1 to {MOST_QUERIES} on one map expected: --query a.wav b.wav")
+    once = Counter((file.absolute(), month, hour) for file, _, month, hour in found)
+    if twice := next((file for (file, *_), times in once.items() if times > 1), None):
+        raise DataError(f"--query: {twice} is given twice; each sound once expected, there is nothing to compare")
     slugs: dict[str, int] = dict.fromkeys(_TAKEN, 1)
     queries = []
     for file, name, month, hour in found:

@@ -56,8 +56,10 @@ FURTHER_VIEWS: Mapping[str, Callable[[Pixels], Pixels]] = {
 }
 
 
-def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Path) -> Path:
-    """Return the folder, `out`, whose table of embeddings has the tiles of `--raster`; those that are there stay.
+def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Path) -> list[str]:
+    """Write the embeddings of the tiles of `--raster` to the table in `out`, and return how its values were read.
+
+    Tiles that are there stay.
 
     Raises DataError where no tile holds data, ConfigError where the region lies outside the raster, or where `out`
     holds the tiles of something else.
@@ -66,13 +68,10 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
     grid = _grid(options, rasters, model)
     state = _state(options, rasters, grid, fingerprint)
     said = _begun(out, state)
+    told = [line for line in (rasters.said, rasters.doubt) if line]
     if said is not None and said.get("done"):
-        return out
+        return told
     write_text_atomic(out / STATE, json.dumps({**state, "done": False}, indent=1) + "\n")
-    if rasters.said is not None:
-        _log.info("%s: %s", options.raster, rasters.said)
-    if rasters.doubt is not None:
-        _log.warning("%s", rasters.doubt)
     last = None
     if (out / TABLE).is_dir():
         there = open_embeddings(out)
@@ -89,7 +88,7 @@ def embed_raster(options: MapOptions, model: TwoTower, fingerprint: str, out: Pa
         _log.warning("%s: %d of %d tiles have too little data (--nodata_share %g) and were left out",
                      options.raster, left_out, len(grid), options.nodata_share)  # fmt: skip
     write_text_atomic(out / STATE, json.dumps({**state, "done": True, "left_out": left_out}, indent=1) + "\n")
-    return out
+    return told
 
 
 def _opened(options: MapOptions, model: TwoTower) -> Rasters:
@@ -149,8 +148,6 @@ def _begun(out: Path, state: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         said = json.loads((out / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if (out / TABLE).is_dir():
-            raise ConfigError(f"{out} holds embeddings that no map has made; choose another --out") from None
         return None
     except (OSError, ValueError) as error:
         raise DataError(f"{out / STATE} cannot be read; delete the folder, or choose another --out") from error

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.warp import transform
 
-from earthtone.atlas.embeddings import LOOK_COLUMN, EmbeddingTable, open_embeddings
-from earthtone.atlas.map_files import read_crs
+from earthtone.atlas.embeddings import LOOK_COLUMN, TABLE, EmbeddingTable, open_embeddings
 from earthtone.atlas.map_grid import Cells, MapGrid, grid_of, percentiles, similarity, spread
 from earthtone.atlas.map_output import OWN_TILES, SimilarityMap, check_difference, write_map
 from earthtone.atlas.map_queries import Heard, hear, read_queries
-from earthtone.atlas.map_raster import VIEWS, embed_raster
+from earthtone.atlas.map_raster import STATE, VIEWS, embed_raster
 from earthtone.atlas.options import MapOptions
+from earthtone.build.tile_grid import read_crs
 from earthtone.data.pack import open_table
 from earthtone.encode.training_images import (
     FILE as TRAINING_FILE,
@@ -27,7 +27,7 @@ from earthtone.encode.training_images import (
     training_images_of,
     write_training_images,
 )
-from earthtone.errors import DataError, ModelError, one_line
+from earthtone.errors import ConfigError, DataError, ModelError, one_line
 from earthtone.files import only_writer
 from earthtone.models.storage import model_fingerprint, model_name, opened_model
 from earthtone.models.two_tower import Embeddings, TwoTower
@@ -66,12 +66,15 @@ def map_similarity(options: MapOptions) -> SimilarityMap:
     out = Path(options.out)
     queries = read_queries(options.query)
     check_difference(queries, options.difference)
+    if (out / TABLE).is_dir() and not (out / STATE).is_file():
+        raise ConfigError(f"{out} holds embeddings that no map has made; choose another --out")
     with only_writer(out, "drawing a map"):
         table = None if options.tiles is None else open_embeddings(options.tiles)
         spec: Any = options.model if table is None or options.model is not None else table.card.model
         model, fingerprint = _model_of(spec, options, table)
         heard = [hear(model, query) for query in queries]
-        folder = Path(str(options.tiles)) if table is not None else embed_raster(options, model, fingerprint, out)
+        values = [] if table is not None else embed_raster(options, model, fingerprint, out)
+        folder = out if table is None else Path(str(options.tiles))
         tiles = open_tiles(folder)
         background = _background(options, tiles.table)
         training = _training_images(options, spec, model, fingerprint, out)
@@ -81,7 +84,7 @@ def map_similarity(options: MapOptions) -> SimilarityMap:
         found = SimilarityMap(
             grid=tiles.grid, cells=tiles.cells, ids=tiles.ids, longitude=tiles.longitude, latitude=tiles.latitude,
             queries=queries, bands=bands, views=views, unit=tiles.table.card.unit, synthetic=tiles.synthetic,
-            attribution=tiles.attribution, notes=_notes(tiles, training, bands),
+            attribution=tiles.attribution, notes=[*_notes(tiles, training, bands), *values],
             among=OWN_TILES if background is None else f"the images of {options.background}",
             facts={
                 "model": model_name(spec), "model fingerprint": fingerprint, "embeddings": str(tiles.table.path),
@@ -89,8 +92,9 @@ def map_similarity(options: MapOptions) -> SimilarityMap:
             },
         )  # fmt: skip
         return write_map(
-            out, found, show=options.show, difference=options.difference, media=tiles.media, bands_shown=options.bands
-        )
+            out, found, show=options.show, difference=options.difference, media=tiles.media, bands_shown=options.bands,
+            nodata=options.nodata,
+        )  # fmt: skip
 
 
 def open_tiles(folder: Path) -> Tiles:

@@ -18,7 +18,8 @@ from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from rasterio import Affine
 
-from earthtone.errors import ConfigError, DataError
+from earthtone.errors import ConfigError, DataError, one_line
+from earthtone.geo import says_crs
 
 Bounds = tuple[float, float, float, float]
 LONLAT = "OGC:CRS84"
@@ -174,13 +175,14 @@ def between(source: str, target: str) -> Transformer:
 
 
 def read_crs(text: str, whose: str) -> CRS:
-    """Return a coordinate system. Raises DataError."""
+    """Return the coordinate system of a text. Raises DataError, which begins with `whose`."""
     try:
-        return CRS.from_user_input(text)
+        if says_crs(text):
+            return CRS.from_user_input(text)
+        found = None
     except CRSError as error:
-        raise DataError(
-            f"{whose}: its coordinate system is none that is known ({' '.join(str(error).split())[:120]})"
-        ) from error
+        found = error
+    raise DataError(f"{whose}: its CRS is {one_line(text, 60)!r}; such as EPSG:32621 expected") from found
 
 
 @cache
