@@ -166,6 +166,19 @@ def test_why_nothing_is_left(table: EmbeddingTable) -> None:
         passing_rows(table, filters_of({"box": "5,45,10,50", "modality": "audio"}))
 
 
+def test_a_box_with_latitudes_first_is_told(table: EmbeddingTable) -> None:
+    """Also where both ways round are boxes, and one holds nothing."""
+    rows = table.columns(["longitude", "latitude"]).to_pylist()
+    [place, *_] = [row for row in rows if row["longitude"] is not None and abs(row["longitude"]) < 90]
+    longitude, latitude = place["longitude"], place["latitude"]
+    turned = f"{latitude - 0.1:g},{longitude - 0.1:g},{latitude + 0.1:g},{longitude + 0.1:g}"
+    right = f"{longitude - 0.1:g},{latitude - 0.1:g},{longitude + 0.1:g},{latitude + 0.1:g}"
+    with pytest.raises(DataError, match=f"longitude comes first: --box {right} holds 1;"):
+        passed(table, "box", turned)
+    with pytest.raises(ConfigError, match=r"did you mean -122\.5,37\.7,-122\.3,37\.9"):
+        filters_of({"box": "37.7,-122.5,37.9,-122.3"})
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

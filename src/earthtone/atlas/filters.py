@@ -120,7 +120,7 @@ def _why_none(table: EmbeddingTable, filters: Sequence[Filter], found: Passing) 
         told = "; ".join(f"{one.text} leaves {one.left:,}" for one in before)
         said = f"of {found.of:,} rows {told}; {step.text} passes {step.passed:,} others, none of these{unknown}"
     else:
-        said = f"{step.text} passes none of {found.of:,} rows{unknown}"
+        said = f"{step.text} passes none of {found.of:,} rows{unknown}{_turned_box(table, step.text)}"
         [*_, column] = filters[number].columns
         if len(filters[number].columns) == 1 and pa.types.is_string(table.dataset.schema.field(column).type):
             values = table.columns([column])[column].drop_null().value_counts()
@@ -131,6 +131,22 @@ def _why_none(table: EmbeddingTable, filters: Sequence[Filter], found: Passing) 
 
 
 # Places.
+
+
+def _turned_box(table: EmbeddingTable, text: str) -> str:
+    """Return what to type where a box that holds no row would hold some with longitudes and latitudes exchanged."""
+    if not text.startswith("box "):
+        return ""
+    south, west, north, east = text.removeprefix("box ").split(",")
+    try:
+        turned = box_filter(f"{west},{south},{east},{north}")
+    except ConfigError:
+        return ""
+    held = sum(
+        int(turned.test({name: batch[name] for name in turned.columns})[0].sum())
+        for batch in table.dataset.to_batches(columns=list(turned.columns), batch_size=_BATCH_ROWS)
+    )
+    return f"; longitude comes first: --box {turned.text.removeprefix('box ')} holds {held:,}" if held else ""
 
 
 def box_filter(text: str) -> Filter:
@@ -147,10 +163,12 @@ def box_filter(text: str) -> Filter:
         raise ConfigError(
             f"box {text!r}: west,south,east,north in degrees expected, such as 5.9,45.8,10.5,47.8"
         ) from error
+    turned = -90 <= west <= east <= 90 and max(map(abs, (south, north))) <= 180
+    hint = f"; longitude comes first: did you mean {south:g},{west:g},{north:g},{east:g}?" if turned else ""
     if not (-360 <= west <= 360 and -360 <= east <= 360 and east - west <= 360):
         raise ConfigError(f"box {text!r}: longitudes in degrees from -180 to 180 expected: west,south,east,north")
     if not -90 <= south <= north <= 90:
-        raise ConfigError(f"box {text!r}: latitudes -90 <= south <= north <= 90 expected: west,south,east,north")
+        raise ConfigError(f"box {text!r}: latitudes -90 <= south <= north <= 90 expected: west,south,east,north{hint}")
     width = 360.0 if east - west in (360, -360) else (east - west) % 360
 
     def test(columns: Columns) -> tuple[Mask, Mask]:
