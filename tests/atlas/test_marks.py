@@ -384,9 +384,10 @@ def test_ids_that_are_not_there_and_lines_that_are_none_are_counted(world: Path,
         file.write("broken line\nhalf")
     result = open_index(world).search(marks=tmp_path / "m.csv", k=3)
     assert result.marks is not None and (result.marks.right + result.marks.wrong, result.marks.left_out) == (30, 1)
-    assert "2 lines of the marks are left out" in result.to_text()
-    with pytest.raises(DataError, match="none of 1 marked ids is in the index"):
-        open_index(world).search(marks=Marks((Mark("gone", "q", "right"),)))
+    assert "2 lines of the marks are left out" in result.to_text() and "not in the index: gone" in result.to_text()
+    gone = Marks(tuple(Mark(f"gone-{number}", "q", "right") for number in range(5)))
+    with pytest.raises(DataError, match="none of 5 marked ids is in the index: gone-0, gone-1, gone-2 and 2 more;"):
+        open_index(world).search(marks=gone)
 
 
 def test_a_mark_on_a_recording_is_one_on_all_its_windows(tmp_path: Path) -> None:

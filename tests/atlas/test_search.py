@@ -17,9 +17,11 @@ from PIL import Image
 
 import earthtone
 from earthtone.atlas.embeddings import TABLE, open_embeddings
+from earthtone.atlas.queries import Catalogue
 from earthtone.atlas.scan import Blocks, write_blocks
 from earthtone.atlas.search import Index, open_index
 from earthtone.cli import main
+from earthtone.encode.store import content_fingerprint
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, SignalError
 from earthtone.models.config import ModelConfig
 from earthtone.models.storage import model_fingerprint, save_model
@@ -447,6 +449,42 @@ def test_fewer_rows_than_were_asked_for_are_said_so(pairs: Path) -> None:
     assert len(result.hits) == 4
     assert any("4 of 10 hits: no more" in note for note in result.notes)
     assert any("4 of 48 rows pass" in note for note in result.notes)
+
+
+def test_a_file_of_the_index_is_no_hit_of_its_own_search(
+    tmp_path: Path, tiny_pairs: Path, tiny_model: TwoTower
+) -> None:
+    """By its content, wherever it lies; its image or sound under the same id may be a hit."""
+    index = open_index(embedded_pairs(tmp_path, tiny_pairs, tiny_model, fingerprints=True))
+    [own] = [row for row in numbers(index.folder, "pair-3") if plain(index.folder)[0][row]["modality"] == "audio"]
+    [media] = index.table.columns(["media"], np.array([own]))["media"].to_pylist()
+    copy = tmp_path / f"copy{Path(media).suffix}"
+    copy.write_bytes(Path(media).read_bytes())
+    result = index.search(copy, find="audio", k=100)
+    by_id = index.search("audio:pair-3", find="audio", k=100)
+    assert result.searched == by_id.searched == len(index) // 2 - 1
+    assert [hit.row for hit in result.hits] == [hit.row for hit in by_id.hits] and own not in {
+        hit.row for hit in result.hits
+    }
+    assert any("is in the index itself, as audio:pair-3" in note for note in result.notes)
+    assert index.search(copy, k=100).searched == len(index) // 2
+    copy.write_bytes(copy.read_bytes()[:-8])  # another file
+    assert index.search(copy, find="audio", k=1).searched == len(index) // 2
+
+
+def test_all_windows_of_a_file_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"a" * 100)
+    prints = [None, content_fingerprint(tmp_path / "a.wav"), "9-00", content_fingerprint(tmp_path / "a.wav")]
+    columns = {"id": [*"abcd"], "modality": ["audio"] * 4, "file_fingerprint": prints}
+    table = open_embeddings(drawn(tmp_path / "E", columns, unit_vectors(4)))
+    assert Catalogue(table).of_file(tmp_path / "a.wav").tolist() == [1, 3]
+    assert Catalogue(table).of_file(tmp_path / "none.wav").tolist() == []
+
+
+def test_a_query_without_its_option_is_told_where_it_belongs(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments: a.wav; did you mean --like a.wav?" in refused(
+        ["search", str(pairs), "a.wav"], capsys
+    )
 
 
 @pytest.mark.parametrize(

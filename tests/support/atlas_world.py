@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import TABLE, EmbeddingCard, VectorType, embedding_schema, write_embeddings
+from earthtone.encode.store import content_fingerprint
 from earthtone.models.storage import model_fingerprint, save_model
 from earthtone.models.two_tower import TwoTower
 
 DIMENSIONS = 8
 
 
-def embedded_pairs(folder: Path, manifest: Path, model: TwoTower) -> Path:
-    """Write the model beside E, and E: an image and a whole recording of each pair of the manifest; return E."""
+def embedded_pairs(folder: Path, manifest: Path, model: TwoTower, *, fingerprints: bool = False) -> Path:
+    """Write the model beside E, and E: an image and a whole recording of each pair of the manifest; return E.
+
+    Only with `fingerprints` E knows its files again.
+    """
     save_model(folder / "model", model, {})
     with manifest.open() as file:
         rows = list(csv.DictReader(file))
@@ -37,6 +41,8 @@ def embedded_pairs(folder: Path, manifest: Path, model: TwoTower) -> Path:
         "media": [str(path.resolve()) for path in (*images, *sounds)],
         "label": [row["label"] for row in rows] * 2,
     }
+    if fingerprints:
+        columns["file_fingerprint"] = [content_fingerprint(path) for path in (*images, *sounds)]
     card = EmbeddingCard(
         str((folder / "model").resolve()), model_fingerprint(model), model.config.dimensions, True, str(manifest)
     )

@@ -331,11 +331,15 @@ class MarkReport:
     too_few: bool = False
     """No classifier was trained: right and wrong marks are a query with + and -."""
     problems: tuple[str, ...] = ()
+    not_there: tuple[str, ...] = ()
+    """Marked ids that are not in the index."""
 
     def lines(self) -> Iterator[str]:
         """Yield what is said of it."""
         more = f"; {self.left_out} left out (disputed, unsure or not in the index)" if self.left_out else ""
         yield f"{self.right} marks right, {self.wrong} wrong{more}"
+        if self.not_there:
+            yield f"not in the index: {first_names(self.not_there)}"
         if self.too_few:
             yield (
                 f"too few marks for a classifier, {NEEDED} right and {NEEDED} wrong needed: ranked as --like the right "
@@ -366,8 +370,14 @@ class MarkReport:
             "right": self.right, "wrong": self.wrong, "left_out": self.left_out,
             "precision_before": self.precision_before, "precision_after": self.precision_after,
             "before_is": "the query's" if self.by_query else "the share of right marks", "too_few": self.too_few,
-            "problems": list(self.problems),
+            "problems": list(self.problems), "not_there": list(self.not_there),
         }  # fmt: skip
+
+
+def first_names(ids: Sequence[str]) -> str:
+    """Return the first three ids, and how many there are beside them."""
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return ", ".join(one_line(name, 60) for name in ids[:_NAMED]) + more
 
 
 def precision_of_first(scores: Floats, right: NDArray[np.bool_], keys: Sequence[str]) -> float:
@@ -378,7 +388,11 @@ def precision_of_first(scores: Floats, right: NDArray[np.bool_], keys: Sequence[
 
 
 def report_marks(
-    marked: MarkedRows, by_query: Floats | None, left_out: int, problems: Sequence[str] = ()
+    marked: MarkedRows,
+    by_query: Floats | None,
+    left_out: int,
+    problems: Sequence[str] = (),
+    not_there: Sequence[str] = (),
 ) -> MarkReport:
     """Return how precision changed: `by_query` are the query's scores (M) of the marks, None without a query."""
     right, wrong = marked.counts
@@ -388,4 +402,7 @@ def report_marks(
         before = (
             right / (right + wrong) if by_query is None else precision_of_first(by_query, marked.right, marked.keys)
         )
-    return MarkReport(right, wrong, left_out, before, after, by_query is not None, problems=tuple(problems))
+    return MarkReport(
+        right, wrong, left_out, before, after, by_query is not None, problems=tuple(problems),
+        not_there=tuple(not_there),
+    )  # fmt: skip

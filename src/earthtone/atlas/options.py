@@ -336,6 +336,7 @@ class SearchOptions(QueryOptions, OpenIndexOptions):
     """Find what is most like a sound, an image, a place, an id or a vector, in a folder of embeddings."""
 
     usual = ("like", "unlike", "k", "find", "box", "polygon", "license", "marks", "out", "json")
+    stray = "like"
 
     _: KW_ONLY
     like: Sequence[str] = ()

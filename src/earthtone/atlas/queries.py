@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from earthtone.atlas.embeddings import EmbeddingTable
+from earthtone.encode.store import content_fingerprint
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean, needed_by, one_line
 from earthtone.files import regular_file
 from earthtone.geo import great_circle_km, says_crs
@@ -123,6 +124,17 @@ class Catalogue:
                     found[key] = places
                     break
         return found
+
+    def of_file(self, path: Path) -> Rows:
+        """Return the rows that were made of a file with this content, wherever it lies."""
+        fingerprint = content_fingerprint(path)
+        if fingerprint is None:
+            return _no_rows()
+        return np.flatnonzero(pc.equal(self._fingerprints, fingerprint).fill_null(False).to_numpy())
+
+    @cached_property
+    def _fingerprints(self) -> Any:
+        return self._table.columns(["file_fingerprint"])["file_fingerprint"]
 
     def keys(self, rows: Rows) -> list[str]:
         """Return what each row is called: its id, with its medium where the index has both, and its start."""
@@ -295,12 +307,21 @@ class Reader:
     def _sound(self, given: Any, name: str) -> Example:
         model = self._model()
         heard = heard_windows(given, model.signal.audio, name)
-        return Example(name, self._unit(model.embed_windows([heard])[0]), "audio", _no_rows())
+        return self._of_file(given, name, model.embed_windows([heard])[0], "audio")
 
     def _image(self, given: Any, name: str) -> Example:
         self.pictures += 1
         vectors = self._model().embed_images([given], gsd_m=self._gsd_m)
-        return Example(name, self._unit(vectors[0]), "image", _no_rows())
+        return self._of_file(given, name, vectors[0], "image")
+
+    def _of_file(self, given: Any, name: str, vector: NDArray[Any], medium: Medium) -> Example:
+        """Return the example that a file is; rows of that file in the index are its own, as those of an id are."""
+        rows = self._catalogue.of_file(given) if isinstance(given, Path) else _no_rows()
+        said = None
+        if len(rows):
+            [key] = self._catalogue.keys(rows[:1])
+            said = f"{name} is in the index itself, as {key.partition('@')[0]}: no hit of this search"
+        return Example(name, self._unit(vector), medium, rows, said)
 
     def _vectors(self, values: NDArray[Any], name: str) -> Example:
         width = self._table.card.dimensions

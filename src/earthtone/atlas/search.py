@@ -22,6 +22,7 @@ from earthtone.atlas.marks import (
     MarkedRows,
     MarkReport,
     Marks,
+    first_names,
     fit_decision,
     probability,
     read_marks,
@@ -391,11 +392,12 @@ class _Marked:
             for key, each in sorted(places.items())
             if (numbers := [place.row for place in each if medium is None or place.medium == medium])
         }
-        left_out += len(verdicts) - len(found)
+        unknown = [key for key in verdicts if key not in found]
+        left_out += len(unknown)
         if not found:
             raise DataError(
-                f"{marks.name}: none of {len(verdicts)} marked ids is in the index, such as "
-                f"{next(iter(verdicts), '-')!r:.60}; marks of this index expected"
+                f"{marks.name}: none of {len(verdicts)} marked ids is in the index: {first_names(unknown)}; marks of "
+                "this index expected"
             )
         rows = np.array([row for each in found.values() for row in each], np.int64)
         mark = np.repeat(np.arange(len(found)), [len(each) for each in found.values()])
@@ -403,7 +405,7 @@ class _Marked:
         marked = MarkedRows(tuple(found), right, index.table.vectors(rows).astype(np.float64), mark)
         unit = index.table.card.unit
         by_query = None if query is None else marked.best(exact_scores(query, marked.vectors, unit).astype(np.float64))
-        report = report_marks(marked, by_query, left_out, marks.problems)
+        report = report_marks(marked, by_query, left_out, marks.problems, unknown)
         decision, fallback = None, None
         if min(marked.counts) >= NEEDED:
             decision = fit_decision(marked)

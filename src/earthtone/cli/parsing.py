@@ -67,6 +67,8 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?\d")  # `-20,-5` and `-1e2` are values: no option begins so
         self.everything = False
         self.usual: list[str] = []
+        self.stray = ""
+        """The option that a word without one was probably meant for."""
         self.former: dict[str, Renamed | Removed] = {}
         self.values: dict[str, tuple[str, ...]] = {}
         """What an option may be, by name, where that is a list."""
@@ -81,6 +83,9 @@ class Parser(argparse.ArgumentParser):
         unknown = next((word for word in typed if word not in known), "")
         told = " ".join(message.split())
         helps = "--help" if self._is_short() else "--help-all"
+        stray = message.partition("unrecognized arguments: ")[2]
+        if self.stray and stray and not stray.startswith("-"):
+            told += f"; did you mean --{self.stray} {stray}?"
         raise ConfigError(f"{told}; {did_you_mean(unknown, known)}{self.prog} {helps} names all options")
 
     def _current_name(self, option: str) -> str:
@@ -152,6 +157,7 @@ def parsed(
     parser = make_parser(verb, " ".join((kind.__doc__ or "").split()))
     add_options(parser, kind)
     parser.usual += getattr(kind, "usual", ())
+    parser.stray = getattr(kind, "stray", "")
     if more is not None:
         more(parser)
     found = parser.parse_args(words)
