@@ -195,6 +195,12 @@ def one_line(text: str, longest: int | None = None) -> str:
     return _visible(printable(text, longest))
 
 
+def no_formula(text: str) -> str:
+    """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
+    text = one_line(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def one_line_each(lines: Iterable[str]) -> str:
     """Return lines as one text; line ends within them were in names and are written out."""
     return "\n".join(map(one_line, lines))

@@ -23,6 +23,7 @@ from rasters import noise_values, write_raster
 
 import earthtone
 from earthtone.build.stac import StacImagery
+from earthtone.build.web import without_secrets
 from earthtone.cli import main
 from earthtone.data.pair import Pair
 from earthtone.data.source import open_source
@@ -212,7 +213,7 @@ def test_tiles_of_a_server(tmp_path: Path) -> None:
     grey = picture((204, 204, 204))
 
     def speaks(asked: Asked) -> Said:
-        _, z, x, y = asked.path.removesuffix(".png").split("/")
+        _, z, x, y = asked.path.partition("?")[0].removesuffix(".png").split("/")
         draw = np.random.default_rng([int(z), int(x), int(y)])
         here = picture(draw.integers(0, 255, (256, 256, 3), dtype=np.uint8))
         return Said(grey if int(x) % 4 == 0 else here, 200, {"Cache-Control": "max-age=600"})
@@ -222,7 +223,17 @@ def test_tiles_of_a_server(tmp_path: Path) -> None:
             "template": f"{host.url}/{{z}}/{{x}}/{{y}}.png", "region": "7.4,46.5,7.47,46.52", "metres": 500,
             "pixels": 50, "rate": 100, "cache": tmp_path / "cache", "patience": QUICK, "attribution": "Somebody",
         }  # fmt: skip
+        options["template"] += "?apikey=very-secret"
         result = earthtone.tiles(tmp_path / "t", **options)
+        kept = b"".join(path.read_bytes() for path in (tmp_path / "t").iterdir() if path.is_file())
+        assert b"very-secret" not in kept and b"apikey=~" in kept
+        record, told = tmp_path / "t" / "tiles.jsonl", f"apikey=~{without_secrets('?very-secret')[2:]}"
+        before = record.read_text()
+        record.write_text(before.replace(told, "apikey=very-secret"))  # as an earlier version wrote it
+        files = files_of(tmp_path / "t")
+        assert earthtone.tiles(tmp_path / "t", **options).tiles == result.tiles and files_of(tmp_path / "t") == files
+        with pytest.raises(ConfigError, match="cut otherwise"):
+            earthtone.tiles(tmp_path / "t", **{**options, "template": options["template"] + "2"})
         rows = rows_of(tmp_path / "t")
         assert result.tiles == len(rows) and result.left_out > 5
         assert {row["attribution"] for row in rows} == {"Somebody"} and rows[0]["source"].startswith(host.url)
@@ -251,6 +262,8 @@ def test_tiles_of_a_stac_api_at_places(raster: Path, tmp_path: Path) -> None:
     def speaks(asked: Asked) -> Said:
         if asked.path == "/search":
             return json_said({"features": [item], "links": []})
+        if asked.path == "/collections/c":
+            return json_said({"id": "c", "license": '=HYPERLINK("https://evil.example")'})
         return ranged(asked, data) if asked.path == "/scene.tif" else Said(b"", 404)
 
     table = tmp_path / "p.csv"
@@ -262,6 +275,7 @@ def test_tiles_of_a_stac_api_at_places(raster: Path, tmp_path: Path) -> None:
         assert main([str(word) for word in words]) == 0
     [row] = rows_of(tmp_path / "t")
     assert (row["source"], row["datetime"]) == ("c/one", "2024-05-01T10:11:12Z")
+    assert row["license"].startswith("'=HYPERLINK")
     with rasterio.open(raster) as file:
         plain = file.read(window=file.window(*[float(row[edge]) for edge in ("west", "south", "east", "north")]))
     np.testing.assert_array_equal(read_picture(tmp_path / "t" / row["image"]).pixels, np.moveaxis(plain, 0, -1))
@@ -291,6 +305,8 @@ def test_bad_input_is_one_line(raster: Path, tmp_path: Path, capsys: pytest.Capt
         ([], "no imagery; one of"),
         (["--template", web], "needs a place"),
         (["--template", web, "--region", "1,1,2,2"], "how large is a tile on the ground?"),
+        (["--template", "tiles.example/{z}/{x}/{y}?k=secret", "--region", "1,1,2,2"], "http:// or https:// expected"),
+        (["--template", "https://[a/{z}/{x}/{y}?k=secret", "--region", "1,1,2,2"], "is no address"),
         (["--template", "file:///{z}/{x}/{y}", "--region", "1,1,2,2"], "http:// or https:// expected"),
         (["--template", "https://mt1.google.com/{z}/{x}/{y}", "--region", "1,1,2,2"], "forbid to store"),
         (["--stac", "https://example.org", "--region", "1,1,2,2", "--metres", "9"], "needs --collections"),
@@ -299,7 +315,7 @@ def test_bad_input_is_one_line(raster: Path, tmp_path: Path, capsys: pytest.Capt
     ):
         assert main(["tiles", "--out", out, *words]) == 2, words
         said = capsys.readouterr().err
-        assert told in said and said.count("\n") == 1 and "Traceback" not in said, said
+        assert told in said and said.count("\n") == 1 and "Traceback" not in said and "secret" not in said, said
     assert not (Path(out) / "manifest.csv").exists()
 
 

@@ -39,13 +39,13 @@ from earthtone.atlas.reading import Reading, fingerprint_of, read_ahead, reader_
 from earthtone.atlas.shards import Part, launched_part
 from earthtone.data.grouped_split import id_number
 from earthtone.data.manifest import listed
-from earthtone.data.pack import no_formula, system_reason
+from earthtone.data.pack import system_reason
 from earthtone.data.packed import is_begun, unfinished_marker, write_seal
 from earthtone.data.pair import Problem
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_precision
 from earthtone.encode.engine import Medium, for_many_passes
-from earthtone.errors import ConfigError, DataError, one_line, one_line_each, shell_line
+from earthtone.errors import ConfigError, DataError, no_formula, one_line, one_line_each, shell_line
 from earthtone.files import atomic_path, only_writer, refuse_full_system, refuse_undecodable
 from earthtone.models.batches import constant_batch
 from earthtone.models.storage import model_fingerprint, model_name, opened_model

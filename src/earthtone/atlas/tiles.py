@@ -25,9 +25,9 @@ from earthtone.build.regions import read_places, read_region
 from earthtone.build.stac import StacImagery
 from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, is_metric_at, projected, tile_at
 from earthtone.build.tile_servers import TileServer
-from earthtone.build.web import RetryPolicy, Web
+from earthtone.build.web import RetryPolicy, Web, shown_url, without_secrets
 from earthtone.data.pair import Problem
-from earthtone.errors import ConfigError, DataError, one_line_each
+from earthtone.errors import ConfigError, DataError, no_formula, one_line_each
 from earthtone.files import FORMATS, atomic_path, format_of, only_writer, write_text_atomic
 from earthtone.progress import decoding_threads, duration_text, note, ordered_map, progress
 from earthtone.signal.config import ImageConfig, ValueRange
@@ -171,7 +171,7 @@ def _plan(options: TilesOptions, web: Web | None) -> _Plan:
         cut = imagery.grids(metres, stride, pixels, region)
     if isinstance(imagery, StacImagery):
         imagery.find([region] if options.places is None else _squares(cut))
-        notes.append(f"{len(imagery):,} items of {options.stac}")
+        notes.append(f"{len(imagery):,} items of {shown_url(str(options.stac))}")
     return _Plan(imagery, cut, metres, pixels, tuple(problems), tuple(notes))
 
 
@@ -282,6 +282,7 @@ def _said(options: TilesOptions, plan: _Plan) -> dict[str, Any]:
         "max_cloud",
     )
     said = {name: getattr(options, name) for name in names}
+    said |= {name: without_secrets(said[name]) for name in ("template", "stac") if said[name]}
     said |= {"metres": plan.metres, "pixels": plan.pixels, "imagery": plan.imagery.fingerprint}
     said["count"] = len(plan)
     return {name: _plain(value) for name, value in said.items()}
@@ -313,6 +314,9 @@ class _Record:
             found = json.loads(lines[0])
             format_of(found, "record of tiles", self._path)
             before = dict(found["of"])
+            for name in ("template", "stac", "imagery"):  # of a version that kept addresses as they were
+                if isinstance(before.get(name), str):
+                    before[name] = without_secrets(before[name])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{self._path} is damaged; delete it and {self._path.parent / IMAGES}, or choose another --out"
@@ -359,11 +363,10 @@ def _cut(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> None
     for row in progress(ordered_map(cut, left, threads), total=len(left), label="tiles", unit="tile"):
         record.add(row)
     if isinstance(imagery, TileServer):  # what shows itself to be a placeholder only after some tiles were made of it
-        none = imagery.placeholder_marks()
         again = [
             tile
             for tile in plan
-            if none & set(record.rows[tile.id].get("marks", ())) and record.rows[tile.id].get("row")
+            if imagery.has_placeholder(record.rows[tile.id].get("marks", ())) and record.rows[tile.id].get("row")
         ]
         for row in ordered_map(cut, again, threads):
             record.add(row)
@@ -467,7 +470,8 @@ def _written(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> 
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(kept)
+        texts = ("datetime", "source", "license", "attribution")  # may be a host's
+        writer.writerows({**row, **{name: no_formula(row[name]) for name in texts if row[name]}} for row in kept)
         write_text_atomic(manifest, text.getvalue())
     return TilesResult(
         manifest, len(kept), len(plan) - len(kept), plan.metres, plan.pixels,

@@ -76,7 +76,7 @@ class TilePixels(NamedTuple):
     license: str | None = None
     attribution: str | None = None
     marks: tuple[str, ...] = ()
-    """Hashes of the pictures of a server that it is made of."""
+    """The pictures of a server that it is made of, as HASH@Z/X/Y."""
 
     @property
     def share(self) -> float:

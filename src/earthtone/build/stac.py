@@ -28,7 +28,7 @@ from earthtone.build.regions import together
 from earthtone.build.resampling import resampled
 from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, lonlat_grids, projected
 from earthtone.build.tile_servers import refuse_forbidden, terms_of
-from earthtone.build.web import Answer, HostError, Web, checked_url, shown_url
+from earthtone.build.web import Answer, HostError, Web, checked_url, shown_url, without_secrets
 from earthtone.errors import ConfigError, DataError
 from earthtone.signal.config import ValueRange, named_range
 from earthtone.signal.raster import Bands
@@ -104,7 +104,7 @@ class StacImagery:
     def fingerprint(self) -> list[object]:
         """Return what two calls must have in common to go on with each other."""
         ranges = None if self._ranges is None else self._ranges.tolist()
-        return [self._api, list(self._collections), self._asset, self._bands, ranges]
+        return [without_secrets(self._api), list(self._collections), self._asset, self._bands, ranges]
 
     def __len__(self) -> int:
         return len(self._items)

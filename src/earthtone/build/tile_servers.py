@@ -9,7 +9,7 @@ import math
 import re
 import threading
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -25,7 +25,7 @@ from rasterio.windows import Window
 from earthtone.build.imagery import Pixels, TilePixels
 from earthtone.build.resampling import Layer, Mask, resampled
 from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, crs_name, lonlat_grids, metres_a_unit
-from earthtone.build.web import Answer, Web, checked_url, shown_url
+from earthtone.build.web import Answer, Web, checked_url, shown_url, without_secrets
 from earthtone.errors import ConfigError, DataError, SignalError, did_you_mean
 from earthtone.signal.image import read_picture
 
@@ -174,7 +174,7 @@ class TileServer:
         self._learn_side(tile, pixels)
         layer, known, self._local.answers = self._layer(self.zoom(tile, pixels)), self.placeholder_marks(), set()
         found = resampled(layer, tile, pixels)
-        if self._local.answers & (self.placeholder_marks() - known):  # it has shown itself in between
+        if self.has_placeholder(self._local.answers, besides=known):  # it has shown itself in between
             found = resampled(layer, tile, pixels)
         if found is None:
             values, valid = np.zeros((pixels, pixels, 3), np.float32), np.zeros((pixels, pixels), bool)
@@ -211,7 +211,12 @@ class TileServer:
     @property
     def fingerprint(self) -> str:
         """Return what two calls must have in common to go on with each other."""
-        return self._template
+        return without_secrets(self._template)
+
+    def has_placeholder(self, marks: Iterable[str], besides: Container[str] = ()) -> bool:
+        """Return whether one of these marks is of a placeholder, other than those whose hashes are in `besides`."""
+        none = self.placeholder_marks()
+        return any(digest in none and digest not in besides for digest, _ in map(_of_mark, marks))
 
     def placeholder_marks(self) -> set[str]:
         """Return the hashes of pictures that came for several addresses alike, where these are taken for none."""
@@ -221,11 +226,11 @@ class TileServer:
             return {digest for digest, places in self._where.items() if len(places) >= _SAME}
 
     def remember(self, marks: Iterable[str]) -> None:
-        """Know pictures that an earlier call met in one of its tiles."""
+        """Know pictures that an earlier call met in one of its tiles, each once for an address however many saw it."""
         with self._lock:
-            for digest in marks:
+            for digest, place in map(_of_mark, marks):
                 if len(self._where[digest]) < _SAME:
-                    self._where[digest].add((-1, -1, len(self._where[digest])))
+                    self._where[digest].add(place)
 
     def _learn_side(self, tile: Tile, pixels: int) -> None:
         """Look at one picture: those of some servers have 512 pixels where the levels say 256."""
@@ -311,7 +316,7 @@ class TileServer:
         if kept is None:
             return None
         values, data, digest = kept
-        self._local.answers.add(digest)
+        self._local.answers.add(f"{digest}@{z}/{x}/{y}")
         none = self._placeholders and len(self._where[digest]) >= _SAME
         return None if none else (values, data)
 
@@ -373,6 +378,13 @@ class TileServer:
             values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR)
             data = cv2.resize(data, size, interpolation=cv2.INTER_NEAREST)
         return np.asarray(values, np.uint8), data > 0
+
+
+def _of_mark(mark: str) -> tuple[str, tuple[int, int, int]]:
+    """Return the hash of a picture and its address of `HASH@Z/X/Y`; of an earlier version's `HASH` one that is none."""
+    digest, _, place = mark.partition("@")
+    found = [int(part) for part in place.split("/") if part.isdecimal()]
+    return digest, (found[0], found[1], found[2]) if len(found) == 3 else (-1, -1, -1)
 
 
 def quadkey(z: int, x: int, y: int) -> str:

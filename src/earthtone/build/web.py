@@ -121,6 +121,27 @@ def shown_url(url: str) -> str:
     return one_line(f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"[:200])
 
 
+_HIDDEN = re.compile(r"~[0-9a-f]{16}|(?:\{[^{}]*\})*")
+
+
+def without_secrets(url: str) -> str:
+    """Return an address for what is kept: values of its query, which may be keys, as hashes; {x} and the like stay.
+
+    What is hidden already stays as it is.
+
+    >>> without_secrets("https://tiles.example/{z}/{x}/{y}?style={s}&key=secret")
+    'https://tiles.example/{z}/{x}/{y}?style={s}&key=~0ffde1ae45a58146'
+    """
+    front, mark, query = url.partition("?")
+    parts = []
+    for part in query.split("&") if mark else ():
+        name, equals, value = part.rpartition("=")
+        if not _HIDDEN.fullmatch(value):
+            value = f"~{hashlib.blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
+        parts.append(f"{name}{equals}{value}")
+    return f"{front}{mark}{'&'.join(parts)}"
+
+
 @lru_cache(maxsize=4096)
 def is_public(host: str) -> bool:
     """Return whether a host is one on the internet: not this machine, not one of its network."""
@@ -145,11 +166,12 @@ def checked_url(url: str, said_by: str | None = None) -> str:
         split = urlsplit(url)
         host, _ = split.hostname, split.port
     except ValueError as error:
-        raise DataError(f"{url[:200]!r} is no address ({error}); https://... expected") from error
+        shown = url.partition("?")[0][:200]
+        raise DataError(f"{shown!r} is no address ({error}); https://... expected") from error
     told = "" if said_by is None else f"{shown_url(said_by)} leads to "
     if split.scheme not in ("http", "https") or not host:
         raise DataError(
-            f"{told}{shown_url(url) if '://' in url else repr(url[:120])}; an address of http:// or "
+            f"{told}{shown_url(url) if '://' in url else repr(url.partition('?')[0][:120])}; an address of http:// or "
             "https:// expected, nothing else is opened"
         )
     if "@" in split.netloc:

@@ -31,7 +31,8 @@ def _verb(
         except KeyboardInterrupt:
             if not goes_on:
                 raise
-            _say(f"stopped; go on with: {_next(name, *words)}")
+            secret = any("://" in word and "?" in word for word in words)  # its query may hold a key
+            _say("stopped; type the same again to go on" if secret else f"stopped; go on with: {_next(name, *words)}")
             return 130
         print(json_text(result.to_dict()) if found.json else result.to_text())
         if following is not None and not found.json:
@@ -41,7 +42,12 @@ def _verb(
     return run
 
 
-embed = _verb("embed", told.EmbedOptions, goes_on=True)
+embed = _verb(
+    "embed",
+    told.EmbedOptions,
+    goes_on=True,
+    following=lambda options: _next("index", options.out),
+)
 index = _verb(
     "index",
     told.IndexOptions,

@@ -48,7 +48,16 @@ from earthtone.data.pair import PAIR_COLUMNS, SPLITS, Note, Pair, Problem
 from earthtone.data.remote import is_hub, is_remote, last_part, refuse_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
 from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_split, split_in_words
-from earthtone.errors import ConfigError, DataError, SignalError, changes, flat, one_line, one_line_each, shell_line
+from earthtone.errors import (
+    ConfigError,
+    DataError,
+    SignalError,
+    changes,
+    flat,
+    no_formula,
+    one_line_each,
+    shell_line,
+)
 from earthtone.files import atomic_path, refuse_full_system, refuse_undecodable, write_text_atomic
 from earthtone.options import PackOptions
 from earthtone.progress import ordered_map, progress
@@ -367,12 +376,6 @@ class _ProblemList:
             self._whole.__exit__(*error)
         if self.kept is None:
             self.path.unlink(missing_ok=True)
-
-
-def no_formula(text: str) -> str:
-    """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
-    text = one_line(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def system_reason(error: OSError) -> str:
