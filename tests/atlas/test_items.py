@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rasterio
 
 from earthtone.atlas.items import FolderItems, Item, Items, LabelledItems, PackedItems, SourceItems, open_items
 from earthtone.data.pair import Problem
@@ -192,3 +193,18 @@ def test_what_is_no_data_is_told(tmp_path: Path, tiny_pairs: Path, tiny_table: P
     with pytest.raises(DataError, match="its packing has not ended"):
         open_items(table, tiny_model)
     assert tiny_pairs.exists()
+
+
+@pytest.mark.parametrize("side", [2048, 2049])
+def test_a_scene_in_a_folder_is_told_to_be_one_image(
+    tmp_path: Path, tiny_model: TwoTower, caplog: pytest.LogCaptureFixture, side: int
+) -> None:
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint8", "compress": "deflate"}
+    profile |= {"crs": "EPSG:32721", "transform": rasterio.Affine(2, 0, 700_000, 0, -2, 7_200_000)}
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile, SPARSE_OK=True):
+        pass
+    items = open_items(tmp_path, tiny_model)
+    assert items.count("image") == 1
+    told = f"scene.tif has {side} x {side} pixels and becomes one image"
+    assert (told in caplog.text) == (side > 2048)
+    assert ("earthtone tiles --raster" in caplog.text) == (side > 2048)

@@ -38,6 +38,7 @@ from earthtone.data.source import Source, check_input, is_packed, items_skipping
 from earthtone.encode.engine import Medium, check_signal
 from earthtone.errors import ConfigError, DataError, shell_line
 from earthtone.models.two_tower import TwoTower
+from earthtone.signal.raster import warnings_as
 from earthtone.signal.readers import kind
 
 Skip = Callable[[str], bool]
@@ -48,6 +49,8 @@ _TILE = ("west", "south", "east", "north")
 _PLACED = ("longitude", "latitude", "datetime", "source", "license", "attribution")
 _RASTERS = (".tif", ".tiff", ".vrt", ".jp2")
 _EMPTY = {MISSING_IMAGE: "the image cell is empty", MISSING_AUDIO: "the audio cell is empty"}
+_SCENE_PIXELS = 2048  # along the shorter side of a raster, above which it is hardly a tile
+_SCENES_LOOKED_AT = 8
 _ROWS = 1024  # of a packed table, whose columns are read at once
 _log = logging.getLogger(__name__)
 
@@ -128,7 +131,10 @@ def _local(
         if _has_manifest(path) or looks_like_release(path) or any(parquet_names(path)):
             return SourceItems(_sources(path, model, columns, wanted))
         _refuse_columns(path, columns)
-        return FolderItems(path, wanted, leave_out)
+        found = FolderItems(path, wanted, leave_out)
+        if "image" in wanted:
+            found.tell_scenes()
+        return found
     if path.suffix.lower() in TABLES:
         return SourceItems(_sources(path, model, columns, wanted))
     _refuse_columns(path, columns)
@@ -317,6 +323,24 @@ class LabelledItems:
         return item.image if medium == "image" else item.audio
 
 
+def _raster_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of a raster, None where they cannot be told: reading it will say why."""
+    try:
+        import rasterio  # of an extra
+        from rasterio.errors import NotGeoreferencedWarning
+
+        from earthtone.build.imagery import driver_of, rasterio_errors
+
+        with (
+            warnings_as("ignore", NotGeoreferencedWarning),
+            rasterio_errors(path),
+            rasterio.open(path, driver=driver_of(path)) as file,
+        ):
+            return int(file.width), int(file.height)
+    except (ImportError, DataError):
+        return None
+
+
 @cache
 def _kind(suffix: str) -> str | None:
     return kind(Path(f"x{suffix}"))
@@ -365,29 +389,43 @@ class FolderItems:
                 columns["split"] = SPLIT_FOLDERS.get(parts[-3].lower()) if depth == 3 else None
             yield Item(name, file, columns)
 
+    def tell_scenes(self) -> None:
+        """Tell of rasters that are scenes rather than tiles, looking at the first few: each becomes one image."""
+        for name in self._shape[2]:
+            if (size := _raster_size(self.path / name)) is not None and min(size) > _SCENE_PIXELS:
+                tiles = shell_line("earthtone", "tiles", "--raster", self.path / name, "--out", "TILES")
+                _log.warning(
+                    "%s has %d x %d pixels and becomes one image; to embed it tile by tile, type: %s, then --data "
+                    "TILES", self.path / name, *size, tiles,
+                )  # fmt: skip
+                return
+
     @cached_property
-    def _shape(self) -> tuple[dict[str, int], int | None]:
+    def _shape(self) -> tuple[dict[str, int], int | None, list[str]]:
         """How many images and sounds there are, and how many parts every name has from the folder of classes on where
-        it ends CLASS/FILE (2) or SPLIT/CLASS/FILE (3), else None."""
+        it ends CLASS/FILE (2) or SPLIT/CLASS/FILE (3), else None; and the first few rasters."""
         counts: dict[str, int] = {}
+        rasters: list[str] = []
         depths, tops, seconds = set[int](), set[str](), set[str]()
         for name in self._names():
             medium = _kind(Path(name).suffix)
             if medium is not None:
                 counts[medium] = counts.get(medium, 0) + 1
+                if len(rasters) < _SCENES_LOOKED_AT and name.lower().endswith(_RASTERS):
+                    rasters.append(name)
                 parts = name.split("/")
                 depths.add(len(parts))
                 tops.add(parts[0])
                 seconds.add(parts[1] if len(parts) > 2 else "")
         if depths == {2}:
-            return counts, 2
+            return counts, 2, rasters
         if depths == {3} and all(top.lower() in SPLIT_FOLDERS for top in tops):
-            return counts, 3
+            return counts, 3, rasters
         if depths == {3} and len(tops) == 1:  # as archives unpack
-            return counts, 2
+            return counts, 2, rasters
         if depths == {4} and len(tops) == 1 and all(name.lower() in SPLIT_FOLDERS for name in seconds):
-            return counts, 3
-        return counts, None
+            return counts, 3, rasters
+        return counts, None, rasters
 
     def _names(self) -> Iterator[str]:
         """Yield the files, folder after folder by name, each as a path with slashes."""

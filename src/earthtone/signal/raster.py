@@ -196,16 +196,28 @@ def _chosen_bands(file: Any, name: str, bands: Bands | None) -> tuple[list[int],
     if not set(meanings) <= {"undefined", "gray", "alpha"}:
         raise SignalError(
             f"{name}: bands declared as {declared}; red, green and blue expected once each, or a choice, such as "
-            "signal.image.bands: [1, 2, 3]"
+            f"signal.image.bands: [1, 2, 3]{_elsewhere(1, 2, 3)}"
         )
     if len(data) == 2:
         raise SignalError(
             f"{name}: 2 bands ({declared}), as of radar; grey with alpha expected, or a choice of which are red, green "
-            "and blue, such as signal.image.bands: [1, 2, 2]"
+            f"and blue, such as signal.image.bands: [1, 2, 2]{_elsewhere(1, 2, 2)}"
         )
     if len(data) > 4:
-        raise SignalError(f"{name}: {count} bands; choose three, such as signal.image.bands: [4, 3, 2]")
+        raise SignalError(
+            f"{name}: {count} bands; choose three, such as signal.image.bands: [4, 3, 2]{_elsewhere(4, 3, 2)}"
+        )
     return data[:3], len(data) - 3
+
+
+def _elsewhere(*bands: int) -> str:
+    """Return what else chooses bands: for a model that was trained without, nothing can be said to it any more."""
+    named = ",".join(map(str, bands))
+    written = " ".join(f"-b {band}" for band in bands)
+    return (
+        f" of a model to be trained; for one that is there a file of these: earthtone tiles --bands {named}, or "
+        f"gdal_translate {written}"
+    )
 
 
 def _valid(file: Any, chosen: Sequence[int]) -> NDArray[np.bool_] | None:
