@@ -14,8 +14,17 @@ from filelock import FileLock
 
 from earthtone.atlas.blocks import BLOCK_FILE, Blocks
 from earthtone.atlas.embed import embed
-from earthtone.atlas.embeddings import SHARDS, TABLE, VectorType, embedding_schema, open_embeddings, write_embeddings
-from earthtone.atlas.index import BLOCKS, build_index
+from earthtone.atlas.embeddings import (
+    BLOCKS,
+    LOOK_COLUMN,
+    SHARDS,
+    TABLE,
+    VectorType,
+    embedding_schema,
+    open_embeddings,
+    write_embeddings,
+)
+from earthtone.atlas.index import _of_the_disk, build_index
 from earthtone.atlas.scan import open_store, top_k
 from earthtone.cli import main
 from earthtone.data.packed import SEAL_FILE, file_faults, read_seal, unfinished_marker
@@ -258,6 +267,29 @@ def test_columns_of_added_rows(tmp_path: Path) -> None:
     first, *_, last = contents(folder)
     assert (last["id"], last["habitat"], last["label"], first["habitat"]) == ("q", "reef", None, None)
     assert open_embeddings(folder).dataset.schema.field("vector").type == pa.list_(pa.float16(), 12)
+
+
+def test_added_images_that_came_without_their_look_are_told(tmp_path: Path) -> None:
+    """Maps know less of them than of the others."""
+    folder, look = tmp_path / "a", [LOOK_COLUMN]
+    write_embeddings(
+        folder / TABLE, embedding_schema(CARD, extra=look), {"id": ["p"], "modality": ["image"]}, vectors_of_rows([1])
+    )
+    for name, medium in (("image", "image"), ("sound", "audio")):
+        other = tmp_path / name / TABLE
+        write_embeddings(other, embedding_schema(CARD), {"id": [name], "modality": [medium]}, vectors_of_rows([2]))
+        result = build_index(folder, add=[other.parent])
+        told = [note for note in result.notes if "of its 1 images nothing says what they look like" in note]
+        assert len(told) == (medium == "image"), result.notes
+
+
+def test_only_the_disk_is_called_full() -> None:
+    """Lance tells both as errors of input and output."""
+    cut = OSError("LanceError(IO): Generic LocalFileSystem error: Requested range 0-9 was invalid: start larger than 4")
+    assert _of_the_disk(cut) is None
+    full = OSError("LanceError(IO): Unable to copy data to file: No space left on device (os error 28), /rust/lance")
+    assert _of_the_disk(full) == "No space left on device"
+    assert _of_the_disk(OSError(28, "No space left on device")) == "No space left on device"
 
 
 def test_what_cannot_be_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

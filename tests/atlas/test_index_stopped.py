@@ -12,8 +12,8 @@ import pytest
 from embedded import columns_of, write_embedded, write_rows, write_shards
 
 from earthtone.atlas.blocks import open_blocks
-from earthtone.atlas.embeddings import SHARDS, TABLE, open_embeddings
-from earthtone.atlas.index import BLOCKS, PARQUET, build_index
+from earthtone.atlas.embeddings import BLOCKS, SHARDS, TABLE, open_embeddings
+from earthtone.atlas.index import PARQUET, build_index
 from earthtone.cli import main
 from earthtone.data.packed import file_faults, read_seal
 

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from sklearn.cluster import MiniBatchKMeans
 
 from earthtone.atlas.blocks import BLOCK_ROWS, table_state
-from earthtone.atlas.embeddings import EmbeddingTable
+from earthtone.atlas.embeddings import BLOCKS, EmbeddingTable
 from earthtone.atlas.scan import Floats, Rows, Store, top_k
 from earthtone.errors import ConfigError, DataError, shell_line
 from earthtone.files import FORMATS, atomic_path, format_of
@@ -170,7 +170,7 @@ def open_clusters(table: EmbeddingTable, folder: Path | None = None) -> Clusters
 
     Raises ConfigError where there are none, or of another state of the table; DataError for a damaged file.
     """
-    folder = table.path.parent / "index" if folder is None else Path(folder)
+    folder = table.path.parent / BLOCKS if folder is None else Path(folder)
     path, line = folder / CLUSTER_FILE, shell_line("earthtone", "index", folder.parent, "--approximate")
     if not path.exists():
         raise ConfigError(f"{path.parent}: holds no approximate index; make it with: {line}")

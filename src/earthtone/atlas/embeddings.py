@@ -23,6 +23,8 @@ from earthtone.models.two_tower import Embeddings as Vectors
 
 TABLE = "embeddings.lance"
 SHARDS = "shards"
+#: The folder beside the table with what makes a search fast.
+BLOCKS = "index"
 VECTOR = "vector"
 VectorType = Literal["float16", "float32"]
 #: The columns of every table of embeddings before its free ones, and the vector (D,) behind them.

@@ -24,7 +24,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from earthtone.atlas.approximate import CLUSTER_FILE, open_clusters, write_clusters
-from earthtone.atlas.embeddings import PLANE, SHARDS, TABLE, VECTOR, EmbeddingTable, open_embeddings
+from earthtone.atlas.embeddings import (
+    BLOCKS,
+    LOOK_COLUMN,
+    PLANE,
+    SHARDS,
+    TABLE,
+    VECTOR,
+    EmbeddingTable,
+    open_embeddings,
+)
 from earthtone.atlas.geoparquet import extent_of, geoparquet_state, write_geoparquet
 from earthtone.atlas.merge import (
     Merged,
@@ -42,13 +51,11 @@ from earthtone.atlas.plane import METHODS, Method, Plane, lay_plane, sampled_row
 from earthtone.atlas.scan import open_store, write_blocks
 from earthtone.atlas.stac import stac_state, write_stac
 from earthtone.data.packed import commit_rows, read_seal, write_seal
-from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line_each
+from earthtone.errors import ConfigError, DataError, NewerFormatError, one_line, one_line_each
 from earthtone.files import LOCK_FILE, only_writer, refuse_full_system, refuse_undecodable, regular_file, wait_for_disk
 from earthtone.progress import progress_bar
 from earthtone.value_types import takes
 
-#: The folder of the scan's blocks beside the table.
-BLOCKS = "index"
 #: GeoParquet, beside the table too.
 PARQUET = "embeddings.parquet"
 _RECORD = b"earthtone index"
@@ -139,8 +146,11 @@ def build_index(options: IndexOptions) -> IndexResult:
         return result
     except OSError as error:
         refuse_full_system(error, folder)
+        if (full := _of_the_disk(error)) is not None:
+            raise DataError(f"cannot write {folder}: {full}; free the disk; what was there is as it was") from error
         raise DataError(
-            f"cannot write {folder}: {_reason(error)}; free the disk; what was there is as it was"
+            f"{folder}: {_reason(error)}; a file of the table is missing or broken, or cannot be written: copy the "
+            "whole folder again, or embed again; what was there is as it was"
         ) from error
 
 
@@ -160,6 +170,7 @@ def _build(folder: Path, options: IndexOptions) -> IndexResult:
                 notes.append(f"{other.path} was embedded with precision {other.card.precision}, the rest with "
                              f"{first.card.precision}")  # fmt: skip
         sources.append(source)
+    notes += _lookless(sources)
     ids = _ids(_listed(options.remove))
     wanted = _Record(
         options.plane or (before.plane if before else "pca"),
@@ -262,6 +273,20 @@ def _mark(table: EmbeddingTable, files: int | None = None, rows: int | None = No
     first = list(seal.files.items())[:files]
     digest = blake2b(json.dumps(first).encode(), digest_size=16).hexdigest()
     return [len(first), seal.rows if rows is None else rows, digest]
+
+
+def _lookless(sources: Sequence[Source]) -> list[str]:
+    """Return a note on each table whose images came without what they look like, where others' came with it."""
+    without = [source.table for source in sources if LOOK_COLUMN not in source.table.names]
+    if not 0 < len(without) < len(sources):
+        return []
+    counts = {table.path: table.dataset.count_rows(filter="modality = 'image'") for table in without}
+    return [
+        f"{path}: of its {count:,} images nothing says what they look like (no column {LOOK_COLUMN}), so a map does "
+        "not tell as surely which of them are unlike the training's images; embed them again for that"
+        for path, count in counts.items()
+        if count
+    ]
 
 
 def _sealed(table: EmbeddingTable) -> EmbeddingTable:
@@ -479,7 +504,11 @@ def _reason(error: Exception) -> str:
     """Return why a file could not be written, of Lance's long messages too."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    said = " ".join(str(error).split())
-    known = next((os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-                  if os.strerror(code) in said), None)  # fmt: skip
-    return known or said[:200]
+    return _of_the_disk(error) or one_line(" ".join(str(error).split()), 200)
+
+
+def _of_the_disk(error: Exception) -> str | None:
+    """Return what the system says where it is the disk that takes no more, of Lance's long messages too."""
+    said = f"{getattr(error, 'strerror', None) or ''} {error}"
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+    return next((os.strerror(code) for code in codes if os.strerror(code) in said), None)

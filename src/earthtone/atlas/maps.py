@@ -317,6 +317,11 @@ def _notes(tiles: Tiles, training: TrainingImages | None, found: Mapping[str, ND
                 "Of these tiles the embeddings alone are known, not what they look like: some that are unlike the "
                 "training's images pass for known ones."
             )
+        elif lacking := int(np.isnan(tiles.looks).all(axis=1).sum()):
+            notes.append(
+                f"Of {lacking:,} of the {len(tiles.ids):,} tiles the embeddings alone are known, not what they look "
+                "like: some of these that are unlike the training's images pass for known ones."
+            )
     if np.isnan(found["view_spread"]).all():
         notes.append("Each tile was embedded in one view, so the spread over views is unknown (no data in its band).")
     if np.isnan(found["window_spread"]).all(axis=0).any():

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from earthtone.atlas.blocks import BLOCK_ROWS, PART_ROWS, Blocks, id_order, open_blocks, write_blocks
-from earthtone.atlas.embeddings import EmbeddingTable
+from earthtone.atlas.embeddings import BLOCKS, EmbeddingTable
 from earthtone.errors import ConfigError, DataError, shell_line
 
 __all__ = ["Blocks", "Floats", "Rows", "Store", "exact_scores", "id_order", "open_store", "top_k", "write_blocks"]
@@ -46,7 +46,7 @@ def open_store(table: EmbeddingTable, folder: Path | None = None) -> tuple[Store
     Without a block file, or with one of another state of the table, it is the table itself: slower, and as right.
     Raises DataError for a damaged block file.
     """
-    folder = table.path.parent / "index" if folder is None else Path(folder)
+    folder = table.path.parent / BLOCKS if folder is None else Path(folder)
     blocks = open_blocks(table, folder)
     if blocks is not None:
         return blocks, None
