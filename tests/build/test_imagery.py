@@ -346,8 +346,9 @@ def test_a_vrt_reads_files_and_no_addresses(raster: Path, tmp_path: Path) -> Non
     vrt = tmp_path / "a.vrt"
     rasterio.shutil.copy(str(raster), str(vrt), driver="VRT")
     [grid] = open_rasters(vrt).grids(320.0, 320.0, 32)
-    for tile, pixels, _ in iter_tiles(vrt, grid):
-        np.testing.assert_array_equal(pixels, plain_window(raster, tile))
+    for _ in range(20):  # by several threads, each with files of its own
+        for tile, pixels, _ in iter_tiles(vrt, grid):
+            np.testing.assert_array_equal(pixels, plain_window(raster, tile))
     text = vrt.read_text()
     name = text[text.index(">", text.index("<SourceFilename")) + 1 : text.index("</SourceFilename>")]
     vrt.write_text(text.replace(name, "/vsicurl/http://127.0.0.1:9/a.tif").replace('relativeToVRT="1"', ""))

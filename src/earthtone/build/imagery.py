@@ -55,6 +55,7 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_PROXY": _NOWHERE,
     "GDAL_HTTPS_PROXY": _NOWHERE,
     "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "VRT_SHARED_SOURCE": "0",  # a VRT's files are opened by each thread: shared ones give it another thread's pixels
 }
 _ELSEWHERE = re.compile(r"://|^\s*<|/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)")
 _MOST_VRT_BYTES = 64 * 2**20
