@@ -109,6 +109,7 @@ def test_it_is_there_on_request_alone_and_of_this_table(made: tuple[EmbeddingTab
         open_clusters(open_embeddings(tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_verbs(made: tuple[EmbeddingTable, Clusters], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "E"
     shutil.copytree(made[0].path.parent, folder)

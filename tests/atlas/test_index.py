@@ -385,6 +385,7 @@ def test_the_blocks_of_the_scan_are_those_of_the_table(tmp_path: Path) -> None:
         np.testing.assert_allclose(scores[0], np.sort(expected)[::-1][:3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_of_a_real_model(tmp_path: Path, tiny_table: Path, tiny_model: TwoTower) -> None:
     """What `earthtone embed` writes in parts is, indexed, what it writes at once."""
     save_model(tmp_path / "model", tiny_model, {})

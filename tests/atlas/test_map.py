@@ -268,6 +268,7 @@ def test_the_page_is_whole_and_asks_for_nothing(
     assert "nobody" in page and "Synthetic" not in page
 
 
+@pytest.mark.slow
 def test_names_are_no_markup(world: World) -> None:
     """Of sounds and of attribution, in page, picture and file names."""
     bad = write_tone(world.folder / "<script>alert(1)<\u2215script>$x_1^$\u202e.wav", 500)
@@ -303,6 +304,7 @@ def test_among_a_background(world: World) -> None:
     assert "one in ten above 90" in found.chance
 
 
+@pytest.mark.slow
 def test_months_stand_beside_each_other(world: World) -> None:
     table = world.folder / "queries.csv"
     table.write_text("file,name,month\nlow.wav,dawn chorus,6\nmid.wav,dawn chorus,1\nhigh.wav,frogs,6\n")
@@ -516,6 +518,7 @@ def test_a_sound_is_asked_for_once(world: World, tmp_path: Path, capsys: pytest.
     assert f"{one} is given twice" in refused(words, capsys)
 
 
+@pytest.mark.slow
 def test_a_call_that_fails_leaves_the_map_before(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -530,6 +533,7 @@ def test_a_call_that_fails_leaves_the_map_before(
     assert said["sounds"][0]["name"] == "mid" and (tmp_path / "low.tif").read_bytes() == before["low.tif"]
 
 
+@pytest.mark.slow
 def test_at_the_pole_there_are_no_web_tiles(world: World, caplog: pytest.LogCaptureFixture) -> None:
     places = [(2_000_000.0 + 1000 * n, 2_000_000.0) for n in range(3)]  # at the South Pole
     tiles = write_tiles(

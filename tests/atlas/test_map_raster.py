@@ -187,6 +187,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said[-1]
 
 
+@pytest.mark.slow
 def test_rasters_that_cannot_be_mapped(
     tmp_path: Path, run: Path, sound: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +218,7 @@ def test_rasters_that_cannot_be_mapped(
     assert "nowhere.tif" in refused([*words, str(tmp_path / "nowhere.tif")], capsys)
 
 
+@pytest.mark.slow
 def test_a_folder_has_the_map_of_one_raster(
     tmp_path: Path, run: Path, sound: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +270,7 @@ def test_imagery_below_a_map_is_transparent_where_it_has_no_data(tmp_path: Path,
     assert whole is not None and whole.shape[2] == 3
 
 
+@pytest.mark.slow
 def test_how_values_became_bytes_is_told(tmp_path: Path, run: Path, sound: str) -> None:
     values = np.random.default_rng(1).integers(0, 4000, (3, 64, 64)).astype("uint16")
     values[:, :10] = 0
@@ -286,6 +289,7 @@ def test_how_values_became_bytes_is_told(tmp_path: Path, run: Path, sound: str) 
         assert "16% of the pixels are 0, and no value is declared as no data" in found.to_text()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_told_metres_gets_those_of_each_view(tmp_path: Path, sound: str, scaled: TwoTower) -> None:
     """By default tiles are as large as they were in training."""
     pixels = write_raster(tmp_path / "scene.tif", tiles=4)

@@ -129,6 +129,7 @@ def test_always_as_a_plain_loop(tmp_path_factory: pytest.TempPathFactory, data: 
         check(sought, table, data.draw(st.sampled_from([1, 5, 30, 500])), rows)
 
 
+@pytest.mark.slow
 def test_blocks_of_the_usual_size(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     vectors = draw.standard_normal((70_000, 8))

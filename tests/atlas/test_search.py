@@ -318,6 +318,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 # What is wrong, one line each.
 
 
+@pytest.mark.slow
 def test_an_empty_index_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn(tmp_path, {"id": ["a"], "modality": ["image"]}, np.ones((1, 4)))
     lance.dataset(str(tmp_path / TABLE)).delete("true")
@@ -360,6 +361,7 @@ def test_a_query_of_more_than_six_hours_is_one_line(
     assert "at most 6 h" in refused(["search", str(pairs), "--like", str(tmp_path / "long.wav")], capsys)
 
 
+@pytest.mark.slow
 def test_broken_and_missing_files_are_one_line(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.wav", "a.png", "a.npy", "a.xyz", "\x1b[31m.wav"):
         (tmp_path / name).write_bytes(b"nothing of the kind")

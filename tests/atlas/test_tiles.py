@@ -208,6 +208,7 @@ def test_a_killed_call_goes_on(raster: Path, tmp_path: Path) -> None:
 # Hosts.
 
 
+@pytest.mark.slow
 def test_tiles_of_a_server(tmp_path: Path) -> None:
     """A placeholder that shows itself late costs the tiles that were made of it before."""
     grey = picture((204, 204, 204))
@@ -319,6 +320,7 @@ def test_bad_input_is_one_line(raster: Path, tmp_path: Path, capsys: pytest.Capt
     assert not (Path(out) / "manifest.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_record_and_another_writer(raster: Path, tmp_path: Path) -> None:
     out = tmp_path / "t"
     earthtone.tiles(out, raster=raster, metres=320, pixels=32)

@@ -88,6 +88,7 @@ def test_a_rotated_raster_against_a_plain_loop(tmp_path: Path, degrees: float) -
     assert min(shares) < 0.9 or degrees == 90  # corners of the grid lie outside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latitude", [0.0, 47.0, 69.0, -62.0, 86.0])
 def test_a_raster_in_degrees_becomes_tiles_in_metres(tmp_path: Path, latitude: float) -> None:
     """A plain loop over pixels, with PROJ alone, says what lies there; the raster is smooth, so nearest is near."""
@@ -342,11 +343,12 @@ def test_colour_tables_and_grey(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels, noise_values(1, 64, 64)[0][..., None].repeat(3, 2))
 
 
+@pytest.mark.slow
 def test_a_vrt_reads_files_and_no_addresses(raster: Path, tmp_path: Path) -> None:
     vrt = tmp_path / "a.vrt"
     rasterio.shutil.copy(str(raster), str(vrt), driver="VRT")
     [grid] = open_rasters(vrt).grids(320.0, 320.0, 32)
-    for _ in range(20):  # by several threads, each with files of its own
+    for _ in range(10):  # by several threads, each with files of its own
         for tile, pixels, _ in iter_tiles(vrt, grid):
             np.testing.assert_array_equal(pixels, plain_window(raster, tile))
     text = vrt.read_text()
@@ -356,6 +358,7 @@ def test_a_vrt_reads_files_and_no_addresses(raster: Path, tmp_path: Path) -> Non
         list(iter_tiles(vrt, grid))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["http", "wms", "tag", "sidecar"])
 def test_no_raster_makes_gdal_ask_a_host(raster: Path, tmp_path: Path, kind: str) -> None:
     """Neither as a source of a VRT, which GDAL has drivers for, nor as overviews, which a plain GeoTIFF can name."""

@@ -65,6 +65,7 @@ def honest(side: int = 256, kind: str = "PNG", matrix: str = "WebMercatorQuad", 
     return speaks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("latitude", "side"), [(0.02, 256), (46.5, 512), (-63.0, 256), (78.2, 512)])
 def test_a_tile_shows_its_own_ground_at_every_latitude(tmp_path: Path, latitude: float, side: int) -> None:
     """256 or 512 pixels a picture; the level is as coarse as the metres a pixel allow."""
@@ -139,6 +140,7 @@ def clear_picture() -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "fault"),
     [

@@ -17,6 +17,7 @@ def web_of(tmp_path: Path, **more: object) -> Web:
     return Web(tmp_path / "cache", per_second=100.0, policy=QUICK, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["seconds", "date", "text"])
 def test_a_host_that_asks_to_wait_is_left_alone_for_so_long(tmp_path: Path, form: str) -> None:
     times: list[float] = []
@@ -37,6 +38,7 @@ def test_a_host_that_asks_to_wait_is_left_alone_for_so_long(tmp_path: Path, form
         other.get(f"{host.url}/b")
 
 
+@pytest.mark.slow
 def test_a_rest_holds_for_everybody(tmp_path: Path) -> None:
     limiter, other = HostLimiter(tmp_path, 1000.0), HostLimiter(tmp_path, 1000.0)
     start = time.time()
@@ -114,6 +116,7 @@ def test_a_damaged_answer_is_asked_for_again(tmp_path: Path) -> None:
         assert len(host.asked) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [Said(b"half", declared=100), Said(b"x" * 40, drip=0.2), Said(b"", 503)],

@@ -55,6 +55,7 @@ def test_are_the_backbones_pooled_features_of_the_centre_square(
     assert found.dtype == np.float32 and found.shape == (5, backbone.features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("stage", [None, 1])
 def test_an_image_gives_the_same_bits_alone_and_among_others(
@@ -76,6 +77,7 @@ def test_stages_are_means_over_their_maps(backbone: Backbone, class_items: list[
             extract_features(backbone, class_items, FeatureOptions(stage=wrong))
 
 
+@pytest.mark.slow
 def test_the_cache_knows_model_and_files(backbone: Backbone, class_items: list[LabelledItem], tmp_path: Path) -> None:
     items = copied(class_items[:6], tmp_path / "images")
     options = FeatureOptions(cache=tmp_path / "cache")
@@ -159,6 +161,7 @@ def test_the_network_sees_one_batch_at_a_time_and_the_result_lies_on_disk(
     assert seen == [(1, 32, 32, 3)] + [(8, 32, 32, 3)] * 5 and isinstance(found.values, np.memmap)
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on(
     backbone: Backbone, class_items: list[LabelledItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

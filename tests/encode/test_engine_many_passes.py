@@ -15,6 +15,7 @@ def test_in_float32_it_is_the_model_itself(tiny_model: TwoTower) -> None:
     assert for_many_passes(tiny_model, "32-true") is tiny_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny_model", "scaled"])
 def test_in_bfloat16_the_vectors_are_the_same_but_for_rounding(name: str, request: pytest.FixtureRequest) -> None:
     model: TwoTower = copy.deepcopy(request.getfixturevalue(name))

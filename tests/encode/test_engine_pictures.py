@@ -74,6 +74,7 @@ def test_metres_that_no_image_has(scaled: TwoTower, class_items: list[LabelledIt
     assert list(found.usable) == [1] and "image_gsd_m is 1e+308; 0.001 to 100,000" in found.broken[odd.id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [True, False])
 def test_fine_tuning(scaled: TwoTower, class_items: list[LabelledItem], augment: bool) -> None:
     plan = replace(FINETUNE_PLANS["modern"], epochs=1, batch_size=8, choose_epoch=False, augment=augment)

@@ -275,6 +275,7 @@ def test_a_folder_that_cannot_be_written(make: Make, tmp_path: Path) -> None:
         earthtone.export(make(), "timm", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_names_of_this_machine_are_not_in_what_is_exported(make: Make, tmp_path: Path) -> None:
     save_model(tmp_path / "secret-place" / "run", make(), {})
     earthtone.export(tmp_path / "secret-place" / "run", "hf", tmp_path / "out", license="cc-by-4.0")

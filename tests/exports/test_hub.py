@@ -50,6 +50,7 @@ def run(make: Make, tiny_table: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_what_was_pushed_comes_back_the_same(
     hub: Hub, run: Path, tiny_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +69,7 @@ def test_what_was_pushed_comes_back_the_same(
     assert names == {"model.safetensors", "card.json", "README.md"}
 
 
+@pytest.mark.slow
 def test_the_card_says_what_is_known_and_what_is_not(hub: Hub, run: Path, tiny_table: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_table, run / "table.lance")
     options = {"data": tiny_table, "license": "cc-by-4.0", "device": "cpu"}
@@ -92,6 +94,7 @@ def test_text_of_a_card_is_no_markup(make: Make, tmp_path: Path) -> None:
     assert "<script>" not in card.replace("\\<script\\>", "") and "\x1b" not in card and "\n# Own" not in card
 
 
+@pytest.mark.slow
 def test_a_backbone_comes_back(hub: Hub, make: Make, tmp_path: Path) -> None:
     write_encoder(tmp_path / "ours" / "backbone.safetensors", encoder_of_model(make()), {})
     earthtone.push(tmp_path / "ours", REPO, public=True)
@@ -101,6 +104,7 @@ def test_a_backbone_comes_back(hub: Hub, make: Make, tmp_path: Path) -> None:
     assert set(pulled.files) == {"README.md", "backbone.safetensors"}
 
 
+@pytest.mark.slow
 def test_an_exported_folder_goes_as_it_is(hub: Hub, make: Make, tmp_path: Path) -> None:
     earthtone.export(make(), "hf", tmp_path / "exported")
     earthtone.push(tmp_path / "exported", REPO)
@@ -148,6 +152,7 @@ def test_what_is_not_what_the_hub_says_is_refused(hub: Hub, run: Path, tmp_path:
     nothing_came("forest/sounds/model.safetensors: ", tmp_path, DataError)
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_is_one_line_without_the_token(
     hub: Hub, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

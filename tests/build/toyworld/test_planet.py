@@ -240,6 +240,7 @@ def test_splits_are_70_10_20():
     assert abs(counts["test"] / total - 0.2) < 0.02
 
 
+@pytest.mark.slow
 def test_places_are_balanced_spread_and_far_from_block_borders():
     planet = Planet(4)
     spots = [spot(planet, row, 256.0) for row in range(96)]
@@ -253,6 +254,7 @@ def test_places_are_balanced_spread_and_far_from_block_borders():
             assert MARGIN_DEGREES - 0.003 <= degrees % BLOCK_DEGREES <= BLOCK_DEGREES - MARGIN_DEGREES + 0.003
 
 
+@pytest.mark.slow
 def test_some_places_are_visited_again():
     planet = Planet(0)
     spots = [spot(planet, row, 256.0) for row in range(60)]

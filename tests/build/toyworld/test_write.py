@@ -78,11 +78,13 @@ STORED = {
 }
 
 
+@pytest.mark.slow
 def test_files_are_those_of_every_other_machine(world):
     found = contents(world.parent)
     assert {name: found[name][:24] for name in STORED} == STORED
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_a_byte(world, tmp_path):
     write_toyworld(tmp_path / "two", rows=20, masks=True, workers=2, **SMALL)
     assert contents(tmp_path / "two") == contents(world.parent)
@@ -108,6 +110,7 @@ def test_progress_is_told(tmp_path):
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(world, tmp_path):
     out = tmp_path / "killed"
     code = (
