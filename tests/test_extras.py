@@ -24,7 +24,7 @@ SOURCES = Path(earthtone.__file__).parent
 PROJECT: dict[str, Any] = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 #: What no line of ours asks for, since what is named beside it always brings it.
-BROUGHT = {"markupsafe": "jinja2", "datasets": "mteb"}
+BROUGHT = {"markupsafe": "jinja2", "datasets": "mteb", "pydantic": "fastapi", "starlette": "fastapi"}
 BEYOND_CORE = [package for package, extra in EXTRA_OF.items() if extra]
 
 
@@ -188,6 +188,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("reproduce_paper", [empty, f"{out}-paper"], {}),
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
         ("search", [empty], {}),
+        ("serve_page", [empty], {"port": 0}),
         ("sweep", [data, f"{out}-sweep"], {}),
         ("tiles", [f"{out}-tiles"], {"raster": f"{empty}/none.tif"}),
         ("why_pairs", [model, data, f"{out}.html"], {}),
@@ -217,6 +218,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["tiles", "--raster", f"{empty}/none.tif", "--out", f"{out}-tiles"],
         ["reproduce", "paper", "--data", empty, "--out", f"{out}-paper"],
         ["search", empty, "--like", "a"],
+        ["serve", empty, "--port", "0"],
     ]
 
 
@@ -226,7 +228,7 @@ WORKS_ON_CORE = (
     "register_audio_reader", "register_encoder", "register_image_reader", "register_loss", "register_task",
 )  # fmt: skip
 LATER = ("earthtone.build.web", "earthtone.options")
-OTHER_EXTRAS = {"map_similarity": "atlas", "tiles": "atlas", "write_toyworld": "geo"}
+OTHER_EXTRAS = {"map_similarity": "atlas", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo"}
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 
 

@@ -25,7 +25,7 @@ PACKAGE = "earthtone"
 ORDER = (
     ("errors",), ("files", "geo", "plugins", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
     ("options",), ("data",), ("build",), ("models",), ("encode",), ("losses",), ("train",), ("evaluate",),
-    ("atlas",), ("exports", "integrations"), ("studies",), ("cli",),
+    ("atlas",), ("exports", "integrations"), ("serve",), ("studies",), ("cli",),
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         register_loss,
         register_task,
     )
+    from earthtone.serve.server import serve_page
     from earthtone.studies.demo import demo
     from earthtone.studies.pretrain import pretrain
     from earthtone.studies.reproduce import reproduce_paper
@@ -83,6 +84,7 @@ _HOMES = {
     "reproduce_paper": "earthtone.studies.reproduce",
     "run_suite": "earthtone.studies.suite",
     "search": "earthtone.atlas.search",
+    "serve_page": "earthtone.serve.server",
     "sweep": "earthtone.studies.sweep",
     "tiles": "earthtone.atlas.tiles",
     "why_pairs": "earthtone.evaluate.explain",
@@ -124,6 +126,7 @@ __all__ = [
     "reproduce_paper",
     "run_suite",
     "search",
+    "serve_page",
     "sweep",
     "tiles",
     "why_pairs",

@@ -95,6 +95,7 @@ EXTRA_OF: Mapping[str, str] = {
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
     "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
+    "fastapi": "serve", "prometheus_client": "serve", "pydantic": "serve", "starlette": "serve", "uvicorn": "serve",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip

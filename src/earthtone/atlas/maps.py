@@ -126,7 +126,7 @@ def open_tiles(folder: Path) -> Tiles:
     return Tiles(
         table, rows, columns["id"].to_pylist(), *_places(grid, cells), grid, cells,
         looks_of_text(columns[LOOK_COLUMN].to_pylist()) if looked else None, lines,
-        any(map(_is_synthetic, lines)) or any(_in_toy_world(Path(path)) for path in sorted(map(str, media))[:3]),
+        any(map(says_synthetic, lines)) or any(in_toy_world(Path(path)) for path in sorted(map(str, media))[:3]),
         media.pop() if len(media) == 1 else None,
     )  # fmt: skip
 
@@ -149,11 +149,11 @@ def _attribution(columns: Any) -> list[str]:
     return [*lines[:_SAID], *more]
 
 
-def _is_synthetic(line: str) -> bool:
+def says_synthetic(line: str) -> bool:
     return "toyworld" in line or "synthetic" in line.lower()
 
 
-def _in_toy_world(path: Path) -> bool:
+def in_toy_world(path: Path) -> bool:
     """Return whether a file lies in a folder that `earthtone toyworld` wrote."""
     return any((folder / "toyworld.json").is_file() for folder in list(path.parents)[:2])
 

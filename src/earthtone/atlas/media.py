@@ -29,7 +29,7 @@ from earthtone.signal.sound_streams import Block, source_name, streams
 _FLAC_CHANNELS, _FLAC_HZ = 8, 655_350  # the most that FLAC has
 _LONGEST_NAME = 60
 _MOST_PIXELS = 4096  # a side of a tile that is cut out
-_RASTERS = (".tif", ".tiff", ".vrt", ".jp2")  # what tiles are cut from
+RASTERS = (".tif", ".tiff", ".vrt", ".jp2")  # what tiles are cut from
 CREDITS = "credits.csv"
 
 
@@ -112,7 +112,7 @@ def _of_file(hit: Hit, source: Path, stem: Path) -> Clip:
     changed = "" if known else ", but the file has changed since it was embedded"
     if hit.modality == "audio" and hit.start_s is not None:
         return Clip(write_cut(source, stem, hit.start_s, hit.seconds).name, f"cut{changed}")
-    if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in _RASTERS:
+    if hit.modality == "image" and hit.bounds is not None and source.suffix.lower() in RASTERS:
         return Clip(write_tile(source, stem, hit.bounds, hit.crs).name, f"cut{changed}")
     # an index names any file: what is no picture and no sound is nobody's hit
     picture_header(source) if hit.modality == "image" else probe_audio(source)

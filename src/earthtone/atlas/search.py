@@ -39,8 +39,8 @@ from earthtone.value_types import takes
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-_COSINE = "cosine of the angle to the query, 1 is the same direction"
-_DISTANCE = "minus the Euclidean distance to the query, 0 is the same"
+COSINE = "cosine of the angle to the query, 1 is the same direction"
+DISTANCE = "minus the Euclidean distance to the query, 0 is the same"
 _PROBABILITY = "probability of being right, by a classifier of the marks"
 _MIXED = (
     "images and sounds are ranked together, but a model may keep them apart: compare scores within one of them, or "
@@ -226,7 +226,7 @@ class Index:
     ) -> tuple[_Ranking, str, float | None]:  # fmt: skip
         """Return the best rows, what their scores are, and the score that borderline hits are nearest to."""
         unit = self.table.card.unit
-        kind = _COSINE if unit else _DISTANCE
+        kind = COSINE if unit else DISTANCE
         if marked is not None and marked.decision is not None:
             decision, kind = marked.decision, _PROBABILITY
             logits = self._all_scores(decision.weights, rows, own, dot=True)

@@ -53,6 +53,7 @@ ATLAS_VERBS: Mapping[str, str] = {
     "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
     "index": "merge, add, remove and place what was embedded; write what makes search fast, GeoParquet, STAC",
     "search": "find what is most like a sound, an image, a place or an id, in a folder of embeddings",
+    "serve": "the page: map, embedding space, search by sound and image, listening, in the browser",
     "map": "where would a region sound like this? GeoTIFF, PNG, PMTiles, a page",
     "export": "towers for other programs: timm, torchvision, ONNX, torch.export, safetensors, the hub's mixin",
     "push": "put a model on the Hugging Face hub, with its card",

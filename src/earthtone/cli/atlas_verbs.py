@@ -1,12 +1,14 @@
 """The verbs that use a trained model: its vectors, maps and exports. As verbs.py, whose helpers they share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from earthtone.atlas import options as told
 from earthtone.cli.parsing import parsed
 from earthtone.cli.verbs import _json, _next, _say, call
 from earthtone.exports import options as told_exports
+from earthtone.serve import options as told_serve
 from earthtone.terminal import json_text
 from earthtone.value_types import Options
 
@@ -65,5 +67,19 @@ tiles = _verb(
 )
 map = _verb("map", told.MapOptions, "map_similarity", goes_on=True)
 export = _verb("export", told_exports.ExportOptions)
+
+
+def serve(words: list[str]) -> int:
+    """Show the page until the process is asked to end; its address is the first line."""
+    options, found = parsed("serve", told_serve.ServeOptions, words, _json)
+
+    def started(url: str) -> None:
+        print(json_text({"url": url}) if found.json else f"{url}  (end: Ctrl-C)", flush=True)
+
+    result = call("serve_page", replace(options, started=started))
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
 push = _verb("push", told_exports.PushOptions)
 pull = _verb("pull", told_exports.PullOptions)

@@ -1,0 +1,163 @@
+"""The page's server: which addresses there are, and what they answer.
+
+Answers are JSON but for media, points and the page itself; what is refused is `{"error": "one sentence"}`.
+The parts are routers, each a function `routes(served, ...)` in its own module.
+"""
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from earthtone import __version__
+from earthtone.errors import EarthtoneError, one_line
+from earthtone.exports.card import card_sections
+from earthtone.serve import items
+from earthtone.serve import telemetry as telling
+from earthtone.serve.answers import REFUSALS, About
+from earthtone.serve.guard import Guard, Rules, allowed_hosts, content_policy, refused, status_of
+from earthtone.serve.options import ServeOptions
+from earthtone.serve.served import Served
+
+PAGE = Path(str(files("earthtone.serve"))) / "page"
+_TEXTS = (".css", ".html", ".js", ".json", ".svg", ".txt")
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
+    """Return the application of one index; it lies in `app.state.served`. Raises EarthtoneError."""
+    served = Served(options)
+    app = FastAPI(
+        title="Earthtone", version=__version__, description="Places and their sounds: an index of embeddings.",
+        docs_url=None, redoc_url=None, responses=REFUSALS, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.served = served
+    telemetry = telling.Telemetry(served)
+    app.state.telemetry = telemetry
+    for router in _routers(served, telemetry):
+        app.include_router(router)
+    app.include_router(_page())
+    app.add_exception_handler(HTTPException, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(EarthtoneError, _wrong)
+    rules = Rules(
+        token=token,
+        hosts=allowed_hosts(options.host, tuple(options.hosts)),
+        root_path=(options.root_path or "").rstrip("/"),
+        upload_bytes=options.upload_mb * 2**20,
+        patience=options.patience,
+        policy=content_policy(options.basemap, tuple(options.frames)),
+    )
+    app.add_middleware(Guard, rules=rules, seen=telemetry.seen)
+    return app
+
+
+def _routers(served: Served, telemetry: telling.Telemetry) -> Sequence[APIRouter]:
+    return [telling.routes(served, telemetry), _index(served), items.routes(served)]
+
+
+def _index(served: Served) -> APIRouter:
+    router = APIRouter(prefix="/api", tags=["index"])
+
+    @router.get("/about")
+    def about() -> About:
+        """Tell what is served: rows, columns, model, limits, layers."""
+        return served.about()
+
+    @router.get("/card", response_class=PlainTextResponse)
+    def card() -> str:
+        """Return the model's card as text."""
+        if served.model_state != "ready":
+            raise refused(404, f"no model is open here ({served.model_missing or 'it is being loaded'})")
+        held = served.index.model().card
+        kept = held.get("license")
+        title = f"# {one_line(served.model_name, 120)}"
+        return "\n".join([title, "", *card_sections(held, kept if isinstance(kept, str) else None)]) + "\n"
+
+    return router
+
+
+# The page itself: files of the package, found by name in a list, so that no path leads out of the folder.
+
+
+@dataclass(frozen=True)
+class _PageFile:
+    path: Path
+    kind: str
+    tag: str
+    packed: bytes | None
+    """With gzip, of texts."""
+
+
+def _page_files() -> dict[str, _PageFile]:
+    found = {}
+    for path in sorted(PAGE.rglob("*")) if PAGE.is_dir() else ():
+        if path.is_file():
+            data = path.read_bytes()
+            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            kind = "text/javascript" if path.suffix in (".js", ".mjs") else kind
+            packed = gzip.compress(data, 6, mtime=0) if path.suffix in _TEXTS else None
+            tag = hashlib.blake2b(data, digest_size=8).hexdigest()
+            found[path.relative_to(PAGE).as_posix()] = _PageFile(path, kind, f'"{tag}"', packed)
+    return found
+
+
+def _page() -> APIRouter:
+    router, known = APIRouter(include_in_schema=False), _page_files()
+
+    @router.api_route("/{name:path}", methods=["GET", "HEAD"])
+    def page(name: str, request: Request) -> Response:
+        found = known.get(name or "index.html")
+        if found is None:
+            raise refused(404, f"nothing is at {name!r:.80}; the page is at ./, what it can be asked at openapi.json")
+        headers = {"ETag": found.tag, "Vary": "Accept-Encoding"}
+        headers["Cache-Control"] = _FOREVER if name.startswith("assets/") else "no-cache"
+        if found.tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if found.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(found.packed, media_type=found.kind, headers=headers)
+        return FileResponse(found.path, media_type=found.kind, headers=headers)
+
+    return router
+
+
+# Errors.
+
+
+def _error(status: int, sentence: str, headers: object = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, dict(headers) if isinstance(headers, dict) else None)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    said = str(getattr(error, "detail", ""))
+    if status == 404 and said == "Not Found":
+        said = "nothing is at this address; what there is stands in openapi.json"
+    if status == 405:
+        said = "this address is asked in another way (GET or POST); openapi.json tells which"
+    return _error(status, said, getattr(error, "headers", None))
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it is registered
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    more = len(error.errors()) - 1
+    said = (
+        f"{where or 'the request'}: {first['msg']}{f' (and {more} more)' if more else ''}; openapi.json tells the form"
+    )
+    return _error(422, one_line(said, 600))
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EarthtoneError)  # noqa: S101 - as it is registered
+    return _error(status_of(error), one_line(str(error), 2000))

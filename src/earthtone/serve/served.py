@@ -1,0 +1,241 @@
+"""What one server serves: the index, its model, what the page is told of them, and rows as items.
+
+Read once when the server starts, and shared by all requests.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from earthtone import __version__
+from earthtone.atlas.embeddings import COLUMNS, PLANE
+from earthtone.atlas.maps import in_toy_world, says_synthetic
+from earthtone.atlas.search import COSINE, DISTANCE, open_index
+from earthtone.data.packed import read_seal
+from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, one_line
+from earthtone.files import regular_file
+from earthtone.models.storage import model_name
+from earthtone.serve.answers import (
+    About,
+    Basemap,
+    IndexFacts,
+    Item,
+    Layer,
+    Limits,
+    MarksFacts,
+    ModelFacts,
+    Sound,
+)
+from earthtone.serve.columns import bounds_of, column_names, places, read_column
+from earthtone.serve.media import Media, MediaStore
+from earthtone.serve.options import ServeOptions
+
+MOST_HITS = 1000
+_MOST_BYTES = 2**24  # of a map.json
+_SAID_OF_OUTLINE = "Made with Natural Earth (public domain)"
+
+
+class Served:
+    """An index that is open, its model where there is one, and the maps beside it."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        """Raises DataError where there is no index, or a map of another model; ModelError for another model."""
+        self.options = options
+        self.index = open_index(options.index, model=options.model, device=options.device)
+        self.table = self.index.table
+        if not len(self.table):
+            raise DataError(f"{self.index.folder}: an empty index, nothing was embedded; embed some data first")
+        self.maps = _maps(options, self.table.card.model_fingerprint)
+        self.marks = Path(options.marks) if options.marks is not None else self.index.folder / "marks.csv"
+        self.media = MediaStore()
+        self.layers: Sequence[Layer] = ()
+        """Set by who reads them (layers.py)."""
+        self.model_state: Literal["loading", "ready", "none"] = "loading"
+        self.model_missing: str | None = None
+        self._model_lock = threading.Lock()
+
+    def load_model(self) -> None:
+        """Open the model, so that no visitor waits for it. Raises ModelError where one was named and does not fit."""
+        with self._model_lock:
+            try:
+                self.index.model()
+                self.model_state = "ready"
+            except EarthtoneError as error:
+                self.model_state, self.model_missing = "none", one_line(str(error), 400)
+                if self.options.model is not None:
+                    raise
+
+    @property
+    def model_name(self) -> str:
+        """Return how the model is called, without its folder."""
+        given = self.options.model
+        return Path(model_name(self.table.card.model if given is None else given)).name
+
+    def close(self) -> None:
+        """Remove what was made for listening."""
+        self.media.close()
+
+    # What the page is told.
+
+    @cached_property
+    def title(self) -> str:
+        """Return what stands above the page."""
+        return one_line(self.options.title or self.index.folder.resolve().name or "earthtone", 120)
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Return whether any row is of the toy world."""
+        for name in ("source", "attribution"):
+            values = pc.unique(self.table.columns([name])[name]).to_pylist()
+            if any(says_synthetic(value) for value in values if value):
+                return True
+        media = pc.unique(self.table.columns(["media"])["media"])
+        some = [value for value in media.slice(0, 3).to_pylist() if value]
+        return any(in_toy_world(Path(value)) for value in some) or any(self._map_facts("synthetic"))
+
+    def _map_facts(self, name: str) -> list[Any]:
+        return [facts.get(name) for _, facts in self.maps]
+
+    @cached_property
+    def _still(self) -> About:
+        """Return what does not change while the server runs."""
+        table, options, card = self.table, self.options, self.table.card
+        east, north = places(table)
+        columns = [found.described() for name in column_names(table) if (found := read_column(table, name))]
+        seal = read_seal(table.path)
+        said = f"{card.model_fingerprint} {len(table)} {seal.files if seal else ''}"
+        return About(
+            version=__version__,
+            title=self.title,
+            synthetic=self.synthetic,
+            items={"image": 0, "audio": 0} | {name: len(rows) for name, rows in self.index.catalogue.media.items()},
+            rows=len(table),
+            coordinates=bool((~np.isnan(east)).any()),
+            plane=self.has_plane,
+            media=table.columns(["media"])["media"].null_count < len(table),
+            bounds=bounds_of(east, north),
+            metric="cosine" if card.unit else "distance",
+            score_is=COSINE if card.unit else DISTANCE,
+            model=None,
+            index=IndexFacts(
+                fingerprint=hashlib.blake2b(said.encode(), digest_size=8).hexdigest(),
+                model=Path(model_name(card.model)).name,
+                dimensions=card.dimensions, windows=card.windows,
+            ),
+            columns=columns,
+            limits=Limits(
+                upload_bytes=options.upload_mb * 2**20, sound_seconds=options.sound_seconds,
+                image_pixels=options.image_mpx * 10**6, hits=MOST_HITS, queue=options.queue,
+            ),
+            layers=[],
+            marks=MarksFacts(writable=True, name=self.marks.name),
+            basemap=Basemap(kind="outline", attribution=_SAID_OF_OUTLINE)
+            if options.basemap is None
+            else Basemap(kind="tiles", url=options.basemap, attribution=options.basemap_attribution or ""),
+            who=one_line(options.who or "", 80),
+        )  # fmt: skip
+
+    @property
+    def has_plane(self) -> bool:
+        """Return whether the rows have a place on the plane."""
+        return all(name in self.table.names for name in PLANE)
+
+    def about(self) -> About:
+        """Return what is served, as things stand."""
+        state, card = self.model_state, self.table.card
+        facts = None
+        if state != "none":
+            queries: list[Literal["sound", "image", "place"]] = ["sound", "image", "place"]
+            facts = ModelFacts(
+                name=self.model_name, fingerprint=card.model_fingerprint, ready=state == "ready",
+                card="api/card" if state == "ready" else None, queries=queries,
+            )  # fmt: skip
+        changed = {"model": facts, "model_missing": self.model_missing, "layers": list(self.layers)}
+        return self._still.model_copy(update=changed)
+
+    # Rows.
+
+    def items(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Item]:
+        """Return rows as the page shows them, in the order given. Raises DataError for rows that are not there."""
+        wanted = np.asarray(rows, np.int64)
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < len(self.table):
+            raise DataError(f"the index has rows 0 to {len(self.table) - 1:,}; one of these expected")
+        if not len(wanted):
+            return []
+        free = self.table.free_names
+        try:
+            cells = self.table.columns([*COLUMNS, *free], wanted).to_pylist()
+        except (OverflowError, ValueError) as error:
+            raise DataError(f"{self.table.path}: a datetime beyond all years; embed the data again") from error
+        keys = self.index.catalogue.keys(wanted)
+        return [self._item(row, key, cell, free) for row, key, cell in zip(wanted.tolist(), keys, cells, strict=True)]
+
+    def media_of(self, row: int) -> Media:
+        """Return where the media of a row lie. Raises DataError for a row that is not there."""
+        if not 0 <= row < len(self.table):
+            raise DataError(f"the index has rows 0 to {len(self.table) - 1:,}; one of these expected")
+        names = ["modality", "media", "west", "south", "east", "north", "crs"]
+        [cell] = self.table.columns(names, np.array([row], np.int64)).to_pylist()
+        west, south, east, north = (_number(cell[name]) for name in names[2:6])
+        bounds = None
+        if west is not None and south is not None and east is not None and north is not None:
+            bounds = (west, south, east, north)
+        return Media(cell["modality"], cell["media"], bounds, cell["crs"])
+
+    def _item(self, row: int, key: str, cell: dict[str, Any], free: Sequence[str]) -> Item:
+        bounds = [_number(cell[name]) for name in ("west", "south", "east", "north")]
+        missing = self.media.missing(cell["media"], cell["modality"])
+        at = f"api/items/{row}"
+        sound = Sound(url=f"{at}/sound", peaks=f"{at}/peaks", spectrogram=f"{at}/spectrogram")
+        return Item(
+            row=row, id=cell["id"], key=key, modality=cell["modality"], longitude=_number(cell["longitude"]),
+            latitude=_number(cell["latitude"]),
+            datetime=None if cell["datetime"] is None else cell["datetime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
+            source=cell["source"], license=cell["license"], attribution=cell["attribution"],
+            start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]),
+            bounds=None if None in bounds else [side for side in bounds if side is not None], crs=cell["crs"],
+            picture=f"{at}/picture" if cell["modality"] == "image" and missing is None else None,
+            sound=sound if cell["modality"] == "audio" and missing is None else None, missing=missing,
+            more={name: cell[name] for name in free},
+        )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _maps(options: ServeOptions, fingerprint: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the folders of maps, each with what map.json tells. Raises DataError, ModelError."""
+    found: list[tuple[Path, dict[str, Any]]] = []
+    given = [options.map] if isinstance(options.map, Path) else options.map
+    for folder in map(Path, given):
+        path = folder / "map.json"
+        try:
+            with regular_file(path).open("rb") as file:
+                facts = json.loads(file.read(_MOST_BYTES))
+            made_by = facts["facts"]["model fingerprint"]
+            files = facts["files"]
+        except OSError as error:
+            raise DataError(f"--map {folder}: no map.json there; a folder that earthtone map wrote expected") from error
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise DataError(f"{path}: no facts of a map; draw it again with earthtone map") from error
+        if not isinstance(files, dict):
+            raise DataError(f"{path}: no list of files; draw it again with earthtone map")
+        if made_by != fingerprint:
+            raise ModelError(
+                f"--map {folder} was drawn with another model ({one_line(str(facts['facts'].get('model')), 60)}, "
+                f"fingerprint {one_line(str(made_by), 40)}) than that of the index (fingerprint {fingerprint}): their "
+                "scores cannot stand beside each other; draw it anew with the index's model, or leave it out"
+            )
+        if any(folder.resolve() == other.resolve() for other, _ in found):
+            raise ConfigError(f"--map {folder} is given twice; once expected")
+        found.append((folder, facts))
+    return found
