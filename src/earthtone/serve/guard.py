@@ -198,8 +198,8 @@ class Guard:
         site, origin = _header(scope, b"sec-fetch-site"), _header(scope, b"origin")
         if site in ("same-origin", "none") or (not site and not origin):
             return
-        own = {host_name(_header(scope, name)) for name in (b"host", b"x-forwarded-host")}
-        if site or host_name(urlsplit(origin).netloc) not in own | (self._rules.hosts - {"*"}):
+        own = {host_name(_header(scope, name)) for name in (b"host", b"x-forwarded-host")} | self._rules.hosts
+        if site or host_name(urlsplit(origin).netloc) not in own - {"", "*"}:
             raise refused(403, "sent by another site's page; open this one itself")
 
     def _token(self, scope: MutableMapping[str, Any]) -> tuple[str, str | None] | None:

@@ -31,7 +31,7 @@ from earthtone.files import regular_file
 from earthtone.serve.answers import Peaks, Tick
 from earthtone.serve.guard import refused
 from earthtone.serve.kept import Kept
-from earthtone.signal.audio import probe_audio
+from earthtone.signal.audio import planes_of, probe_audio
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import read_picture
 from earthtone.signal.sound_streams import Stream, streams
@@ -359,9 +359,11 @@ def view_of(source: Source) -> View:
         if meter is None:
             notes.append("the spectrogram shows the first of several joined recordings")
         for block in stream.blocks():
-            peaks.add(block)
+            planes = planes_of(block)
+            shown = planes[:channels] if len(planes) >= channels else planes.repeat(channels, axis=0)
+            peaks.add(shown)
             if meter is not None:
-                meter.add(_channels(block, 1))
+                meter.add(shown[0] if channels == 1 else (shown[0] + shown[1]) / 2)
         seconds += peaks.count / stream.hz
         found.append(peaks.points())
         spectra = meter or spectra
@@ -379,31 +381,28 @@ class _PeakMeter:
     """Least and greatest sample of every so many."""
 
     def __init__(self, channels: int, per_point: int) -> None:
-        self._channels, self._per_point = channels, max(1, per_point)
-        self._rest = np.zeros((0, channels), np.float32)
-        self._parts: list[NDArray[np.float32]] = []
+        self._per_point = max(1, per_point)
+        self._rest = np.zeros((channels, 0), np.float32)
+        self._parts = [np.zeros((channels, 0, 2), np.float32)]
         self.count = 0
 
-    def add(self, block: NDArray[np.float32]) -> None:
-        self.count += len(block)
-        part = block[:, : self._channels]
-        if part.shape[1] < self._channels:
-            part = part.repeat(self._channels, axis=1)
-        samples = np.concatenate([self._rest, part]) if len(self._rest) else part
-        whole = len(samples) // self._per_point * self._per_point
-        if whole:
-            self._parts.append(self._reduced(samples[:whole], self._per_point))
-        self._rest = samples[whole:].copy()  # the block is valid until the next one
+    def add(self, planes: NDArray[np.float32]) -> None:
+        """Take samples (channels, samples)."""
+        self.count += planes.shape[1]
+        samples = np.concatenate([self._rest, planes], axis=1)
+        whole = samples.shape[1] // self._per_point * self._per_point
+        self._take(samples[:, :whole], self._per_point)
+        self._rest = samples[:, whole:].copy()
 
-    def _reduced(self, samples: NDArray[np.float32], by: int) -> NDArray[np.float32]:
-        cut = samples.reshape(-1, by, self._channels)
-        return np.stack([cut.min(axis=1), cut.max(axis=1)], axis=-1).transpose(1, 0, 2)
+    def _take(self, samples: NDArray[np.float32], by: int) -> None:
+        if samples.shape[1]:
+            cut = samples.reshape(len(samples), -1, by)
+            self._parts.append(np.stack([cut.min(axis=2), cut.max(axis=2)], axis=-1))
 
     def points(self) -> NDArray[np.float32]:
         """Return (channels, points, 2)."""
-        parts = [*self._parts, *([self._reduced(self._rest, len(self._rest))] if len(self._rest) else [])]
-        empty = np.zeros((self._channels, 0, 2), np.float32)
-        whole = np.nan_to_num(np.concatenate([empty, *parts], axis=1))
+        self._take(self._rest, self._rest.shape[1])
+        whole = np.nan_to_num(np.concatenate(self._parts, axis=1))
         return np.asarray(np.clip(whole, -1.0, 1.0), np.float32)
 
 

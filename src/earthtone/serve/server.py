@@ -33,6 +33,7 @@ _STOP_SECONDS = 20  # that running requests have to end
 _HEAD_BYTES = 32_768
 _MOST_CONNECTIONS = 1000
 _TOKEN_BYTES = 4096
+_LINGER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,7 @@ class _Patient(H11Protocol):
     patience: float
     """Seconds that a head may take."""
     _head: asyncio.TimerHandle | None = None
+    _refused = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -248,6 +250,8 @@ class _Patient(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return  # what is still being sent; to close at once would take the answer from its reader
         before = self.scope
         super().data_received(data)
         if self.scope is not before:
@@ -279,4 +283,8 @@ class _Patient(H11Protocol):
         data = json.dumps({"error": sentence}).encode()
         head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n"
         self.transport.write(head.encode() + b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\n" + data)
-        self.transport.close()
+        self._refused = True
+        self._no_longer_waiting()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
