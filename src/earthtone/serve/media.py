@@ -200,7 +200,10 @@ class MediaStore:
         with self._decoder():
             if isinstance(found, tuple):
                 table, row = found
-                picture = read_picture(table.images([row])[0])
+                data = table.images([row])[0]
+                picture = read_picture(data)
+                if data[:2] == b"\xff\xd8" and max(picture.pixels.shape[:2]) <= size:
+                    return data, "image/jpeg"
             elif isinstance(found, Path) and of.bounds is not None and found.suffix.lower() in RASTERS:
                 with tempfile.TemporaryDirectory() as folder:
                     picture = read_picture(write_tile(found, Path(folder) / "tile", of.bounds, of.crs))
