@@ -177,7 +177,25 @@ def test_the_page_names_nothing_absolute(page: PageServer) -> None:
     assert "<script>" not in text and "style=" not in text
 
 
+def test_the_proxy_that_tells_its_path(page: PageServer) -> None:
+    for told in ("/user/a/proxy/8080", "/<script>", "//evil.example", "x", f"/{'a' * 500}"):
+        assert ask(page, "/api/about", x_forwarded_prefix=told, x_forwarded_context=told).status == 200
+
+
+def test_everybody_is_warned_of(tiny_index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # noqa: S104 - so that the server cannot
+        taken.listen()
+        assert main(["serve", str(tiny_index), "--host", "0.0.0.0", "--port", str(taken.getsockname()[1])]) == 2  # noqa: S104
+    said = capsys.readouterr().err
+    assert "everybody" in said and "--token_env" in said and "in use" in said
+
+
 def test_the_page_is_kept_by_browsers(page: PageServer) -> None:
+    if "nonce" in ask(page, "/").headers["content-security-policy"]:  # which is another one each time
+        first, second = (ask(page, "/") for _ in range(2))
+        assert first.body != second.body and first.headers["cache-control"] == "no-store"
+        return
     answer = ask(page, "/", accept_encoding="gzip")
     assert answer.headers["content-encoding"] == "gzip" and answer.headers["cache-control"] == "no-cache"
     assert ask(page, "/", if_none_match=answer.headers["etag"]).status == 304

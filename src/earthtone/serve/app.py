@@ -7,6 +7,7 @@ The parts are routers, each a function `routes(served, ...)` in its own module.
 import gzip
 import hashlib
 import mimetypes
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from earthtone import __version__
@@ -29,6 +30,8 @@ from earthtone.serve.served import Served
 
 PAGE = Path(str(files("earthtone.serve"))) / "page"
 _TEXTS = (".css", ".html", ".js", ".json", ".svg", ".txt")
+#: In index.html: a number for one answer, by which a library's own style within the page is let in.
+_NONCE = b"__NONCE__"
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -44,7 +47,7 @@ def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
     app.state.telemetry = telemetry
     for router in _routers(served, telemetry):
         app.include_router(router)
-    app.include_router(_page())
+    app.include_router(_page(options))
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(EarthtoneError, _wrong)
@@ -90,7 +93,7 @@ def _index(served: Served) -> APIRouter:
 
 @dataclass(frozen=True)
 class _PageFile:
-    path: Path
+    data: bytes
     kind: str
     tag: str
     packed: bytes | None
@@ -106,11 +109,11 @@ def _page_files() -> dict[str, _PageFile]:
             kind = "text/javascript" if path.suffix in (".js", ".mjs") else kind
             packed = gzip.compress(data, 6, mtime=0) if path.suffix in _TEXTS else None
             tag = hashlib.blake2b(data, digest_size=8).hexdigest()
-            found[path.relative_to(PAGE).as_posix()] = _PageFile(path, kind, f'"{tag}"', packed)
+            found[path.relative_to(PAGE).as_posix()] = _PageFile(data, kind, f'"{tag}"', packed)
     return found
 
 
-def _page() -> APIRouter:
+def _page(options: ServeOptions) -> APIRouter:
     router, known = APIRouter(include_in_schema=False), _page_files()
 
     @router.api_route("/{name:path}", methods=["GET", "HEAD"])
@@ -118,6 +121,11 @@ def _page() -> APIRouter:
         found = known.get(name or "index.html")
         if found is None:
             raise refused(404, f"nothing is at {name!r:.80}; the page is at ./, what it can be asked at openapi.json")
+        if _NONCE in found.data:
+            nonce = secrets.token_urlsafe(18)
+            policy = content_policy(options.basemap, tuple(options.frames), nonce)
+            told = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
+            return Response(found.data.replace(_NONCE, nonce.encode()), media_type=found.kind, headers=told)
         headers = {"ETag": found.tag, "Vary": "Accept-Encoding"}
         headers["Cache-Control"] = _FOREVER if name.startswith("assets/") else "no-cache"
         if found.tag in request.headers.get("if-none-match", ""):
@@ -125,7 +133,7 @@ def _page() -> APIRouter:
         if found.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
             return Response(found.packed, media_type=found.kind, headers=headers)
-        return FileResponse(found.path, media_type=found.kind, headers=headers)
+        return Response(found.data, media_type=found.kind, headers=headers)
 
     return router
 

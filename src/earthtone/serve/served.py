@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +73,13 @@ class Served:
                 self.model_state, self.model_missing = "none", one_line(str(error), 400)
                 if self.options.model is not None:
                     raise
+
+    def prepare(self) -> None:
+        """Read what the first visitor would wait for, and open the model where it lay."""
+        self.about()
+        if self.model_state == "loading":
+            with suppress(EarthtoneError):
+                self.load_model()
 
     @property
     def model_name(self) -> str:

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -34,6 +34,7 @@ _HEAD_BYTES = 32_768
 _MOST_CONNECTIONS = 1000
 _TOKEN_BYTES = 4096
 _LINGER_SECONDS = 1.0
+_READERS_PATIENCE = 4  # times that of a head, without taking anything
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,22 @@ class PageServer:
         self.options = options
         self.token = read_token(options)
         self._socket = listening(options.host, options.port)
+        self._port = int(self._socket.getsockname()[1])
         try:
             self.app = make_app(options, self.token)
         except BaseException:
             self._socket.close()
             raise
         self.served: Served = self.app.state.served
-        self._server = _Uvicorn(self.app, options)
+        self._server = _Uvicorn(self.app, options.patience, self._started)
+        self.tell_when_started = False
+        """Whether `started` is called and the browser opened."""
         self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
         """Return the port that is listened at."""
-        return int(self._socket_name[1])
+        return self._port
 
     @property
     def url(self) -> str:
@@ -83,10 +87,20 @@ class PageServer:
 
     def run(self) -> ServeResult:
         """Answer until the process is asked to end (Ctrl-C, SIGTERM): running requests end, new ones are not taken."""
-        if self.options.model is not None:
-            self.served.load_model()  # one that was named and does not fit is told now
-        else:
-            threading.Thread(target=self.served.load_model, daemon=True).start()
+        self._prepare()
+        return self._answer()
+
+    def _prepare(self) -> None:
+        """Open the model: one that was named and does not fit is told before anything is shown."""
+        try:
+            if self.options.model is not None:
+                self.served.load_model()
+        except BaseException:
+            self._socket.close()
+            raise
+        threading.Thread(target=self.served.prepare, daemon=True).start()
+
+    def _answer(self) -> ServeResult:
         try:
             self._server.run(sockets=[self._socket])
         finally:
@@ -94,9 +108,18 @@ class PageServer:
             self.served.close()
         return ServeResult(self.url, self._server.server_state.total_requests)
 
+    def _started(self) -> None:
+        if not self.tell_when_started:
+            return
+        if self.options.started is not None:
+            self.options.started(self.url)
+        if self.options.open:
+            threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
+
     def start(self) -> "PageServer":
         """Answer from a thread of this process, as a notebook needs it; return once it does."""
-        self._thread = threading.Thread(target=self.run, daemon=True, name="earthtone serve")
+        self._prepare()
+        self._thread = threading.Thread(target=self._answer, daemon=True, name="earthtone serve")
         self._thread.start()
         self._server.answering.wait(60)
         return self
@@ -107,14 +130,6 @@ class PageServer:
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS + 5)
 
-    @property
-    def _socket_name(self) -> Any:
-        if self._name is None:
-            self._name = self._socket.getsockname()
-        return self._name
-
-    _name: Any = None
-
 
 @takes(ServeOptions)
 def serve_page(options: ServeOptions) -> ServeResult:
@@ -123,13 +138,13 @@ def serve_page(options: ServeOptions) -> ServeResult:
     Listens on this machine alone unless `host` says otherwise; reads nothing from the network. Raises DataError where
     there is no index, ModelError for a model or a map of another one, ConfigError where the port is in use.
     """
-    server = PageServer(options)
-    if not is_loopback(options.host) and server.token is None:
+    if not is_loopback(options.host) and read_token(options) is None:
         note(
             f"{options.host}: everybody who reaches this address sees all, and can mark; give a token (--token_env "
             "NAME) or listen on 127.0.0.1"
         )
-    server._server.started_url = server.url
+    server = PageServer(options)
+    server.tell_when_started = True
     return server.run()
 
 
@@ -188,9 +203,9 @@ def listening(host: str, port: int) -> socket.socket:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, which tells when it answers, and ends without an error when it is asked to."""
 
-    def __init__(self, app: Any, options: ServeOptions) -> None:
+    def __init__(self, app: Any, seconds: float, started: Callable[[], None]) -> None:
         class Protocol(_Patient):
-            patience = options.patience
+            patience = seconds
 
         super().__init__(
             uvicorn.Config(
@@ -199,18 +214,13 @@ class _Uvicorn(uvicorn.Server):
                 h11_max_incomplete_event_size=_HEAD_BYTES, proxy_headers=False,
             )
         )  # fmt: skip
-        self._options = options
+        self._started = started
         self.answering = threading.Event()
-        self.started_url: str | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answering.set()
-        if self.started_url is not None:
-            if self._options.started is not None:
-                self._options.started(self.started_url)
-            if self._options.open:
-                threading.Thread(target=webbrowser.open, args=(self.started_url,), daemon=True).start()
+        self._started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -236,6 +246,7 @@ class _Patient(H11Protocol):
     patience: float
     """Seconds that a head may take."""
     _head: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
     _refused = False
 
     def connection_made(self, transport: Any) -> None:
@@ -247,7 +258,19 @@ class _Patient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._no_longer_waiting()
+        if self._stalled is not None:
+            self._stalled.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give a client that does not take its answer some time, and cut it off then."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_READERS_PATIENCE * self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
