@@ -7,7 +7,6 @@ The parts are routers, each a function `routes(served, ...)` in its own module.
 import gzip
 import hashlib
 import mimetypes
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -30,8 +29,6 @@ from earthtone.serve.served import Served
 
 PAGE = Path(str(files("earthtone.serve"))) / "page"
 _TEXTS = (".css", ".html", ".js", ".json", ".svg", ".txt")
-#: In index.html: a number for one answer, by which a library's own style within the page is let in.
-_NONCE = b"__NONCE__"
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -47,7 +44,7 @@ def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
     app.state.telemetry = telemetry
     for router in _routers(served, telemetry):
         app.include_router(router)
-    app.include_router(_page(options))
+    app.include_router(_page())
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(EarthtoneError, _wrong)
@@ -113,7 +110,7 @@ def _page_files() -> dict[str, _PageFile]:
     return found
 
 
-def _page(options: ServeOptions) -> APIRouter:
+def _page() -> APIRouter:
     router, known = APIRouter(include_in_schema=False), _page_files()
 
     @router.api_route("/{name:path}", methods=["GET", "HEAD"])
@@ -121,11 +118,6 @@ def _page(options: ServeOptions) -> APIRouter:
         found = known.get(name or "index.html")
         if found is None:
             raise refused(404, f"nothing is at {name!r:.80}; the page is at ./, what it can be asked at openapi.json")
-        if _NONCE in found.data:
-            nonce = secrets.token_urlsafe(18)
-            policy = content_policy(options.basemap, tuple(options.frames), nonce)
-            told = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
-            return Response(found.data.replace(_NONCE, nonce.encode()), media_type=found.kind, headers=told)
         headers = {"ETag": found.tag, "Vary": "Accept-Encoding"}
         headers["Cache-Control"] = _FOREVER if name.startswith("assets/") else "no-cache"
         if found.tag in request.headers.get("if-none-match", ""):

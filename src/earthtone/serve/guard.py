@@ -100,15 +100,11 @@ def _is_number(host: str) -> bool:
         return False
 
 
-def content_policy(basemap: str | None, frames: tuple[str, ...], nonce: str = "") -> str:
-    """Return the content security policy: nothing but our own, the base map's host, no code in the page.
-
-    A style within the page needs the `nonce`, where one is given.
-    """
-    styles = f"style-src 'self' 'nonce-{nonce}'" if nonce else "style-src 'self'"
+def content_policy(basemap: str | None, frames: tuple[str, ...]) -> str:
+    """Return the content security policy: nothing but our own, the base map's host, no code or style in the page."""
     tiles = f" {urlsplit(basemap).scheme}://{urlsplit(basemap).netloc}" if basemap else ""
     return "; ".join([
-        "default-src 'self'", "script-src 'self'", styles, f"img-src 'self' data: blob:{tiles}",
+        "default-src 'self'", "script-src 'self'", "style-src 'self'", f"img-src 'self' data: blob:{tiles}",
         "media-src 'self' blob:", f"connect-src 'self'{tiles}", "worker-src 'self' blob:", "object-src 'none'",
         "base-uri 'none'", "form-action 'self'", " ".join(["frame-ancestors 'self'", *frames]),
     ])  # fmt: skip

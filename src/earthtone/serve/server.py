@@ -121,7 +121,9 @@ class PageServer:
         self._prepare()
         self._thread = threading.Thread(target=self._answer, daemon=True, name="earthtone serve")
         self._thread.start()
-        self._server.answering.wait(60)
+        while not self._server.answering.wait(0.05):
+            if not self._thread.is_alive():
+                raise ConfigError(f"the page's server at {self.url} did not start; its log tells more")
         return self
 
     def stop(self) -> None:
