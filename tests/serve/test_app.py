@@ -45,6 +45,7 @@ def test_what_is_told_of_an_index(page: PageServer) -> None:
     assert told["coordinates"] and told["plane"] and told["media"] and not told["synthetic"]
     assert told["bounds"] == [0.5, 22.0, 23.5, 45.0]  # n % 60 + 0.5, 45 - n % 30 of 24 pairs
     assert told["metric"] == "cosine" and "angle" in told["score_is"]
+    assert told["marks"] == {"writable": True, "name": "marks.csv"} and told["basemap"]["kind"] == "outline"
     assert told["model"]["ready"] and told["model"]["name"] == "model" and told["model_missing"] is None
     assert told["limits"] == {
         "upload_bytes": 2**26, "sound_seconds": 1800, "image_pixels": 64_000_000, "hits": 1000, "queue": 64

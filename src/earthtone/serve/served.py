@@ -5,6 +5,7 @@ Read once when the server starts, and shared by all requests.
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -144,7 +145,7 @@ class Served:
                 image_pixels=options.image_mpx * 10**6, hits=MOST_HITS, queue=options.queue,
             ),
             layers=[],
-            marks=MarksFacts(writable=True, name=self.marks.name),
+            marks=MarksFacts(writable=_writable(self.marks), name=self.marks.name),
             basemap=Basemap(kind="outline", attribution=_SAID_OF_OUTLINE)
             if options.basemap is None
             else Basemap(kind="tiles", url=options.basemap, attribution=options.basemap_attribution or ""),
@@ -214,6 +215,12 @@ class Served:
             sound=sound if cell["modality"] == "audio" and missing is None else None, missing=missing,
             more={name: cell[name] for name in free},
         )  # fmt: skip
+
+
+def _writable(path: Path) -> bool:
+    """Return whether a file can be appended to; one that is not there, whether it can be made."""
+    nearest = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+    return os.access(nearest, os.W_OK)
 
 
 def _number(value: float | None) -> float | None:
