@@ -341,6 +341,22 @@ def one_of_filter(column: str, values: Sequence[str]) -> Filter:
     return Filter(f"{column} {'|'.join(values)}", (column,), lambda columns: _one_of(columns[column], values))
 
 
+def equal_filter(column: str, values: Sequence[str]) -> Filter:
+    """Return the filter of rows whose text is exactly one of some: no sign in them means anything else.
+
+    Raises ConfigError, when it is applied, for a column of another kind.
+    """
+    wanted = pa.array(list(values), pa.string())
+
+    def test(columns: Columns) -> tuple[Mask, Mask]:
+        if not pa.types.is_string(columns[column].type):
+            raise ConfigError(f"column {column!r} holds no texts; compare it: {column}>=3")
+        unknown = np.asarray(columns[column].is_null())
+        return np.asarray(pc.is_in(columns[column], value_set=wanted)) & ~unknown, unknown
+
+    return Filter(f"{column} {'|'.join(values)}", (column,), test)
+
+
 def _one_of(column: pa.Array, values: Sequence[str]) -> tuple[Mask, Mask]:
     pattern = "|".join(".*".join(map(_literal, value.strip().split("*"))) for value in values)
     found = pc.match_substring_regex(column, f"^(?is:{pattern})$", ignore_case=True)

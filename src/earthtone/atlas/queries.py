@@ -154,39 +154,64 @@ class Catalogue:
         rows = self.media.get(medium, np.zeros(0, np.int64))
         if not len(rows):
             return None
-        places = self._table.columns(["longitude", "latitude"], rows)
-        east, north = (_floats(places[name]) for name in ("longitude", "latitude"))
-        km = great_circle_km(longitude, latitude, east, north)
+        east, north = self._places
+        km = great_circle_km(longitude, latitude, east[rows], north[rows])
         if np.isnan(km).all():
             return None
         at = int(np.nanargmin(km))
         return int(rows[at]), float(km[at])
 
+    @cached_property
+    def _places(self) -> tuple[Floats, Floats]:
+        """Longitude and latitude (N) of all rows."""
+        columns = self._table.columns(["longitude", "latitude"])
+        return _floats(columns["longitude"]), _floats(columns["latitude"])
+
+    @cached_property
+    def _tiles(self) -> "_Tiles":
+        """The images that have bounds."""
+        rows = self.media.get("image", np.zeros(0, np.int64))
+        columns = self._table.columns(["west", "south", "east", "north", "crs"], rows) if len(rows) else None
+        if columns is None or columns["west"].null_count == len(rows):
+            return _Tiles(np.zeros(0, np.int64), np.zeros((4, 0)), np.zeros(0, np.int64), ())
+        coded = pc.dictionary_encode(columns["crs"].combine_chunks())
+        coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+        codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        sides = np.stack([_floats(columns[name]) for name in ("west", "south", "east", "north")])
+        return _Tiles(rows, sides, codes, tuple(map(str, coded.dictionary.to_pylist())))
+
     def at(self, longitude: float, latitude: float) -> int | None:
         """Return the tile whose bounds hold a place, of several the one whose centre is nearest; None for none."""
-        rows = self.media.get("image", np.zeros(0, np.int64))
-        names = ["west", "south", "east", "north", "crs", "longitude", "latitude"]
-        columns = self._table.columns(names, rows) if len(rows) else None
-        if columns is None or columns["west"].null_count == len(rows):
+        tiles = self._tiles
+        if not len(tiles.rows):
             return None
-        west, south, east, north, middle_x, middle_y = (
-            _floats(columns[name]) for name in (*names[:4], "longitude", "latitude")
-        )
-        crs = columns["crs"].to_numpy(zero_copy_only=False)
-        km = great_circle_km(longitude, latitude, middle_x, middle_y)
-        inside = np.zeros(len(rows), bool)
-        for name in {name for name in crs.tolist() if name is not None}:
-            x, y, geographic = _projected(str(name), longitude, latitude)
+        west, south, east, north = tiles.sides
+        middle_x, middle_y = self._places
+        km = great_circle_km(longitude, latitude, middle_x[tiles.rows], middle_y[tiles.rows])
+        inside = np.zeros(len(tiles.rows), bool)
+        for code, name in enumerate(tiles.names):
+            x, y, geographic = _projected(name, longitude, latitude)
             end = np.where(geographic & (east < west), east + 360, east)  # tiles across 180 degrees
             across = np.hypot(end - west, north - south) * (_KM_A_DEGREE if geographic else 1e-3)
             turns = (-360.0, 0.0, 360.0) if geographic else (0.0,)
             holds = np.any([(west <= x + turn) & (x + turn <= end) for turn in turns], axis=0)
             # far from where a projection is meant for it may give any number: the centre must be near, too
-            inside |= (crs == name) & holds & (south <= y) & (y <= north) & ~(km > across + 1)
+            inside |= (tiles.crs == code) & holds & (south <= y) & (y <= north) & ~(km > across + 1)
         if not inside.any():
             return None
-        order = np.lexsort((rows[inside], np.nan_to_num(km[inside], nan=np.inf)))
-        return int(rows[inside][order[0]])
+        order = np.lexsort((tiles.rows[inside], np.nan_to_num(km[inside], nan=np.inf)))
+        return int(tiles.rows[inside][order[0]])
+
+
+class _Tiles(NamedTuple):
+    """Images (N) with bounds."""
+
+    rows: Rows
+    sides: Floats
+    """(4, N) west, south, east, north, each in its CRS."""
+    crs: Rows
+    """(N) places in `names`, -1 for none."""
+    names: tuple[str, ...]
 
 
 def _is_text(name: str) -> bool:
@@ -253,10 +278,12 @@ class Reader:
         """How many images were embedded."""
 
     def read(self, given: Any) -> Example:
-        """Return the example that a text, path, place, array, picture or (samples, hz) is.
+        """Return the example that a text, path, place, array, picture or (samples, hz) is; an Example as it is.
 
         Raises ConfigError, DataError, SignalError, each one line.
         """
+        if isinstance(given, Example):
+            return given
         if isinstance(given, Path):
             return self._file(given)
         if isinstance(given, str):

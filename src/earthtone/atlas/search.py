@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from earthtone.atlas.approximate import Clusters, approximate_top_k, open_clusters
 from earthtone.atlas.embeddings import COLUMNS, EmbeddingTable, open_embeddings
-from earthtone.atlas.filters import filters_of, passing_rows
+from earthtone.atlas.filters import Filter, filters_of, passing_rows
 from earthtone.atlas.hits import Hit, SearchResult, check_out, write_hits
 from earthtone.atlas.marks import (
     NEEDED,
@@ -59,6 +59,22 @@ class _Ranking:
     scores: Floats
     places: Rows
     """(N,) of each in the order of all that were searched, from 0."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked, read and checked."""
+
+    name: str
+    query: Floats | None
+    marked: "_Marked | None"
+    find: str
+    rows: Rows | None
+    """That are compared; None for all."""
+    own: Rows
+    """Those of the query itself, among them."""
+    searched: int
+    notes: tuple[str, ...]
 
 
 class Index:
@@ -130,9 +146,47 @@ class Index:
         for name in ("source", "license", "where"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
-        return self._search(QueryOptions(marks=marks, **options), positive, negative)
+        return self.answer(QueryOptions(marks=marks, **options), positive, negative)
 
-    def _search(self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any]) -> SearchResult:
+    def answer(
+        self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any], filters: Sequence[Filter] = ()
+    ) -> SearchResult:
+        """Return what `search` does, by options that are checked already.
+
+        `like` and `unlike` may be Examples, as of what was embedded before; `filters` count beside those of `options`.
+        """
+        asked = self._asked(options, like, unlike, filters)
+        notes = list(asked.notes)
+        ranking, score_is, target = self._ranked(options, asked.query, asked.marked, asked.rows, asked.own, asked.find)
+        hits = self._hits(ranking, asked.searched, asked.marked)
+        if len(hits) < options.k:
+            what = "rows" if options.windows == "all" else "images and recordings"
+            notes.append(f"{len(hits)} of {options.k} hits: no more {what} are there to be ranked, all are shown")
+        if options.approximate:
+            notes.append(
+                "approximate: rows that are far from the query were not looked at, so that some may be missing"
+            )
+            notes += [one.sentence() for one in self._clusters.recalls if asked.find in ("all", one.found)]
+        if self._store[1] and len(self.table) >= _LARGE:
+            notes.append(self._store[1])
+        report = None if asked.marked is None else asked.marked.report
+        return SearchResult(
+            asked.name, score_is, asked.find, asked.searched, len(self.table), tuple(hits), tuple(notes), report, target
+        )
+
+    def scores(
+        self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any], filters: Sequence[Filter] = ()
+    ) -> NDArray[np.float32]:
+        """Return the score (N,) of every row that `answer` ranks, NaN of the others; `k` and `windows` do not count."""
+        asked = self._asked(options, like, unlike, filters)
+        rows, scores, _ = self._scored(asked.query, asked.marked, asked.rows, asked.own)
+        found = np.full(len(self.table), np.nan, np.float32)
+        found[rows] = scores
+        return found
+
+    def _asked(
+        self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any], filters: Sequence[Filter]
+    ) -> "_Asked":
         self._refuse(options, like, unlike)
         reader = Reader(self.table, self.catalogue, self.model, options.gsd_m, options.find)
         positive, negative = [reader.read(each) for each in like], [reader.read(each) for each in unlike]
@@ -142,12 +196,12 @@ class Index:
         unit = self.table.card.unit
         query = combined([e.vector for e in positive], [e.vector for e in negative], unit) if positive else None
         name = query_text([e.name for e in positive], [e.name for e in negative])
-        marked, report = None, None
+        marked = None
         if options.marks is not None:
             marked = _Marked.read(self, options, name, query)
-            report, name = marked.report, marked.name
+            name = marked.name
         find = self._found_medium(options, positive, marked)
-        rows, said = self._searched_rows(options, find)
+        rows, said = self._searched_rows(options, find, filters)
         notes += said
         if find == "all" and len(self.catalogue.media) > 1:
             notes.append(_MIXED)
@@ -159,19 +213,7 @@ class Index:
         searched = (len(self.table) if rows is None else len(rows)) - len(own)
         if searched < 1:
             raise DataError(f"{self.folder}: no row is left beside those of the query itself; give another one")
-        ranking, score_is, target = self._ranked(options, query, marked, rows, own, find)
-        hits = self._hits(ranking, searched, marked)
-        if len(hits) < options.k:
-            what = "rows" if options.windows == "all" else "images and recordings"
-            notes.append(f"{len(hits)} of {options.k} hits: no more {what} are there to be ranked, all are shown")
-        if options.approximate:
-            notes.append(
-                "approximate: rows that are far from the query were not looked at, so that some may be missing"
-            )
-            notes += [one.sentence() for one in self._clusters.recalls if find in ("all", one.found)]
-        if self._store[1] and len(self.table) >= _LARGE:
-            notes.append(self._store[1])
-        return SearchResult(name, score_is, find, searched, len(self.table), tuple(hits), tuple(notes), report, target)
+        return _Asked(name, query, marked, find, rows, own, searched, tuple(notes))
 
     def _refuse(self, options: QueryOptions, like: Sequence[Any], unlike: Sequence[Any]) -> None:
         if not len(self.table):
@@ -207,13 +249,13 @@ class Index:
         [medium] = media if len(media) == 1 else [None]
         return OTHER[medium] if medium is not None else "all"
 
-    def _searched_rows(self, options: QueryOptions, find: str) -> tuple[Rows | None, list[str]]:
+    def _searched_rows(self, options: QueryOptions, find: str, more: Sequence[Filter]) -> tuple[Rows | None, list[str]]:
         """Return the rows that are compared, None for all, and a sentence on what the filters did.
 
         Raises ConfigError, DataError for filters that make no sense, or leave nothing.
         """
         media = self.catalogue.media
-        filters = filters_of(options.filters())
+        filters = [*filters_of(options.filters()), *more]
         if not filters:
             return (None if find == "all" or len(media) == 1 else media[find]), []
         medium = filters_of({"modality": find}) if find != "all" and len(media) > 1 else []
@@ -225,28 +267,33 @@ class Index:
         find: str,
     ) -> tuple[_Ranking, str, float | None]:  # fmt: skip
         """Return the best rows, what their scores are, and the score that borderline hits are nearest to."""
+        decided = marked is not None and marked.decision is not None
+        target = options.target_score if options.borderline else None
+        if options.borderline and target is None:
+            if not decided:
+                raise ConfigError(
+                    "--borderline without a classifier of marks; say near which score: --target_score 0.3"
+                )
+            target = 0.5
+        if decided or options.borderline:
+            found, scores, kind = self._scored(query, marked, rows, own)
+            return self._ordered(options, found, scores, target), kind, target
         unit = self.table.card.unit
-        kind = COSINE if unit else DISTANCE
-        if marked is not None and marked.decision is not None:
-            decision, kind = marked.decision, _PROBABILITY
-            logits = self._all_scores(decision.weights, rows, own, dot=True)
-            scores = logits[0], probability(logits[1] + decision.bias)
-            target = options.target_score
-            target = (0.5 if target is None else target) if options.borderline else None
-            return self._ordered(options, *scores, target), kind, target
-        wanted = marked.query if marked is not None else query
-        if wanted is None:
-            raise ConfigError("nothing to search by; give --like, or more marks")
-        if options.borderline and options.target_score is None:
-            raise ConfigError("--borderline without a classifier of marks; say near which score: --target_score 0.3")
-        if options.borderline:
-            found, values = self._all_scores(wanted, rows, own, dot=unit)
-            values = values if unit else -np.sqrt(-values)
-            return self._ordered(options, found, values, options.target_score), kind, options.target_score
-        ranking = self._best(wanted, rows, own, options, find)
+        ranking = self._best(_wanted(query, marked), rows, own, options, find)
         # a vector that was rounded to float16 may be longer than 1 by a little
         shown = np.clip(ranking.scores, -1.0, 1.0) if unit else -np.sqrt(-ranking.scores)
-        return replace(ranking, scores=shown), kind, None
+        return replace(ranking, scores=shown), COSINE if unit else DISTANCE, None
+
+    def _scored(
+        self, query: Floats | None, marked: "_Marked | None", rows: Rows | None, own: Rows
+    ) -> tuple[Rows, Floats, str]:
+        """Return all rows that are compared but the query's own, their scores, and what these are."""
+        if marked is not None and marked.decision is not None:
+            found, logits = self._all_scores(marked.decision.weights, rows, own, dot=True)
+            return found, probability(logits + marked.decision.bias), _PROBABILITY
+        unit = self.table.card.unit
+        found, values = self._all_scores(_wanted(query, marked), rows, own, dot=unit)
+        return found, np.clip(values, -1.0, 1.0) if unit else -np.sqrt(-values), COSINE if unit else DISTANCE
 
     def _best(self, query: Floats, rows: Rows | None, own: Rows, options: QueryOptions, find: str) -> _Ranking:
         """Return the best rows by the scan, of one recording the best window unless all are asked for."""
@@ -328,6 +375,14 @@ class Index:
             percentile = 100.0 * behind / (searched - 1) if searched > 1 else 100.0
             hits.append(_hit(at + 1, float(ranking.scores[at]), percentile, key, row, cell, free, verdicts.get(row)))
         return hits
+
+
+def _wanted(query: Floats | None, marked: "_Marked | None") -> Floats:
+    """Return the vector that rows are compared with. Raises ConfigError where there is none."""
+    found = marked.query if marked is not None else query
+    if found is None:
+        raise ConfigError("nothing to search by; give --like, or more marks")
+    return found
 
 
 def _hit(
@@ -449,7 +504,7 @@ def search(options: SearchOptions) -> SearchResult:
     """
     check_out(options.out)
     index = open_index(options.index, model=options.model, device=options.device)
-    result = index._search(options, options.like, options.unlike)
+    result = index.answer(options, options.like, options.unlike)
     if options.model is not None and index._model is None:
         raise ConfigError("--model has no effect: no query is a file to be embedded; leave it out")
     if options.out is not None:

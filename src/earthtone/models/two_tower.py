@@ -269,6 +269,17 @@ class TwoTower(nn.Module):
         windows that count as `model.windows` says. `batch` is how many windows a pass has, of whatever recordings.
         """
 
+        for rows in self.encoded_windows(recordings, batch=batch, precision=precision):
+            yield self.reduced(rows)
+
+    def encoded_windows(
+        self, recordings: Iterable[Spectrogram | None], *, batch: int | None = None, precision: str = "32"
+    ) -> Iterator[Embeddings]:
+        """Yield, for each recording, the rows (W, F + dimensions + 1) of its windows, none for None.
+
+        A row is a window's pooled features, its embedding, and its score among the recording's windows.
+        """
+
         def forward(spectrograms: Tensor) -> Tensor:
             with autocast(precision, self.device.type):
                 features = self.audio_tower.encoder(self.sound_input(spectrograms))
@@ -276,14 +287,18 @@ class TwoTower(nn.Module):
             vectors = self.embedding(projected.float())
             return torch.cat([features.float(), vectors, self.reducer.score(vectors)[:, None]], dim=1)
 
-        split, width = self.audio_tower.features, self.audio_tower.features + self.config.dimensions
-        for rows in rows_by_item(recordings, forward, model=self, width=width + 1, device=self.device, batch=batch):
-            out = np.full(width, np.nan, np.float32)
-            if len(rows):
-                out[:split] = rows[:, :split].mean(axis=0, dtype=np.float64)
-                out[split:] = weighted_mean(rows[:, split:-1], rows[:, -1])
-                out[split:] = unit_rows(out[None, split:])[0] if self.config.unit else out[split:]
-            yield out
+        width = self.audio_tower.features + self.config.dimensions + 1
+        return rows_by_item(recordings, forward, model=self, width=width, device=self.device, batch=batch)
+
+    def reduced(self, rows: Embeddings) -> Embeddings:
+        """Return features and embedding (F + dimensions,) of a recording of its windows' rows; NaN of none."""
+        split = self.audio_tower.features
+        out = np.full(split + self.config.dimensions, np.nan, np.float32)
+        if len(rows):
+            out[:split] = rows[:, :split].mean(axis=0, dtype=np.float64)
+            out[split:] = weighted_mean(rows[:, split:-1], rows[:, -1])
+            out[split:] = unit_rows(out[None, split:])[0] if self.config.unit else out[split:]
+        return out
 
     def embedding(self, projections: Tensor) -> Tensor:
         """Return projections (..., dimensions) at length 1, or as they are where `config.unit` is false."""
