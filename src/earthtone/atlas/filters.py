@@ -184,7 +184,14 @@ def polygon_filter(text: str) -> Filter:
 
     Across the antimeridian they are cut there, as RFC 7946 says. Raises ConfigError, DataError as `read_region`.
     """
-    area = read_region(text, "--polygon")
+    return area_filter(read_region(text, "--polygon"), f"polygon {one_line(text, 60)}")
+
+
+def area_filter(area: Any, text: str) -> Filter:
+    """Return the filter of a polygon (shapely's) in degrees, its edges included; its longitudes may go on beyond 180.
+
+    `text` is what it is called.
+    """
     west, south, east, north = area.bounds
     shapely.prepare(area)
 
@@ -197,7 +204,7 @@ def polygon_filter(text: str) -> Filter:
             inside[near] |= shapely.intersects_xy(area, turned[near], latitude[near])
         return inside & known, ~known
 
-    return Filter(f"polygon {one_line(text, 60)}", ("longitude", "latitude"), test)
+    return Filter(text, ("longitude", "latitude"), test)
 
 
 def _places(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64], Mask]:

@@ -1,8 +1,8 @@
 """What the page's server answers with, as its OpenAPI tells it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Refused(BaseModel):
@@ -164,6 +164,177 @@ class Peaks(BaseModel):
     peaks: list[list[float]] = Field(description="of each channel least and greatest sample by turns, -1 to 1")
     notes: list[str] = Field(default=[], description="what was noticed while it was decoded")
     ticks: list[Tick] = Field(default=[], description="of the spectrogram's axis")
+
+
+# What is searched by, and what is found.
+
+MOST_EXAMPLES = 50
+Longitude = Annotated[float, Field(ge=-540, le=540, description="degrees; beyond 180 as maps go on around the globe")]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Short = Annotated[str, Field(max_length=200)]
+Words = Annotated[list[Short], Field(max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Example(_Strict):
+    """One thing that hits should be like, or not: exactly one of the four."""
+
+    row: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=10_000)] | None = Field(
+        default=None, description="or key of an item"
+    )
+    place: tuple[Longitude, Latitude] | None = Field(default=None, description="the tile there, or the nearest picture")
+    upload: Annotated[str, Field(pattern="^[0-9a-f]{24}$")] | None = Field(
+        default=None, description="as api/uploads called it"
+    )
+
+
+class Filters(_Strict):
+    """Which rows are looked at; all that are given must hold."""
+
+    box: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
+        default=None, description="west, south, east, north"
+    )
+    polygon: Annotated[list[tuple[Longitude, Latitude]], Field(min_length=3, max_length=5000)] | None = None
+    hours: Short | None = Field(default=None, description="in UTC: 4-9, 22-4")
+    hours_solar: Short | None = Field(default=None, description="by the sun")
+    months: Short | None = Field(default=None, description="4-6, apr-jun, 11-2")
+    season: Short | None = Field(default=None, description="spring, summer, autumn or winter, where the row lies")
+    dates: Short | None = Field(default=None, description="2020, 2020-03..2021-06-15")
+    source: Words = Field(default=[], description="any of these; * stands for any letters")
+    license: Words = Field(default=[], description="any of these; * stands for any letters")
+    where: Annotated[dict[Short, Words], Field(max_length=50)] = Field(
+        default={}, description="of a column: any of exactly these"
+    )
+    compare: Annotated[list[Short], Field(max_length=50)] = Field(default=[], description="quality>=3, label!=forest")
+
+
+class MarksAsked(_Strict):
+    """Whether marks rank."""
+
+    query: Annotated[str, Field(max_length=4000)]
+    on: bool = True
+
+
+class Query(_Strict):
+    """What is searched for."""
+
+    like: Annotated[list[Example], Field(max_length=MOST_EXAMPLES)] = []
+    unlike: Annotated[list[Example], Field(max_length=MOST_EXAMPLES)] = []
+    marks: MarksAsked | None = None
+    find: Literal["image", "audio", "all"] | None = Field(
+        default=None, description="default: the other medium than the query"
+    )
+    windows: Literal["best", "all"] = Field(default="best", description="of a recording: its best window, or each")
+    borderline: bool = Field(
+        default=False, description="the rows nearest to a score, to be marked, in place of the best"
+    )
+    target_score: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
+    filters: Filters = Filters()
+
+
+class Search(Query):
+    """A query, and how many hits."""
+
+    k: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class Click(_Strict):
+    """A place on the map."""
+
+    longitude: Longitude
+    latitude: Latitude
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    filters: Filters = Filters()
+
+
+class Hit(Item):
+    """A row that was found."""
+
+    rank: int
+    score: float = Field(description="what it is says `score_is`; more is better")
+    percentile: float = Field(description="of the other rows searched, how many per cent rank behind")
+    verdict: Literal["right", "wrong"] | None = None
+    spread: float | None = Field(
+        default=None, description="standard deviation of the score over the windows of the query"
+    )
+
+
+class MarkReport(BaseModel):
+    """What marks did."""
+
+    right: int
+    wrong: int
+    left_out: int
+    precision_before: float | None
+    precision_after: float | None
+    before_is: str
+    too_few: bool
+    problems: list[str]
+    says: list[str] = Field(description="the same as sentences")
+
+
+class Found(BaseModel):
+    """The answer of a search."""
+
+    query: str = Field(description="as it is called in marks")
+    score_is: str
+    find: Literal["image", "audio", "all"]
+    searched: int
+    of: int
+    hits: list[Hit]
+    notes: list[str]
+    marks: MarkReport | None = None
+    chance: str = Field(description="what the same answer would be by chance")
+
+
+class Clicked(Found):
+    """The answer of a click: sounds that are likely there."""
+
+    picture: Item | None = Field(description="the tile there, or the nearest picture")
+    km: float | None = Field(description="how far away the nearest picture is; null for the tile there")
+
+
+class Upload(BaseModel):
+    """What was sent; its vectors are kept for a while."""
+
+    upload: str = Field(description="what it is called in queries")
+    kind: Literal["sound", "image"]
+    name: str
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    notes: list[str]
+
+
+class MarkSaid(_Strict):
+    """What somebody says of a hit."""
+
+    key: Annotated[str, Field(min_length=1, max_length=10_000, description="of the hit")]
+    query: Annotated[str, Field(max_length=4000, description="as the answer called it")]
+    verdict: Literal["right", "wrong", "unsure"] = Field(description="unsure takes back")
+    who: Annotated[str, Field(max_length=80)] = ""
+
+
+class MarkKept(BaseModel):
+    """A line of the file of marks."""
+
+    key: str
+    query: str
+    verdict: Literal["right", "wrong", "unsure"]
+    time: str
+    who: str
+
+
+class MarksTold(BaseModel):
+    """The marks of a query; of several on one thing by one person the last one counts."""
+
+    marks: list[MarkKept]
+    queries: dict[str, int] = Field(description="how many lines each query has")
+    problems: list[str]
 
 
 class Health(BaseModel):

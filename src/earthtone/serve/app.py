@@ -20,12 +20,13 @@ from starlette.exceptions import HTTPException
 from earthtone import __version__
 from earthtone.errors import EarthtoneError, one_line
 from earthtone.exports.card import card_sections
-from earthtone.serve import items
+from earthtone.serve import items, layers, marks, points, queries
 from earthtone.serve import telemetry as telling
 from earthtone.serve.answers import REFUSALS, About
 from earthtone.serve.guard import Guard, Rules, allowed_hosts, content_policy, refused, status_of
 from earthtone.serve.options import ServeOptions
 from earthtone.serve.served import Served
+from earthtone.serve.uploads import Uploads
 
 PAGE = Path(str(files("earthtone.serve"))) / "page"
 _TEXTS = (".css", ".html", ".js", ".json", ".svg", ".txt")
@@ -61,7 +62,11 @@ def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
 
 
 def _routers(served: Served, telemetry: telling.Telemetry) -> Sequence[APIRouter]:
-    return [telling.routes(served, telemetry), _index(served), items.routes(served)]
+    uploads = Uploads(served, served.worker)
+    return [
+        telling.routes(served, telemetry), _index(served), items.routes(served), points.routes(served),
+        queries.routes(served, uploads), marks.routes(served), layers.routes(served),
+    ]  # fmt: skip
 
 
 def _index(served: Served) -> APIRouter:
@@ -158,6 +163,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return _error(422, one_line(said, 600))
 
 
-async def _wrong(_: Request, error: Exception) -> Response:
+async def _wrong(request: Request, error: Exception) -> Response:
     assert isinstance(error, EarthtoneError)  # noqa: S101 - as it is registered
-    return _error(status_of(error), one_line(str(error), 2000))
+    served: Served = request.app.state.served
+    return _error(status_of(error), one_line(served.without_folders(str(error)), 2000))

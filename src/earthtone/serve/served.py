@@ -36,6 +36,7 @@ from earthtone.serve.answers import (
     ModelFacts,
     Sound,
 )
+from earthtone.serve.batching import ModelWorker
 from earthtone.serve.columns import bounds_of, column_names, places, read_column
 from earthtone.serve.media import Media, MediaStore
 from earthtone.serve.options import ServeOptions
@@ -63,6 +64,7 @@ class Served:
         self.model_state: Literal["loading", "ready", "none"] = "loading"
         self.model_missing: str | None = None
         self._model_lock = threading.Lock()
+        self.worker = ModelWorker(self.index.model, options.queue)
 
     def load_model(self) -> None:
         """Open the model, so that no visitor waits for it. Raises ModelError where one was named and does not fit."""
@@ -90,7 +92,21 @@ class Served:
 
     def close(self) -> None:
         """Remove what was made for listening."""
+        self.worker.close()
         self.media.close()
+
+    def without_folders(self, text: str) -> str:
+        """Return a message without the folders of this machine: files by their names alone."""
+        for folder in self._folders:
+            text = text.replace(f"{folder}/", "")
+        return text
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        paths = [self.table.path, self.index.folder, self.marks, *(folder for folder, _ in self.maps)]
+        parents = {str(each) for path in paths for each in (path.parent, path.parent.resolve())}
+        parents |= {str(self.index.folder), str(self.index.folder.resolve())}
+        return sorted(parents - {".", "/"}, key=len, reverse=True)
 
     # What the page is told.
 

@@ -24,6 +24,10 @@ class Telemetry:
         rows = Gauge("earthtone_rows", "Rows of the index", ["modality"], registry=self.registry)
         for name, found in served.index.catalogue.media.items():
             rows.labels(name).set(len(found))
+        waiting = Gauge("earthtone_queries_waiting", "Queries that wait for the model", registry=self.registry)
+        waiting.set_function(lambda: float(served.worker.waiting))
+        passes = Gauge("earthtone_model_passes", "Passes of the model, each for all who wait", registry=self.registry)
+        passes.set_function(lambda: float(served.worker.passes))
         ready = Gauge("earthtone_model_ready", "Whether queries can be embedded", registry=self.registry)
         ready.set_function(lambda: float(served.model_state == "ready"))
 
