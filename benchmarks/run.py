@@ -20,7 +20,8 @@ from machine import described
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "RESULTS.md"
-NOT_BENCHMARKS = {"files", "machine", "run", "training", "unlike_training"}  # the last needs the model of `make demo`
+#: `unlike_training` is a benchmark too, but needs the model of `make demo`.
+NOT_BENCHMARKS = {"files", "machine", "run", "serve_world", "training", "unlike_training"}
 SECONDS = 120.0  # for each, unless it is named below
 MINUTES = 15.0  # for all
 QUICK = {
@@ -30,8 +31,10 @@ QUICK = {
     "feature_memory": "--images 1000 4000",
     "feature_rate": "--images 96",
     "loss_memory": "--pairs 2048 --plain_pairs 512 --tiled_pairs 4096",
+    "page": "--points 100000",
     "retrieval_memory": "--pairs 20000 --sample 200",
     "search": "--rows 200000 --rounds 5",
+    "serve_load": "--rows 120 --seconds 10",
     "training_step": "--steps 4 --steps_resnet50 2",
 }
 ASKED_FOR = {"compile_step"}  # two minutes of compiling: with --full, or by --only
