@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test test-fast test-extras lint bench clean
+.PHONY: demo test test-fast test-extras test-browser lint bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,13 +22,20 @@ $(VENV)/extras: $(VENV)/installed
 	touch $@
 
 test: $(VENV)/installed lint ## everything that needs no further package, under 12 minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m "not extras" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not extras and not browser" $(TEST_ARGS)
 
 test-extras: $(VENV)/extras ## what other programs make of our files, ONNX, a cluster: under 15 minutes
 	$(BIN)/python -m pytest -n 2 -m extras $(TEST_ARGS)
 
 test-fast: $(VENV)/installed ## without what is marked slow, about two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow and not extras" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not extras and not browser" $(TEST_ARGS)
+
+tests/browser/node_modules: tests/browser/package-lock.json
+	cd tests/browser && npm ci --silent
+	touch $@
+
+test-browser: $(VENV)/installed tests/browser/node_modules ## the page in Chromium, with Node 20 or newer: under 4 minutes
+	$(BIN)/python -m pytest -m browser tests/browser $(TEST_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,0 +1,32 @@
+// Without a mouse: help, search by coordinates, the hits and what is done with them are reached by keys alone.
+import { assert, picture, scene, until } from "../chromium.mjs";
+import { found } from "../page.mjs";
+
+const focused = (page) => page.evaluate(() => {
+  const { activeElement: at } = document;
+  return { name: at?.getAttribute("aria-label") || at?.labels?.[0]?.innerText || at?.innerText || "", role: at?.tagName };
+});
+
+async function tabTo(page, name, steps = 80) {
+  for (let step = 0; step < steps; step += 1) {
+    if (name.test((await focused(page)).name)) return;
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`${name} is not reached by the key Tab`);
+}
+
+await scene(async (page) => {
+  await page.keyboard.press("?");
+  await page.getByRole("dialog").waitFor();
+  await picture(page, "help");
+  await page.keyboard.press("Escape");
+  await until(async () => (await page.getByRole("dialog").count()) === 0, "help is closed");
+  await tabTo(page, /^place/i);
+  await page.keyboard.type(process.env.PLACE);
+  await page.keyboard.press("Enter");
+  await found(page);
+  await tabTo(page, /^right/i);
+  await page.keyboard.press("Enter");
+  await tabTo(page, /^undo/i);
+  await page.keyboard.press("Enter");
+});

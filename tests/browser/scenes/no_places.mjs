@@ -1,0 +1,11 @@
+// An index without coordinates, without media, with ids that are markup and very long: the plane alone, ids as they are.
+import { accessible, assert, picture, scene } from "../chromium.mjs";
+import { plane } from "../page.mjs";
+
+await scene(async (page) => {
+  await picture(plane(page), "plane");
+  await picture(page, "page");
+  assert.equal(await page.evaluate(() => window.markup_ran), undefined, "an id ran as a script");
+  assert.equal(await page.locator("img[src='nowhere']").count(), 0, "an id became markup");
+  await accessible(page, "without places");
+});

@@ -1,0 +1,56 @@
+"""The page used as people use it: each scene in `scenes/` is a visit; what no scene may do, `chromium.mjs` watches."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from atlas_world import drawn, unit_vectors
+from served_page import Play, World, serving
+
+from earthtone.atlas.index import build_index
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("node")]
+SCENES = (
+    "opens", "linked", "layers", "click", "listen", "search", "export", "share", "keyboard", "phone", "dark", "large",
+    "no_webgl",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_scene(scene: str, play: Play, page_url: str, world: World) -> None:
+    play(scene, page_url, **told(world))
+
+
+def told(world: World) -> dict[str, str | Path]:
+    """What a visitor has at hand: a recording, a picture, a place."""
+    with (world.places / "manifest.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    place = f"{float(first['longitude']):.4f}, {float(first['latitude']):.4f}"
+    return {"SOUND": world.region / "surf.wav", "IMAGE": world.places / first["image"], "PLACE": place}
+
+
+def test_marks_are_in_the_file_and_taken_back(play: Play, page_url: str, world: World) -> None:
+    kept = play("marks", page_url, **told(world))
+    assert json.loads(kept.splitlines()[-1]) is not None
+
+
+@pytest.fixture(scope="module")
+def strange_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Twenty rows without places and media, some called what would be markup, or 5,000 letters long."""
+    folder = tmp_path_factory.mktemp("strange")
+    names = [
+        "<img src=nowhere onerror=window.markup_ran=1>",
+        "x" * 5_000,
+        "\u202eevil",
+        *(f"row {n}" for n in range(17)),
+    ]
+    columns = {"id": names, "modality": ["image"] * 10 + ["audio"] * 10}
+    build_index(drawn(folder / "E", columns, unit_vectors(20)), plane="pca")
+    with serving(folder, folder / "E") as address:
+        yield address
+
+
+def test_an_index_without_places_shows_the_plane(play: Play, strange_url: str) -> None:
+    play("no_places", strange_url)
