@@ -1,0 +1,67 @@
+// What the page shows, in one place: parts write to it, and are told what changed.
+
+import type { About, Answer, Example, Filters, Modality } from "./api";
+
+/** An example of a query, with what people see of it. */
+export type Given = Example & { name?: string; kind?: "sound" | "image" };
+
+export interface Query {
+  like: Given[]; unlike: Given[]; find: Modality | null; windows: "best" | "all"; borderline: boolean; marks: boolean; k: number; filters: Filters;
+}
+
+export type Picked = { place: [number, number] } | { box: [number, number, number, number] } | { polygon: [number, number][] };
+
+export interface State {
+  about: About | null;
+  /** The open item. */
+  row: number | null;
+  query: Query;
+  /** What it is compared with. */
+  other: Query | null;
+  answer: Answer | null;
+  otherAnswer: Answer | null;
+  /** Rows of the hits, best first: map and plane ring them. */
+  hits: number[];
+  /** Of all rows, where points are coloured by score. */
+  scores: Float32Array | null;
+  colour: string | null;
+  /** Rows that were brushed. */
+  selected: Uint32Array | null;
+  /** What a click or drag on the map means. */
+  pick: "look" | "place" | "box" | "polygon";
+  picked: Picked | null;
+  /** What is announced to those who do not see the page. */
+  says: string;
+}
+
+export const emptyQuery = (): Query => ({ like: [], unlike: [], find: null, windows: "best", borderline: false, marks: false, k: 20, filters: {} });
+
+export function emptyState(): State {
+  return {
+    about: null, row: null, query: emptyQuery(), other: null, answer: null, otherAnswer: null, hits: [], scores: null, colour: null,
+    selected: null, pick: "look", picked: null, says: "",
+  };
+}
+
+export type Listener = (state: State, before: State) => void;
+
+export class Store {
+  private state = emptyState();
+  private listeners = new Set<Listener>();
+
+  get(): State {
+    return this.state;
+  }
+
+  set(patch: Partial<State>): void {
+    const before = this.state;
+    this.state = { ...before, ...patch };
+    for (const listener of this.listeners) listener(this.state, before);
+  }
+
+  /** Calls back after each change, until what is returned is called. */
+  on(listener: Listener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+}
