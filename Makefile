@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: demo test test-fast test-extras test-browser lint bench clean
+.PHONY: demo test test-fast test-extras test-browser web lint bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ tests/browser/node_modules: tests/browser/package-lock.json
 
 test-browser: $(VENV)/installed tests/browser/node_modules ## the page in Chromium, with Node 20 or newer: under 4 minutes
 	$(BIN)/python -m pytest -m browser tests/browser $(TEST_ARGS)
+
+web: ## the page from its source in web/, with Node 20 or newer
+	cd web && npm ci --silent && npm run --silent build
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from earthtone.serve.served import Served
 from earthtone.serve.uploads import Uploads
 
 PAGE = Path(str(files("earthtone.serve"))) / "page"
-_TEXTS = (".css", ".html", ".js", ".json", ".svg", ".txt")
+_TEXTS = (".css", ".html", ".js", ".json", ".mjs", ".svg", ".txt")
 _FOREVER = "public, max-age=31536000, immutable"
 
 

@@ -1,0 +1,82 @@
+// Colours of points and of layers: palettes for kinds, ramps for numbers. All are told apart without red and green.
+
+import type { Column, Numbers } from "./api";
+import { NONE } from "./points";
+
+export type Rgb = [number, number, number];
+
+/** Okabe and Ito's colours, then lighter and darker ones. */
+const PALETTE: Rgb[] = [
+  [0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66], [120, 94, 240], [148, 103, 58],
+  [127, 127, 127], [23, 190, 207], [188, 189, 34],
+];
+const GREY: Rgb = [140, 140, 140];
+
+const STOPS: Record<string, string[]> = {
+  viridis: ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"],
+  magma: ["000004", "1d1147", "51127c", "832681", "b73779", "e75263", "fc8961", "fec488", "fcfdbf"],
+  cividis: ["00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "fee838"],
+  "blue to red": ["2166ac", "4393c3", "92c5de", "d1e5f0", "f7f7f7", "fddbc7", "f4a582", "d6604d", "b2182b"],
+};
+export const RAMPS = Object.keys(STOPS);
+
+/** The 256 colours of a ramp, three bytes each. */
+export function ramp(name: string): Uint8Array {
+  const stops = (STOPS[name] ?? STOPS.viridis!).map((text) => [0, 2, 4].map((at) => Number.parseInt(text.slice(at, at + 2), 16)));
+  const found = new Uint8Array(768);
+  for (let step = 0; step < 256; step += 1) {
+    const at = (step / 255) * (stops.length - 1);
+    const [below, share] = [Math.min(stops.length - 2, Math.floor(at)), at - Math.min(stops.length - 2, Math.floor(at))];
+    for (let part = 0; part < 3; part += 1) found[3 * step + part] = stops[below]![part]! * (1 - share) + stops[below + 1]![part]! * share;
+  }
+  return found;
+}
+
+export interface Key { colours: Uint8Array; /** What colours mean: names, or a ramp between two ends. */ names?: [string, Rgb][]; ends?: [number, number] }
+
+/** Colours (3 bytes a row) of what rows are: images and sounds. */
+export function byKind(modality: Uint8Array): Key {
+  const colours = new Uint8Array(3 * modality.length);
+  for (let row = 0; row < modality.length; row += 1) colours.set(PALETTE[modality[row]! ? 1 : 0]!, 3 * row);
+  return { colours, names: [["pictures", PALETTE[0]!], ["sounds", PALETTE[1]!]] };
+}
+
+/** Colours of a column's values; grey where there is none. */
+export function byColumn(column: Column, values: Numbers): Key {
+  if (column.kind !== "category") return byNumber(values);
+  const colours = new Uint8Array(3 * values.length);
+  for (let row = 0; row < values.length; row += 1) {
+    const code = values[row]!;
+    colours.set(code === NONE ? GREY : PALETTE[code % PALETTE.length]!, 3 * row);
+  }
+  const names = (column.values ?? []).map((name, code): [string, Rgb] => [name, PALETTE[code % PALETTE.length]!]);
+  return { colours, names };
+}
+
+/** Colours of numbers from the least to the greatest. */
+export function byNumber(values: ArrayLike<number>): Key {
+  let [low, high] = [Infinity, -Infinity];
+  for (let row = 0; row < values.length; row += 1) {
+    const value = values[row]!;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const [steps, colours] = [ramp("viridis"), new Uint8Array(3 * values.length)];
+  for (let row = 0; row < values.length; row += 1) {
+    const value = values[row]!;
+    const step = high > low ? Math.round((255 * (value - low)) / (high - low)) : 128;
+    if (Number.isFinite(value)) colours.set(steps.subarray(3 * step, 3 * step + 3), 3 * row);
+    else colours.set(GREY, 3 * row);
+  }
+  return { colours, ends: [low, high] };
+}
+
+/** Draws a ramp from left to right. */
+export function paintRamp(canvas: HTMLCanvasElement, name: string): void {
+  const context = canvas.getContext("2d");
+  const steps = ramp(name);
+  for (let step = 0; context && step < 256; step += 1) {
+    context.fillStyle = `rgb(${steps[3 * step]} ${steps[3 * step + 1]} ${steps[3 * step + 2]})`;
+    context.fillRect((step * canvas.width) / 256, 0, canvas.width / 256 + 1, canvas.height);
+  }
+}

@@ -1,0 +1,150 @@
+// Maps of sounds over the land: values come as tiles, colours, threshold and opacity are made here.
+
+import type { Map as LibreMap } from "maplibre-gl";
+import type { About, Band, Layer } from "./api";
+import { paintRamp, ramp, RAMPS } from "./colours";
+import { add, fill, h, labelled } from "./dom";
+import { addProtocol } from "./map";
+import type { Store } from "./state";
+
+const KEPT_TILES = 160;
+const SIDE = 256;
+
+interface Shown { layer: Layer; band: Band; ramp: string; opacity: number; from: number }
+
+/** Values of tiles, NaN where there are none; those used last are kept. */
+class Values {
+  private readonly kept = new Map<string, Promise<Float32Array | null>>();
+
+  of(layer: Layer, band: Band, tile: string): Promise<Float32Array | null> {
+    const address = `api/layers/${encodeURIComponent(layer.name)}/${tile}.png?band=${encodeURIComponent(band.name)}`;
+    const found = this.kept.get(address) ?? valuesOf(address, band);
+    this.kept.delete(address);
+    this.kept.set(address, found);
+    found.catch(() => this.kept.delete(address));
+    for (const name of this.kept.keys()) {
+      if (this.kept.size <= KEPT_TILES) break;
+      this.kept.delete(name);
+    }
+    return found;
+  }
+}
+
+async function valuesOf(address: string, { scale, offset }: Band): Promise<Float32Array | null> {
+  const answer = await fetch(address);
+  if (answer.status === 204 || answer.status === 404) return null;
+  if (!answer.ok) throw new Error(`a tile did not come (${answer.status})`);
+  const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("the browser reads no pictures");
+  context.drawImage(bitmap, 0, 0);
+  const pixels = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+  const values = new Float32Array(pixels.length / 4);
+  for (let at = 0; at < values.length; at += 1) {
+    const number = (pixels[4 * at]! << 16) | (pixels[4 * at + 1]! << 8) | pixels[4 * at + 2]!;
+    values[at] = pixels[4 * at + 3] ? number * scale + offset : Number.NaN;
+  }
+  return values;
+}
+
+/** Fills the panel of layers and keeps them on the map. */
+export function mountLayers(place: HTMLElement, store: Store, about: About, map: LibreMap): void {
+  if (!about.layers.length) return;
+  place.hidden = false;
+  const values = new Values();
+  const shown = new Map<string, Shown>();
+  let version = 0;
+  addProtocol("values", async ({ url }) => {
+    const [name = "", z = "", x = "", y = ""] = url.replace(/^values:\/\//, "").split("?")[0]!.split("/").map(decodeURIComponent);
+    const found = shown.get(name);
+    return { data: await painted(found ?? null, values, `${z}/${x}/${y}`) };
+  });
+  const paint = (name: string) => {
+    version += 1;
+    const source = map.getSource(`layer ${name}`);
+    if (source && "setTiles" in source) (source as { setTiles: (tiles: string[]) => void }).setTiles([addressOf(name, version)]);
+  };
+  add(place, h("details", { open: true }, h("summary", {}, h("h2", {}, "Layers")), ...about.layers.map((layer, number) => {
+    const state: Shown = { layer, band: layer.bands[0]!, ramp: "viridis", opacity: 0.75, from: 0 };
+    const box = h("input", { type: "checkbox", id: `layer-${number}` });
+    const rest = h("div", { class: "layer", hidden: true });
+    box.addEventListener("change", () => {
+      rest.hidden = !box.checked;
+      if (box.checked) {
+        shown.set(layer.name, state);
+        put(map, layer, state);
+        map.fitBounds(layer.bounds, { padding: 30, duration: 0 });
+      } else {
+        shown.delete(layer.name);
+        map.removeLayer(`layer ${layer.name}`);
+        map.removeSource(`layer ${layer.name}`);
+      }
+      store.set({ says: `${layer.title} ${box.checked ? "shown" : "hidden"}` });
+    });
+    settings(rest, state, () => paint(layer.name), () => map.setPaintProperty(`layer ${layer.name}`, "raster-opacity", state.opacity));
+    return h("div", { class: "layer-entry" }, h("label", { for: box.id }, box, ` ${layer.title.slice(0, 120)}`), rest);
+  })));
+}
+
+const addressOf = (name: string, version: number): string => `values://${encodeURIComponent(name)}/{z}/{x}/{y}?${version}`;
+
+function put(map: LibreMap, layer: Layer, state: Shown): void {
+  const id = `layer ${layer.name}`;
+  map.addSource(id, { type: "raster", tiles: [addressOf(layer.name, 0)], tileSize: SIDE, bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
+  map.addLayer({ id, type: "raster", source: id, paint: { "raster-opacity": state.opacity, "raster-fade-duration": 0, "raster-resampling": "nearest" } }, "points");
+}
+
+/** A tile in colours; where values are below the threshold, or none, it is clear. */
+async function painted(state: Shown | null, values: Values, tile: string): Promise<ImageBitmap> {
+  const pixels = new ImageData(SIDE, SIDE);
+  if (state) {
+    const { layer, band, from } = state;
+    const limits = layer.bands.find((each) => each.name === "percentile") ?? null; // asked for with the rest, so that the threshold needs no server
+    const [numbers, percentiles] = await Promise.all([values.of(layer, band, tile), limits ? values.of(layer, limits, tile) : null]);
+    const steps = ramp(state.ramp);
+    const [low, span] = [band.min, band.max - band.min || 1];
+    for (let at = 0; numbers && at < numbers.length; at += 1) {
+      const value = numbers[at]!;
+      const share = (value - low) / span;
+      const above = from === 0 || (percentiles ? percentiles[at]! >= from : 100 * share >= from);
+      if (Number.isNaN(value) || !above) continue;
+      const step = Math.round(255 * Math.max(0, Math.min(1, share)));
+      pixels.data.set(steps.subarray(3 * step, 3 * step + 3), 4 * at);
+      pixels.data[4 * at + 3] = 255;
+    }
+  }
+  return createImageBitmap(pixels);
+}
+
+function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () => void): void {
+  const { layer } = state;
+  const legend = h("div", { class: "legend", role: "group", "aria-label": "Legend" });
+  const key = () => {
+    const canvas = h("canvas", { width: 200, height: 12, "aria-hidden": "true" });
+    paintRamp(canvas, state.ramp);
+    const { band } = state;
+    fill(legend, h("span", {}, band.min.toPrecision(3)), canvas, h("span", {}, band.max.toPrecision(3)), h("p", { class: "fine" }, `${band.title}: ${band.says}`));
+  };
+  const choice = (label: string, options: [string, string][], change: (value: string) => void) => {
+    const field = h("select", {}, ...options.map(([value, text]) => h("option", { value }, text)));
+    field.addEventListener("change", () => { change(field.value); key(); paint(); });
+    return labelled(label, field);
+  };
+  const slider = (label: string, max: number, step: number, value: number, change: (value: number) => void) => {
+    const field = h("input", { type: "range", min: 0, max, step, value });
+    field.addEventListener("input", () => change(Number(field.value)));
+    return labelled(label, field);
+  };
+  const percentile = layer.bands.some((band) => band.name === "percentile");
+  add(place,
+    h("div", { class: "row" },
+      choice("Band", layer.bands.map((band) => [band.name, band.title]), (name) => { state.band = layer.bands.find((band) => band.name === name) ?? state.band; }),
+      choice("Colours", RAMPS.map((name) => [name, name]), (name) => { state.ramp = name; })),
+    h("div", { class: "row" },
+      slider("Opacity", 1, 0.05, state.opacity, (value) => { state.opacity = value; fade(); }),
+      slider(percentile ? "From percentile" : "From, per cent of the range", 100, 1, 0, (value) => { state.from = value; paint(); })),
+    legend, ...(layer.notes ?? []).map((note) => h("p", { class: "note" }, note)),
+    h("p", { class: "fine" }, `${layer.synthetic ? "Synthetic. " : ""}${layer.attribution}`),
+    layer.files?.length ? h("p", { class: "fine" }, "Files: ", ...layer.files.flatMap((file) => [h("a", { href: `api/layers/${encodeURIComponent(layer.name)}/files/${encodeURIComponent(file)}`, download: "" }, file), " "])) : null);
+  key();
+}
