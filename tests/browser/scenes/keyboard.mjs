@@ -1,6 +1,6 @@
 // Without a mouse: help, search by coordinates, the hits and what is done with them are reached by keys alone.
 import { assert, picture, scene, until } from "../chromium.mjs";
-import { found } from "../page.mjs";
+import { announced, found } from "../page.mjs";
 
 const focused = (page) => page.evaluate(() => {
   const { activeElement: at } = document;
@@ -27,6 +27,7 @@ await scene(async (page) => {
   await found(page);
   await tabTo(page, /^right/i);
   await page.keyboard.press("Enter");
-  await tabTo(page, /^undo/i);
-  await page.keyboard.press("Enter");
+  await until(async () => /marked right/.test(await announced(page)), "what was marked is announced");
+  await page.keyboard.press("u");
+  await until(async () => /taken back/.test(await announced(page)), "the mark is taken back");
 });

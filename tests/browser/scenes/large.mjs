@@ -10,4 +10,4 @@ await scene(async (page) => {
   await fits(page);
   await picture(page, "hits");
   await accessible(page, "large, with hits");
-},  a window of half the width.:{ viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 });
+}, { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 });

@@ -1,13 +1,12 @@
 // A hit is heard: waveform and spectrogram, space starts and stops, arrows seek, the next hit is a key away.
 import { assert, picture, scene, until } from "../chromium.mjs";
-import { button, part, searchByFile } from "../page.mjs";
+import { button, searchByPlace } from "../page.mjs";
 
 const time = (page) => page.evaluate(() => Math.max(...[...document.querySelectorAll("audio")].map((each) => each.currentTime)));
 const playing = (page) => page.evaluate(() => [...document.querySelectorAll("audio")].some((each) => !each.paused));
 
 await scene(async (page, watched) => {
-  await part(page, "Search").getByRole("combobox", { name: "Find" }).selectOption({ label: /sound/i }).catch(() => {});
-  await searchByFile(page, process.env.SOUND);
+  await searchByPlace(page, process.env.PLACE);
   await button(page, "Play").click();
   await until(() => playing(page), "sound");
   await until(async () => watched.requests.some((each) => /\/peaks/.test(each)), "peaks");
