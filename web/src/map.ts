@@ -131,8 +131,8 @@ async function addLand(map: LibreMap): Promise<void> {
 function unrolled(land: GeoJSON.FeatureCollection | GeoJSON.Feature): GeoJSON.Feature {
   const found: GeoJSON.Position[][][] = [];
   for (const { geometry } of "features" in land ? land.features : [land]) {
-    if (geometry.type === "Polygon") found.push(geometry.coordinates.map(unrolledRing));
-    if (geometry.type === "MultiPolygon") found.push(...geometry.coordinates.map((rings) => rings.map(unrolledRing)));
+    const polygons = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.type === "MultiPolygon" ? geometry.coordinates : [];
+    found.push(...polygons.map(([outer = [], ...holes]) => [unrolledRing(outer), ...holes.filter((hole) => !hole.some(([, lat = 0]) => lat < -89.9))]));
   }
   return { type: "Feature", properties: {}, geometry: { type: "MultiPolygon", coordinates: found } };
 }
@@ -144,7 +144,9 @@ function unrolledRing(ring: GeoJSON.Position[]): GeoJSON.Position[] {
     if (Math.abs(step) > 180) turns -= Math.sign(step);
     return [lon + 360 * turns, lat];
   });
-  if (turns === 0) return found;
+  const middle = found.reduce((sum, [lon = 0]) => sum + lon, 0) / found.length;
+  const back = 360 * Math.round(middle / 360);
+  if (turns === 0) return back ? found.map(([lon = 0, lat = 0]) => [lon - back, lat]) : found;
   const pole = found[0]![1]! < 0 ? -90 : 90;
   return [...found, [found.at(-1)![0]!, pole], [found[0]![0]!, pole], found[0]!];
 }
