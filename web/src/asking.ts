@@ -1,7 +1,7 @@
 // From a query to its hits: asks the server when the query changes, and forgets answers that come too late.
 
 import { type Answer, getArrays, postJson, Refused, type SearchBody } from "./api";
-import { bare, nameOf } from "./share";
+import { bare, nameOf, titleOf } from "./share";
 import type { Given, Query, State, Store } from "./state";
 
 export interface Asking {
@@ -98,7 +98,7 @@ function show(store: Store, answer: Answer, otherAnswer: Answer | null): void {
   const count = answer.hits.length;
   const patch: Partial<State> = {
     answer, otherAnswer, hits: answer.hits.map((hit) => hit.row), scores: null,
-    says: `${count} ${count === 1 ? "hit" : "hits"} for ${answer.query.slice(0, 120)}`,
+    says: `${count} ${count === 1 ? "hit" : "hits"} for ${titleOf(store.get().query)}`,
   };
   if (answer.picture) patch.row = answer.picture.row;
   store.set(patch);

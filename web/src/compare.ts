@@ -2,7 +2,7 @@
 
 import type { Answer } from "./api";
 import { h } from "./dom";
-import { nameOf } from "./share";
+import { titleOf } from "./share";
 import type { Query, State, Store } from "./state";
 import { percentileText, placeText, scoreText } from "./text";
 
@@ -20,18 +20,13 @@ export function comparison(answer: Answer, other: Answer, list: HTMLElement, sta
         h("div", { class: "fine" }, hit.longitude !== null && hit.latitude !== null ? placeText(hit.longitude, hit.latitude) : "no place"),
         h("div", { class: "fine" }, rank === undefined ? "not among A's hits" : `rank ${rank} in A`)));
   }));
-  const same = answer.score_is === other.score_is && sameSearched(state.query, state.other);
+  const same = answer.find === other.find && answer.score_is === other.score_is && sameSearched(state.query, state.other);
   return h("div", { class: "comparison" },
     h("p", { class: "note" }, `${both} of B's ${other.hits.length} hits are among A's ${answer.hits.length}.`,
       same ? null : " A and B search different items, or score in different ways: compare ranks, not scores."),
     h("div", { class: "columns" },
-      h("section", { "aria-label": "A" }, h("h3", {}, `A: ${title(state.query)}`), list),
-      h("section", { "aria-label": "B" }, h("h3", {}, `B: ${state.other ? title(state.other) : ""}`), kept)));
-}
-
-function title(query: Query): string {
-  const names = [...query.like.map((given) => `+ ${nameOf(given)}`), ...query.unlike.map((given) => `− ${nameOf(given)}`)];
-  return (names.length === 1 ? names[0]!.slice(2) : names.join(" ")).slice(0, 120);
+      h("section", { "aria-label": "A" }, h("h3", {}, `A: ${titleOf(state.query)}`), list),
+      h("section", { "aria-label": "B" }, h("h3", {}, `B: ${state.other ? titleOf(state.other) : ""}`), kept)));
 }
 
 function sameSearched(one: Query, other: Query | null): boolean {

@@ -89,7 +89,7 @@ function valuesField(state: State, name: string, label: string): HTMLElement {
 }
 
 function listField(label: string, name: string, values: string[]): HTMLElement {
-  const field = h("select", { multiple: true, size: Math.min(4, values.length), "data-column": name }, ...values.map((value) => h("option", { value }, value.slice(0, 80))));
+  const field = h("select", { multiple: true, size: Math.max(2, Math.min(4, values.length)), "data-column": name }, ...values.map((value) => h("option", { value }, value.slice(0, 80))));
   return labelled(label, field);
 }
 

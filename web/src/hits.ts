@@ -6,7 +6,7 @@ import { comparison } from "./compare";
 import { add, fill, h, labelled } from "./dom";
 import { Marks } from "./marks";
 import type { Player } from "./player";
-import { copyLink, nameOf } from "./share";
+import { copyLink, nameOf, titleOf } from "./share";
 import type { Given, State, Store } from "./state";
 import { percentileText, placeText, scoreText, timeText } from "./text";
 
@@ -40,7 +40,10 @@ export function mountHits(place: HTMLElement, store: Store, asking: Asking, play
     const { answer } = state;
     const focus = focusOf(body);
     if (!answer) {
-      fill(body, asks(state.query) ? null : h("p", { class: "hint" }, "Search by a sound, a picture or a place, or click the map: what fits best is listed here."));
+      const plain = () => store.set({ query: { ...store.get().query, marks: false } });
+      fill(body, asks(state.query)
+        ? state.query.marks ? h("button", { type: "button", onclick: plain }, "Rank without marks") : null
+        : h("p", { class: "hint" }, "Search by a sound, a picture or a place, or click the map: what fits best is listed here."));
       return;
     }
     const cut = answer.hits.slice(0, shown);
@@ -123,7 +126,7 @@ function summary(answer: Answer, state: State): HTMLElement {
   const report = answer.marks && isTexts(answer.marks.lines) ? answer.marks.lines : [];
   const click = answer.picture && answer.km ? [`The nearest picture lies ${answer.km.toFixed(1)} km from there.`] : [];
   return h("div", { class: "summary" },
-    h("p", {}, h("strong", {}, answer.query.slice(0, 200)), `: ${answer.hits.length}${of}${borderline}.`),
+    h("p", {}, h("strong", {}, titleOf(state.query)), `: ${answer.hits.length}${of}${borderline}.`),
     h("p", { class: "fine" }, `Score: ${answer.score_is || state.about?.score_is || ""}. Percentile: per cent of the other searched items that rank behind.`),
     answer.chance ? h("p", { class: "fine" }, answer.chance) : null,
     ...[...click, ...report, ...answer.notes].map((note) => h("p", { class: "note" }, note)));

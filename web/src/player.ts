@@ -1,7 +1,7 @@
 // A recording heard and seen: waveform from the server's peaks, its spectrogram below on the same axis, media by ranges.
 
 import WaveSurfer from "wavesurfer.js";
-import { getJson, type Item, type Peaks } from "./api";
+import { getJson, type Item, type Peaks, type Tick } from "./api";
 import { fill, h } from "./dom";
 import { clock } from "./text";
 import { WAVE_STYLE } from "./wave-style";
@@ -9,6 +9,7 @@ import { WAVE_STYLE } from "./wave-style";
 const SMALLEST_STEP_S = 0.5;
 const LARGEST_STEP_S = 5;
 const SAME_S = 0.05;
+const CLOSEST_TICKS = 0.1; // as a share of the axis: a line of small letters
 
 export class Player {
   readonly element = h("div", { class: "player", hidden: true });
@@ -207,7 +208,11 @@ function partOf(item: Item, seconds: number): [number, number] | null {
 }
 
 function axis(told: Peaks): HTMLElement {
-  const marks = (told.ticks ?? []).map(({ hz, at }) => {
+  const apart: Tick[] = [];
+  for (const tick of [...(told.ticks ?? [])].sort((one, other) => one.at - other.at)) {
+    if (!apart.length || tick.at - apart.at(-1)!.at >= CLOSEST_TICKS) apart.push(tick);
+  }
+  const marks = apart.map(({ hz, at }) => {
     const mark = h("span", {}, hz >= 1000 ? `${+(hz / 1000).toFixed(1)} kHz` : `${Math.round(hz)} Hz`);
     mark.style.bottom = `${100 * at}%`;
     return mark;

@@ -96,6 +96,12 @@ export function nameOf(given: Given): string {
   return "a file";
 }
 
+/** What a query is called on the page: its one example, or all with + and −. */
+export function titleOf(query: Query): string {
+  const names = [...query.like.map((given) => `+ ${nameOf(given)}`), ...query.unlike.map((given) => `− ${nameOf(given)}`)];
+  return (query.like.length === 1 && !query.unlike.length ? nameOf(query.like[0]!) : names.join(" ")).slice(0, 160);
+}
+
 /** Copies the page's address; false where the browser does not let it. */
 export async function copyLink(): Promise<boolean> {
   try {
