@@ -142,7 +142,7 @@ function hitEntry(hit: Hit, answer: Answer, { store, player, marks, judge }: Con
   const like: Given = { row: hit.row, name: hit.key.slice(0, 120), kind: hit.modality === "audio" ? "sound" : "image" };
   const verdict = state.about?.marks.writable ? marks.of(hit.key) ?? (hit.verdict === "unsure" ? null : hit.verdict ?? null) : null;
   const thumb = (word: "right" | "wrong", label: string) =>
-    h("button", { type: "button", class: `thumb ${word}`, "data-key": `${word}-${hit.row}`, "aria-pressed": String(verdict === word), "aria-describedby": id, onclick: judge(hit, word) }, label);
+    h("button", { type: "button", class: `thumb says-${word}`, "data-key": `${word}-${hit.row}`, "aria-pressed": String(verdict === word), "aria-describedby": id, onclick: judge(hit, word) }, label);
   const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span", {}));
   (meter.firstElementChild as HTMLElement).style.width = `${Math.max(0, Math.min(100, hit.percentile))}%`;
   return h("li", { class: "hit", "data-row": hit.row },
