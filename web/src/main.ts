@@ -47,12 +47,13 @@ async function seen(about: About, view: number[] | null): Promise<MapPart | null
   if (!hasWebGl()) {
     await list(about);
     at("plane").hidden = true;
+    document.body.classList.add("no-plane");
     return null;
   }
   const points = await Points.load();
   const plane = mountPlane(at("plane"), store, points, about);
   if (!about.coordinates) {
-    at("map").hidden = true;
+    at("left").hidden = true;
     document.body.classList.add("no-map");
   }
   const map = about.coordinates ? await mountMap(at("map"), store, points, about, view) : null;
@@ -112,7 +113,7 @@ function head(about: About): void {
   at("synthetic").textContent = "Synthetic data: nothing here is a real place or sound";
   if (about.model?.card) add(at("tools"), h("a", { href: about.model.card, target: "_blank", rel: "noopener" }, "Model card"));
   const kinds = `${(about.items.image ?? 0).toLocaleString("en")} pictures, ${(about.items.audio ?? 0).toLocaleString("en")} sounds`;
-  add(at("credits"), h("span", {}, `${kinds}. `), h("span", {}, `Land: ${about.basemap.attribution}. `), about.model ? null : h("span", {}, `No model: ${about.model_missing ?? "stored vectors alone are searched"}. `),
+  add(at("credits"), h("span", {}, `${kinds}. `), about.coordinates ? h("span", {}, `Map: ${about.basemap.attribution}. `) : null, about.model ? null : h("span", {}, "No model: stored vectors alone are searched. "),
     h("a", { href: "LICENSES.txt" }, "Licences of this page"));
 }
 
