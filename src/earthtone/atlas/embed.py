@@ -51,6 +51,7 @@ from earthtone.models.batches import constant_batch
 from earthtone.models.storage import model_fingerprint, model_name, opened_model
 from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import decoding_threads, note, ordered_map, progress_bar
+from earthtone.signal.excerpt import Excerpt
 from earthtone.value_types import takes
 
 _COMMIT_BYTES = 64 * 2**20  # of vectors that wait to be written
@@ -287,9 +288,10 @@ class _Embedding:
             yield {**row, "seconds": reading.seconds, VECTOR: vectors[0]}
             return
         long = self.model.signal.audio.window_frames * _hop_seconds(self.model)
+        begin = item.media.start_s if isinstance(item.media, Excerpt) else 0.0
         for start, vector in zip(reading.starts_s, vectors, strict=True):
             seconds = long if reading.seconds is None else min(long, reading.seconds - start)
-            yield {**row, "start_s": start, "seconds": seconds, VECTOR: vector}
+            yield {**row, "start_s": begin + start, "seconds": seconds, VECTOR: vector}
 
 
 _NONE = np.zeros(0, np.uint8)

@@ -38,7 +38,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "license": pa.string(),
     "attribution": pa.string(),
     "media": pa.string(),  # absolute path of the file or raster, or an address
-    "start_s": pa.float64(),  # of a window in its recording; null: the whole recording, or no sound
+    "start_s": pa.float64(),  # of a window or an excerpt in its recording; null: the whole recording, or no sound
     "seconds": pa.float64(),  # length of the recording or of the window
     "west": pa.float64(),  # bounds of a tile in `crs`
     "south": pa.float64(),

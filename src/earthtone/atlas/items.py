@@ -23,9 +23,9 @@ from earthtone.data.manifest import TABLES, listed, manifest_table
 from earthtone.data.packed import Table, unfinished_marker
 from earthtone.data.pair import (
     DUPLICATE_ID,
+    EXCERPT_COLUMNS,
     MISSING_AUDIO,
     MISSING_IMAGE,
-    FileOrBytes,
     Pair,
     Problem,
     UnreadableCell,
@@ -39,6 +39,7 @@ from earthtone.encode.engine import Medium, check_signal
 from earthtone.errors import ConfigError, DataError, shell_line
 from earthtone.models.two_tower import TwoTower
 from earthtone.signal.raster import warnings_as
+from earthtone.signal.excerpt import Excerpt, Sound, source_of
 from earthtone.signal.readers import kind
 
 Skip = Callable[[str], bool]
@@ -60,8 +61,8 @@ class Item:
     """One image or recording."""
 
     id: str
-    media: FileOrBytes | int | None
-    """Its file, its bytes, or its row in a packed table; None where it was to be skipped."""
+    media: Sound | int | None
+    """Its file, its bytes, an excerpt of a recording, or its row in a packed table; None where it was to be skipped."""
     columns: Mapping[str, object]
     """By the names of a table of embeddings; what is not there is null."""
     gsd_m: float | None = None
@@ -237,7 +238,8 @@ class SourceItems:
         self.verified = not is_hub(first.path)
         placed = {*_TILE, "crs"} <= set(first.extra_columns)
         self._own = (*_TILE, "crs") if placed else ()
-        self._carried = _carried([name for name in first.extra_columns if name not in self._own], str(first.path))
+        told = (*self._own, *EXCERPT_COLUMNS)  # `start_s` and `seconds` of a table of embeddings say the same
+        self._carried = _carried([name for name in first.extra_columns if name not in told], str(first.path))
         self.extra = ("split", *self._carried.values())
         self.without = dict.fromkeys(sources, 0)
 
@@ -255,9 +257,12 @@ class SourceItems:
             else:
                 yield self._item(pair, source, pair.image if medium == "image" else pair.audio)
 
-    def _item(self, pair: Pair, source: Source, media: FileOrBytes | None) -> Item:
+    def _item(self, pair: Pair, source: Source, media: Sound | None) -> Item:
         columns: dict[str, object] = {name: getattr(pair, name) for name in _PLACED}
-        columns["media"] = str(media.absolute()) if isinstance(media, Path) else f"{_address(source.path)}#{pair.id}"
+        file = None if media is None else source_of(media)
+        columns["media"] = str(file.absolute()) if isinstance(file, Path) else f"{_address(source.path)}#{pair.id}"
+        if isinstance(media, Excerpt):
+            columns["start_s"] = media.start_s
         columns["split"] = pair.split
         columns |= {name: _bound(pair.extra.get(name)) for name in self._own if name != "crs"}
         if "crs" in self._own:
@@ -316,7 +321,10 @@ class LabelledItems:
                 seen.add(item.id)
                 told = {"split": item.split, "label": item.label, "group": item.group}
                 fold = None if item.fold is None else str(item.fold)
-                yield Item(item.id, file, {**told, "fold": fold, "media": str(file.absolute())}, item.image_gsd_m)
+                told |= {"fold": fold, "media": str(file.absolute())}
+                sound = item.sound if medium == "audio" else None
+                columns = told | ({"start_s": sound.start_s} if isinstance(sound, Excerpt) else {})
+                yield Item(item.id, sound or file, columns, item.image_gsd_m)
 
     @staticmethod
     def _file(item: LabelledItem, medium: Medium) -> Path | None:

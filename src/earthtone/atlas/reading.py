@@ -24,6 +24,7 @@ from earthtone.models.two_tower import TwoTower
 from earthtone.progress import decoding_threads, ordered_map
 from earthtone.signal.audio import probe_audio, read_recording
 from earthtone.signal.config import AudioConfig
+from earthtone.signal.excerpt import Excerpt, Sound, no_excerpt, size_on_disk, source_of
 from earthtone.signal.spectrogram import Spectrogram, log_mel, ready_spectrogram, window_starts, windows
 
 BROKEN = {"image": BROKEN_IMAGE, "audio": BROKEN_AUDIO}
@@ -87,10 +88,11 @@ class FileReader:
         if isinstance(item, Problem):
             return item
         try:
-            if not isinstance(item.media, Path | bytes):
+            if not isinstance(item.media, Path | bytes | Excerpt):
                 raise SignalError("it has no media")  # asked for though it was to be skipped: never
-            read = self._image if self._medium == "image" else self._sound
-            return item, read(item, item.media)
+            if self._medium == "audio":
+                return item, self._sound(item.media)
+            return item, self._image(item, no_excerpt(item.media))
         except SignalError as error:
             return Problem(item.id, BROKEN[self._medium], str(error))
         except DECODER_FAULTS as error:
@@ -101,16 +103,17 @@ class FileReader:
         tile, side_m = measured_tile(media, self._model.signal.image, item.gsd_m)
         return _seen(self._model.views([tile], [side_m])[0])._replace(fingerprint=content_fingerprint(media))
 
-    def _sound(self, item: Item, media: Path | bytes) -> Reading:
+    def _sound(self, media: Sound) -> Reading:
         config = self._model.signal.audio
         if config.input == "spectrogram":
-            return _heard(ready_spectrogram(media, config), config, None, content_fingerprint(media))
+            ready = no_excerpt(media)
+            return _heard(ready_spectrogram(ready, config), config, None, content_fingerprint(ready))
         with self._room.taken(_decoded_bytes(media, config)):
             recording = read_recording(media, config.sample_rate_hz, config.channel)
             spectrogram = log_mel(recording.samples, config)
             seconds = recording.facts.seconds
             del recording
-        return _heard(spectrogram, config, seconds, content_fingerprint(media))
+        return _heard(spectrogram, config, seconds, content_fingerprint(source_of(media)))
 
 
 def _seen(view: NDArray[np.uint8]) -> Reading:
@@ -123,10 +126,9 @@ def _heard(spectrogram: Spectrogram, config: AudioConfig, seconds: float | None,
     return Reading(windows(spectrogram, config), seconds, starts, fingerprint)
 
 
-def _decoded_bytes(media: Path | bytes, config: AudioConfig) -> int:
+def _decoded_bytes(media: Sound, config: AudioConfig) -> int:
     """Return about how much memory a recording takes while it is decoded, 0 for a small file."""
-    size = len(media) if isinstance(media, bytes) else media.stat().st_size if media.is_file() else 0
-    if size < _SMALL_FILE:
+    if size_on_disk(media) < _SMALL_FILE:
         return 0
     return int(probe_audio(media).seconds * config.sample_rate_hz) * 4
 
@@ -206,6 +208,6 @@ class PackedReader:
 
 def fingerprint_of(item: Item) -> str | None:
     """Return the fingerprint of an item's media as they are now. Raises nothing for a file that is gone: None."""
-    if isinstance(item.media, Path | bytes):
-        return content_fingerprint(item.media)
+    if isinstance(item.media, Path | bytes | Excerpt):
+        return content_fingerprint(source_of(item.media))
     return item.fingerprint

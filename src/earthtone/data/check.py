@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from earthtone.options import CheckOptions
 from earthtone.progress import ordered_map
 from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
+from earthtone.signal.excerpt import Excerpt, Sound, no_excerpt, size_on_disk
 from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
 from earthtone.signal.remarks import SILENT, Remark
 from earthtone.signal.spectrogram import check_bands, refuse_short
@@ -219,8 +220,15 @@ def is_silence(remarks: Iterable[Remark]) -> bool:
     return any(remark.kind == SILENT for remark in remarks)
 
 
-def bytes_digest(source: FileOrBytes) -> bytes:
-    """Return a 16-byte hash of a file's (`content_digest`) or a cell's bytes. Raises SignalError."""
+def bytes_digest(source: Sound) -> bytes:
+    """Return a 16-byte hash of a file's (`content_digest`) or a cell's bytes; of an excerpt with its seconds.
+
+    Raises SignalError.
+    """
+    if isinstance(source, Excerpt):
+        whole = _digest_of_many(source.source, size_on_disk(source))
+        seconds = f"{source.start_s!r} {source.end_s!r}".encode()
+        return hashlib.blake2b(whole + seconds, digest_size=16).digest()
     if isinstance(source, bytes):
         return hashlib.blake2b(source, digest_size=16).digest()
     try:
@@ -229,9 +237,13 @@ def bytes_digest(source: FileOrBytes) -> bytes:
         raise SignalError(f"{source}: {error.strerror}; a readable file was expected") from error
 
 
-def _recording(
-    source: FileOrBytes, decode: bool, config: AudioConfig
-) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:
+@lru_cache(maxsize=64)
+def _digest_of_many(source: FileOrBytes, size: int) -> bytes:
+    """Return `bytes_digest`, once for the many excerpts of a recording while it has this size."""
+    return bytes_digest(source)
+
+
+def _recording(source: Sound, decode: bool, config: AudioConfig) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:
     """Return facts, what was noticed and, when decoded, a hash of rate and samples: a FLAC of a WAV is the same."""
     digest = hashlib.blake2b(digest_size=16)
     if decode:
@@ -257,7 +269,8 @@ def _picture(
     return PictureFacts(width, height, mode, digest), [*picture.remarks, *kept_remarks(picture, config, gsd_m)]
 
 
-def _spectrogram(source: FileOrBytes, decode: bool, config: AudioConfig) -> PictureFacts:
+def _spectrogram(sound: Sound, decode: bool, config: AudioConfig) -> PictureFacts:
+    source = no_excerpt(sound)
     values = read_grey(source) if decode else None
     width, height, mode = picture_header(source)
     if values is not None:

@@ -24,6 +24,7 @@ from earthtone.data.source import Source, items_skipping
 from earthtone.errors import DataError
 from earthtone.files import content_digest, regular_file
 from earthtone.progress import progress
+from earthtone.signal.excerpt import source_of
 
 Numbers = NDArray[np.int64]
 #: Gives the same files or cells in the same order each time it is called; None where a row has none.
@@ -306,13 +307,19 @@ class SourceRows:
         return [image, audio, *self._names]
 
     def _media(self, *names: str) -> Iterator[FileOrBytes | None]:
-        return (getattr(pair, name) for pair in source_pairs(self._source, media=True) for name in names)
+        pairs = source_pairs(self._source, media=True)
+        # excerpts of one recording belong together
+        return (pair.image if name == "image" else _whole_recording(pair) for pair in pairs for name in names)
 
 
 def source_pairs(source: Source, *, media: bool = False) -> Iterator[Pair]:
     """Yield the pairs that can be read, without their media where those are not wanted and that saves work."""
     items = iter(source) if media else items_skipping(source, lambda number, name: True)
     return (item for item in progress(items, total=len(source), label="split") if isinstance(item, Pair))
+
+
+def _whole_recording(pair: Pair) -> FileOrBytes | None:
+    return None if pair.audio is None else source_of(pair.audio)
 
 
 class PackedHashes:

@@ -9,12 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from earthtone.data.pair import MEDIA, PACKED_COLUMNS, PAIR_COLUMNS, Pair, Problem, Row, RowReader, clipped
+from earthtone.data.pair import (
+    EXCERPT_COLUMNS,
+    MEDIA,
+    PACKED_COLUMNS,
+    PAIR_COLUMNS,
+    Pair,
+    Problem,
+    Row,
+    RowReader,
+    clipped,
+)  # fmt: skip
 from earthtone.data.tables import CsvTable, GeoJsonTable
 from earthtone.errors import ConfigError, DataError
 
 _LOG = logging.getLogger(__name__)
 _ALIASES = {"id": ("key",), "longitude": ("lon", "lng", "long"), "latitude": ("lat",)}
+_OWN = (*PAIR_COLUMNS, *EXCERPT_COLUMNS)
 _ODD = re.compile(r"[.`*\0]")  # what the packed table's format does not take, or not everywhere
 
 #: Names under which others keep the same, in small letters and digits alone: for messages, never taken unasked.
@@ -118,13 +129,13 @@ def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str
     """Return the file's name of each of a pair's own columns that is to be read. Raises DataError."""
     refuse_unread([name for name, column in columns.items() if not column], need)
     for name, column in columns.items():
-        if name not in PAIR_COLUMNS:
-            raise DataError(f"--columns {name}={column}: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
+        if name not in _OWN:
+            raise DataError(f"--columns {name}={column}: no such column of a pair;{nearest(name, _OWN)}")
         if column and column not in table.columns:
             raise DataError(
                 f"--columns {name}={column}: {table.path} has no column {column!r};{nearest(column, table.columns)}"
             )
-    own = dict(columns) | {name: _column_for(name, table) for name in PAIR_COLUMNS if name not in columns}
+    own = dict(columns) | {name: _column_for(name, table) for name in _OWN if name not in columns}
     found = {name: column for name, column in own.items() if column}
     if table.has_points and not {"longitude", "latitude"} & columns.keys():
         # aliases such as `lat` do not count beside a geometry: they may mean anything
@@ -154,8 +165,8 @@ def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str
 def refuse_unread(names: Iterable[str], need: tuple[str, ...]) -> None:
     """Raise DataError when columns that are not to be read are none of a pair, or are needed."""
     for name in names:
-        if name not in PAIR_COLUMNS:
-            raise DataError(f"--columns {name}=: no such column of a pair;{nearest(name, PAIR_COLUMNS)}")
+        if name not in _OWN:
+            raise DataError(f"--columns {name}=: no such column of a pair;{nearest(name, _OWN)}")
         if name in ("id", *need):
             raise DataError(f"--columns {name}=: every row needs one; type --columns {name}=NAME, or leave it out")
 
@@ -217,9 +228,9 @@ def extra_columns(table: TableColumns, columns: Mapping[str, str], aside: Collec
     A name that the packed table keeps for itself, or cannot hold, is changed. What is left out or changed is logged,
     but for the columns `aside`, which are known to be of no use here.
     """
-    used = set(columns.values())
+    used = {column for name, column in columns.items() if name not in EXCERPT_COLUMNS}
     free = [name for name in table.columns if name not in used and name not in aside]
-    taken = [name for name in free if name in columns]
+    taken = [name for name in free if columns.get(name, name) != name]
     heavy = [name for name in free if name not in table.carried]
     for names, why in ((taken, "--columns gives their name to others"), (heavy, "their cells are bytes or nested")):
         if names:

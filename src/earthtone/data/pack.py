@@ -63,6 +63,7 @@ from earthtone.options import PackOptions
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
+from earthtone.signal.excerpt import no_excerpt
 from earthtone.signal.image import Pixels, cut_tile, encode_tile, image_hash, read_picture
 from earthtone.signal.remarks import Remark
 from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
@@ -312,7 +313,7 @@ def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogra
     """Return the spectrogram of a pair's recording, its samples where it is sound, and what was noticed."""
     assert pair.audio is not None  # noqa: S101 - `open_source` asked for both
     if source.ready_spectrograms:
-        return spectrogram_from_picture(pair.audio, signal.audio), None, []
+        return spectrogram_from_picture(no_excerpt(pair.audio), signal.audio), None, []
     recording = read_recording(pair.audio, signal.audio.sample_rate_hz, signal.audio.channel)
     refuse_short(recording.facts.seconds, signal.audio)
     return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)

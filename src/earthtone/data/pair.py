@@ -17,10 +17,13 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from earthtone.errors import SignalError
+from earthtone.signal.excerpt import Excerpt, Sound
 from earthtone.signal.image import check_gsd_m
 from earthtone.signal.remarks import NULL_ISLAND, OUT_OF_RANGE, SWAPPED, UNREADABLE_CELL, Remark
 
 FileOrBytes = Path | bytes
+EXCERPT_COLUMNS = ("start_s", "end_s")
+"""Columns that say which seconds of a recording a row's sound is. They are carried through as free columns, too."""
 SPLITS = ("train", "val", "test")
 
 #: The names of a pair's own columns in every manifest and table; all other columns are carried through as `extra`.
@@ -41,7 +44,7 @@ class Pair:
 
     id: str
     image: FileOrBytes | None
-    audio: FileOrBytes | None
+    audio: Sound | None
     longitude: float | None = None
     latitude: float | None = None
     datetime: dt.datetime | None = None
@@ -392,7 +395,7 @@ class RowReader:
         return Pair(
             id=name,
             image=media(self._cell(row, "image"), self._folder, "image", self._near) if "image" in need else None,
-            audio=media(self._cell(row, "audio"), self._folder, "audio", self._near) if "audio" in need else None,
+            audio=self._sound(row) if "audio" in need else None,
             longitude=longitude,
             latitude=latitude,
             datetime=self._optional(row, "datetime", utc_datetime, remarks),
@@ -404,6 +407,26 @@ class RowReader:
             extra={name: extra_text(row.cells.get(column)) for name, column in self._extra.items()},
             remarks=tuple(remarks),
         )
+
+    def _sound(self, row: Row) -> Sound:
+        """Return a row's recording, or the excerpt of it that `start_s` and `end_s` name.
+
+        Where they cannot be read the row is left out: its whole recording would be another sound.
+        """
+        found = media(self._cell(row, "audio"), self._folder, "audio", self._near)
+        start, end = (self._seconds(row, name) for name in EXCERPT_COLUMNS)
+        if start is None and end is None:
+            return found
+        try:
+            return Excerpt(found, start or 0.0, end)
+        except SignalError as error:
+            raise UnusableRow(BAD_NUMBER, str(error)) from error
+
+    def _seconds(self, row: Row, name: str) -> float | None:
+        try:
+            return number(self._cell(row, name))
+        except UnreadableCell as why:
+            raise UnusableRow(BAD_NUMBER, f"{name} {why}") from why
 
     def _cell(self, row: Row, name: str) -> object:
         """Return the cell of an own column; None when there is no such column or its text is empty."""

@@ -9,7 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earthtone.data.manifest import check_need, extra_columns, listed, nearest, own_columns, refuse_unread
-from earthtone.data.pair import BAD_NUMBER, MEDIA, NO_ID, PAIR_COLUMNS, Pair, Problem, Row, RowReader, clipped, is_file
+from earthtone.data.pair import (
+    BAD_NUMBER,
+    EXCERPT_COLUMNS,
+    MEDIA,
+    NO_ID,
+    PAIR_COLUMNS,
+    Pair,
+    Problem,
+    Row,
+    RowReader,
+    clipped,
+    is_file,
+)  # fmt: skip
 from earthtone.data.parquet import ShardTable, Skip
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError
@@ -252,7 +264,7 @@ class ParquetRelease:
 
         A row group (often 100 rows) in which nothing else is wanted is then not read from the disk or the network.
         """
-        named = {name: name for name in PAIR_COLUMNS}
+        named = {name: name for name in (*PAIR_COLUMNS, *EXCERPT_COLUMNS)}
         reader = RowReader(Path(), named, {name: name for name in self._extra}, self._need)
         for row, split, whole in self._table.read(self._light, self._media, self._columns["id"], skip):
             own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}

@@ -34,6 +34,7 @@ from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import decoding_threads, ordered_map, progress
 from earthtone.signal.audio import read_audio
 from earthtone.signal.config import AudioConfig, ImageConfig, ValueRange, plain_range
+from earthtone.signal.excerpt import Sound, no_excerpt
 from earthtone.signal.image import Pixels, cut_tile, decode_tile, read_picture, resized, with_scale
 from earthtone.signal.raster import Bands
 from earthtone.signal.readers import kind
@@ -134,14 +135,14 @@ def check_sounds(model: TwoTower, items: Sequence[LabelledItem]) -> None:
         )
 
 
-def read_spectrogram(path: Path, config: AudioConfig) -> tuple[Spectrogram, bool]:
-    """Return the whole spectrogram (frames, mels) of a file, and whether it was shorter than `min_seconds`.
+def read_spectrogram(sound: Sound, config: AudioConfig) -> tuple[Spectrogram, bool]:
+    """Return the whole spectrogram (frames, mels) of a sound, and whether it was shorter than `min_seconds`.
 
     A published set's short clips are part of its figures: silence fills them up here. Raises SignalError.
     """
     if config.input == "spectrogram":
-        return ready_spectrogram(path, config), False
-    samples = read_audio(path, config.sample_rate_hz, config.channel)
+        return ready_spectrogram(no_excerpt(sound), config), False
+    samples = read_audio(sound, config.sample_rate_hz, config.channel)
     short = len(samples) < config.min_seconds * config.sample_rate_hz
     return log_mel(samples, replace(config, min_seconds=0.0)), short
 
@@ -332,9 +333,9 @@ def tower_features(
         return shown_square(square, config.pixels)
 
     def recording(item: LabelledItem) -> tuple[Spectrogram, bool]:
-        if item.audio is None:
+        if item.sound is None:
             raise SignalError("it has no sound")
-        return read_spectrogram(item.audio, sound)
+        return read_spectrogram(item.sound, sound)
 
     def recordings(items: Sequence[LabelledItem], notes: Notes) -> Iterator[Spectrogram | None]:
         for item, found in zip(items, read_items(items, recording, notes["broken"], SOUND_THREADS), strict=True):
@@ -386,9 +387,9 @@ def release_view(
 
     def read(item: LabelledItem) -> NDArray[Any]:
         if medium == "audio":
-            if item.audio is None:
+            if item.sound is None:
                 raise SignalError("it has no sound")
-            return loudness_from_array(item.audio, model.signal.audio).astype(np.float32)
+            return loudness_from_array(no_excerpt(item.sound), model.signal.audio).astype(np.float32)
         if item.image is None:
             raise SignalError("it has no image")
         pixels = read_picture(item.image, model.signal.image).pixels

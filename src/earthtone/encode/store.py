@@ -36,6 +36,7 @@ def data_fingerprint(items: Sequence[LabelledItem], medium: Literal["image", "au
         file = item.image if medium == "image" else item.audio
         state, reader = file_state(file), reader_source(file, medium)
         told: tuple[object, ...] = (item.image_gsd_m,) if medium == "image" and item.image_gsd_m is not None else ()
+        told += () if medium == "image" or item.seconds is None else item.seconds
         told += () if reader is None else (reader,)  # one that comes later reads what could not be read before
         digest.update(repr((item.id, state, *told)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

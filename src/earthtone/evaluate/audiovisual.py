@@ -204,11 +204,11 @@ def _batches(
 
     def read(row: int) -> tuple[int, Pixels, Spectrogram]:
         item, draw = items[row], np.random.default_rng([*seed, row])
-        assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
+        assert item.image is not None and item.sound is not None  # noqa: S101 - pairs are whole
         room = math.ceil(ROOM * side)
         square, side_m = measured_square(item.image, room, None, item.image_gsd_m, model.usual_gsd_m)
         view = random_view(square, side, config, draw, side_m)
-        whole, _ = read_spectrogram(item.audio, audio)
+        whole, _ = read_spectrogram(item.sound, audio)
         (start,) = random_starts(len(whole) - audio.window_frames, 1, draw)
         return row, view, random_sound(whole[start : start + audio.window_frames], audio, config, draw)
 
@@ -230,8 +230,8 @@ def _predicted(
 
     def read(row: int) -> tuple[Pixels, Spectrogram]:
         item = items[row]
-        assert item.image is not None and item.audio is not None  # noqa: S101 - pairs are whole
-        whole, _ = read_spectrogram(item.audio, model.signal.audio)
+        assert item.image is not None and item.sound is not None  # noqa: S101 - pairs are whole
+        whole, _ = read_spectrogram(item.sound, model.signal.audio)
         square = measured_square(item.image, side, None, item.image_gsd_m, model.usual_gsd_m)
         return shown_square(square, side), windows(whole, model.signal.audio)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 
 from earthtone.errors import SignalError
 from earthtone.signal.config import CHANNELS
+from earthtone.signal.excerpt import Sound, sound_name, sound_streams
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, WRONG_HEADER, Remark
-from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks_of, source_name, streams
+from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks_of
 
 Samples = NDArray[np.float32]
 
@@ -51,13 +51,13 @@ class Recording:
     remarks: tuple[Remark, ...] = ()
 
 
-def probe_audio(source: Path | bytes) -> AudioFacts:
+def probe_audio(source: Sound) -> AudioFacts:
     """Return length, sample rate and channels without decoding, where that can be.
 
     The length is that of what is there; of a cut or damaged FLAC and Ogg, of what it promises. AAC and FLAC of unknown
     length are decoded. Raises SignalError, also for what is too long to be read.
     """
-    openers, _ = streams(source)
+    openers, _ = sound_streams(source)
     first, seconds = None, 0.0
     for opener in openers:
         with closing(_open(opener, source)) as stream:
@@ -70,7 +70,7 @@ def probe_audio(source: Path | bytes) -> AudioFacts:
     return AudioFacts(seconds, first.hz, first.channels)
 
 
-def read_recording(source: Path | bytes, hz: int | None = None, channel: str = "mean") -> Recording:
+def read_recording(source: Sound, hz: int | None = None, channel: str = "mean") -> Recording:
     """Return the decoded recording, resampled to `hz` (its own rate when null), with remarks.
 
     Joined files are heard one after another. `channel` is `mean`, `left`, `right` or `loudest` (the one of most power,
@@ -84,7 +84,7 @@ def read_recording(source: Path | bytes, hz: int | None = None, channel: str = "
 
 
 def survey_recording(
-    source: Path | bytes, channel: str = "mean", each: Callable[[Samples], object] | None = None
+    source: Sound, channel: str = "mean", each: Callable[[Samples], object] | None = None
 ) -> tuple[AudioFacts, tuple[Remark, ...]]:
     """Return facts and remarks of a recording as decoding it tells them; no samples are kept.
 
@@ -93,7 +93,7 @@ def survey_recording(
     return _hear(source, None, channel, None, each)
 
 
-def read_audio(source: Path | bytes, hz: int, channel: str = "mean") -> Samples:
+def read_audio(source: Sound, hz: int, channel: str = "mean") -> Samples:
     """Return the mono samples of a file or of its bytes, resampled to `hz`; float32 (samples,), full scale is 1.
 
     As `read_recording`, without the remarks.
@@ -181,7 +181,7 @@ class _Sum:
 
 
 def _hear(
-    source: Path | bytes,
+    source: Sound,
     hz: int | None,
     channel: str,
     kept: _Growing | None,
@@ -190,7 +190,7 @@ def _hear(
     """Return facts and remarks of a file whose streams are decoded, mixed and resampled into `kept` or for `each`."""
     if channel not in CHANNELS:
         raise SignalError(f"channel is {channel!r:.40}; {', '.join(CHANNELS)} expected")
-    openers, remarks = streams(source)
+    openers, remarks = sound_streams(source)
     total, first, broken, tolerance = _Sum(), None, "", 0.0
     levels: list[Level] = []
     for number, opener in enumerate(openers, 1):
@@ -212,7 +212,7 @@ def _hear(
             broken, tolerance = stream.broken or broken, max(tolerance, stream.tolerance_seconds)
     if total.found == 0 or first is None:
         why = f"sound breaks off at once ({broken})" if broken else "no samples"
-        raise SignalError(f"{source_name(source)}: {why}; a recording was expected")
+        raise SignalError(f"{sound_name(source)}: {why}; a recording was expected")
     facts = AudioFacts(total.found, first.hz, first.channels)
     lacking = _of_length(total, tolerance)
     if broken and not lacking and not remarks:
@@ -225,21 +225,19 @@ def _hear(
     return facts, tuple(first_of_kind.values())[::-1]
 
 
-def _open(opener: Opener, source: Path | bytes) -> Stream:
+def _open(opener: Opener, source: Sound) -> Stream:
     stream = opener()
     if not LEAST_HZ <= stream.hz <= MOST_HZ:
         stream.close()
         wanted = f"at least {LEAST_HZ} were" if stream.hz < LEAST_HZ else f"at most {MOST_HZ:,} were"
-        raise SignalError(
-            f"{source_name(source)}: {stream.hz!s:.40} samples a second; {wanted} expected; write it anew"
-        )
+        raise SignalError(f"{sound_name(source)}: {stream.hz!s:.40} samples a second; {wanted} expected; write it anew")
     return stream
 
 
-def _loudest(opener: Opener, source: Path | bytes) -> int:
+def _loudest(opener: Opener, source: Sound) -> int:
     """Return the channel of most power; the stream is decoded for it alone."""
     with closing(_open(opener, source)) as stream:
-        level = Level(stream.channels, source_name(source))
+        level = Level(stream.channels, sound_name(source))
         for block in stream.blocks():
             level.add(planes := planes_of(block), planes[0])
     return level.loudest
@@ -247,14 +245,14 @@ def _loudest(opener: Opener, source: Path | bytes) -> int:
 
 def _decode(
     stream: Stream,
-    source: Path | bytes,
+    source: Sound,
     total: _Sum,
     mix: Callable[[Block], Samples],
     hz: int | None,
     each: Callable[[Samples], object] | None,
 ) -> Level:
     """Return how loud a stream is, decoded for `each` at `hz`; the resampler keeps its state between blocks."""
-    level, count = Level(stream.channels, source_name(source)), 0
+    level, count = Level(stream.channels, sound_name(source)), 0
     resampler = None
     if hz is not None and stream.hz != hz:
         resampler = soxr.ResampleStream(stream.hz, hz, 1, dtype="float32", quality="HQ")
@@ -275,10 +273,12 @@ def _decode(
     return level
 
 
-def _refuse_long(seconds: float, source: Path | bytes) -> None:
+def _refuse_long(seconds: float, source: Sound) -> None:
     if seconds > _MAX_HOURS * 3600:
         hours = seconds / 3600
-        raise SignalError(f"{source_name(source)}: {hours:.3g} h of sound, at most {_MAX_HOURS} h expected; cut it")
+        advice = "cut it, or have a row for each part (start_s, end_s)"
+        name = sound_name(source)
+        raise SignalError(f"{name}: {hours:.3g} h of sound, at most {_MAX_HOURS} h expected; {advice}")
 
 
 def _of_length(total: _Sum, tolerance_seconds: float) -> list[Remark]:

@@ -153,6 +153,9 @@ _AAC_CONTAINERS = {".m4a": "mov", ".mp4": "mov", ".aac": "aac", ".webm": "matros
 _UNKNOWN_FRAMES = 2**60  # libsndfile says 2^63 - 1 where the header does not tell a length
 _MPEG_IN_WAV = (0x50, 0x55)
 _MPEG_SUFFIXES = (".mp3", ".mp2", ".mpga")
+#: Formats and codes of libsndfile in which it goes to any sample: others have blocks, or frames that need those before.
+_SEEKABLE = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")
+_SEEKABLE_CODES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 _MOST_GAPS = 1000  # damaged stretches of one FLAC after which the rest is given up
 
 
@@ -173,6 +176,10 @@ class Stream(ABC):
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yield blocks (samples, channels) of float32, valid until the next one."""
+
+    def seek(self, sample: int) -> int:
+        """Have `blocks` begin at a sample, or before it; return where it will. To be called first, if at all."""
+        return 0
 
     @abstractmethod
     def close(self) -> None: ...
@@ -219,12 +226,24 @@ class _Libsndfile(Stream):
     """What libsndfile decodes of some pieces of a file, or of the whole of it."""
 
     def __init__(self, source: Path | bytes, pieces: tuple[Piece, ...] | None) -> None:
-        self._source = source
+        self._source, self._pieces = source, pieces
         self._file = _sndfile(source, pieces)
         self.hz, self.channels = self._file.samplerate, self._file.channels
 
     def close(self) -> None:
         self._file.close()
+
+    def _sought(self, sample: int) -> int:
+        """Go to a sample where each can be found exactly; return where the decoder is."""
+        if sample and self._file.format in _SEEKABLE and self._file.subtype in _SEEKABLE_CODES:
+            try:
+                if self._file.seek(sample) == sample:
+                    return sample
+            except (soundfile.LibsndfileError, RuntimeError):
+                pass
+            self._file.close()  # where it stands is not known
+            self._file = _sndfile(self._source, self._pieces)
+        return 0
 
     def _decoded(self) -> Iterator[Block]:
         """Yield what can be decoded, in one buffer that is used again; `broken` is the reason of an early end."""
@@ -253,6 +272,11 @@ class _SndfileStream(_Libsndfile):
         counted = self._file.frames if self._file.frames < _UNKNOWN_FRAMES else None
         self.there = counted if part.there is None else part.there
         self.promised = self.there if part.promised is None else part.promised
+
+    def seek(self, sample: int) -> int:
+        # what is dropped or judged by frames is counted from the beginning
+        plain = self._part.skip == 0 and self._part.keep is None and self._part.frame is None
+        return self._sought(sample) if plain else 0
 
     def blocks(self) -> Iterator[Block]:
         skip, left, seen = self._part.skip, self._part.keep, 0
@@ -291,12 +315,17 @@ class _FlacStream(_Libsndfile):
 
     def __init__(self, source: Path | bytes, stream: FlacStream) -> None:
         super().__init__(source, stream.pieces(stream.frames))
-        self._stream = stream
+        self._stream, self._at = stream, 0
         self.promised = stream.promised
         self.there = None if stream.promised is None or stream.promised > stream.most else stream.promised
 
+    def seek(self, sample: int) -> int:
+        # without a length that can be true, damage on the way is not seen
+        self._at = 0 if self.there is None else self._sought(sample)
+        return self._at
+
     def blocks(self) -> Iterator[Block]:
-        at = 0
+        at = self._at
         for _ in range(_MOST_GAPS):
             self.broken = ""
             for block in self._decoded():

@@ -134,7 +134,7 @@ def _item_identity(item: LabelledItem | MaskedItem) -> tuple[object, ...]:
         return (item.id, item.split, file_state(item.image), file_state(item.mask))
     pixel = () if item.image_gsd_m is None else (item.image_gsd_m,)
     files = file_state(item.image), file_state(item.audio)
-    return (item.id, item.label, item.split, item.fold, item.group, *files, *pixel)
+    return (item.id, item.label, item.split, item.fold, item.group, *files, *pixel, *(item.seconds or ()))
 
 
 def _checked_name(root: Path, name: str) -> str:

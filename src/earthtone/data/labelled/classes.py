@@ -28,6 +28,7 @@ from earthtone.data.manifest import TABLES, Manifest, RowTable, listed, manifest
 from earthtone.data.pair import MEDIA, MISSING_AUDIO, SPLITS, Pair, Problem, Row, UnusableRow, is_file, is_unknown
 from earthtone.data.tables import CsvTable
 from earthtone.errors import ConfigError, DataError, did_you_mean, needed_by
+from earthtone.signal.excerpt import Excerpt, source_of
 from earthtone.signal.readers import image_suffixes, kind, sound_suffixes
 from earthtone.signal.remarks import NULL_ISLAND
 
@@ -156,12 +157,15 @@ def _labelled_item(pair: Pair | Problem, own: Mapping[str, str]) -> LabelledItem
     label, fold, group = (pair.extra.get(own[name], "").strip() for name in _OWN)
     if not label:
         raise UnusableRow("no label", pair.id)
-    if isinstance(pair.image, bytes) or isinstance(pair.audio, bytes):
+    sound = pair.audio
+    audio = None if sound is None else source_of(sound)
+    if isinstance(pair.image, bytes) or isinstance(audio, bytes):
         raise UnusableRow("media as bytes in the table; write them to files", pair.id)
     if fold and not (fold.isascii() and fold.isdigit()):
         raise UnusableRow("fold is no whole number", pair.id)
     return LabelledItem(
-        pair.id, label, pair.image, pair.audio, pair.split,
+        pair.id, label, pair.image, audio, pair.split,
+        seconds=(sound.start_s, sound.end_s) if isinstance(sound, Excerpt) else None,
         fold=int(fold) if fold else None,
         group=None if is_unknown(group) else group,
         image_gsd_m=pair.image_gsd_m,

@@ -16,6 +16,7 @@ from earthtone.data.manifest import TABLES, listed
 from earthtone.data.pair import SPLITS, UnusableRow
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.files import regular_file
+from earthtone.signal.excerpt import Excerpt, Sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,18 @@ class LabelledItem:
     audio: Path | None = None
     split: str | None = None
     """train, val or test; for sets with folds `fold` says more."""
+    seconds: tuple[float, float | None] | None = None
+    """From where to where the sound is an excerpt of `audio`; the whole recording when null."""
     fold: int | None = None
     """The official fold, from 1."""
     group: str | None = None
     image_gsd_m: float | None = None
     """Metres a pixel of the image, where known; models with `scale_input` are logged them."""
+
+    @property
+    def sound(self) -> Sound | None:
+        """What is heard: the recording, or an excerpt of it."""
+        return self.audio if self.audio is None or self.seconds is None else Excerpt(self.audio, *self.seconds)
 
 
 @dataclass(frozen=True)
