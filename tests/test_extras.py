@@ -184,6 +184,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("pretrain", [data, f"{out}-run"], {}),
         ("pull", ["nobody/nothing", model], {}),
         ("push", [empty, "nobody/nothing"], {}),
+        ("recordings", [empty, f"{out}.parquet"], {}),
         *((f"register_{kind}", ["mine"], {}) for kind in ("audio_reader", "encoder", "image_reader", "loss", "task")),
         ("reproduce_paper", [empty, f"{out}-paper"], {}),
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
@@ -203,6 +204,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["demo", "--out", f"{out}-demo"],
         ["toyworld", "--out", f"{out}-toy", "--rows", "1", "--geotiff"],
         ["check", data],
+        ["recordings", empty, "--out", f"{out}.parquet"],
         ["pack", data, "--out", f"{out}.lance"],
         ["index", empty],
         ["pretrain", data, "--out", f"{out}-run"],
@@ -229,6 +231,7 @@ WORKS_ON_CORE = (
 )  # fmt: skip
 LATER = ("earthtone.build.web", "earthtone.options")
 OTHER_EXTRAS = {"map_similarity": "atlas", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo"}
+OTHER_EXTRAS = {"map_similarity": "atlas", "recordings": "build", "tiles": "atlas", "write_toyworld": "geo"}
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 
 

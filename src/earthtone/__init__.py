@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.search import open_index, search
     from earthtone.atlas.tiles import tiles
     from earthtone.build.fetch.fetch import fetch
+    from earthtone.build.recordings.recordings import recordings
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
     from earthtone.data.pack import pack
@@ -76,6 +77,7 @@ _HOMES = {
     "pretrain": "earthtone.studies.pretrain",
     "pull": "earthtone.exports.hub",
     "push": "earthtone.exports.hub",
+    "recordings": "earthtone.build.recordings.recordings",
     "register_audio_reader": "earthtone.plugins",
     "register_encoder": "earthtone.plugins",
     "register_image_reader": "earthtone.plugins",
@@ -118,6 +120,7 @@ __all__ = [
     "pretrain",
     "pull",
     "push",
+    "recordings",
     "register_audio_reader",
     "register_encoder",
     "register_image_reader",

@@ -72,6 +72,7 @@ class MissingExtraError(SignalError):
         else:
             extra = "train" if EXTRA_OF[package] == "evaluate" and what in _TRAINING else EXTRA_OF[package]
             extra = "atlas" if extra in ("evaluate", "geo") and what in _ATLAS else extra
+            extra = "build" if extra == "evaluate" and what in _BUILD else extra
             wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
             found = "is not installed"
         super().__init__(f"{what} needs {package}, which {found}{self.SAID}{wanted}")
@@ -94,12 +95,14 @@ EXTRA_OF: Mapping[str, str] = {
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
+    "tinytag": "build",
     "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
     "fastapi": "serve", "prometheus_client": "serve", "pydantic": "serve", "starlette": "serve", "uvicorn": "serve",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
+_BUILD = ("recordings",)  # of `build`, which holds `evaluate`
 _ATLAS = ("map", "map_similarity", "tiles")  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 

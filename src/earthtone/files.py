@@ -42,6 +42,7 @@ FORMATS: Mapping[str, int] = {
     "record of downloads": 1,
     "embeddings": 1,
     "record of tiles": 1,
+    "recordings": 1,
     "blocks of a search": 1,
     "clusters of a search": 1,
     "training images": 1,

@@ -64,6 +64,7 @@ VERBS: Mapping[str, str] = {
     "demo": "the whole way on a toy world, in a few minutes",
     "toyworld": "make a synthetic world of images and sounds",
     "fetch": "bring a public data set to a folder; without a name: the catalogue",
+    "recordings": "a folder of field recordings to a manifest: start, place, device and faults of each",
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
     "pack": "decode pairs once into a table that training reads fast",
     "pretrain": "train two encoders on pairs",

@@ -112,6 +112,17 @@ def plugins(words: list[str]) -> int:
     return 0
 
 
+def recordings(words: list[str]) -> int:
+    from earthtone.build.recordings.options import RecordingsOptions
+
+    options, found = parsed("recordings", RecordingsOptions, words, _json)
+    result = call("recordings", options)
+    print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
+    if not found.json:
+        print(f"next: {_next('embed', '--model', 'MODEL', '--data', result.out, '--out', 'embeddings')}")
+    return 0
+
+
 def check(words: list[str]) -> int:
     """Look at data before it is packed; of a packed table, whether it is what was packed."""
 

@@ -408,6 +408,29 @@ def frame_after(file: BinaryIO, stream: FlacStream, samples: int) -> tuple[int, 
     return None
 
 
+def flac_length(file: BinaryIO, stream: FlacStream) -> int | None:
+    """Return how many samples a FLAC has by the last of its frames, None where none is found in the last 1 MiB."""
+    at = max(stream.frames, stream.end - (1 << 20))
+    data = read_at(file, at, stream.end - at)
+    last = None
+    for hit in _FLAC_SYNC.finditer(data):
+        head = data[hit.start() : hit.start() + _LONGEST_HEADER]
+        first = _first_sample(head, stream.block_samples)
+        if first is not None and (last is None or first > last):
+            last, count = first, _frame_samples(head)
+    return None if last is None else last + count
+
+
+def _frame_samples(head: bytes) -> int:
+    """Return how many samples the frame with this header has (RFC 9639, 9.1.1)."""
+    code = head[2] >> 4
+    if code in (6, 7):
+        lead = head[4]
+        at = 5 + (0 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length() - 1)
+        return int.from_bytes(head[at : at + code - 5], "big") + 1
+    return 192 if code == 1 else 144 << code if code < 6 else 1 << code
+
+
 def _next_stream(file: BinaryIO, start: int, end: int) -> int | None:
     at = start
     while (at := find(file, b"fLaC", at, end)) >= 0:

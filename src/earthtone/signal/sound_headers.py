@@ -313,7 +313,7 @@ def _is_w64_end(file: BinaryIO, end: int, size: int, promised: int) -> bool:
     if head.startswith(_TAGS):
         return True
     chunk = _is_name(head[:4]) and 24 <= int.from_bytes(head[16:24], "little") <= size + 8 - at
-    return chunk or (promised > 0 and _only_zeros(file, end, size))
+    return chunk or (promised > 0 and only_zeros(file, end, size))
 
 
 def _aiff(file: BinaryIO, start: int, size: int) -> Layout | None:
@@ -407,10 +407,10 @@ def _what_follows(file: BinaryIO, end: int, promised: int, size: int, order: str
             return True, None
     if size - end < _LEAST_TAIL:
         return True, None
-    return promised > 0 and _only_zeros(file, end, size), None
+    return promised > 0 and only_zeros(file, end, size), None
 
 
-def _only_zeros(file: BinaryIO, start: int, end: int) -> bool:
+def only_zeros(file: BinaryIO, start: int, end: int) -> bool:
     """Return whether room was made for sound that never came; looked at in 32 places."""
     places = range(start, end, max(1, (end - start) // 32))
     return not any(any(read_at(file, at, min(4096, end - at))) for at in places)

@@ -17,6 +17,7 @@ from earthtone.signal.readers import read_sound_by_plugin, reader_source
 from earthtone.signal.remarks import CHANNELS_CANCEL, CLIPPED, DEAD_CHANNEL, OFFSET, SILENT, SOUND_MISSING, Remark
 from earthtone.signal.sound_frames import (
     FlacStream,
+    flac_length,
     flac_streams,
     frame_after,
     id3v2_bytes,
@@ -318,6 +319,13 @@ class _FlacStream(_Libsndfile):
         self._stream, self._at = stream, 0
         self.promised = stream.promised
         self.there = None if stream.promised is None or stream.promised > stream.most else stream.promised
+        if self.there is not None and self._goes_on(self.there):
+            self.there = None
+
+    def _goes_on(self, promised: int) -> bool:
+        """Return whether there are frames behind the length that the header promises."""
+        with open_source(self._source) as file:
+            return (flac_length(file, self._stream) or 0) > promised
 
     def seek(self, sample: int) -> int:
         # without a length that can be true, damage on the way is not seen
