@@ -14,6 +14,7 @@ from earthtone.errors import SignalError
 from earthtone.signal.audio import probe_audio, read_recording, survey_recording
 from earthtone.signal.excerpt import Excerpt
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING
+from earthtone.signal.sound_frames import flac_length, flac_streams
 
 HZ = 8_000
 SECONDS = 30
@@ -120,3 +121,23 @@ def test_a_day_of_sound_costs_no_more_than_its_excerpt(tmp_path: Path) -> None:
     heard = read_recording(Excerpt(path, 24 * 3600 - 2.0, 24 * 3600.0))
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert np.array_equal(heard.samples, (tail / 32768).astype(np.float32).mean(axis=1)) and grown_mb < 100
+
+
+@pytest.mark.parametrize("promised", [2 * HZ, SECONDS * HZ - 1, SECONDS * HZ])
+def test_a_flac_that_goes_on_behind_its_promise(promised: int) -> None:
+    data = bytearray(sound("FLAC", "PCM_16"))
+    whole = read_recording(bytes(data)).samples
+    data[21] = data[21] & 0xF0 | promised >> 32  # 36 bits: how many samples it promises
+    data[22:26] = struct.pack(">I", promised & 0xFFFF_FFFF)
+    assert probe_audio(bytes(data)).seconds == SECONDS
+    heard = read_recording(Excerpt(bytes(data), 20.0, 22.0))
+    assert np.array_equal(heard.samples, whole[20 * HZ : 22 * HZ]) and heard.remarks == ()
+
+
+@pytest.mark.parametrize("count", [1, 192, 4096, 4097, 12_345, 100_000])
+def test_the_length_of_a_flac_by_its_last_frame(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(3).uniform(-0.4, 0.4, count), HZ, subtype="PCM_16")
+    with path.open("rb") as file:
+        (stream,) = flac_streams(file, 0, path.stat().st_size)
+        assert flac_length(file, stream) == count

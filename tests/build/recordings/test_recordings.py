@@ -1,6 +1,10 @@
 """A made deployment of three recorders with all faults that are known of them, from folder to rows."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,3 +238,66 @@ def test_a_flac_whose_name_tells_its_end(tmp_path: Path) -> None:
     row = only(tmp_path / "in")
     assert row["faults"] == "wrong duration" and row["longitude"] == 78.98102
     assert row["datetime"] == datetime(2024, 8, 14, 23, 11, 56, 982648, tzinfo=UTC)
+
+
+def test_what_is_no_plain_file_is_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", good=wav(2), short=wav(2, length=10**6), cut=wav(2)[:30])
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "folder.wav").mkdir()
+    (folder / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / ".hidden.wav").write_bytes(wav(2))
+    Path(os.fsdecode(bytes(folder) + b"/\xff.wav")).write_bytes(wav(2))
+    (folder / "\x1b[31mred.wav").write_bytes(b"")
+    result = earthtone.recordings(folder, tmp_path / "o.parquet")
+    assert {row["id"] for row in pq.read_table(result.out).to_pylist()} == {"good.wav", "short.wav"}
+    assert counts(result.left_out) == {"not a sound": 3, "name is no UTF-8": 1, "empty file": 1}
+    assert counts(result.faults) == {"shorter than the header says": 1}
+    assert all(line.isprintable() for line in result.to_text().splitlines())
+
+
+def test_a_file_that_grows_meanwhile_is_as_long_as_it_was_or_longer(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", a=wav(2, length=0))
+    with (folder / "a.wav").open("ab") as file:
+        file.write(wav(1)[44:])
+        file.flush()
+        assert only(folder)["seconds"] == 3.0
+
+
+def test_a_killed_call_leaves_the_table_of_before(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", **{f"f{n:03d}": wav(0.5) for n in range(40)})
+    out = tmp_path / "o.parquet"
+    earthtone.recordings(folder, out)
+    before = out.read_bytes()
+    for after in (5, 30):
+        code = f"""
+import os, signal, earthtone
+from earthtone.build.recordings import recordings
+seen, settle = [], recordings.settle
+def counted(*given):
+    seen.append(1)
+    if len(seen) == {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return settle(*given)
+recordings.settle = counted
+earthtone.recordings({str(folder)!r}, {str(out)!r})
+"""
+        assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+        assert out.read_bytes() == before
+    write(folder, more=wav(1))
+    assert earthtone.recordings(folder, out).rows == 41
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a file's size stands for the disk: what cannot be written is told, and nothing is left."""
+    folder = write(tmp_path / "in", **{f"f{n:03d}": wav(0.5) for n in range(20)})
+    code = f"""
+import resource, signal, sys
+from earthtone.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+sys.exit(main(["recordings", {str(folder)!r}, "--out", {str(tmp_path / "out" / "o.parquet")!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot write" in done.stderr
+    assert not list((tmp_path / "out").iterdir())
