@@ -141,3 +141,10 @@ def test_the_length_of_a_flac_by_its_last_frame(count: int, tmp_path: Path) -> N
     with path.open("rb") as file:
         (stream,) = flac_streams(file, 0, path.stat().st_size)
         assert flac_length(file, stream) == count
+
+
+def test_a_file_that_was_changed_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    for seconds in (5.0, 9.0):
+        path.write_bytes(sound("WAV", "PCM_16", seconds))
+        assert probe_audio(Excerpt(path, 1.0)).seconds == seconds - 1

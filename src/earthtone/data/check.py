@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from earthtone.options import CheckOptions
 from earthtone.progress import ordered_map
 from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
-from earthtone.signal.excerpt import Excerpt, Sound, no_excerpt, size_on_disk
+from earthtone.signal.excerpt import Excerpt, Sound, file_time, no_excerpt
 from earthtone.signal.image import Picture, image_hash, kept_remarks, picture_header, read_grey, read_picture
 from earthtone.signal.remarks import SILENT, Remark
 from earthtone.signal.spectrogram import check_bands, refuse_short
@@ -226,7 +227,8 @@ def bytes_digest(source: Sound) -> bytes:
     Raises SignalError.
     """
     if isinstance(source, Excerpt):
-        whole = _digest_of_many(source.source, size_on_disk(source))
+        of = source.source
+        whole = bytes_digest(of) if isinstance(of, bytes) else _digest_of_many(of, file_time(of))
         seconds = f"{source.start_s!r} {source.end_s!r}".encode()
         return hashlib.blake2b(whole + seconds, digest_size=16).digest()
     if isinstance(source, bytes):
@@ -238,9 +240,9 @@ def bytes_digest(source: Sound) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _digest_of_many(source: FileOrBytes, size: int) -> bytes:
-    """Return `bytes_digest`, once for the many excerpts of a recording while it has this size."""
-    return bytes_digest(source)
+def _digest_of_many(path: Path, time: tuple[int, int] | None) -> bytes:
+    """Return `bytes_digest`, once for the many excerpts of a recording while it was not changed."""
+    return bytes_digest(path)
 
 
 def _recording(source: Sound, decode: bool, config: AudioConfig) -> tuple[AudioFacts, tuple[Remark, ...], bytes | None]:

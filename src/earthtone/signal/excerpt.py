@@ -3,9 +3,9 @@
 Where a decoder can go to any sample (PCM, floats, FLAC) it does; elsewhere what lies before is decoded and forgotten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from earthtone.errors import SignalError
@@ -59,7 +59,8 @@ def sound_streams(sound: Sound) -> tuple[list[Opener], list[Remark]]:
     """
     if not isinstance(sound, Excerpt):
         return streams(sound)
-    openers, remarks = streams(sound.source)
+    openers, noticed = _streams_of(sound.source)
+    remarks = list(noticed)
     if len(openers) == 1:
         return [partial(_ExcerptStream, openers[0], sound, 0.0)], remarks
     found: list[Opener] = []
@@ -76,6 +77,17 @@ def sound_streams(sound: Sound) -> tuple[list[Opener], list[Remark]]:
     if not found:
         raise _beyond(sound, before)
     return found, remarks
+
+
+def _streams_of(source: Path | bytes) -> tuple[Sequence[Opener], Sequence[Remark]]:
+    """Return the streams of a recording, looked for once for its many excerpts: that may read the whole of it."""
+    return streams(source) if isinstance(source, bytes) else _known_streams(source, file_time(source))
+
+
+@lru_cache(maxsize=32)
+def _known_streams(path: Path, time: tuple[int, int] | None) -> tuple[tuple[Opener, ...], tuple[Remark, ...]]:
+    openers, remarks = streams(path)
+    return tuple(openers), tuple(remarks)
 
 
 class _ExcerptStream(Stream):
@@ -127,10 +139,16 @@ def _beyond(excerpt: Excerpt, seconds: float) -> SignalError:
     return SignalError(f"{sound_name(excerpt)}: the recording ends at {seconds:.2f} s; a start before that expected")
 
 
-def size_on_disk(sound: Sound) -> int:
-    """Return the bytes of the file that a sound lies in, 0 where it cannot be asked."""
-    source = source_of(sound)
+def file_time(path: Path) -> tuple[int, int] | None:
+    """Return size and time of change of a file, None where they cannot be asked."""
     try:
-        return len(source) if isinstance(source, bytes) else source.stat().st_size
+        found = path.stat()
     except OSError:
-        return 0
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def size_on_disk(sound: Sound) -> int:
+    """Return the bytes of the file, or of the cell, that a sound lies in, 0 where they cannot be asked."""
+    source = source_of(sound)
+    return len(source) if isinstance(source, bytes) else (file_time(source) or (0, 0))[0]
