@@ -162,6 +162,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
     return [
         ("build_index", [empty], {}),
         ("check", [data], {}),
+        ("check_split", [data], {}),
         ("convert", [model, f"{out}-converted"], {"backbone_only": True}),
         ("demo", [f"{out}-demo"], {}),
         ("doctor", [model, data], {}),
@@ -190,6 +191,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
         ("search", [empty], {}),
         ("serve_page", [empty], {"port": 0}),
+        ("split", [data], {"out": f"{out}-split"}),
         ("sweep", [data, f"{out}-sweep"], {}),
         ("tiles", [f"{out}-tiles"], {"raster": f"{empty}/none.tif"}),
         ("why_pairs", [model, data, f"{out}.html"], {}),
@@ -206,6 +208,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["check", data],
         ["recordings", empty, "--out", f"{out}.parquet"],
         ["pack", data, "--out", f"{out}.lance"],
+        ["split", data, "--out", f"{out}-split"],
         ["index", empty],
         ["pretrain", data, "--out", f"{out}-run"],
         ["doctor", "--model", model, "--data", data],

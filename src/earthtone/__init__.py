@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.tiles import tiles
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.recordings.recordings import recordings
+    from earthtone.build.split import check_split, split
     from earthtone.build.toyworld.write import write_toyworld
     from earthtone.data.check import check
     from earthtone.data.pack import pack
@@ -55,6 +56,7 @@ _HOMES = {
     "EarthtoneError": "earthtone.errors",
     "build_index": "earthtone.atlas.index",
     "check": "earthtone.data.check",
+    "check_split": "earthtone.build.split",
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
     "doctor": "earthtone.evaluate.health",
@@ -87,6 +89,7 @@ _HOMES = {
     "run_suite": "earthtone.studies.suite",
     "search": "earthtone.atlas.search",
     "serve_page": "earthtone.serve.server",
+    "split": "earthtone.build.split",
     "sweep": "earthtone.studies.sweep",
     "tiles": "earthtone.atlas.tiles",
     "why_pairs": "earthtone.evaluate.explain",
@@ -98,6 +101,7 @@ __all__ = [
     "__version__",
     "build_index",
     "check",
+    "check_split",
     "convert",
     "demo",
     "doctor",
@@ -130,6 +134,7 @@ __all__ = [
     "run_suite",
     "search",
     "serve_page",
+    "split",
     "sweep",
     "tiles",
     "why_pairs",

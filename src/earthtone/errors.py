@@ -91,7 +91,7 @@ EXTRA_OF: Mapping[str, str] = {
     "PIL": "", "cv2": "", "filelock": "", "httpx2": "", "huggingface_hub": "", "jinja2": "", "markupsafe": "",
     "numpy": "", "safetensors": "", "soundfile": "", "soxr": "", "timm": "", "torch": "", "torchvision": "",
     "tqdm": "", "yaml": "",
-    "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
+    "h3": "geo", "lance": "evaluate", "matplotlib": "evaluate", "pyarrow": "evaluate", "scipy": "evaluate",
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",

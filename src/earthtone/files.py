@@ -47,6 +47,7 @@ FORMATS: Mapping[str, int] = {
     "clusters of a search": 1,
     "training images": 1,
     "export": 1,
+    "split": 1,
 }
 
 

@@ -177,7 +177,7 @@ class SplitOptions(Options):
     _: KW_ONLY
     split_by: str | None = None
     """how the rows are split: manifest (the default: its own splits), blocks, buffered-blocks, key-digit, geoclap or
-    psm-cells"""
+    psm-cells; or what `earthtone split` wrote, by its path"""
     buffer_km: float | None = None
     """with buffered-blocks: leave out pairs this near to a block of another split; default 1"""
     exclude: str | Path | None = None

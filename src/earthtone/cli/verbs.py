@@ -13,6 +13,7 @@ from typing import Any
 
 import earthtone
 from earthtone import options as told
+from earthtone.build import options as told_build
 from earthtone.cli.parsing import (
     ASKED,
     add_options,
@@ -136,6 +137,31 @@ def check(words: list[str]) -> int:
         options = replace(options, signal=earthtone.load_recipe(found.recipe).signal)
     result = call("check", options)
     print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
+    return 0 if result.ok else 1
+
+
+def split(words: list[str]) -> int:
+    """Deal rows out and keep that as a file; or look at a split that is there. 1: it leaks."""
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--check", action="store_true", help="look at a split that is there, make none")
+        _json(parser)
+
+    options, found = parsed("split", told_build.SplitRowsOptions, words, more)
+    if found.check:
+        idle = options.changed("by", "seed", "shares", "buffer_km", *told_build.OF_KIND)
+        if idle:
+            raise ConfigError(f"{idle[0]} has no effect with --check; leave it out")
+        looked = told_build.CheckSplitOptions(
+            options.data, split=options.keep, out=options.out, columns=options.columns,
+            metadata_only=options.metadata_only,
+        )  # fmt: skip
+        result = call("check_split", looked)
+    else:
+        result = call("split", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    if not found.json and not found.check:
+        print(f"next: {_next('pack', options.data, '--split_by', options.out, '--out', 'pairs.lance')}")
     return 0 if result.ok else 1
 
 

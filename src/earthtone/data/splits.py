@@ -25,6 +25,7 @@ from earthtone.data.grouped_split import (
 from earthtone.data.pair import SPLITS, Pair
 from earthtone.data.releases import key_digit_split
 from earthtone.data.source import Source
+from earthtone.data.split_file import SPLIT_FILE, is_split_file, read_split
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.geo import EARTH_RADIUS_M
 
@@ -207,14 +208,17 @@ def named_split(
     """
     check_split_by(by, buffer_km)
     named = None if exclude is None else read_exclusion(exclude)  # refused before the source is read
-    split = NAMED_SPLITS[by](source, buffer_km, packed)
+    split = NAMED_SPLITS[by](source, buffer_km, packed) if by in NAMED_SPLITS else _of_file(by, source)
     return split if named is None else _without(split, named, source)
 
 
 def check_split_by(by: str, buffer_km: float | None = None) -> None:
     """Raise ConfigError for an unknown name of a split, and for a buffer that is none or has no effect."""
-    if by not in NAMED_SPLITS:
-        raise ConfigError(f"split_by {by!r}; {did_you_mean(by, NAMED_SPLITS)}one of {', '.join(NAMED_SPLITS)} expected")
+    if by not in NAMED_SPLITS and not is_split_file(by):
+        raise ConfigError(
+            f"split_by {by!r}; {did_you_mean(by, NAMED_SPLITS)}one of {', '.join(NAMED_SPLITS)}, or the folder of "
+            "earthtone split, expected"
+        )
     if buffer_km is not None and by != BUFFERED:
         raise ConfigError(f"--buffer_km has no effect with --split_by {by}; leave it out or type --split_by {BUFFERED}")
     if buffer_km is not None and not 0 < buffer_km <= _LARGEST_BUFFER_KM:
@@ -230,6 +234,7 @@ def split_in_words(record: Record) -> str:
         BUFFERED: f"blocks of 10 km, 70/10/20, without pairs within {record.get('buffer_km')} km of another split's",
         "key-digit": "the key's last digit: 2 and 5 test, 7 validate, neighbours in several splits",
         "geoclap": f"a random 70/10/20 (seed {_SEED}), neighbours in several splits",
+        "file": f"{record.get('rows')} rows of {record.get('file')}, made by earthtone split or by others",
         "psm-cells": f"cells of 10 km: {_PSM_HELD_OUT:.0%} of those with {_PSM_LEAST} pairs or more are val and test",
     }.get(by, "unknown to this version")
     left_out = record.get("exclude")
@@ -379,6 +384,24 @@ def _with_digest(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) 
     return {**record, "rows": len(ids), "digest": digest}
 
 
+def _of_file(by: str, source: Source) -> NamedSplit:
+    """Return the split in a file, as it is; rows that are not in it are in none. Raises DataError where none is."""
+    found = read_split(by)
+    ids = np.fromiter((id_number(pair.id) for pair in source_pairs(source)), np.uint64)
+    there = found.find(ids)[1]
+    if not there.any():
+        raise DataError(f"{found.path}: none of its {len(found.ids):,} ids is one of {source.path}")
+    lacking = int((~there).sum())
+    lines = (f"{lacking:,} rows are not in {found.path}: they are in no split",) if lacking else ()
+
+    def assign(pair: Pair) -> str | None:
+        return split_of_code(int(found.find(np.array([id_number(pair.id)], np.uint64))[0][0]))
+
+    name = found.path.parent.name if found.path.name == SPLIT_FILE else found.path.name
+    record = {"by": "file", "file": name, "rows": len(found.ids), "digest": found.digest}
+    return replace(_as_published(record, assign), excluded=lines)
+
+
 def _without(split: NamedSplit, exclusion: Exclusion, source: Source) -> NamedSplit:
     """Return a split in which rows that an exclusion names are in none."""
     excluded = excluded_rows(exclusion, source)
@@ -391,7 +414,7 @@ def _without(split: NamedSplit, exclusion: Exclusion, source: Source) -> NamedSp
         return None if id_number(id) in gone else split.settle(id, name, hashes)
 
     record = {**split.record, "exclude": exclusion.record}
-    return replace(split, record=record, assign=assign, settle=settle, excluded=excluded.lines)
+    return replace(split, record=record, assign=assign, settle=settle, excluded=(*split.excluded, *excluded.lines))
 
 
 def _as_published(record: Record, assign: Callable[[Pair], str | None]) -> NamedSplit:
