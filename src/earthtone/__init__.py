@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.maps import map_similarity
     from earthtone.atlas.search import open_index, search
     from earthtone.atlas.tiles import tiles
+    from earthtone.build.describe import describe
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.recordings.recordings import recordings
     from earthtone.build.split import check_split, split
@@ -59,6 +60,7 @@ _HOMES = {
     "check_split": "earthtone.build.split",
     "convert": "earthtone.models.convert",
     "demo": "earthtone.studies.demo",
+    "describe": "earthtone.build.describe",
     "doctor": "earthtone.evaluate.health",
     "embed": "earthtone.atlas.embed",
     "evaluate_audio": "earthtone.evaluate.audio_probe",
@@ -104,6 +106,7 @@ __all__ = [
     "check_split",
     "convert",
     "demo",
+    "describe",
     "doctor",
     "embed",
     "evaluate_audio",

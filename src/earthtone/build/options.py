@@ -109,6 +109,12 @@ class DescribeOptions(RowsOptions):
     _: KW_ONLY
     title: str | None = None
     """the data set's name; default: that of its file"""
+    url: str | None = None
+    """address at which it is published, for the data card"""
+
+    def check(self) -> None:
+        if self.out is None and (given := self.changed("url")):
+            raise ConfigError(f"{given[0]} has no effect without --out")
 
 
 def _day(option: str, text: str) -> datetime:

@@ -42,6 +42,7 @@ RECORDERS = ("recorder", "device", "recorder_id", "device_id", "serial", "serial
 _HASH = re.compile(
     r"((image|audio|sound|recording|file|content)_)?(hash|md5|sha1|sha256|blake2b|checksum|fingerprint)_?"
 )
+_CALLED = {"image": "image", "audio": "recording"}
 _PART = 65_536  # ids in an Arrow array
 NO_TIME = np.iinfo(np.int64).min
 
@@ -134,7 +135,7 @@ def read_rows(
         return _of_table(Table(data), who or {}, words)
     if metadata_only:
         return _of_metadata(Path(data), columns or {}, who or {}, words)
-    return _of_source(open_source(data, columns=columns), who or {}, words)
+    return _of_source(*_opened(data, columns), who or {}, words)
 
 
 class _Collector:
@@ -215,7 +216,21 @@ class _Collector:
         )
 
 
-def _of_source(source: Source, who: Mapping[str, str], words: bool) -> RowFacts:
+def _opened(data: str | Path, columns: Mapping[str, str] | None) -> tuple[Source, tuple[str, ...]]:
+    """Return the source with the media that it has: one of images, or of recordings, alone is a set too.
+
+    Raises DataError where it has neither.
+    """
+    refused: list[DataError] = []
+    for need in (MEDIA, ("audio",), ("image",)):
+        try:
+            return open_source(data, columns=columns, need=need), need
+        except DataError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _of_source(source: Source, need: tuple[str, ...], who: Mapping[str, str], words: bool) -> RowFacts:
     rows = _Collector(str(source.path), source.extra_columns, who, words)
     seconds = array("d") if words else None
     hub = is_hub(source.path)
@@ -223,20 +238,20 @@ def _of_source(source: Source, who: Mapping[str, str], words: bool) -> RowFacts:
     for item in progress(items, total=len(source), label="read"):
         if rows.add(item) and seconds is not None and isinstance(item, Pair):
             seconds.append(float("nan") if hub or source.ready_spectrograms else _length(item.audio))
-    links = {} if hub else _content(source)
+    links = {} if hub else _content(source, need)
     return rows.facts(links, None if seconds is None else np.array(seconds, np.float64))
 
 
-def _content(source: Source) -> dict[str, Numbers]:
+def _content(source: Source, need: tuple[str, ...]) -> dict[str, Numbers]:
     """Return numbers of the images and recordings, equal where their bytes are equal; silence is nothing."""
 
     def media(*names: str) -> Iterator[FileOrBytes | None]:
         return (getattr(pair, name) for pair in source if isinstance(pair, Pair) for name in names)
 
-    image, audio = same_content(lambda: media(*MEDIA)).reshape(-1, len(MEDIA)).T
-    if not source.ready_spectrograms:
-        audio = without_silence(audio, lambda: media("audio"))
-    return {"image": image, "recording": audio}
+    numbers = dict(zip(need, same_content(lambda: media(*need)).reshape(-1, len(need)).T, strict=True))
+    if "audio" in need and not source.ready_spectrograms:
+        numbers["audio"] = without_silence(numbers["audio"], lambda: media("audio"))
+    return {_CALLED[medium]: found for medium, found in numbers.items()}
 
 
 def _length(audio: FileOrBytes | None) -> float:

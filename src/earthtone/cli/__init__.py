@@ -66,6 +66,7 @@ VERBS: Mapping[str, str] = {
     "fetch": "bring a public data set to a folder; without a name: the catalogue",
     "recordings": "a folder of field recordings to a manifest: start, place, device and faults of each",
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
+    "describe": "what a data set is: counts, hours, licences, places, times; page, data card, credits",
     "split": "deal rows out to train, val and test without leaks; look at a split that is there",
     "pack": "decode pairs once into a table that training reads fast",
     "pretrain": "train two encoders on pairs",

@@ -140,6 +140,13 @@ def check(words: list[str]) -> int:
     return 0 if result.ok else 1
 
 
+def describe(words: list[str]) -> int:
+    options, found = parsed("describe", told_build.DescribeOptions, words, _json)
+    result = call("describe", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
 def split(words: list[str]) -> int:
     """Deal rows out and keep that as a file; or look at a split that is there. 1: it leaks."""
 
