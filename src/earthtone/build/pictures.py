@@ -98,7 +98,7 @@ def _window(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> tu
     gaps = np.diff(np.append(there, there[0] + 360))
     widest = int(gaps.argmax())
     west, east = -180.0, 180.0
-    if gaps[widest] > 60:  # the widest empty part is left out
+    if gaps[widest] > 180:  # more than half of the globe is empty: it is left out
         west = float(there[(widest + 1) % len(there)] - 180)
         turned = (longitude - west) % 360 + west
         west, east = float(turned.min()), float(turned.max())
