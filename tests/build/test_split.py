@@ -16,10 +16,12 @@ import pytest
 from h3 import latlng_to_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import earthtone
-from earthtone.build.dealing import cell_numbers, nearest_km
-from earthtone.build.row_facts import read_rows
+from earthtone.build.dealing import cell_numbers, deal_rows, nearest_km
+from earthtone.build.options import SplitRowsOptions
+from earthtone.build.row_facts import RowFacts, read_rows
 from earthtone.cli import main
 from earthtone.data.splits import BlockGrid
 from earthtone.errors import ConfigError, DataError, NewerFormatError
@@ -215,6 +217,45 @@ def test_what_stood_is_not_moved(rows: list[Row], tmp_path: Path) -> None:
         earthtone.split(grown, tmp_path / "third", by="h3", metadata_only=True, keep=tmp_path / "first", seed=4)
 
 
+def small_facts(keys: list[tuple[int, int, int]]) -> RowFacts:
+    """Rows of (image, recording, author), -1 for none, at the places of a line."""
+    image, recording, author = np.array(keys, np.int64).reshape(-1, 3).T
+    count = len(keys)
+    return RowFacts(
+        path="t", ids=[], id_numbers=np.arange(count, dtype=np.uint64), digits=np.arange(count) % 10,
+        longitude=np.arange(count) * 0.1, latitude=np.zeros(count), seconds_utc=np.arange(count) * 86_400,
+        splits=np.full(count, 3, np.uint8), links={"image": image, "recording": recording}, who={"author": author},
+        who_columns={"author": "author"}, problems={}, problem_examples=(), words={}, audio_seconds=np.empty(0),
+    )  # fmt: skip
+
+
+KEYS = st.lists(st.tuples(*[st.integers(-1, 6)] * 3), min_size=1, max_size=25)
+
+
+@settings(max_examples=80, deadline=None)
+@given(KEYS, st.sampled_from(["random", "author", "degree", "time", "key-digit"]), st.data())
+def test_whatever_rows_share_new_ones_never_divide_it(keys: list[tuple[int, int, int]], by: Any, data: Any) -> None:
+    if by == "author" and all(author < 0 for *_, author in keys):
+        return
+    facts = small_facts(keys)
+    stood = np.array(data.draw(st.lists(st.booleans(), min_size=len(keys), max_size=len(keys))))
+    fixed = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(keys), max_size=len(keys))), np.uint8)
+    fixed = np.where(stood, fixed, 3).astype(np.uint8)
+    options = SplitRowsOptions("t", by=by, buffer_km=data.draw(st.sampled_from([0.0, 30.0])))
+    codes = deal_rows(facts, options, fixed, stood).codes
+    assert (codes[stood] == fixed[stood]).all()
+    for key in facts.links.values():
+        for value in set(key[key >= 0].tolist()):
+            rows = (key == value) & (codes != 3)
+            old, new = set(codes[rows & stood].tolist()), set(codes[rows & ~stood].tolist())
+            assert len(new) <= 1 and (not old or not new or new <= old)
+            assert not new or len(old) <= 1  # what stood on both sides takes no new rows
+    if options.buffer_km:
+        for one in np.flatnonzero(~stood & (codes != 3)):
+            near = np.abs(np.arange(len(keys)) - one) <= 2  # 11 km apart
+            assert set(codes[near & (codes != 3)].tolist()) == {codes[one]}
+
+
 def test_a_new_row_goes_with_what_it_shares(rows: list[Row], tmp_path: Path) -> None:
     old = write(tmp_path / "old.csv", rows[:300])
     earthtone.split(old, tmp_path / "first", by="author", metadata_only=True)
@@ -252,7 +293,7 @@ def test_pack_takes_the_split_and_the_table_can_be_looked_at(
 
     table = Table(packed)
     assert dict(zip(table.column("id"), table.column("split"), strict=True)) == splits_of(out)
-    assert table.split["by"] == "file" and table.split["rows"] == 24
+    assert table.split["by"] == "file" and table.split["made"]["by"] == "random"
     looked = earthtone.check_split(packed, out=tmp_path / "report")
     assert looked.ok and looked.rows["train"] == len(table.rows_of("train"))
     page = (tmp_path / "report" / "split.html").read_text()
@@ -260,6 +301,38 @@ def test_pack_takes_the_split_and_the_table_can_be_looked_at(
         page.count("data:image/png;base64,") == 2 and "<script" not in page and "http" not in page.split("</style>")[1]
     )
     assert json.loads((tmp_path / "report" / "split.json").read_text())["ok"] is True
+
+
+def test_a_packed_table_grows_with_its_split(
+    tmp_path: Path, write_pairs: Any, tiny_signal: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_pairs(tmp_path / "pairs", 12)
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:9]))
+    first, second, other, packed = (tmp_path / name for name in ("split", "split-2", "other", "t.lance"))
+    earthtone.split(manifest, first, by="random")
+    earthtone.pack(manifest, packed, split_by=str(first), signal=tiny_signal)
+    manifest.write_text("".join(lines))
+    Image.open(manifest.parent / "0.png").save(manifest.parent / "11.bmp")  # the same pixels in other bytes
+    manifest.write_text(manifest.read_text().replace("11.png", "11.bmp"))
+    earthtone.split(manifest, second, by="random", keep=first)
+    earthtone.split(manifest, other, by="random", seed=8)
+    with pytest.raises(DataError, match="split both alike"):
+        earthtone.pack(manifest, packed, split_by=str(other), signal=tiny_signal)
+    result = earthtone.pack(manifest, packed, split_by=str(second), signal=tiny_signal)
+    from earthtone.data.packed import Table
+
+    table = Table(packed)
+    told = dict(zip(table.column("id"), table.column("split"), strict=True))
+    wanted = splits_of(second)
+    assert result.added == 4 and {id: told[id] for id in told if id != "pair-11"} == {
+        id: wanted[id] for id in wanted if id != "pair-11"
+    }
+    assert told["pair-11"] in (None, wanted["pair-0"]) and earthtone.check_split(packed).ok
+    assert "as earthtone split dealt them out" in result.to_text()
+    manifest.write_text(lines[0] + "".join(lines[10:]))
+    with pytest.raises(DataError, match="none of its rows is in"):
+        earthtone.split(manifest, tmp_path / "third", by="random", keep=first)
 
 
 def test_check_finds_leaks_and_exits_with_1(

@@ -15,8 +15,8 @@ from earthtone.build.pictures import PagePicture, distance_curve, map_of_places
 from earthtone.build.row_facts import RowFacts, read_rows
 from earthtone.data.grouped_split import NONE, Codes
 from earthtone.data.pair import SPLITS
-from earthtone.data.split_file import SPLIT_FILE, SplitFile, read_split, write_split
-from earthtone.errors import ConfigError, DataError, shell_line
+from earthtone.data.split_file import ROOT, SPLIT_FILE, SplitFile, read_split, write_split
+from earthtone.errors import ConfigError, DataError, one_line_each, shell_line
 from earthtone.files import FORMATS, atomic_folder, refuse_used, write_text_atomic
 from earthtone.pages import Page
 from earthtone.terminal import json_text
@@ -42,7 +42,7 @@ class SplitResult:
 
     def to_text(self) -> str:
         """Return the lines that the command line prints."""
-        return f"{self.report.to_text()}\n{self.out}/split.html"
+        return one_line_each([*self.report.to_text().split("\n"), f"{self.out}/split.html"])
 
 
 @takes(SplitRowsOptions)
@@ -63,7 +63,13 @@ def split(options: SplitRowsOptions) -> SplitResult:
         raise ConfigError("--by region needs --region: W,S,E,N in degrees, a polygon, or a file of one")
     facts = _facts(options)
     fixed, stood = (None, None) if kept is None else kept.find(facts.id_numbers)
+    if kept is not None and stood is not None and not stood.any():
+        raise DataError(
+            f"{facts.path}: none of its rows is in {kept.path}; data that have grown, with their old rows, are expected"
+        )
     dealt = deal_rows(facts, options, fixed, stood)
+    if kept is not None:
+        dealt = replace(dealt, record={**dealt.record, ROOT: kept.root})
     if dealt.codes.min() == NONE:
         raise DataError(
             f"{facts.path}: no row is left in any split ({_why(dealt)}); choose another --by or --buffer_km"
@@ -170,7 +176,9 @@ def in_words(record: Mapping[str, Any]) -> str:
     """Return how a split was made, in a sentence."""
     if not record:
         return "The data's own split, or one of others: how it was made is not known."
-    said = {name: value for name, value in record.items() if name not in ("by", "region_said") and value is not None}
+    said = {
+        name: value for name, value in record.items() if name not in ("by", "region_said", ROOT) and value is not None
+    }
     return f"Split by {record.get('by')}: " + ", ".join(f"{name} {_short(value)}" for name, value in said.items()) + "."
 
 

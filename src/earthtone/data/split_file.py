@@ -20,6 +20,8 @@ from earthtone.files import FORMATS, atomic_path, format_of, regular_file
 SPLIT_FILE = "split.parquet"
 _CARD = b"earthtone"
 _KIND = "split"
+#: In the record of a split that keeps the rows of another one: that one's `root`.
+ROOT = "root"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class SplitFile:
     """(N,) `id_number` of each row, ascending."""
     codes: Codes
     """(N,) numbers of `SPLITS`, or NONE."""
+
+    @property
+    def root(self) -> str:
+        """The digest of the split that this one goes on from, its own where it is the first."""
+        return str(self.record.get(ROOT) or self.digest)
 
     @property
     def digest(self) -> str:

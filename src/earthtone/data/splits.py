@@ -25,7 +25,7 @@ from earthtone.data.grouped_split import (
 from earthtone.data.pair import SPLITS, Pair
 from earthtone.data.releases import key_digit_split
 from earthtone.data.source import Source
-from earthtone.data.split_file import SPLIT_FILE, is_split_file, read_split
+from earthtone.data.split_file import ROOT, is_split_file, read_split
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.geo import EARTH_RADIUS_M
 
@@ -208,7 +208,7 @@ def named_split(
     """
     check_split_by(by, buffer_km)
     named = None if exclude is None else read_exclusion(exclude)  # refused before the source is read
-    split = NAMED_SPLITS[by](source, buffer_km, packed) if by in NAMED_SPLITS else _of_file(by, source)
+    split = NAMED_SPLITS[by](source, buffer_km, packed) if by in NAMED_SPLITS else _of_file(by, source, packed)
     return split if named is None else _without(split, named, source)
 
 
@@ -234,12 +234,20 @@ def split_in_words(record: Record) -> str:
         BUFFERED: f"blocks of 10 km, 70/10/20, without pairs within {record.get('buffer_km')} km of another split's",
         "key-digit": "the key's last digit: 2 and 5 test, 7 validate, neighbours in several splits",
         "geoclap": f"a random 70/10/20 (seed {_SEED}), neighbours in several splits",
-        "file": f"{record.get('rows')} rows of {record.get('file')}, made by earthtone split or by others",
+        "file": _file_in_words(record),
         "psm-cells": f"cells of 10 km: {_PSM_HELD_OUT:.0%} of those with {_PSM_LEAST} pairs or more are val and test",
     }.get(by, "unknown to this version")
     left_out = record.get("exclude")
     without = f"; without {left_out['entries']} entries of {left_out['file']}" if isinstance(left_out, Mapping) else ""
     return f"{by}: {meaning}{without}"
+
+
+def _file_in_words(record: Record) -> str:
+    made = record.get("made")
+    if not isinstance(made, Mapping):
+        return f"as {record.get('file')} has it"
+    said = ", ".join(f"{name} {str(value)[:60]}" for name, value in made.items() if value is not None)
+    return f"as earthtone split dealt them out ({said})"
 
 
 def _manifest(source: Source, buffer_km: float | None, packed: "Table | None") -> NamedSplit:
@@ -384,8 +392,12 @@ def _with_digest(record: dict[str, Any], ids: NDArray[np.uint64], codes: Codes) 
     return {**record, "rows": len(ids), "digest": digest}
 
 
-def _of_file(by: str, source: Source) -> NamedSplit:
-    """Return the split in a file, as it is; rows that are not in it are in none. Raises DataError where none is."""
+def _of_file(by: str, source: Source, packed: "Table | None") -> NamedSplit:
+    """Return the split in a file; rows that are not in it are in none. Raises DataError where no row is.
+
+    One that goes on from another counts as the same, so that a table can grow with it. In one that `split` made, rows
+    whose identity is seen in packing alone are in none; one of others is as it is.
+    """
     found = read_split(by)
     ids = np.fromiter((id_number(pair.id) for pair in source_pairs(source)), np.uint64)
     there = found.find(ids)[1]
@@ -397,9 +409,14 @@ def _of_file(by: str, source: Source) -> NamedSplit:
     def assign(pair: Pair) -> str | None:
         return split_of_code(int(found.find(np.array([id_number(pair.id)], np.uint64))[0][0]))
 
-    name = found.path.parent.name if found.path.name == SPLIT_FILE else found.path.name
-    record = {"by": "file", "file": name, "rows": len(found.ids), "digest": found.digest}
-    return replace(_as_published(record, assign), excluded=lines)
+    made = {name: value for name, value in found.record.items() if name not in (ROOT, "region_said")}
+    record = {"by": "file", "root": found.root, **({"made": made} if made else {"file": found.path.name})}
+    if not made:
+        return replace(_as_published(record, assign), excluded=lines)
+    before = _known(packed)[1]
+    return NamedSplit(
+        record, assign, lambda id, split, hashes: before.settle(split, hashes, movable=False), excluded=lines
+    )
 
 
 def _without(split: NamedSplit, exclusion: Exclusion, source: Source) -> NamedSplit:
