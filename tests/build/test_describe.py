@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import earthtone
+from earthtone.build.croissant import _distribution
 from earthtone.build.licences import licence_of
 from earthtone.cli import main
 
@@ -123,3 +124,9 @@ def test_wrong_input(
     (tmp_path / "empty.csv").write_text("id,image,audio\n")
     assert main(["describe", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_card_of_the_hub_names_its_repository() -> None:
+    [repository, files], columns = _distribution("hf://datasets/owner/name@main/data")
+    assert repository["contentUrl"] == "https://huggingface.co/datasets/owner/name" and columns == []
+    assert files["containedIn"] == {"@id": "repository"}

@@ -370,6 +370,8 @@ def test_check_finds_leaks_and_exits_with_1(
         (["--keep", "nowhere.parquet", "--out", "o"], "No such file"),
         (["--check", "--by", "h3"], "--by has no effect with --check"),
         (["--check"], "no row is in a split"),
+        (["--by", "cells", "--cell_km", "-1", "--out", "o"], "a number above 0"),
+        (["--by", "cells", "--cell_km", "1e9", "--out", "o"], "10000 expected"),
     ],
 )
 def test_wrong_options(

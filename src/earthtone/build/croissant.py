@@ -40,7 +40,7 @@ _KINDS = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".parquet": "
 
 
 def data_card(
-    title: str, description: str, data: Path, whole: WholeLicence, licences: Sequence[Licence], credits: Path,
+    title: str, description: str, data: str | Path, whole: WholeLicence, licences: Sequence[Licence], credits: Path,
     found: "Description", url: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the card of a set that lies at `data`, with the file of its credits; addresses are names beside the card.
@@ -78,17 +78,19 @@ def data_card(
     return card
 
 
-def _distribution(data: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _distribution(data: str | Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what the set is made of, and the columns of its table where that is one that Croissant reads."""
-    name = data.name
-    if is_hub(str(data)) or str(data).startswith("hf:"):
-        where = "/".join(str(data).replace("hf:", "").strip("/").split("/")[:3])
+    if is_hub(data):
+        parts = str(data).removeprefix("hf://").split("/")[:3]
+        where = "/".join(part.partition("@")[0] for part in parts)
         repository = {
             "@type": "cr:FileObject", "@id": "repository", "name": "repository", "encodingFormat": "git+https",
             "contentUrl": f"https://huggingface.co/{where}", "sha256": "main",
         }  # fmt: skip
         inside = {"containedIn": {"@id": "repository"}, "includes": "**/*.parquet"}
         return [repository, _file_set(inside, "application/x-parquet")], []
+    data = Path(data)
+    name = data.name
     if is_packed(data):
         return [_file_set({"includes": f"{name}/**"}, "application/x-lance")], []
     if data.is_dir():

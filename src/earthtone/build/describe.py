@@ -251,7 +251,7 @@ def write_description(folder: Path, found: Description, facts: RowFacts, options
     write_text_atomic(folder / "describe.json", json_text(found.to_dict()) + "\n")
     _write_credits(folder, facts)
     card = data_card(
-        found.title, " ".join(_notes(found)), Path(str(options.data)), _whole(facts), _licence_of_each(facts)[0],
+        found.title, " ".join(_notes(found)), options.data, _whole(facts), _licence_of_each(facts)[0],
         folder / "credits.parquet", found, options.url,
     )  # fmt: skip
     write_text_atomic(folder / "croissant.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")

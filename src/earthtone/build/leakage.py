@@ -189,7 +189,8 @@ def _shared(facts: RowFacts, codes: Codes, what: str, key: Numbers) -> SharedVal
 
 def _fault(item: SharedValues) -> str:
     examples = f", such as {'; '.join(item.examples[:2])}" if item.examples else ""
-    return f"{item.values:,} different values of {item.what} lie in several splits{examples}"
+    values = "1 value" if item.values == 1 else f"{item.values:,} values"
+    return f"{values} of {item.what} in several splits{examples}"
 
 
 def _too_near(facts: RowFacts, codes: Codes, buffer_km: float) -> list[str]:

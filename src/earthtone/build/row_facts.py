@@ -133,6 +133,8 @@ def read_rows(
         from earthtone.data.packed import Table
 
         return _of_table(Table(data), who or {}, words)
+    if metadata_only and is_hub(data):
+        raise ConfigError("--metadata_only is for a table on a disk: leave it out, files of the hub are not compared")
     if metadata_only:
         return _of_metadata(Path(data), columns or {}, who or {}, words)
     return _of_source(*_opened(data, columns), who or {}, words)

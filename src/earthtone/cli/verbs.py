@@ -152,6 +152,7 @@ def split(words: list[str]) -> int:
 
     def more(parser: Any) -> None:
         parser.add_argument("--check", action="store_true", help="look at a split that is there, make none")
+        parser.usual.append("check")
         _json(parser)
 
     options, found = parsed("split", told_build.SplitRowsOptions, words, more)
