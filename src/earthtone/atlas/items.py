@@ -38,8 +38,8 @@ from earthtone.data.source import Source, check_input, is_packed, items_skipping
 from earthtone.encode.engine import Medium, check_signal
 from earthtone.errors import ConfigError, DataError, shell_line
 from earthtone.models.two_tower import TwoTower
-from earthtone.signal.raster import warnings_as
 from earthtone.signal.excerpt import Excerpt, Sound, source_of
+from earthtone.signal.raster import warnings_as
 from earthtone.signal.readers import kind
 
 Skip = Callable[[str], bool]

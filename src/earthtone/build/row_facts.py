@@ -29,6 +29,7 @@ from earthtone.data.remote import is_hub
 from earthtone.data.source import Source, is_packed, items_skipping, open_source
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.progress import progress
+from earthtone.signal.excerpt import Excerpt, Sound, source_of
 
 if TYPE_CHECKING:
     from earthtone.data.packed import Table  # imports torch and lance
@@ -248,7 +249,10 @@ def _content(source: Source, need: tuple[str, ...]) -> dict[str, Numbers]:
     """Return numbers of the images and recordings, equal where their bytes are equal; silence is nothing."""
 
     def media(*names: str) -> Iterator[FileOrBytes | None]:
-        return (getattr(pair, name) for pair in source if isinstance(pair, Pair) for name in names)
+        for pair in source:
+            for name in names if isinstance(pair, Pair) else ():
+                medium = getattr(pair, name)
+                yield source_of(medium) if isinstance(medium, Excerpt) else medium  # pieces of one recording are linked
 
     numbers = dict(zip(need, same_content(lambda: media(*need)).reshape(-1, len(need)).T, strict=True))
     if "audio" in need and not source.ready_spectrograms:
@@ -256,7 +260,7 @@ def _content(source: Source, need: tuple[str, ...]) -> dict[str, Numbers]:
     return {_CALLED[medium]: found for medium, found in numbers.items()}
 
 
-def _length(audio: FileOrBytes | None) -> float:
+def _length(audio: Sound | None) -> float:
     from earthtone.errors import SignalError
     from earthtone.signal.audio import probe_audio
 

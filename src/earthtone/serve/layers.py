@@ -29,7 +29,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from earthtone.atlas.map_files import read_crs
+from earthtone.build.tile_grid import read_crs
 from earthtone.errors import DataError, one_line
 from earthtone.files import regular_file
 from earthtone.serve.answers import Band, Layer
