@@ -23,7 +23,7 @@ from earthtone.atlas.map_page import write_page
 from earthtone.atlas.map_pictures import Layer, class_colours, limits, write_pmtiles, write_png
 from earthtone.atlas.map_queries import MapQuery
 from earthtone.build.imagery import RasterFile, rasterio_errors
-from earthtone.errors import ConfigError, EarthtoneError, one_line, one_line_each
+from earthtone.errors import ConfigError, EarthtoneError, needed_by, one_line, one_line_each
 from earthtone.files import write_text_atomic
 from earthtone.signal.raster import opaque
 
@@ -86,6 +86,15 @@ class SimilarityMap:
         """Return a band as it lies on the grid (height, width), NaN where no tile is."""
         values = self.bands[band]
         return self.grid.filled(values if values.ndim == 1 else values[:, query], self.cells)
+
+    def show(self, index: Any = None, **options: Any) -> Any:
+        """Return the map as a layer of the page in a notebook's frame, or its picture (`still=True`, outside IPython).
+
+        `index` are the embeddings beneath it, by default those in its own folder; options are those of `Index.show`.
+        """
+        with needed_by("SimilarityMap.show"):
+            from earthtone.serve.show import show_map
+        return show_map(self, index, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the map is of, ready for JSON."""

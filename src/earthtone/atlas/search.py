@@ -31,7 +31,7 @@ from earthtone.atlas.marks import (
 from earthtone.atlas.options import OpenIndexOptions, QueryOptions, SearchOptions
 from earthtone.atlas.queries import OTHER, Catalogue, Example, Reader, combined, query_text
 from earthtone.atlas.scan import exact_scores, id_order, open_store, top_k
-from earthtone.errors import ConfigError, DataError, ModelError, shell_line
+from earthtone.errors import ConfigError, DataError, ModelError, needed_by, shell_line
 from earthtone.models.storage import model_fingerprint, opened_model
 from earthtone.models.two_tower import TwoTower
 from earthtone.value_types import takes
@@ -83,7 +83,7 @@ class Index:
     def __init__(self, folder: Path, table: EmbeddingTable, model: TwoTower | str | Path | None, device: str) -> None:
         self.folder = folder
         self.table = table
-        self._given, self._device = model, device
+        self.given_model, self.device = model, device
         self._model: TwoTower | None = None
 
     def __len__(self) -> int:
@@ -104,6 +104,15 @@ class Index:
         """The approximate index, which is used on request alone."""
         return open_clusters(self.table)
 
+    def show(self, **options: Any) -> Any:
+        """Return the index as a page in a notebook's frame, or as a picture (`still=True`, and outside IPython).
+
+        Options are those of `serve_page`, `maps` (folders of `earthtone map`) and `height` in pixels.
+        """
+        with needed_by("Index.show"):
+            from earthtone.serve.show import show_index
+        return show_index(self, **options)
+
     def model(self) -> TwoTower:
         """Return the model of the index, opened when first asked for.
 
@@ -111,11 +120,11 @@ class Index:
         """
         if self._model is None:
             card = self.table.card
-            spec = card.model if self._given is None else self._given
+            spec = card.model if self.given_model is None else self.given_model
             try:
-                model = opened_model(spec, device=self._device)
+                model = opened_model(spec, device=self.device)
             except (ModelError, ConfigError) as error:
-                if self._given is not None:
+                if self.given_model is not None:
                     raise
                 raise ModelError(
                     f"{self.folder}: the model of its vectors, {card.model}, cannot be opened ({error}); say where it "
