@@ -35,6 +35,7 @@ QUICK = {
     "retrieval_memory": "--pairs 20000 --sample 200",
     "search": "--rows 200000 --rounds 5",
     "serve_load": "--rows 120 --seconds 10",
+    "serve": "--clicks 60 --sounds 8 --points 500000",
     "training_step": "--steps 4 --steps_resnet50 2",
 }
 ASKED_FOR = {"compile_step"}  # two minutes of compiling: with --full, or by --only
