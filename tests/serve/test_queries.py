@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def arrays(body: bytes) -> tuple[int, dict[str, NDArray[Any]]]:
 def windowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     """Windows of recordings and tiles without a place, drawn vectors of any length, and no model."""
     with page_of(windows_and_tiles(tmp_path_factory.mktemp("windowed") / "E", unit=False)) as page:
+        while ask(page, "/readyz").status != 200:
+            time.sleep(0.05)
         yield page
 
 

@@ -182,6 +182,8 @@ class _Strict(BaseModel):
 class Example(_Strict):
     """One thing that hits should be like, or not: exactly one of the four."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     row: Annotated[int, Field(ge=0, le=2**53)] | None = None
     id: Annotated[str, Field(min_length=1, max_length=10_000)] | None = Field(
         default=None, description="or key of an item"

@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -98,6 +99,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._bytes = 0
         self._sending = 0
+        self._threads = ThreadPoolExecutor(_SENT_AT_ONCE, "earthtone upload")
         self._decoding = threading.BoundedSemaphore(_DECODED_AT_ONCE)
 
     def find(self, token: str) -> Sent:
@@ -128,7 +130,9 @@ class Uploads:
                 if gsd_m is not None and kind == "image":
                     digest.update(f" {gsd_m:.12g}".encode())
                 name = shown_name(said_name, suffix)
-                return await asyncio.to_thread(self._embedded, named, digest.hexdigest(), kind, name, gsd_m)
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._embedded, named, digest.hexdigest(), kind, name, gsd_m
+                )
         finally:
             self._sending -= 1
 
