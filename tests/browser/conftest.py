@@ -67,7 +67,7 @@ def play(node: str, tmp_path: Path) -> Play:
 
 
 def shown(file: Path) -> bool:
-    """Return whether a picture shows something: more than a few colours, and no colour on all but a few of its pixels."""
+    """Return whether a picture shows something: more than a few colours, and not one on nearly all of its pixels."""
     pixels = np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3)
     colours, counts = np.unique(pixels, axis=0, return_counts=True)
     return len(colours) >= 12 and float(counts.max()) / len(pixels) < 0.998

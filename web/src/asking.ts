@@ -109,7 +109,8 @@ async function colour(store: Store, signal: AbortSignal): Promise<void> {
   const { colour: by, scores, query, answer } = store.get();
   if (by !== "score" || scores || !answer || !asks(query)) return;
   try {
-    const found = await getArrays("api/scores", bodyOf(query, null), signal);
+    const { k: _, ...body } = bodyOf(query, null);
+    const found = await getArrays("api/scores", body, signal);
     if (found.scores instanceof Float32Array) store.set({ scores: found.scores });
   } catch (error) {
     if (!(error instanceof DOMException && error.name === "AbortError")) store.set({ says: error instanceof Error ? error.message : String(error) });

@@ -296,6 +296,8 @@ class Clusters {
   move(): void {
     for (const { element, lon, lat } of this.labels) {
       const { x, y } = this.map.project([lon, lat]);
+      const back = this.map.unproject([x, y]);
+      element.hidden = Math.abs(turned(back.lng - lon)) > 1 || Math.abs(back.lat - lat) > 1; // behind the globe
       element.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
     }
   }
