@@ -40,6 +40,7 @@ from earthtone.serve.served import Served
 
 _SIDE = 256  # pixels of a tile
 _MOST_ZOOM = 22
+_CELL_PIXELS = 8
 _WORLD = 20_037_508.342789244  # metres from the middle of Web Mercator to its edge
 _LEVELS = 2**24 - 1
 _MOST_BANDS = 16
@@ -172,10 +173,10 @@ def _bounds(raster: Any, crs: CRS) -> list[float]:
 
 
 def _finest(raster: Any, crs: CRS) -> int:
-    """Return the level from which on a pixel of a tile is no larger than a cell."""
+    """Return the level from which on a cell has 8 pixels of a tile at least, so that all look alike."""
     with WarpedVRT(raster, crs="EPSG:3857") as warped:
         step = min(abs(warped.transform.a), abs(warped.transform.e))
-    return int(min(_MOST_ZOOM, max(0, math.ceil(math.log2(2 * _WORLD / _SIDE / step) - 1e-6))))
+    return int(min(_MOST_ZOOM, max(0, math.ceil(math.log2(_CELL_PIXELS * 2 * _WORLD / _SIDE / step) - 1e-6))))
 
 
 @contextmanager

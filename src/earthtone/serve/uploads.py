@@ -141,9 +141,7 @@ class Uploads:
         if served.model_state == "loading":
             raise refused(503, "the model is being loaded; try again in a moment", retry_after=2)
         if served.model_state == "none":
-            raise refused(
-                409, f"no model is open here, so only rows and places can be searched by ({served.model_missing})"
-            )
+            raise refused(409, "no model is open here, so only rows and places can be searched by; click one of them")
 
     def _embedded(self, path: Path, token: str, kind: Kind, name: str, gsd_m: float | None) -> Upload:
         with self._lock:
