@@ -26,7 +26,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import from_bounds
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window
 
 from earthtone.build.tile_grid import read_crs
@@ -41,6 +41,7 @@ from earthtone.serve.served import Served
 _SIDE = 256  # pixels of a tile
 _MOST_ZOOM = 22
 _CELL_PIXELS = 8
+WEB = CRS.from_epsg(3857)
 _WORLD = 20_037_508.342789244  # metres from the middle of Web Mercator to its edge
 _LEVELS = 2**24 - 1
 _MOST_BANDS = 16
@@ -127,7 +128,7 @@ def _opened(name: str, key: str, path: Path, files: Mapping[str, Path], facts: M
             attribution=one_line("; ".join(map(str, facts.get("attribution", ()))), 500),
             synthetic=bool(facts.get("synthetic")), classes=sounds if classes else None, notes=notes, files=sorted(own),
         )  # fmt: skip
-        around = 360.0 if crs.is_geographic else 2 * _WORLD if crs == CRS.from_epsg(3857) else None
+        around = 360.0 if crs.is_geographic else 2 * _WORLD if crs == WEB else None
         edges = (raster.bounds.left, raster.bounds.right)
         turns = [0.0]
         if around is not None:
@@ -174,9 +175,17 @@ def _bounds(raster: Any, crs: CRS) -> list[float]:
 
 def _finest(raster: Any, crs: CRS) -> int:
     """Return the level from which on a cell has 8 pixels of a tile at least, so that all look alike."""
-    with WarpedVRT(raster, crs="EPSG:3857") as warped:
-        step = min(abs(warped.transform.a), abs(warped.transform.e))
-    return int(min(_MOST_ZOOM, max(0, math.ceil(math.log2(_CELL_PIXELS * 2 * _WORLD / _SIDE / step) - 1e-6))))
+    shares = np.array([0.1, 0.5, 0.9])
+    x = raster.bounds.left + np.repeat(shares, 3) * (raster.bounds.right - raster.bounds.left)
+    y = raster.bounds.bottom + np.tile(shares, 3) * (raster.bounds.top - raster.bounds.bottom)
+    step = abs(raster.transform.a)
+    here, there = (np.array(transform(crs, WEB, moved.tolist(), y.tolist())) for moved in (x, x + step))
+    across = np.hypot(*(there - here))
+    seen = np.isfinite(across) & (np.abs(here[1]) < _WORLD) & (across > 0) & (across < _WORLD)
+    if not seen.any():
+        return _MOST_ZOOM // 2
+    finest = math.log2(_CELL_PIXELS * 2 * _WORLD / _SIDE / float(across[seen].min()))
+    return int(min(_MOST_ZOOM, max(0, math.ceil(finest - 1e-6))))
 
 
 @contextmanager
@@ -221,7 +230,7 @@ def _values(raster: _Raster, band: int, z: int, x: int, y: int) -> Any:
         for shift in raster.shifts:
             moved = _shifted(source.transform, shift)
             with WarpedVRT(
-                source, src_transform=moved, src_crs=source.crs, crs="EPSG:3857", transform=target, width=_SIDE,
+                source, src_transform=moved, src_crs=source.crs, crs=WEB, transform=target, width=_SIDE,
                 height=_SIDE, resampling=Resampling.nearest, tolerance=0.05, add_alpha=False,
             ) as warped:  # fmt: skip
                 part = warped.read(band, masked=True)
@@ -233,8 +242,8 @@ def _values(raster: _Raster, band: int, z: int, x: int, y: int) -> Any:
     return whole
 
 
-def _shifted(transform: Affine, shift: float) -> Affine:
-    return Affine(transform.a, transform.b, transform.c + shift, transform.d, transform.e, transform.f)
+def _shifted(where: Affine, shift: float) -> Affine:
+    return Affine(where.a, where.b, where.c + shift, where.d, where.e, where.f)
 
 
 def routes(served: Served) -> APIRouter:
