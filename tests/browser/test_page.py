@@ -1,7 +1,6 @@
 """The page used as people use it: each scene in `scenes/` is a visit; what no scene may do, `chromium.mjs` watches."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +30,16 @@ def told(world: World) -> dict[str, str | Path]:
     return {"SOUND": world.region / "surf.wav", "IMAGE": world.places / first["image"], "PLACE": place}
 
 
-def test_marks_are_in_the_file_and_taken_back(play: Play, page_url: str, world: World) -> None:
-    kept = play("marks", page_url, **told(world))
-    assert json.loads(kept.splitlines()[-1]) is not None
+def test_marks_are_in_the_file_and_taken_back(play: Play, world: World, tmp_path: Path) -> None:
+    marks = tmp_path / "marks.csv"
+    served = (world.index, "--model", world.model, "--marks", marks, "--who", "tester")
+    with serving(tmp_path, *served) as address:
+        play("marks", address, **told(world))
+    with marks.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["verdict"] for row in rows] == ["right", "wrong", "unsure"], "the last one takes the second back"
+    assert rows[1]["id"] == rows[2]["id"] != rows[0]["id"]
+    assert {row["who"] for row in rows} == {"tester"}
 
 
 @pytest.fixture(scope="module")

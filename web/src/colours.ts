@@ -10,6 +10,7 @@ const PALETTE: Rgb[] = [
   [0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [213, 94, 0], [240, 228, 66], [120, 94, 240], [148, 103, 58],
   [127, 127, 127], [23, 190, 207], [188, 189, 34],
 ];
+export const colourOfClass = (code: number): Rgb => PALETTE[((code % PALETTE.length) + PALETTE.length) % PALETTE.length]!;
 const GREY: Rgb = [140, 140, 140];
 
 const STOPS: Record<string, string[]> = {
@@ -47,9 +48,9 @@ export function byColumn(column: Column, values: Numbers): Key {
   const colours = new Uint8Array(3 * values.length);
   for (let row = 0; row < values.length; row += 1) {
     const code = values[row]!;
-    colours.set(code === NONE ? GREY : PALETTE[code % PALETTE.length]!, 3 * row);
+    colours.set(code === NONE ? GREY : colourOfClass(code), 3 * row);
   }
-  const names = (column.values ?? []).map((name, code): [string, Rgb] => [name, PALETTE[code % PALETTE.length]!]);
+  const names = (column.values ?? []).map((name, code): [string, Rgb] => [name, colourOfClass(code)]);
   return { colours, names };
 }
 

@@ -2,15 +2,28 @@
 
 import type { Map as LibreMap } from "maplibre-gl";
 import type { About, Band, Layer } from "./api";
-import { paintRamp, ramp, RAMPS } from "./colours";
+import { colourOfClass, paintRamp, ramp, RAMPS } from "./colours";
 import { add, fill, h, labelled } from "./dom";
 import { addProtocol } from "./map";
+import { swatch } from "./plane";
 import type { Store } from "./state";
 
 const KEPT_TILES = 160;
 const SIDE = 256;
 
 interface Shown { layer: Layer; band: Band; ramp: string; opacity: number; from: number }
+
+/** Whether a band is what one sound has more than another: below and above nothing are two colours. */
+const isDifference = (band: Band): boolean => band.says.includes("difference");
+
+/** The values that the ends of a ramp stand for. */
+function endsOf(band: Band): [number, number] {
+  const most = Math.max(Math.abs(band.min), Math.abs(band.max));
+  return isDifference(band) ? [-most, most] : [band.min, band.max];
+}
+
+/** The band that the threshold looks at; a difference of percentiles is none. */
+const percentileOf = (layer: Layer): Band | null => layer.bands.find((band) => band.name === "percentile" && !isDifference(band)) ?? null;
 
 /** Values of tiles, NaN where there are none; those used last are kept. */
 class Values {
@@ -65,7 +78,8 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
     if (source && "setTiles" in source) (source as { setTiles: (tiles: string[]) => void }).setTiles([addressOf(name, version)]);
   };
   add(place, h("details", { open: true }, h("summary", {}, h("h2", {}, "Layers")), ...about.layers.map((layer, number) => {
-    const state: Shown = { layer, band: layer.bands[0]!, ramp: "viridis", opacity: 0.75, from: 0 };
+    const band = layer.bands[0]!;
+    const state: Shown = { layer, band, ramp: isDifference(band) ? "blue to red" : "viridis", opacity: 0.75, from: 0 };
     const box = h("input", { type: "checkbox", id: `layer-${number}` });
     const rest = h("div", { class: "layer", hidden: true });
     box.addEventListener("change", () => {
@@ -73,6 +87,7 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
       if (box.checked) {
         shown.set(layer.name, state);
         put(map, layer, state);
+        map.resize(); // the settings below it took some of its place
         map.fitBounds(layer.bounds, { padding: 30, duration: 0 });
       } else {
         shown.delete(layer.name);
@@ -99,17 +114,17 @@ async function painted(state: Shown | null, values: Values, tile: string): Promi
   const pixels = new ImageData(SIDE, SIDE);
   if (state) {
     const { layer, band, from } = state;
-    const limits = layer.bands.find((each) => each.name === "percentile") ?? null; // asked for with the rest, so that the threshold needs no server
+    const limits = percentileOf(layer); // asked for with the rest, so that the threshold needs no server
     const [numbers, percentiles] = await Promise.all([values.of(layer, band, tile), limits ? values.of(layer, limits, tile) : null]);
     const steps = ramp(state.ramp);
-    const [low, span] = [band.min, band.max - band.min || 1];
+    const [low, high] = endsOf(band);
     for (let at = 0; numbers && at < numbers.length; at += 1) {
       const value = numbers[at]!;
-      const share = (value - low) / span;
+      const share = high > low ? (value - low) / (high - low) : 0.5;
       const above = from === 0 || (percentiles ? percentiles[at]! >= from : 100 * share >= from);
       if (Number.isNaN(value) || !above) continue;
       const step = Math.round(255 * Math.max(0, Math.min(1, share)));
-      pixels.data.set(steps.subarray(3 * step, 3 * step + 3), 4 * at);
+      pixels.data.set(layer.classes ? colourOfClass(Math.round(value) - 1) : steps.subarray(3 * step, 3 * step + 3), 4 * at);
       pixels.data[4 * at + 3] = 255;
     }
   }
@@ -120,13 +135,16 @@ function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () 
   const { layer } = state;
   const legend = h("div", { class: "legend", role: "group", "aria-label": "Legend" });
   const key = () => {
+    if (layer.classes) return fill(legend, ...layer.classes.map((name, code) => h("span", {}, swatch(colourOfClass(code)), name.slice(0, 60))));
     const canvas = h("canvas", { width: 200, height: 12, "aria-hidden": "true" });
     paintRamp(canvas, state.ramp);
     const { band } = state;
-    fill(legend, h("span", {}, band.min.toPrecision(3)), canvas, h("span", {}, band.max.toPrecision(3)), h("p", { class: "fine" }, `${band.title}: ${band.says}`));
+    const [low, high] = endsOf(band);
+    fill(legend, h("span", {}, low.toPrecision(3)), canvas, h("span", {}, high.toPrecision(3)), h("p", { class: "fine" }, `${band.title}: ${band.says}`));
   };
-  const choice = (label: string, options: [string, string][], change: (value: string) => void) => {
+  const choice = (label: string, options: [string, string][], now: string, change: (value: string) => void) => {
     const field = h("select", {}, ...options.map(([value, text]) => h("option", { value }, text)));
+    field.value = now;
     field.addEventListener("change", () => { change(field.value); key(); paint(); });
     return labelled(label, field);
   };
@@ -135,14 +153,15 @@ function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () 
     field.addEventListener("input", () => change(Number(field.value)));
     return labelled(label, field);
   };
-  const percentile = layer.bands.some((band) => band.name === "percentile");
+  const threshold = layer.classes ? null
+    : slider(percentileOf(layer) ? "From percentile" : "From, per cent of the range", 100, 1, 0, (value) => { state.from = value; paint(); });
   add(place,
     h("div", { class: "row" },
-      choice("Band", layer.bands.map((band) => [band.name, band.title]), (name) => { state.band = layer.bands.find((band) => band.name === name) ?? state.band; }),
-      choice("Colours", RAMPS.map((name) => [name, name]), (name) => { state.ramp = name; })),
+      choice("Band", layer.bands.map((band) => [band.name, band.title]), state.band.name, (name) => { state.band = layer.bands.find((band) => band.name === name) ?? state.band; }),
+      layer.classes ? null : choice("Colours", RAMPS.map((name) => [name, name]), state.ramp, (name) => { state.ramp = name; })),
     h("div", { class: "row" },
       slider("Opacity", 1, 0.05, state.opacity, (value) => { state.opacity = value; fade(); }),
-      slider(percentile ? "From percentile" : "From, per cent of the range", 100, 1, 0, (value) => { state.from = value; paint(); })),
+      threshold),
     legend, ...(layer.notes ?? []).map((note) => h("p", { class: "note" }, note)),
     h("p", { class: "fine" }, `${layer.synthetic ? "Synthetic. " : ""}${layer.attribution}`),
     layer.files?.length ? h("p", { class: "fine" }, "Files: ", ...layer.files.flatMap((file) => [h("a", { href: `api/layers/${encodeURIComponent(layer.name)}/files/${encodeURIComponent(file)}`, download: "" }, file), " "])) : null);

@@ -160,13 +160,15 @@ export async function coloursOf(store: Store, points: Points, about: About): Pro
   return column ? byColumn(column, await points.column(column)) : byKind(points.modality);
 }
 
+/** A dot of a colour, beside what it means. */
+export function swatch([red, green, blue]: Rgb): HTMLElement {
+  const dot = h("span", { class: "swatch" });
+  dot.style.backgroundColor = `rgb(${red} ${green} ${blue})`;
+  return dot;
+}
+
 /** Tells what the colours of points mean. */
 export function showKey(place: HTMLElement, { names, ends }: Key): void {
-  const swatch = ([red, green, blue]: Rgb) => {
-    const dot = h("span", { class: "swatch" });
-    dot.style.backgroundColor = `rgb(${red} ${green} ${blue})`;
-    return dot;
-  };
   if (ends) {
     const canvas = h("canvas", { width: 120, height: 10, "aria-hidden": "true" });
     paintRamp(canvas, "viridis");

@@ -20,4 +20,10 @@ await scene(async (page, watched) => {
   assert.equal(watched.requests.length, asked, "colours asked the server");
   await picture(page, "threshold");
   await accessible(page, "a layer");
+  await layers.getByRole("checkbox").first().uncheck();
+  const bare = await map(page).screenshot();
+  await layers.getByRole("checkbox", { name: "Likeliest sound", exact: true }).check();
+  await layers.getByLabel("Legend").getByText("birds").waitFor();
+  await until(async () => (await difference(page, bare, await map(page).screenshot())) > 0.1, "classes on the map");
+  await picture(page, "classes");
 });

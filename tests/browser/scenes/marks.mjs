@@ -2,8 +2,6 @@
 import { assert, picture, scene, until } from "../chromium.mjs";
 import { button, found, hits, searchByFile } from "../page.mjs";
 
-const kept = (page) => page.evaluate(() => fetch("api/marks").then((answer) => answer.json()));
-
 await scene(async (page) => {
   await searchByFile(page, process.env.SOUND);
   const posted = () => page.waitForResponse((answer) => answer.url().endsWith("api/marks") && answer.request().method() === "POST");
@@ -15,6 +13,5 @@ await scene(async (page) => {
   assert.equal(answer.status(), 201);
   await found(page);
   await picture(page, "marked");
-  console.log(JSON.stringify(await kept(page)));
   await until(async () => (await hits(page).count()) > 0, "hits");
 });

@@ -11,5 +11,6 @@ await scene(async (page, watched) => {
   await other.close();
   await button(page, "Compare").click();
   await searchByFile(page, process.env.SOUND);
+  for (const one of [/^A: surf/, /^B: /]) await page.getByRole("heading", { name: one }).waitFor();
   await picture(page, "compared");
 });
