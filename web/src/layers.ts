@@ -162,7 +162,7 @@ function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () 
     h("div", { class: "row" },
       slider("Opacity", 1, 0.05, state.opacity, (value) => { state.opacity = value; fade(); }),
       threshold),
-    legend, ...(layer.notes ?? []).map((note) => h("p", { class: "note" }, note)),
+    legend, layer.notes?.length ? h("details", {}, h("summary", {}, "How to read it"), ...layer.notes.map((note) => h("p", { class: "note" }, note))) : null,
     h("p", { class: "fine" }, `${layer.synthetic ? "Synthetic. " : ""}${layer.attribution}`),
     layer.files?.length ? h("p", { class: "fine" }, "Files: ", ...layer.files.flatMap((file) => [h("a", { href: `api/layers/${encodeURIComponent(layer.name)}/files/${encodeURIComponent(file)}`, download: "" }, file), " "])) : null);
   key();

@@ -15,7 +15,7 @@ import { emptyQuery, type Picked, type Store } from "./state";
 const NEAR_PX = 9;
 const SETTLED_MS = 1500;
 const CLUSTER_PX = 72;
-const LEAST_IN_CLUSTER = 12;
+const LEAST_IN_CLUSTER = 24;
 const MOST_CLUSTERS = 60;
 const LAND = { light: ["#cfdbe4", "#f4f1e8", "#9aa39b"], dark: ["#16222c", "#2d3530", "#5b675f"] };
 
@@ -24,7 +24,7 @@ export interface MapPart { map: LibreMap; redraw: () => void; setColours: (colou
 /** Fills the region of the map; resolves once it is drawn. */
 export async function mountMap(place: HTMLElement, store: Store, points: Points, about: About, view: number[] | null): Promise<MapPart> {
   setWorkerUrl(new URL(workerUrl, location.href).href);
-  const frame = h("div", { class: "frame" });
+  const frame = h("div", { class: "view" });
   const clusters = h("div", { class: "clusters", "aria-hidden": "true" });
   const brush = h("button", { type: "button", "aria-pressed": "false" }, "Brush");
   const globe = h("button", { type: "button", "aria-pressed": "false" }, "Globe");
@@ -179,7 +179,7 @@ class PointLayer {
     if (this.shown?.[1] !== this.marks) this.dots.setMarks(this.marks);
     this.shown = [this.colours, this.marks];
     const zoom = this.map?.getZoom() ?? 1;
-    const size = (this.rows > 200_000 ? 2.5 : this.rows > 5_000 ? 4 : 6) * Math.min(2, Math.max(1, zoom / 7)) * devicePixelRatio;
+    const size = (this.rows > 200_000 ? 2.5 : this.rows > 5_000 ? 4 : 6) * Math.min(1.5, Math.max(1, zoom / 9)) * devicePixelRatio;
     this.dots.draw(shaderData.variantName, `${shaderData.vertexShaderPrelude}\n${shaderData.define}`, "projectTile(place)", size, this.dim, (program) => {
       const at = (name: string) => gl.getUniformLocation(program, name);
       gl.uniformMatrix4fv(at("u_projection_matrix"), false, Float32Array.from(data.mainMatrix));

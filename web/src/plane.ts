@@ -30,7 +30,7 @@ export function mountPlane(place: HTMLElement, store: Store, points: Points, abo
   const clear = h("button", { type: "button", onclick: () => store.set({ selected: null, says: "nothing selected" }) }, "Clear selection");
   const whole = h("button", { type: "button" }, "All points");
   const outline = h("div", { class: "outline", hidden: true });
-  const frame = h("div", { class: "frame" }, canvas, outline);
+  const frame = h("div", { class: "view" }, canvas, outline);
   add(place, h("div", { class: "bar", role: "group", "aria-label": "Plane tools" }, brush, clear, whole, colourBy(store, about)), frame);
   brush.addEventListener("click", () => brush.setAttribute("aria-pressed", String(brush.getAttribute("aria-pressed") !== "true")));
 
