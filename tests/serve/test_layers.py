@@ -16,6 +16,8 @@ from rasterio.warp import transform
 from earthtone.atlas.map_files import write_cog
 from earthtone.atlas.map_grid import MapGrid
 from earthtone.atlas.search import open_index
+from earthtone.errors import DataError
+from earthtone.serve.options import ServeOptions
 from earthtone.serve.server import PageServer
 
 GRIDS = {
@@ -131,3 +133,16 @@ def test_layers_far_away_and_not_there(mapped: tuple[PageServer, Path]) -> None:
     assert part.status == 206 and part.body == data[100:200]
     for name in ("index.html", "likeliest.tif", "..%2f..%2fmanifest.csv", "manifest.csv"):
         assert ask(page, f"/api/layers/1-surf/files/{name}").status == 404
+
+
+def test_damaged_rasters_are_told(tiny_index: Path, tmp_path: Path) -> None:
+    known = open_index(tiny_index).table.card.model_fingerprint
+    folder = write_map(tmp_path / "map", GRIDS["web"], known)
+    with page_of(tiny_index, map=[folder]) as page:
+        (folder / "surf.tif").unlink()  # while it is served
+        answer = ask(page, "/api/layers/surf/2/0/1.png")
+        assert answer.status == 422 and "surf.tif" in answer.error and str(tmp_path) not in answer.error
+        assert ask(page, "/api/layers/surf/files/surf.tif").status in (404, 422)
+    (folder / "surf.tif").write_bytes((folder / "likeliest.tif").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"surf\.tif.*draw it again"):
+        PageServer(ServeOptions(tiny_index, port=0, map=[folder]))

@@ -136,7 +136,7 @@ def test_examples_of_every_kind(page: PageServer) -> None:
     item = ask(page, "/api/items/3").json
     by_row = post(page, "/api/search", {"like": [{"row": 3}]}).json
     by_key = post(page, "/api/search", {"like": [{"id": item["key"]}]}).json
-    place = [item["longitude"] + 360, item["latitude"]]
+    place = [item["longitude"] + 360, item["latitude"] + 0.01]
     by_place = post(page, "/api/search", {"like": [{"place": place}], "find": "audio"}).json
     assert [hit["row"] for hit in by_row["hits"]] == [hit["row"] for hit in by_key["hits"]]
     assert [hit["row"] for hit in by_row["hits"]] == [hit["row"] for hit in by_place["hits"]]

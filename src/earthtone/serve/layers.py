@@ -19,7 +19,6 @@ import rasterio
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
-from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -282,17 +281,10 @@ def routes(served: Served) -> APIRouter:
         path = raster.files.get(file)
         if path is None:
             raise refused(404, f"layer {name} has no file {one_line(file, 80)!r}; {', '.join(raster.files)} expected")
+        if not path.is_file():
+            raise refused(404, f"{path.name} is not there any more; draw the map again")
         answer = ranged(request, path, _KINDS[path.suffix])
         answer.headers["Content-Disposition"] = f'attachment; filename="{path.name}"'
         return answer
 
     return router
-
-
-def colours(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return values (height, width) as red, green, blue, alpha, dark to light; NaN is transparent."""
-    there = np.isfinite(values)
-    low, high = (float(values[there].min()), float(values[there].max())) if there.any() else (0.0, 1.0)
-    grey = np.where(there, (np.where(there, values, low) - low) / ((high - low) or 1.0) * 255, 0).astype(np.uint8)
-    bgr = cv2.applyColorMap(np.ascontiguousarray(grey), cv2.COLORMAP_VIRIDIS)
-    return np.dstack([bgr[..., ::-1], np.where(there, 255, 0).astype(np.uint8)])

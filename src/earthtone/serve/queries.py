@@ -26,6 +26,7 @@ from earthtone.serve.served import Served
 from earthtone.serve.uploads import Uploads
 
 _MOST_WINDOWS = 256
+_NEAR_KM = 0.1  # of a picture without bounds: nearer than this it is taken to show the place
 _UPLOADED = ("audio/*", "image/*", "application/octet-stream")
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -157,7 +158,7 @@ def _example(
     east, north = turned(given.place[0]), given.place[1]
     row, km = _picture_at(served, east, north)
     found = example_of_row(served, row)
-    if km is not None:
+    if km is not None and km >= _NEAR_KM:
         notes.append(f"no tile of the index holds {east:.5g},{north:.5g}: the nearest picture is {_km(km)} away")
     return replace(found, name=f"{east:.7g},{north:.7g}", said=None)
 
@@ -263,13 +264,11 @@ def _found(served: Served, result: SearchResult, asked: _Asked) -> Found:
 
 def spread_of(vectors: NDArray[Any], windows: NDArray[np.float64], unit: bool) -> NDArray[np.float64]:
     """Return the standard deviation (N,) of the scores of vectors (N, D) over a query's windows (W, D)."""
-    each = np.stack([exact_scores(_unit(window) if unit else window, vectors, unit) for window in windows], axis=1)
+    each = np.stack(
+        [exact_scores(examples.unit_vector(window) if unit else window, vectors, unit) for window in windows], 1
+    )
     scores = each.astype(np.float64)
     return np.asarray((scores if unit else -np.sqrt(-scores)).std(axis=1))
-
-
-def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    return examples.unit_vector(vector)
 
 
 def chance(shown: int, searched: int, found: str) -> str:
@@ -290,7 +289,7 @@ def _clicked(served: Served, asked: Click) -> Clicked:
     find: Literal["image", "audio"] = "audio" if "audio" in there else "image"
     options = QueryOptions(k=asked.k, find=find)
     read = _Asked(options, [], [], filters_of(served, asked.filters), None, [])
-    if km is not None:
+    if km is not None and km >= _NEAR_KM:
         what = "picture" if example.medium == "image" else "sound"
         read.notes.append(f"no tile of the index holds this place: the nearest {what} is {_km(km)} away")
     if find == "image":
