@@ -27,11 +27,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def page_url(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page of the toy world: model, map, marks in a file of the tests'."""
-    folder = tmp_path_factory.mktemp("served")
-    marks = ("--marks", folder / "marks.csv", "--who", "tester")
-    with serving(folder, world.index, "--model", world.model, "--map", world.map, *marks) as address:
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the page of the toy world keeps marks in."""
+    return tmp_path_factory.mktemp("served") / "marks.csv"
+
+
+@pytest.fixture(scope="session")
+def page_url(world: World, marks: Path) -> Iterator[str]:
+    """The page of the toy world, with a model and a map."""
+    kept = ("--marks", marks, "--who", "tester")
+    with serving(marks.parent, world.index, "--model", world.model, "--map", world.map, *kept) as address:
         yield address
 
 

@@ -30,13 +30,10 @@ def told(world: World) -> dict[str, str | Path]:
     return {"SOUND": world.region / "surf.wav", "IMAGE": world.places / first["image"], "PLACE": place}
 
 
-def test_marks_are_in_the_file_and_taken_back(play: Play, world: World, tmp_path: Path) -> None:
-    marks = tmp_path / "marks.csv"
-    served = (world.index, "--model", world.model, "--marks", marks, "--who", "tester")
-    with serving(tmp_path, *served) as address:
-        play("marks", address, **told(world))
+def test_marks_are_in_the_file_and_taken_back(play: Play, page_url: str, marks: Path, world: World) -> None:
+    play("marks", page_url, **told(world))
     with marks.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["query"].startswith("surf.wav")]
     assert [row["verdict"] for row in rows] == ["right", "wrong", "unsure"], "the last one takes the second back"
     assert rows[1]["id"] == rows[2]["id"] != rows[0]["id"]
     assert {row["who"] for row in rows} == {"tester"}
@@ -44,16 +41,16 @@ def test_marks_are_in_the_file_and_taken_back(play: Play, world: World, tmp_path
 
 @pytest.fixture(scope="module")
 def strange_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Twenty rows without places and media, some called what would be markup, or 5,000 letters long."""
+    """Rows without places and media, some called what would be markup, or 5,000 letters long."""
     folder = tmp_path_factory.mktemp("strange")
     names = [
         "<img src=nowhere onerror=window.markup_ran=1>",
         "x" * 5_000,
         "\u202eevil",
-        *(f"row {n}" for n in range(17)),
+        *(f"row {n}" for n in range(117)),
     ]
-    columns = {"id": names, "modality": ["image"] * 10 + ["audio"] * 10}
-    build_index(drawn(folder / "E", columns, unit_vectors(20)), plane="pca")
+    columns = {"id": names, "modality": ["image", "audio"] * 60}
+    build_index(drawn(folder / "E", columns, unit_vectors(120)), plane="pca")
     with serving(folder, folder / "E") as address:
         yield address
 
