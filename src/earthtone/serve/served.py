@@ -5,6 +5,7 @@ Read once when the server starts, and shared by all requests.
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ from earthtone.serve.media import Media, MediaStore
 from earthtone.serve.options import ServeOptions
 
 MOST_HITS = 1000
+log = logging.getLogger("earthtone.serve")
+_NO_MODEL = "the model of these vectors is not where it lay; whoever runs the page says where it is: --model RUN"
 _MOST_BYTES = 2**24  # of a map.json
 _SAID_OF_OUTLINE = "Made with Natural Earth (public domain)"
 
@@ -73,7 +76,8 @@ class Served:
                 self.index.model()
                 self.model_state = "ready"
             except EarthtoneError as error:
-                self.model_state, self.model_missing = "none", one_line(str(error), 400)
+                self.model_state, self.model_missing = "none", _NO_MODEL  # the error names folders: not for visitors
+                log.warning("no model: %s", one_line(str(error), 400))
                 if self.options.model is not None:
                     raise
 
