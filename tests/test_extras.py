@@ -235,8 +235,9 @@ WORKS_ON_CORE = (
     "register_audio_reader", "register_encoder", "register_image_reader", "register_loss", "register_task",
 )  # fmt: skip
 LATER = ("earthtone.build.web", "earthtone.options")
-OTHER_EXTRAS = {"map_similarity": "atlas", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo"}
-OTHER_EXTRAS = {"map_similarity": "atlas", "recordings": "build", "tiles": "atlas", "write_toyworld": "geo"}
+OTHER_EXTRAS = {
+    "map_similarity": "atlas", "recordings": "build", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo",
+}  # fmt: skip
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 
 
