@@ -200,6 +200,7 @@ def test_a_box_with_latitudes_first_is_told(table: EmbeddingTable) -> None:
         ("season", "monsoon", "winter"),
         ("dates", "2021..2020", "2020-03"),
         ("dates", "yesterday", "2020-03"),
+        ("dates", "9999-12-31", "2020-03"),
         ("dates", "..", "2020-03"),
         ("modality", "smell", "image or audio"),
         ("where", "label", "label=forest"),

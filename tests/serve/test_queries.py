@@ -166,6 +166,8 @@ def test_examples_of_every_kind(page: PageServer) -> None:
         ({"like": [{"row": 1}], "filters": {"compare": ["media=/tmp*"]}}, 422, "media"),
         ({"like": [{"row": 1}], "filters": {"months": "hello"}}, 400, "months"),
         ({"like": [{"row": 1}], "filters": {"polygon": [[0, 0], [1, 1], [0, 0]]}}, 422, "corners"),
+        ({"like": [{"row": 1}], "filters": {"polygon": [[0, 0], [2, 2], [3, 0], [0, 1]]}}, 422, "without crossings"),
+        ({"like": [{"row": 1}], "filters": {"dates": "9999-12"}}, 400, "dates"),
         ({"like": [{"row": 1}], "filters": {"box": [0, 50, 1, 40]}}, 400, "box"),
         ({"like": [{"row": 1}], "marks": {"query": "never", "on": True}, "unlike": [{"row": 1}]}, 400, "cancel"),
     ],

@@ -292,7 +292,7 @@ def dates_filter(text: str) -> Filter:
         end = _period(last if dots else first)[1] if (last or not dots) else None
         if (start is None and end is None) or (start is not None and end is not None and start >= end):
             raise ValueError
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:  # the first: what would end after the year 9999
         raise ConfigError(
             f"dates {text!r}: a date or a range such as 2020, 2020-03..2021-06-15, 2020-05-01.. expected"
         ) from error
@@ -392,7 +392,7 @@ def _compared(values: pa.Array, column: str, operator: str, value: str) -> tuple
     if pa.types.is_timestamp(kind):
         try:
             start, end = _period(value)
-        except ValueError as error:
+        except (OverflowError, ValueError) as error:
             raise ConfigError(f"where {column}{operator}{value}: a date such as 2020-05-01 expected") from error
         time, known = _microseconds(values)
         passed = _ordered(time, operator, start, end - 1)

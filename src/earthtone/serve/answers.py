@@ -200,7 +200,7 @@ class Filters(_Strict):
     box: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
         default=None, description="west, south, east, north"
     )
-    polygon: Annotated[list[tuple[Longitude, Latitude]], Field(min_length=3, max_length=5000)] | None = None
+    polygon: Annotated[list[tuple[Longitude, Latitude]], Field(min_length=3, max_length=500)] | None = None
     hours: Short | None = Field(default=None, description="in UTC: 4-9, 22-4")
     hours_solar: Short | None = Field(default=None, description="by the sun")
     months: Short | None = Field(default=None, description="4-6, apr-jun, 11-2")

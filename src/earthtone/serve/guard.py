@@ -31,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LONGEST_ADDRESS = 4096
-JSON_BYTES = 2**20
+JSON_BYTES = 2**18  # it is read where all requests wait
 _DEEPEST = 32
 _BODY_SECONDS, _BODY_BYTES_A_SECOND = 30.0, 20_000.0  # in all, and for each so many bytes a second more
 _MOST_AT_ONCE = 256  # requests

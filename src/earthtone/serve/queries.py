@@ -201,9 +201,12 @@ def filters_of(served: Served, given: answers.Filters) -> list[Filter]:
         found.append(FILTERS["box"](",".join(f"{degrees:.12g}" for degrees in given.box)))
     if given.polygon is not None:
         corners = len(set(given.polygon))
-        area = shapely.make_valid(shapely.Polygon(given.polygon))
+        area = shapely.Polygon(given.polygon)
         if corners < 3 or not area.area > 0:
             raise refused(422, f"a polygon of {corners} corners without an area; at least 3 expected: draw it again")
+        if not area.is_valid:
+            # to take it apart would cost minutes where a few hundred sides cross each other
+            raise refused(422, f"a polygon of {corners} corners whose sides cross or touch: draw it without crossings")
         found.append(area_filter(area, f"polygon of {corners} corners"))
     texts = {"hours_utc": given.hours, "hours_solar": given.hours_solar, "months": given.months,
              "season": given.season, "dates": given.dates}  # fmt: skip
