@@ -44,7 +44,7 @@ export interface SearchBody {
 
 export interface Answer {
   query: string; score_is: string; find: Modality | "all" | null; searched: number; of: number; hits: Hit[]; notes: string[];
-  marks: Record<string, unknown> | null; chance: string | null;
+  marks: { says: string[] } | null; chance: string | null;
   /** Of a click: the tile there, or the nearest one and how far away it is. */
   picture?: Item | null; km?: number | null;
 }

@@ -4,6 +4,8 @@ import { type Answer, getArrays, postJson, Refused, type SearchBody } from "./ap
 import { bare, nameOf, titleOf } from "./share";
 import type { Given, Query, State, Store } from "./state";
 
+const SAID_OF_TOKEN = 30; // letters of a file's token that a refusal tells at least
+
 export interface Asking {
   /** Asks again, as after marks or once a lost file is back. */
   again: () => void;
@@ -118,8 +120,7 @@ async function colour(store: Store, signal: AbortSignal): Promise<void> {
 }
 
 function noteLost(error: unknown, queries: (Query | null)[], lost: Set<string>): void {
-  if (!(error instanceof Refused) || ![404, 409, 410].includes(error.status)) return;
+  if (!(error instanceof Refused) || error.status !== 404) return;
   const tokens = queries.flatMap((query) => [...(query?.like ?? []), ...(query?.unlike ?? [])]).flatMap((given) => ("upload" in given ? [given.upload] : []));
-  const named = tokens.filter((token) => error.message.includes(token));
-  for (const token of named.length ? named : tokens) lost.add(token);
+  for (const token of tokens) if (error.message.includes(token.slice(0, SAID_OF_TOKEN))) lost.add(token);
 }

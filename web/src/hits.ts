@@ -123,16 +123,13 @@ function summary(answer: Answer, state: State): HTMLElement {
   const what = WHAT[answer.find ?? ""] ?? "pictures and sounds";
   const of = answer.searched ? ` of ${answer.searched.toLocaleString("en")} ${what}` : ` ${what}`;
   const borderline = state.query.borderline ? ", nearest to the target score first" : ", best first";
-  const report = answer.marks && isTexts(answer.marks.lines) ? answer.marks.lines : [];
-  const click = answer.picture && answer.km ? [`The nearest picture lies ${answer.km.toFixed(1)} km from there.`] : [];
+  const report = answer.marks?.says ?? [];
   return h("div", { class: "summary" },
     h("p", {}, h("strong", {}, titleOf(state.query)), `: ${answer.hits.length}${of}${borderline}.`),
     h("p", { class: "fine" }, `Score: ${answer.score_is || state.about?.score_is || ""}. Percentile: per cent of the other searched items that rank behind.`),
     answer.chance ? h("p", { class: "fine" }, answer.chance) : null,
-    ...[...click, ...report, ...answer.notes].map((note) => h("p", { class: "note" }, note)));
+    ...[...report, ...answer.notes].map((note) => h("p", { class: "note" }, note)));
 }
-
-const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((each) => typeof each === "string");
 
 function hitEntry(hit: Hit, answer: Answer, { store, player, marks, judge }: Context, state: State): HTMLElement {
   const name = hit.id.slice(0, 80);

@@ -14,7 +14,7 @@ export class Marks {
   who: string;
 
   constructor(who: string) {
-    this.who = remembered() ?? who;
+    this.who = remembered() || who;
   }
 
   of(key: string): Verdict | null {
