@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from atlas_world import drawn, unit_vectors
 from page_server import ask, page_of
+from rasterio.warp import transform
 
 from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, ModelError
@@ -70,6 +71,25 @@ def test_the_narrower_way_round() -> None:
     assert bounds_of(east, north) == [170.0, -3.0, 190.0, 2.0]
     assert bounds_of(np.array([np.nan]), np.array([np.nan])) is None
     assert bounds_of(np.array([5.0, 5.0]), np.array([1.0, 1.0])) == [5.0, 1.0, 5.0, 1.0]
+
+
+def test_the_ground_that_a_tile_shows(tmp_path: Path) -> None:
+    """Compared with GDAL's reprojection."""
+    tiles = {"EPSG:32621": (500_000.0, 0.0, 500_256.0, 256.0), "EPSG:3857": (-20_037_600.0, 0.0, -20_037_400.0, 200.0)}
+    sides = [*tiles.values(), (0.0, 0.0, 1.0, 1.0), (None,) * 4]
+    columns: dict[str, list[Any]] = {
+        "id": list("abcd"), "modality": ["image"] * 4, "crs": [*tiles, "<b>none</b>", "EPSG:3857"],
+    }  # fmt: skip
+    columns |= {side: [each[at] for each in sides] for at, side in enumerate(("west", "south", "east", "north"))}
+    with page_of(drawn(tmp_path / "E", columns, unit_vectors(4))) as server:
+        found = [ask(server, f"/api/items/{row}").json["footprint"] for row in range(4)]
+    for ring, (crs, (west, south, east, north)) in zip(found[:2], tiles.items(), strict=True):
+        longitudes, latitudes = np.array(ring).T
+        there = transform(crs, "EPSG:4326", [west, east, east, west], [south, south, north, north])
+        np.testing.assert_allclose((longitudes - there[0] + 180) % 360 - 180, 0, atol=1e-9)
+        np.testing.assert_allclose(latitudes, there[1], atol=1e-9)
+        assert np.ptp(longitudes) < 0.003  # 256 m, also across the antimeridian
+    assert found[2:] == [None, None]
 
 
 def test_a_row(page: PageServer) -> None:

@@ -143,6 +143,9 @@ class Item(BaseModel):
     seconds: float | None
     bounds: list[float] | None = Field(description="west, south, east, north of a tile in `crs`")
     crs: str | None
+    footprint: list[tuple[float, float]] | None = Field(
+        default=None, description="(longitude, latitude) of a tile's corners; longitudes go on beyond 180"
+    )
     picture: str | None
     sound: Sound | None
     missing: str | None = Field(description="why there is nothing to be seen or heard")

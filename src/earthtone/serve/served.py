@@ -17,11 +17,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 
 from earthtone import __version__
 from earthtone.atlas.embeddings import COLUMNS, PLANE
 from earthtone.atlas.maps import in_toy_world, says_synthetic
 from earthtone.atlas.search import COSINE, DISTANCE, open_index
+from earthtone.build.tile_grid import to_lonlat
 from earthtone.data.packed import read_seal
 from earthtone.errors import ConfigError, DataError, EarthtoneError, ModelError, one_line
 from earthtone.files import regular_file
@@ -231,10 +233,26 @@ class Served:
             source=cell["source"], license=cell["license"], attribution=cell["attribution"],
             start_s=_number(cell["start_s"]), seconds=_number(cell["seconds"]),
             bounds=None if None in bounds else [side for side in bounds if side is not None], crs=cell["crs"],
+            footprint=_footprint(bounds, cell["crs"]),
             picture=f"{at}/picture" if cell["modality"] == "image" and missing is None else None,
             sound=sound if cell["modality"] == "audio" and missing is None else None, missing=missing,
             more={name: cell[name] for name in free},
         )  # fmt: skip
+
+
+def _footprint(bounds: Sequence[float | None], crs: str | None) -> list[tuple[float, float]] | None:
+    """Return (longitude, latitude) of a tile's corners, west first; None without bounds or a CRS that is known."""
+    west, south, east, north = bounds
+    if west is None or south is None or east is None or north is None or not crs:
+        return None
+    try:
+        found = np.stack(to_lonlat(crs).transform([west, east, east, west], [south, south, north, north]), axis=1)
+    except ProjError:
+        return None
+    if not np.isfinite(found).all():
+        return None
+    found[:, 0] = found[0, 0] + (found[:, 0] - found[0, 0] + 180) % 360 - 180  # on across the antimeridian
+    return [(float(longitude), float(latitude)) for longitude, latitude in found]
 
 
 def _writable(path: Path) -> bool:
