@@ -12,8 +12,8 @@ from earthtone.atlas.index import build_index
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("node")]
 SCENES = (
-    "opens", "linked", "layers", "globe", "click", "listen", "search", "drop", "filters", "export", "share", "keyboard",
-    "phone", "dark", "large", "no_webgl",
+    "opens", "linked", "select", "layers", "globe", "click", "listen", "search", "drop", "filters", "export", "share",
+    "keyboard", "phone", "dark", "large", "no_webgl",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ export interface About {
 export interface Item {
   row: number; id: string; key: string; modality: Modality; longitude: number | null; latitude: number | null; datetime: string | null;
   source: string | null; license: string | null; attribution: string | null; start_s: number | null; seconds: number | null;
-  bounds: number[] | null; crs: string | null; picture: string | null;
+  bounds: number[] | null; crs: string | null; /** The ground it shows, (longitude, latitude) of its corners. */ footprint: [number, number][] | null; picture: string | null;
   sound: { url: string; peaks: string; spectrogram: string } | null; missing: string | null; more: Record<string, string | null>;
 }
 

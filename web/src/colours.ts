@@ -2,6 +2,7 @@
 
 import type { Column, Numbers } from "./api";
 import { NONE } from "./points";
+import { dayText, numberText } from "./text";
 
 export type Rgb = [number, number, number];
 
@@ -33,18 +34,25 @@ export function ramp(name: string): Uint8Array {
   return found;
 }
 
-export interface Key { colours: Uint8Array; /** What colours mean: names, or a ramp between two ends. */ names?: [string, Rgb][]; ends?: [number, number] }
+export interface Key {
+  colours: Uint8Array;
+  /** What colours mean: names, or a ramp between two ends. */
+  names?: [string, Rgb][];
+  ends?: [string, string];
+  /** Where the names are kinds: whether each is drawn as a square. */
+  shapes?: boolean[];
+}
 
 /** Colours (3 bytes a row) of what rows are: images and sounds. */
 export function byKind(modality: Uint8Array): Key {
   const colours = new Uint8Array(3 * modality.length);
   for (let row = 0; row < modality.length; row += 1) colours.set(PALETTE[modality[row]! ? 1 : 0]!, 3 * row);
-  return { colours, names: [["pictures", PALETTE[0]!], ["sounds", PALETTE[1]!]] };
+  return { colours, names: [["pictures", PALETTE[0]!], ["sounds", PALETTE[1]!]], shapes: [true, false] };
 }
 
 /** Colours of a column's values; grey where there is none. */
 export function byColumn(column: Column, values: Numbers): Key {
-  if (column.kind !== "category") return byNumber(values);
+  if (column.kind !== "category") return byNumber(values, column.kind === "time" ? dayText : numberText);
   const colours = new Uint8Array(3 * values.length);
   for (let row = 0; row < values.length; row += 1) {
     const code = values[row]!;
@@ -55,10 +63,11 @@ export function byColumn(column: Column, values: Numbers): Key {
 }
 
 /** Colours of numbers from the least to the greatest. */
-export function byNumber(values: ArrayLike<number>): Key {
+export function byNumber(values: ArrayLike<number>, text: (value: number) => string): Key {
   let [low, high] = [Infinity, -Infinity];
   for (let row = 0; row < values.length; row += 1) {
     const value = values[row]!;
+    if (!Number.isFinite(value)) continue;
     if (value < low) low = value;
     if (value > high) high = value;
   }
@@ -69,7 +78,7 @@ export function byNumber(values: ArrayLike<number>): Key {
     if (Number.isFinite(value)) colours.set(steps.subarray(3 * step, 3 * step + 3), 3 * row);
     else colours.set(GREY, 3 * row);
   }
-  return { colours, ends: [low, high] };
+  return low <= high ? { colours, ends: [text(low), text(high)] } : { colours, names: [["no values", GREY]] };
 }
 
 /** Draws a ramp from left to right. */

@@ -1,6 +1,6 @@
-// Points drawn by the graphics processor straight from arrays: the same way on the map and on the plane.
+// Points drawn by the graphics processor straight from arrays: the same way on the map and on the plane. Pictures are
+// squares, sounds are smaller discs above them, so that both are seen where they lie at one place; marked ones lie on top.
 
-export const PLAIN = 0;
 export const SELECTED = 1;
 export const HIT = 2;
 export const OPEN = 3;
@@ -9,75 +9,146 @@ const FRAGMENT = `#version 300 es
 precision mediump float;
 in vec4 v_colour;
 flat in uint v_mark;
+flat in uint v_picture;
 out vec4 colour;
 void main() {
-  float away = length(gl_PointCoord - 0.5) * 2.0;
+  vec2 from = abs(gl_PointCoord - 0.5) * 2.0;
+  float away = v_picture == 1u ? max(from.x, from.y) : length(from);
   if (away > 1.0) discard;
-  bool ring = v_mark >= 2u && away > 0.6;
-  vec3 plain = ring ? (v_mark == 3u ? vec3(0.82, 0.1, 0.1) : vec3(0.05)) : v_colour.rgb;
+  vec3 plain = v_colour.rgb;
+  if (v_mark >= 2u && away > 0.85) plain = vec3(1.0); // a light rim, then a dark ring: seen on light and on dark ground
+  else if (v_mark >= 2u && away > 0.58) plain = v_mark == 3u ? vec3(0.82, 0.1, 0.1) : vec3(0.05);
   colour = vec4(plain * v_colour.a, v_colour.a);
 }`;
 
-/** The vertex shader around an expression of where a pair lies, "place". */
+/** The vertex shader around an expression of where a point lies, of "place" and what float32 leaves of it, "rest". */
 const vertex = (before: string, position: string) => `#version 300 es
 ${before}
 in vec2 place;
+in vec2 rest;
 in vec3 tint;
 in uint mark;
 uniform float size;
 uniform float dim;
+uniform int pictures;
+uniform bool marked;
 out vec4 v_colour;
 flat out uint v_mark;
+flat out uint v_picture;
 void main() {
   gl_Position = ${position};
-  gl_PointSize = size * (mark == 3u ? 2.6 : mark == 2u ? 2.0 : 1.0);
-  v_colour = vec4(tint, mark == 0u ? dim : 0.95);
-  v_mark = mark;
+  v_picture = gl_VertexID < pictures ? 1u : 0u;
+  v_mark = marked ? mark : 0u;
+  gl_PointSize = size * (v_picture == 0u && size > 4.0 ? 0.8 : 1.0) * (v_mark == 3u ? 2.8 : v_mark == 2u ? 2.2 : 1.0);
+  v_colour = vec4(tint, marked ? 0.95 : dim);
 }`;
 
+type Part = "place" | "rest" | "tint" | "mark";
+const PARTS: Record<Part, [number, "FLOAT" | "UNSIGNED_BYTE", boolean]> = {
+  place: [2, "FLOAT", false], rest: [2, "FLOAT", false], tint: [3, "UNSIGNED_BYTE", true], mark: [1, "UNSIGNED_BYTE", false],
+};
+
+/** Rows in the order in which they are drawn, pictures first, and how many of them are pictures. */
+export function drawingOrder(modality: Uint8Array): { order: Uint32Array; pictures: number } {
+  const order = new Uint32Array(modality.length);
+  let at = 0;
+  for (const kind of [0, 1]) {
+    for (let row = 0; row < modality.length; row += 1) if ((modality[row] === 0 ? 0 : 1) === kind) order[at++] = row;
+  }
+  return { order, pictures: modality.reduce((sum, kind) => sum + (kind === 0 ? 1 : 0), 0) };
+}
+
 export class Dots {
-  private readonly buffers: [WebGLBuffer, WebGLBuffer, WebGLBuffer];
+  private readonly buffers = new Map<Part, WebGLBuffer>();
+  private readonly elements: WebGLBuffer;
   private readonly programs = new Map<string, WebGLProgram>();
+  private readonly order: Uint32Array;
+  private readonly pictures: number;
+  private markedCount = 0;
 
-  constructor(private readonly gl: WebGL2RenderingContext, places: Float32Array, private readonly count: number) {
-    this.buffers = [gl.createBuffer(), gl.createBuffer(), gl.createBuffer()];
-    this.put(0, places);
+  /** `places` are pairs, one a row; with float64 the map stays exact where one looks closely. */
+  constructor(private readonly gl: WebGL2RenderingContext, places: Float32Array | Float64Array, modality: Uint8Array) {
+    ({ order: this.order, pictures: this.pictures } = drawingOrder(modality));
+    this.elements = gl.createBuffer();
+    const [near, rest] = [new Float32Array(places.length), new Float32Array(places instanceof Float64Array ? places.length : 0)];
+    for (const [at, row] of this.order.entries()) {
+      for (const part of [0, 1]) {
+        near[2 * at + part] = places[2 * row + part]!;
+        if (rest.length) rest[2 * at + part] = places[2 * row + part]! - near[2 * at + part]!;
+      }
+    }
+    this.put("place", near);
+    if (rest.length) this.put("rest", rest);
+    this.setColours(new Uint8Array(3 * modality.length).fill(140));
+    this.setMarks(new Uint8Array(modality.length));
   }
 
+  /** Three bytes a row. */
   setColours(colours: Uint8Array): void {
-    this.put(1, colours);
+    const found = new Uint8Array(colours.length);
+    for (const [at, row] of this.order.entries()) {
+      found[3 * at] = colours[3 * row]!;
+      found[3 * at + 1] = colours[3 * row + 1]!;
+      found[3 * at + 2] = colours[3 * row + 2]!;
+    }
+    this.put("tint", found);
   }
 
+  /** A byte a row: 0, SELECTED, HIT or OPEN. */
   setMarks(marks: Uint8Array): void {
-    this.put(2, marks);
+    const found = new Uint8Array(marks.length);
+    const kinds: number[][] = [[], [], [], []];
+    for (const [at, row] of this.order.entries()) {
+      const mark = marks[row]!;
+      found[at] = mark;
+      if (mark) kinds[mark]!.push(at);
+    }
+    this.put("mark", found);
+    const marked = Uint32Array.from(kinds.flat());
+    this.markedCount = marked.length;
+    this.gl.bindBuffer(this.gl.ELEMENT_ARRAY_BUFFER, this.elements);
+    this.gl.bufferData(this.gl.ELEMENT_ARRAY_BUFFER, marked, this.gl.STATIC_DRAW);
+    this.gl.bindBuffer(this.gl.ELEMENT_ARRAY_BUFFER, null);
   }
 
-  private put(number: 0 | 1 | 2, data: Float32Array | Uint8Array): void {
-    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.buffers[number]);
+  private put(part: Part, data: Float32Array | Uint8Array): void {
+    const buffer = this.buffers.get(part) ?? this.gl.createBuffer();
+    this.buffers.set(part, buffer);
+    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, buffer);
     this.gl.bufferData(this.gl.ARRAY_BUFFER, data, this.gl.STATIC_DRAW);
   }
 
-  /** Draws all points; `uniforms` sets what the expression of the position needs. */
+  /** Draws all points, then those with marks again; `uniforms` sets what the expression of the position needs. */
   draw(name: string, before: string, position: string, size: number, dim: number, uniforms: (program: WebGLProgram) => void): void {
     const { gl } = this;
     const program = this.program(name, before, position);
     gl.useProgram(program);
     uniforms(program);
-    gl.uniform1f(gl.getUniformLocation(program, "size"), size);
-    gl.uniform1f(gl.getUniformLocation(program, "dim"), dim);
-    const kinds: [string, number, number, boolean][] = [["place", 2, gl.FLOAT, false], ["tint", 3, gl.UNSIGNED_BYTE, true], ["mark", 1, gl.UNSIGNED_BYTE, false]];
+    const at = (uniform: string) => gl.getUniformLocation(program, uniform);
+    gl.uniform1f(at("size"), size);
+    gl.uniform1f(at("dim"), dim);
+    gl.uniform1i(at("pictures"), this.pictures);
+    gl.uniform1i(at("marked"), 0);
     const used: number[] = [];
-    for (const [at, [attribute, parts, kind, normal]] of kinds.entries()) {
-      const where = gl.getAttribLocation(program, attribute);
-      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[at]!);
+    for (const [part, buffer] of this.buffers) {
+      const where = gl.getAttribLocation(program, part);
+      if (where < 0) continue;
+      const [numbers, kind, normal] = PARTS[part];
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.enableVertexAttribArray(where);
-      if (attribute === "mark") gl.vertexAttribIPointer(where, parts, kind, 0, 0);
-      else gl.vertexAttribPointer(where, parts, kind, normal, 0, 0);
+      if (part === "mark") gl.vertexAttribIPointer(where, numbers, gl[kind], 0, 0);
+      else gl.vertexAttribPointer(where, numbers, gl[kind], normal, 0, 0);
       used.push(where);
     }
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    gl.drawArrays(gl.POINTS, 0, this.count);
+    gl.drawArrays(gl.POINTS, 0, this.order.length);
+    if (this.markedCount) {
+      gl.uniform1i(at("marked"), 1);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.elements);
+      gl.drawElements(gl.POINTS, this.markedCount, gl.UNSIGNED_INT, 0);
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, null);
+    }
     for (const where of used) gl.disableVertexAttribArray(where);
   }
 

@@ -5,13 +5,22 @@ import type { About, Band, Layer } from "./api";
 import { colourOfClass, paintRamp, ramp, RAMPS } from "./colours";
 import { add, fill, h, labelled } from "./dom";
 import { addProtocol } from "./map";
+import { mercator } from "./points";
 import { swatch } from "./plane";
-import type { Store } from "./state";
+import type { ShownLayer, Store } from "./state";
+import { numberText, placeText } from "./text";
 
 const KEPT_TILES = 160;
 const SIDE = 256;
 
 interface Shown { layer: Layer; band: Band; ramp: string; opacity: number; from: number }
+
+/** The layer as a link tells it, where it fits what there is. */
+function shownAs(layer: Layer, told: ShownLayer | undefined): Shown {
+  const band = layer.bands.find((each) => each.name === told?.band) ?? layer.bands[0]!;
+  const usual = isDifference(band) ? "blue to red" : "viridis";
+  return { layer, band, ramp: RAMPS.includes(told?.ramp ?? "") ? told!.ramp : usual, opacity: told?.opacity ?? 0.75, from: told?.from ?? 0 };
+}
 
 /** Whether a band is what one sound has more than another: below and above nothing are two colours. */
 const isDifference = (band: Band): boolean => band.says.includes("difference");
@@ -77,28 +86,76 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
     const source = map.getSource(`layer ${name}`);
     if (source && "setTiles" in source) (source as { setTiles: (tiles: string[]) => void }).setTiles([addressOf(name, version)]);
   };
+  const tell = () => store.set({ layers: Object.fromEntries([...shown].map(([name, { band, ramp: colours, opacity, from }]) => [name, { band: band.name, ramp: colours, opacity, from }])) });
+  const readings: (() => void)[] = [];
   add(place, h("details", { open: true }, h("summary", {}, h("h2", {}, "Layers")), ...about.layers.map((layer, number) => {
-    const band = layer.bands[0]!;
-    const state: Shown = { layer, band, ramp: isDifference(band) ? "blue to red" : "viridis", opacity: 0.75, from: 0 };
+    const linked = store.get().layers[layer.name];
+    const state = shownAs(layer, linked);
     const box = h("input", { type: "checkbox", id: `layer-${number}` });
     const rest = h("div", { class: "layer", hidden: true });
-    box.addEventListener("change", () => {
+    const reading = h("p", { class: "fine", "aria-live": "polite" });
+    const read = async () => {
+      const { like } = store.get().query;
+      const given = like.length === 1 && "place" in like[0]! ? like[0].place : null;
+      reading.textContent = given && box.checked ? await valueAt(values, state, given) : "";
+    };
+    const show = (fit: boolean) => {
       rest.hidden = !box.checked;
       if (box.checked) {
         shown.set(layer.name, state);
         put(map, layer, state);
         map.resize(); // the settings below it took some of its place
-        map.fitBounds(layer.bounds, { padding: 30, duration: 0 });
+        if (fit) map.fitBounds(layer.bounds, { padding: 30, duration: 0 });
       } else {
         shown.delete(layer.name);
         map.removeLayer(`layer ${layer.name}`);
         map.removeSource(`layer ${layer.name}`);
       }
+      void read();
+    };
+    box.addEventListener("change", () => {
+      show(true);
+      tell();
       store.set({ says: `${layer.title} ${box.checked ? "shown" : "hidden"}` });
     });
-    settings(rest, state, () => paint(layer.name), () => map.setPaintProperty(`layer ${layer.name}`, "raster-opacity", state.opacity));
+    const change = (what: "band" | "colours" | "opacity") => {
+      if (what === "opacity") map.setPaintProperty(`layer ${layer.name}`, "raster-opacity", state.opacity);
+      else paint(layer.name);
+      if (what === "band") void read();
+      tell();
+    };
+    settings(rest, state, reading, change);
+    readings.push(() => void read());
+    if (linked) {
+      box.checked = true;
+      show(false);
+    }
     return h("div", { class: "layer-entry" }, h("label", { for: box.id }, box, ` ${layer.title.slice(0, 120)}`), rest);
   })));
+  tell();
+  store.on((state, before) => {
+    if (state.query.like !== before.query.like) for (const read of readings) read();
+  });
+}
+
+/** What a layer has at a place that was asked for, in words; its finest tile is read. */
+async function valueAt(values: Values, { layer, band }: Shown, [longitude, latitude]: [number, number]): Promise<string> {
+  const side = 2 ** layer.maxzoom;
+  const [x, y] = mercator(Float32Array.of(longitude), Float32Array.of(latitude));
+  const [column, row] = [((x! % 1) + 1) * side % side, y! * side];
+  const tile = `${layer.maxzoom}/${Math.floor(column)}/${Math.floor(row)}`;
+  const at = Math.floor((row % 1) * SIDE) * SIDE + Math.floor((column % 1) * SIDE);
+  const place = `At ${placeText(longitude, latitude)}`;
+  try {
+    const limits = percentileOf(layer);
+    const [value, percentile] = await Promise.all([band, limits].map(async (each) => (each ? ((await values.of(layer, each, tile))?.[at] ?? Number.NaN) : Number.NaN)));
+    if (value === undefined || Number.isNaN(value)) return `${place}: nothing on this layer`;
+    if (layer.classes) return `${place}: ${layer.classes[Math.round(value) - 1] ?? "no class"}`;
+    const beyond = band !== limits && percentile !== undefined && !Number.isNaN(percentile) ? `, percentile ${numberText(percentile)}` : "";
+    return `${place}: ${band.title} ${numberText(value)}${beyond}`;
+  } catch (error) {
+    return `${place}: ${error instanceof Error ? error.message : String(error)}`;
+  }
 }
 
 const addressOf = (name: string, version: number): string => `values://${encodeURIComponent(name)}/{z}/{x}/{y}?${version}`;
@@ -106,7 +163,7 @@ const addressOf = (name: string, version: number): string => `values://${encodeU
 function put(map: LibreMap, layer: Layer, state: Shown): void {
   const id = `layer ${layer.name}`;
   map.addSource(id, { type: "raster", tiles: [addressOf(layer.name, 0)], tileSize: SIDE, bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
-  map.addLayer({ id, type: "raster", source: id, paint: { "raster-opacity": state.opacity, "raster-fade-duration": 0, "raster-resampling": "nearest" } }, "points");
+  map.addLayer({ id, type: "raster", source: id, paint: { "raster-opacity": state.opacity, "raster-fade-duration": 0, "raster-resampling": "nearest" } }, "shape-fill");
 }
 
 /** A tile in colours; where values are below the threshold, or none, it is clear. */
@@ -131,7 +188,7 @@ async function painted(state: Shown | null, values: Values, tile: string): Promi
   return createImageBitmap(pixels);
 }
 
-function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () => void): void {
+function settings(place: HTMLElement, state: Shown, reading: HTMLElement, changed: (what: "band" | "colours" | "opacity") => void): void {
   const { layer } = state;
   const legend = h("div", { class: "legend", role: "group", "aria-label": "Legend" });
   const key = () => {
@@ -140,12 +197,14 @@ function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () 
     paintRamp(canvas, state.ramp);
     const { band } = state;
     const [low, high] = endsOf(band);
-    fill(legend, h("span", {}, low.toPrecision(3)), canvas, h("span", {}, high.toPrecision(3)), h("p", { class: "fine" }, `${band.title}: ${band.says}`));
+    const none = band.min === 0 && band.max === 0;
+    const ends = none ? [h("span", {}, "no values, or nothing but 0")] : [h("span", {}, numberText(low)), canvas, h("span", {}, numberText(high))];
+    fill(legend, ...ends, h("p", { class: "fine" }, `${band.title}: ${band.says}`));
   };
-  const choice = (label: string, options: [string, string][], now: string, change: (value: string) => void) => {
+  const choice = (label: string, what: "band" | "colours", options: [string, string][], now: string, change: (value: string) => void) => {
     const field = h("select", {}, ...options.map(([value, text]) => h("option", { value }, text)));
     field.value = now;
-    field.addEventListener("change", () => { change(field.value); key(); paint(); });
+    field.addEventListener("change", () => { change(field.value); key(); changed(what); });
     return labelled(label, field);
   };
   const slider = (label: string, max: number, step: number, value: number, change: (value: number) => void) => {
@@ -154,15 +213,15 @@ function settings(place: HTMLElement, state: Shown, paint: () => void, fade: () 
     return labelled(label, field);
   };
   const threshold = layer.classes ? null
-    : slider(percentileOf(layer) ? "From percentile" : "From, per cent of the range", 100, 1, 0, (value) => { state.from = value; paint(); });
+    : slider(percentileOf(layer) ? "From percentile" : "From, per cent of the range", 100, 1, state.from, (value) => { state.from = value; changed("colours"); });
   add(place,
     h("div", { class: "row" },
-      choice("Band", layer.bands.map((band) => [band.name, band.title]), state.band.name, (name) => { state.band = layer.bands.find((band) => band.name === name) ?? state.band; }),
-      layer.classes ? null : choice("Colours", RAMPS.map((name) => [name, name]), state.ramp, (name) => { state.ramp = name; })),
+      choice("Band", "band", layer.bands.map((band) => [band.name, band.title]), state.band.name, (name) => { state.band = layer.bands.find((band) => band.name === name) ?? state.band; }),
+      layer.classes ? null : choice("Colours", "colours", RAMPS.map((name) => [name, name]), state.ramp, (name) => { state.ramp = name; })),
     h("div", { class: "row" },
-      slider("Opacity", 1, 0.05, state.opacity, (value) => { state.opacity = value; fade(); }),
+      slider("Opacity", 1, 0.05, state.opacity, (value) => { state.opacity = value; changed("opacity"); }),
       threshold),
-    legend, layer.notes?.length ? h("details", {}, h("summary", {}, "How to read it"), ...layer.notes.map((note) => h("p", { class: "note" }, note))) : null,
+    legend, reading, layer.notes?.length ? h("details", {}, h("summary", {}, "How to read it"), ...layer.notes.map((note) => h("p", { class: "note" }, note))) : null,
     h("p", { class: "fine" }, `${layer.synthetic ? "Synthetic. " : ""}${layer.attribution}`),
     layer.files?.length ? h("p", { class: "fine" }, "Files: ", ...layer.files.flatMap((file) => [h("a", { href: `api/layers/${encodeURIComponent(layer.name)}/files/${encodeURIComponent(file)}`, download: "" }, file), " "])) : null);
   key();

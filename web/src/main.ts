@@ -4,11 +4,12 @@ import { type About, getJson, type Item } from "./api";
 import { add, h, labelled } from "./dom";
 import { HIT, hasWebGl, OPEN, SELECTED } from "./dots";
 import { mountLayers } from "./layers";
-import { isDark, type MapPart, mountMap } from "./map";
+import { type MapPart, mountMap } from "./map";
 import { mountPanels } from "./panels";
 import { coloursOf, mountPlane, showKey } from "./plane";
 import { Points } from "./points";
-import { queryFromText, queryToText } from "./share";
+import { mountSelection, nameOf } from "./selection";
+import { layersFromText, layersToText, queryFromText, queryToText, type View, viewFromText, viewToText } from "./share";
 import { type State, Store } from "./state";
 import "./style.css";
 
@@ -26,14 +27,15 @@ async function start(): Promise<void> {
   const link = new URLSearchParams(location.hash.slice(1));
   const [query, other, row] = [queryFromText(link.get("q") ?? ""), link.get("c") ? queryFromText(link.get("c")!) : null, link.get("row")];
   const open = row !== null && /^\d+$/.test(row) && Number(row) < about.rows ? Number(row) : null;
-  store.set({ about, ...(query ? { query } : {}), other, row: open, colour: link.get("colour") });
+  store.set({ about, ...(query ? { query } : {}), other, row: open, colour: link.get("colour"), layers: layersFromText(link.get("layers") ?? "") });
   head(about);
   mountPanels({ search: at("search"), filters: at("filters"), hits: at("hits"), item: at("item"), tools: at("tools") }, store);
-  const view = /^-?[\d.]+,-?[\d.]+,[\d.]+$/.test(link.get("at") ?? "") ? link.get("at")!.split(",").map(Number) : null;
-  const map = await seen(about, view);
+  mountSelection(at("selection"), store);
+  jumps();
+  const map = await seen(about, viewFromText(link.get("at") ?? ""));
   const keep = () => history.replaceState(null, "", hashOf(store.get(), map));
   store.on((state, before) => {
-    if (state.query !== before.query || state.other !== before.other || state.row !== before.row || state.colour !== before.colour) keep();
+    if (state.query !== before.query || state.other !== before.other || state.row !== before.row || state.colour !== before.colour || state.layers !== before.layers) keep();
   });
   map?.map.on("moveend", keep);
   window.addEventListener("hashchange", () => location.reload());
@@ -43,7 +45,7 @@ async function start(): Promise<void> {
 }
 
 /** Draws what can be drawn: map and plane, one of them, or a list. */
-async function seen(about: About, view: number[] | null): Promise<MapPart | null> {
+async function seen(about: About, view: View | null): Promise<MapPart | null> {
   if (!hasWebGl()) {
     await list(about);
     at("plane").hidden = true;
@@ -84,7 +86,7 @@ async function seen(about: About, view: number[] | null): Promise<MapPart | null
     if (state.colour !== before.colour || state.scores !== before.scores) void colour();
     if (state.selected !== before.selected || state.hits !== before.hits || state.row !== before.row) mark();
   });
-  document.addEventListener("theme", () => map?.setTheme(isDark()));
+  document.addEventListener("theme", () => map?.setTheme());
   mark();
   await colour();
   return map;
@@ -98,7 +100,7 @@ async function list(about: About): Promise<void> {
     const next = Array.from({ length: Math.min(LIST_STEP, about.rows - shown) }, (_, step) => shown + step);
     shown += next.length;
     const items = await Promise.all(next.map((row) => getJson<Item>(`api/items/${row}`)));
-    add(rows, ...items.map((item) => h("li", {}, h("button", { type: "button", onclick: () => store.set({ row: item.row }) }, `${item.id.slice(0, 80)} (${item.modality === "audio" ? "sound" : "picture"})`))));
+    add(rows, ...items.map((item) => h("li", {}, h("button", { type: "button", onclick: () => store.set({ row: item.row }) }, nameOf(item)))));
     button.hidden = shown >= about.rows;
   };
   const button = h("button", { type: "button", onclick: () => void more() }, "More");
@@ -115,6 +117,16 @@ function head(about: About): void {
   const kinds = `${(about.items.image ?? 0).toLocaleString("en")} pictures, ${(about.items.audio ?? 0).toLocaleString("en")} sounds`;
   add(at("credits"), h("span", {}, `${kinds}. `), about.coordinates ? h("span", {}, `Map: ${about.basemap.attribution}. `) : null, about.model ? null : h("span", {}, "No model: stored vectors alone are searched. "),
     h("a", { href: "LICENSES.txt" }, "Licences of this page"));
+}
+
+/** On narrow screens, where the parts stand below each other: the way to each of them. */
+function jumps(): void {
+  const to = (name: string, id: string) => h("button", { type: "button", onclick: () => at(id).scrollIntoView({ block: "start" }) }, name);
+  const hits = h("button", { type: "button", onclick: () => at(at("item").hidden ? "hits" : "item").scrollIntoView({ block: "start" }) }, "Hits");
+  add(at("jumps"), to("Map", "map"), to("Plane", "plane"), to("Search", "search"), hits);
+  store.on((state, before) => {
+    if (state.answer !== before.answer) hits.textContent = state.answer ? `Hits (${state.answer.hits.length})` : "Hits";
+  });
 }
 
 function theme(): void {
@@ -145,15 +157,14 @@ function theme(): void {
 
 function hashOf(state: State, map: MapPart | null): string {
   const told = new URLSearchParams();
-  if (map) {
-    const { lng, lat } = map.map.getCenter();
-    told.set("at", `${lng.toFixed(5)},${lat.toFixed(5)},${map.map.getZoom().toFixed(2)}`);
-  }
+  if (map) told.set("at", viewToText(map.view()));
   const [query, other] = [queryToText(state.query), state.other ? queryToText(state.other) : ""];
   if (query) told.set("q", query);
   if (other) told.set("c", other);
   if (state.row !== null) told.set("row", String(state.row));
   if (state.colour !== null) told.set("colour", state.colour);
+  const layers = layersToText(state.layers);
+  if (layers) told.set("layers", layers);
   return `#${told}`;
 }
 

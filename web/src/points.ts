@@ -3,6 +3,7 @@
 import { type Column, getArrays, type Numbers } from "./api";
 
 export const NONE = 65_535;
+const RADIANS = Math.PI / 180;
 
 export class Points {
   private readonly kept = new Map<string, Promise<Numbers>>();
@@ -38,8 +39,8 @@ export class Points {
 }
 
 /** Longitude and latitude as positions (x, y) of the web's Mercator square, 0 to 1; NaN where there is none. */
-export function mercator(lon: Float32Array, lat: Float32Array): Float32Array {
-  const found = new Float32Array(2 * lon.length);
+export function mercator(lon: Float32Array, lat: Float32Array): Float64Array {
+  const found = new Float64Array(2 * lon.length);
   for (let row = 0; row < lon.length; row += 1) {
     const sine = Math.sin((Math.max(-85.051, Math.min(85.051, lat[row]!)) * Math.PI) / 180);
     found[2 * row] = (lon[row]! + 180) / 360;
@@ -59,7 +60,7 @@ export function pairs(x: Float32Array, y: Float32Array): Float32Array {
 }
 
 /** The least and greatest of each coordinate of pairs, those that are no numbers left out; null where there is none. */
-export function extent(places: Float32Array): [number, number, number, number] | null {
+export function extent(places: ArrayLike<number>): [number, number, number, number] | null {
   let [west, south, east, north] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let at = 0; at < places.length; at += 2) {
     const [x, y] = [places[at]!, places[at + 1]!];
@@ -71,12 +72,35 @@ export function extent(places: Float32Array): [number, number, number, number] |
   return west <= east && south <= north ? [west, south, east, north] : null;
 }
 
-/** The rows whose place lies within a box. */
-export function rowsWithin(places: Float32Array, [west, south, east, north]: number[]): Uint32Array {
+/** The rows whose place (pairs) lies within a polygon, by the even-odd rule. */
+export function rowsInside(places: Float32Array | Float64Array, polygon: [number, number][]): Uint32Array {
   const found: number[] = [];
+  const [west, south, east, north] = extent(polygon.flat()) ?? [0, 0, -1, -1];
   for (let row = 0; 2 * row < places.length; row += 1) {
     const [x, y] = [places[2 * row]!, places[2 * row + 1]!];
-    if (x >= west! && x <= east! && y >= south! && y <= north!) found.push(row);
+    if (x >= west && x <= east && y >= south && y <= north && isInside(x, y, polygon)) found.push(row);
   }
   return Uint32Array.from(found);
+}
+
+/** Whether a place lies within a polygon, by the even-odd rule. */
+export function isInside(x: number, y: number, polygon: [number, number][]): boolean {
+  let inside = false;
+  for (let at = 0, before = polygon.length - 1; at < polygon.length; before = at, at += 1) {
+    const [[x0, y0], [x1, y1]] = [polygon[before]!, polygon[at]!];
+    if (y0 > y !== y1 > y && x < x0 + ((x1 - x0) * (y - y0)) / (y1 - y0)) inside = !inside;
+  }
+  return inside;
+}
+
+/** A longitude from -180 to 180. */
+export const turned = (longitude: number): number => ((((longitude + 180) % 360) + 360) % 360) - 180;
+
+/** A longitude as near as can be to another, beyond 180 if need be: so shapes go on across the antimeridian. */
+export const nearTo = (first: number, longitude: number): number => first + turned(longitude - first);
+
+/** The angle between two places, in radians. */
+export function angle(lon0: number, lat0: number, lon1: number, lat1: number): number {
+  const [north, east] = [Math.sin(((lat1 - lat0) * RADIANS) / 2), Math.sin(((lon1 - lon0) * RADIANS) / 2)];
+  return 2 * Math.asin(Math.min(1, Math.sqrt(north * north + Math.cos(lat0 * RADIANS) * Math.cos(lat1 * RADIANS) * east * east)));
 }

@@ -1,7 +1,10 @@
 // A query as a part of the page's address, and back. A link is written by others: whatever does not fit is refused.
 
 import type { Example, Filters } from "./api";
-import { emptyQuery, type Given, type Query } from "./state";
+import { emptyQuery, type Given, type Query, type ShownLayer } from "./state";
+
+/** Of the map: longitude, latitude, zoom; bearing and pitch in degrees; whether it is a globe. */
+export interface View { at: [number, number, number]; turn: [number, number]; globe: boolean }
 
 const MOST_EXAMPLES = 50;
 const MOST_LETTERS = 20_000;
@@ -77,6 +80,43 @@ function filtersOf(told: unknown): Filters | null {
   }
   if (isRecord(told.where) && Object.values(told.where).every(isTexts)) found.where = told.where as Record<string, string[]>;
   return found;
+}
+
+/** Layers that are shown, as compact JSON; "" where there are none. */
+export const layersToText = (layers: Record<string, ShownLayer>): string => (Object.keys(layers).length ? JSON.stringify(layers) : "");
+
+/** The layers that such text tells; what does not fit is left out. */
+export function layersFromText(text: string): Record<string, ShownLayer> {
+  let told: unknown = null;
+  try {
+    if (text.length <= MOST_LETTERS) told = JSON.parse(text);
+  } catch {
+    // nothing is shown
+  }
+  const found = new Map<string, ShownLayer>();
+  for (const [name, each] of isRecord(told) ? Object.entries(told) : []) {
+    if (!isRecord(each) || typeof each.band !== "string" || typeof each.ramp !== "string") continue;
+    if (!isNumbers([each.opacity, each.from], 2)) continue;
+    const [opacity, from] = [each.opacity as number, each.from as number];
+    if (opacity >= 0 && opacity <= 1 && from >= 0 && from <= 100) found.set(name, { band: each.band, ramp: each.ramp, opacity, from });
+  }
+  return Object.fromEntries(found);
+}
+
+/** "8.5,47.4,12" or "8.5,47.4,12,30,45,globe": longitude, latitude, zoom, bearing, pitch; null for anything else. */
+export function viewFromText(text: string): View | null {
+  const parts = text.split(",");
+  const globe = parts.at(-1) === "globe";
+  const numbers = (globe ? parts.slice(0, -1) : parts).map((part) => (/^-?\d+(\.\d+)?$/.test(part) ? Number(part) : Number.NaN));
+  if ((numbers.length !== 3 && numbers.length !== 5) || numbers.some(Number.isNaN)) return null;
+  const [longitude, latitude, zoom, bearing, pitch] = [numbers[0]!, numbers[1]!, numbers[2]!, numbers[3] ?? 0, numbers[4] ?? 0];
+  if (Math.abs(longitude) > 180 || Math.abs(latitude) > 90 || Math.abs(bearing) > 360 || pitch < 0 || pitch > 85 || zoom > 24 || zoom < -2) return null;
+  return { at: [longitude, latitude, zoom], turn: [bearing, pitch], globe };
+}
+
+export function viewToText({ at: [longitude, latitude, zoom], turn: [bearing, pitch], globe }: View): string {
+  const turn = bearing || pitch ? `,${bearing.toFixed(1)},${pitch.toFixed(1)}` : "";
+  return `${longitude.toFixed(5)},${latitude.toFixed(5)},${zoom.toFixed(2)}${turn}${globe ? ",globe" : ""}`;
 }
 
 /** The example alone, as the server takes it. */

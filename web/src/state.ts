@@ -11,6 +11,9 @@ export interface Query {
 
 export type Picked = { place: [number, number] } | { box: [number, number, number, number] } | { polygon: [number, number][] };
 
+/** How a layer is shown: its band, colours, opacity (0 to 1), and the percentile from which on. */
+export interface ShownLayer { band: string; ramp: string; opacity: number; from: number }
+
 export interface State {
   about: About | null;
   /** The open item. */
@@ -27,6 +30,10 @@ export interface State {
   colour: string | null;
   /** Rows that were brushed. */
   selected: Uint32Array | null;
+  /** Rows at one place that was clicked, where there are several. */
+  here: number[];
+  /** Layers on the map, by name: as they are shown. */
+  layers: Record<string, ShownLayer>;
   /** What a click or drag on the map means. */
   pick: "look" | "place" | "box" | "polygon";
   picked: Picked | null;
@@ -39,7 +46,7 @@ export const emptyQuery = (): Query => ({ like: [], unlike: [], find: null, wind
 export function emptyState(): State {
   return {
     about: null, row: null, query: emptyQuery(), other: null, answer: null, otherAnswer: null, hits: [], scores: null, colour: null,
-    selected: null, pick: "look", picked: null, says: "",
+    selected: null, here: [], layers: {}, pick: "look", picked: null, says: "",
   };
 }
 

@@ -5,6 +5,20 @@ const SECONDS = 60;
 /** 0.8312 as "0.831". */
 export const scoreText = (score: number): string => (Math.abs(score) >= 100 ? score.toFixed(1) : score.toFixed(3));
 
+/** 2019 as "2019", 0.01234 as "0.0123", 1234567 as "1,234,567", 0.00001 as "1e-5": three digits at least, no more than matter. */
+export function numberText(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e9 || (size > 0 && size < 1e-3)) return Number(value.toPrecision(3)).toExponential().replace("+", "");
+  if (size >= 1000) return Math.round(value).toLocaleString("en", { useGrouping: size >= 10_000 });
+  return String(+value.toPrecision(3));
+}
+
+/** Days since 1970 as "2023-05-04". */
+export function dayText(days: number): string {
+  const date = new Date(86_400_000 * days);
+  return Number.isNaN(date.getTime()) ? numberText(days) : date.toISOString().split("T")[0]!;
+}
+
 /** 99.95 as "99.95", 7 as "7.0": more digits where they tell ranks apart. */
 export const percentileText = (percentile: number): string => percentile.toFixed(percentile > 99 && percentile < 100 ? 2 : 1);
 
