@@ -52,10 +52,10 @@ const PARTS: Record<Part, [number, "FLOAT" | "UNSIGNED_BYTE", boolean]> = {
 export function drawingOrder(modality: Uint8Array): { order: Uint32Array; pictures: number } {
   const order = new Uint32Array(modality.length);
   let at = 0;
-  for (const kind of [0, 1]) {
-    for (let row = 0; row < modality.length; row += 1) if ((modality[row] === 0 ? 0 : 1) === kind) order[at++] = row;
-  }
-  return { order, pictures: modality.reduce((sum, kind) => sum + (kind === 0 ? 1 : 0), 0) };
+  for (let row = 0; row < modality.length; row += 1) if (modality[row] === 0) order[at++] = row;
+  const pictures = at;
+  for (let row = 0; row < modality.length; row += 1) if (modality[row] !== 0) order[at++] = row;
+  return { order, pictures };
 }
 
 export class Dots {
@@ -71,11 +71,13 @@ export class Dots {
     ({ order: this.order, pictures: this.pictures } = drawingOrder(modality));
     this.elements = gl.createBuffer();
     const [near, rest] = [new Float32Array(places.length), new Float32Array(places instanceof Float64Array ? places.length : 0)];
-    for (const [at, row] of this.order.entries()) {
-      for (const part of [0, 1]) {
-        near[2 * at + part] = places[2 * row + part]!;
-        if (rest.length) rest[2 * at + part] = places[2 * row + part]! - near[2 * at + part]!;
-      }
+    for (let at = 0; at < this.order.length; at += 1) {
+      const row = this.order[at]!;
+      near[2 * at] = places[2 * row]!;
+      near[2 * at + 1] = places[2 * row + 1]!;
+      if (!rest.length) continue;
+      rest[2 * at] = places[2 * row]! - near[2 * at]!;
+      rest[2 * at + 1] = places[2 * row + 1]! - near[2 * at + 1]!;
     }
     this.put("place", near);
     if (rest.length) this.put("rest", rest);
@@ -86,7 +88,8 @@ export class Dots {
   /** Three bytes a row. */
   setColours(colours: Uint8Array): void {
     const found = new Uint8Array(colours.length);
-    for (const [at, row] of this.order.entries()) {
+    for (let at = 0; at < this.order.length; at += 1) {
+      const row = this.order[at]!;
       found[3 * at] = colours[3 * row]!;
       found[3 * at + 1] = colours[3 * row + 1]!;
       found[3 * at + 2] = colours[3 * row + 2]!;
@@ -98,8 +101,8 @@ export class Dots {
   setMarks(marks: Uint8Array): void {
     const found = new Uint8Array(marks.length);
     const kinds: number[][] = [[], [], [], []];
-    for (const [at, row] of this.order.entries()) {
-      const mark = marks[row]!;
+    for (let at = 0; at < this.order.length; at += 1) {
+      const mark = marks[this.order[at]!]!;
       found[at] = mark;
       if (mark) kinds[mark]!.push(at);
     }

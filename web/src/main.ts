@@ -98,12 +98,12 @@ async function list(about: About): Promise<void> {
   let shown = 0;
   const more = async () => {
     const next = Array.from({ length: Math.min(LIST_STEP, about.rows - shown) }, (_, step) => shown + step);
-    shown += next.length;
     const items = await Promise.all(next.map((row) => getJson<Item>(`api/items/${row}`)));
+    shown += next.length;
     add(rows, ...items.map((item) => h("li", {}, h("button", { type: "button", onclick: () => store.set({ row: item.row }) }, nameOf(item)))));
     button.hidden = shown >= about.rows;
   };
-  const button = h("button", { type: "button", onclick: () => void more() }, "More");
+  const button = h("button", { type: "button", onclick: () => void more().catch((error: unknown) => store.set({ says: error instanceof Error ? error.message : String(error) })) }, "More");
   add(at("map"), h("p", { class: "note" }, "Map and plane need WebGL 2, which this browser lacks or has turned off. Search and this list work."), rows, button);
   await more();
 }

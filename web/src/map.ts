@@ -9,14 +9,12 @@ import { Clusters } from "./clusters";
 import { add, h } from "./dom";
 import { Dots } from "./dots";
 import { addLand, setTheme, styleOf } from "./land";
-import { boxAround, isGlobe, rowsNear, rowsUnder } from "./picking";
+import { boxAround, isGlobe, rowsAt, rowsUnder } from "./picking";
 import { mercator, type Points, turned } from "./points";
 import { mountShapes } from "./shapes";
 import type { View } from "./share";
 import { emptyQuery, type Store } from "./state";
 
-const NEAR_PX = 9;
-const SAME_PX = 2;
 const SETTLED_MS = 1500;
 const MOST_LATITUDE = 85.05;
 const LEAST_WORLD = 0.9; // of the window's smaller side
@@ -32,9 +30,10 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
   const starts = view?.globe ?? crosses(about);
   const globe = h("button", { type: "button", "aria-pressed": String(starts) }, "Globe");
   const visible = h("button", { type: "button", title: "Select the points that the map shows" }, "Select view");
+  const seen = h("button", { type: "button", "aria-pressed": "true", title: "Show points, or only what lies below them" }, "Points");
   const centre = h("button", { type: "button", title: "What is likely heard at the middle of the map" }, "Ask here");
   const whole = h("button", { type: "button", title: "Show all that has a place" }, "All data");
-  add(place, h("div", { class: "bar", role: "group", "aria-label": "Map tools" }, ...brush.buttons, visible, globe, centre, whole), frame);
+  add(place, h("div", { class: "bar", role: "group", "aria-label": "Map tools" }, ...brush.buttons, visible, seen, globe, centre, whole), frame);
   const map = new LibreMap({
     container: frame, style: { ...styleOf(about), projection: { type: starts ? "globe" : "mercator" } }, attributionControl: false, renderWorldCopies: false,
     fadeDuration: 0, maxZoom: 19, canvasContextAttributes: { antialias: false }, locale: { "Map.Title": "Map; arrows move it, plus and minus zoom" },
@@ -68,6 +67,13 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
     store.set({ says: on ? "the map is a globe" : "the map is flat" });
     map.fire("moveend"); // the link tells it
   });
+  seen.addEventListener("click", () => {
+    const on = seen.getAttribute("aria-pressed") !== "true";
+    seen.setAttribute("aria-pressed", String(on));
+    map.setLayoutProperty("points", "visibility", on ? "visible" : "none");
+    clusters.hidden = !on;
+    store.set({ says: on ? "points shown" : "points hidden" });
+  });
   whole.addEventListener("click", home);
   const ask = (longitude: number, latitude: number) => store.set({ query: { ...emptyQuery(), k: store.get().query.k, filters: store.get().query.filters, like: [{ place: [longitude, latitude] }] }, says: "asking what is likely heard there" });
   centre.addEventListener("click", () => ask(turned(map.getCenter().lng), map.getCenter().lat));
@@ -80,8 +86,7 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
     const { pick } = store.get();
     if (pick === "place") store.set({ picked: { place: [turned(lngLat.lng), lngLat.lat] }, pick: "look" });
     if (pick !== "look" || brush.shape()) return;
-    const near = rowsNear(map, points, places, point.x, point.y, NEAR_PX);
-    const here = near.length ? atOnePlace(map, points, near) : [];
+    const here = clusters.hidden ? [] : rowsAt(map, points, places, [point.x, point.y]);
     const picture = here.find((row) => points.modality[row] === 0);
     store.set({ here: here.length > 1 ? here : [] });
     if (here.length && picture === undefined) store.set({ row: here[0]! });
@@ -122,13 +127,6 @@ function constrained(frame: HTMLElement, at: LngLat, zoom: number): { center: Ln
   const least = Math.log2((LEAST_WORLD * Math.max(100, Math.min(frame.clientWidth, frame.clientHeight))) / 512);
   const lng = Math.abs(at.lng) > 180 ? turned(at.lng) : at.lng;
   return { center: new LngLat(lng, Math.max(-MOST_LATITUDE, Math.min(MOST_LATITUDE, at.lat))), zoom: Math.max(zoom, least) };
-}
-
-/** Those of the rows, the nearest first, that are drawn where the nearest is. */
-function atOnePlace(map: LibreMap, points: Points, near: number[]): number[] {
-  const at = (row: number) => map.project([points.lon[row]!, points.lat[row]!]);
-  const first = at(near[0]!);
-  return near.filter((row) => at(row).dist(first) <= SAME_PX);
 }
 
 class PointLayer {

@@ -6,6 +6,8 @@ import { angle, isInside, type Points, rowsInside, turned } from "./points";
 
 const STEPS = 8; // along each side of a shape on the globe, whose sides are bent
 const ROOM = 1.2;
+const NEAR_PX = 9;
+const SAME_PX = 2;
 const RADIANS = Math.PI / 180;
 
 export const isGlobe = (map: LibreMap): boolean => map.getProjection()?.type === "globe";
@@ -40,16 +42,31 @@ export function rowsUnder(map: LibreMap, points: Points, places: Float64Array, o
   return Uint32Array.from(found);
 }
 
-/** The rows drawn within so many pixels of a position, the nearest first. */
-export function rowsNear(map: LibreMap, points: Points, places: Float64Array, x: number, y: number, pixels: number): number[] {
-  const square: Spot[] = [[x - pixels, y - pixels], [x + pixels, y - pixels], [x + pixels, y + pixels], [x - pixels, y + pixels]];
-  const away = new Map<number, number>();
-  for (const row of rowsUnder(map, points, places, square)) {
-    const at = map.project([points.lon[row]!, points.lat[row]!]);
-    away.set(row, Math.round(4 * Math.hypot(at.x - x, at.y - y)) / 4);
+/** The row drawn nearest to a position within a few pixels, then those that are drawn at the same place as it. */
+export function rowsAt(map: LibreMap, points: Points, places: Float64Array, [x, y]: Spot): number[] {
+  const square: Spot[] = [[x - NEAR_PX, y - NEAR_PX], [x + NEAR_PX, y - NEAR_PX], [x + NEAR_PX, y + NEAR_PX], [x - NEAR_PX, y + NEAR_PX]];
+  const rows = rowsUnder(map, points, places, square);
+  let last: { row: number; x: number; y: number } | null = null; // a million points may lie at one place
+  const drawn = (row: number): { x: number; y: number } => {
+    const same = last !== null && points.lon[row] === points.lon[last.row] && points.lat[row] === points.lat[last.row];
+    if (!same) last = { row, ...plain(map.project([points.lon[row]!, points.lat[row]!])) };
+    return last!;
+  };
+  const away = (row: number, from: { x: number; y: number }): number => {
+    const at = drawn(row);
+    return Math.hypot(at.x - from.x, at.y - from.y);
+  };
+  let [best, least]: [number | null, number] = [null, Infinity];
+  for (const row of rows) {
+    const distance = away(row, { x, y });
+    if (distance < least) [best, least] = [row, distance];
   }
-  return [...away.keys()].sort((one, other) => away.get(one)! - away.get(other)! || one - other);
+  if (best === null) return [];
+  const [first, from] = [best, plain(drawn(best))];
+  return [first, ...[...rows].filter((row) => row !== first && away(row, from) <= SAME_PX)];
 }
+
+const plain = ({ x, y }: { x: number; y: number }): { x: number; y: number } => ({ x, y });
 
 /** West, south, east, north around an outline in pixels; east above 180 across the antimeridian. */
 export function boxAround(map: LibreMap, outline: Spot[]): [number, number, number, number] {
