@@ -63,8 +63,10 @@ async function seen(about: About, view: View | null): Promise<MapPart | null> {
   const key = h("div", { class: "key", role: "group", "aria-label": "Colours of points" });
   add(at("plane"), key);
   const colour = async () => {
+    const asked = store.get();
     try {
       const found = await coloursOf(store, points, about);
+      if (asked.colour !== store.get().colour || asked.scores !== store.get().scores) return; // another choice came meanwhile
       plane?.setColours(found.colours);
       map?.setColours(found.colours);
       showKey(key, found);

@@ -212,8 +212,9 @@ function rowsAround(places: Float32Array, view: Window, x: number, y: number): n
 function colourBy(store: Store, about: About): HTMLElement {
   const field = h("select", {}, h("option", { value: KIND }, "kind"), h("option", { value: SCORE }, "score of the search"),
     ...about.columns.filter((column) => column.name !== "modality").map((column) => h("option", { value: `column ${column.name}` }, column.name.slice(0, 60))));
-  field.value = store.get().colour === null ? KIND : store.get().colour === SCORE ? SCORE : `column ${store.get().colour}`;
-  field.addEventListener("change", () => store.set({ colour: field.value === KIND ? null : field.value === SCORE ? SCORE : field.value.slice(7) }));
+  field.value = store.get().colour ?? KIND;
+  if (field.selectedIndex < 0) field.value = KIND; // a link may name a column that is not there
+  field.addEventListener("change", () => store.set({ colour: field.value || null }));
   return labelled("Colour by", field);
 }
 
@@ -221,7 +222,7 @@ function colourBy(store: Store, about: About): HTMLElement {
 export async function coloursOf(store: Store, points: Points, about: About): Promise<Key> {
   const { colour, scores } = store.get();
   if (colour === SCORE) return scores ? byNumber(scores, scoreText) : { ...byKind(points.modality), names: [["search first: points are coloured by their scores then", [140, 140, 140]]] };
-  const column = about.columns.find((each) => each.name === colour);
+  const column = about.columns.find((each) => `column ${each.name}` === colour);
   return column ? byColumn(column, await points.column(column)) : byKind(points.modality);
 }
 

@@ -27,6 +27,7 @@ export interface State {
   hits: number[];
   /** Of all rows, where points are coloured by score. */
   scores: Float32Array | null;
+  /** What points are coloured by: "score", or "column " and its name; null by what they are. */
   colour: string | null;
   /** Rows that were brushed. */
   selected: Uint32Array | null;
