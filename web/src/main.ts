@@ -31,8 +31,8 @@ async function start(): Promise<void> {
   head(about);
   mountPanels({ search: at("search"), filters: at("filters"), hits: at("hits"), item: at("item"), tools: at("tools") }, store);
   mountSelection(at("selection"), store);
-  jumps();
   const map = await seen(about, viewFromText(link.get("at") ?? ""));
+  jumps();
   const keep = () => history.replaceState(null, "", hashOf(store.get(), map));
   store.on((state, before) => {
     if (state.query !== before.query || state.other !== before.other || state.row !== before.row || state.colour !== before.colour || state.layers !== before.layers) keep();
@@ -125,7 +125,8 @@ function head(about: About): void {
 function jumps(): void {
   const to = (name: string, id: string) => h("button", { type: "button", onclick: () => at(id).scrollIntoView({ block: "start" }) }, name);
   const hits = h("button", { type: "button", onclick: () => at(at("item").hidden ? "hits" : "item").scrollIntoView({ block: "start" }) }, "Hits");
-  add(at("jumps"), to("Map", "map"), to("Plane", "plane"), to("Search", "search"), hits);
+  const map = at("left").hidden ? null : to(at("map").querySelector("canvas") ? "Map" : "Items", "map");
+  add(at("jumps"), map, at("plane").hidden ? null : to("Plane", "plane"), to("Search", "search"), hits);
   store.on((state, before) => {
     if (state.answer !== before.answer) hits.textContent = state.answer ? `Hits (${state.answer.hits.length})` : "Hits";
   });
