@@ -5,7 +5,6 @@ Bars and notes are shown where warnings of the package are: `logging.getLogger("
 """
 
 import logging
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -13,6 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from earthtone.errors import one_line
+from earthtone.processors import usable_processors
 from earthtone.terminal import unguarded
 
 Item = TypeVar("Item")
@@ -106,7 +106,7 @@ def size_text(count: int | None) -> str:
 
 def decoding_threads() -> int:
     """Return how many threads decode images."""
-    return max(2, min(8, os.cpu_count() or 2))
+    return max(2, min(8, usable_processors()))
 
 
 def ordered_map(

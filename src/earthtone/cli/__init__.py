@@ -8,6 +8,7 @@ from importlib import import_module
 from earthtone import __version__
 from earthtone.errors import ConfigError, EarthtoneError, did_you_mean, needed_by, system_error_text
 from earthtone.plugins import import_modules
+from earthtone.processors import limit_library_threads
 from earthtone.terminal import (
     error_text,
     guard_output,
@@ -99,6 +100,7 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words[: words.index("--") if "--" in words else None]  # also where another one is wrong
     try:
         try:
+            limit_library_threads()
             own, level, modules = without_everywhere(words)
             with log_level(level), old_names_told():
                 import_modules(modules)

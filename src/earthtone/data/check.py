@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import statistics
 from array import array
 from collections import Counter
@@ -25,6 +24,7 @@ from earthtone.data.splits import MANIFEST, NamedSplit, check_split_by, named_sp
 from earthtone.errors import ConfigError, SignalError, one_line, one_line_each
 from earthtone.files import content_digest
 from earthtone.options import CheckOptions
+from earthtone.processors import usable_processors
 from earthtone.progress import ordered_map
 from earthtone.signal.audio import AudioFacts, probe_audio, survey_recording
 from earthtone.signal.config import AudioConfig, ImageConfig, SignalConfig, check_signal_config
@@ -418,7 +418,7 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
 
     items = items_skipping(source, lambda number, _: not chosen(number))
     tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), need)
-    for number, item, found in ordered_map(work, enumerate(items), options.workers or os.cpu_count() or 1):
+    for number, item, found in ordered_map(work, enumerate(items), options.workers or usable_processors()):
         tally.add(item, found)
         if options.progress is not None:
             options.progress(number + 1, total)

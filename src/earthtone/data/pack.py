@@ -4,7 +4,6 @@ import csv
 import glob
 import hashlib
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -60,6 +59,7 @@ from earthtone.errors import (
 )
 from earthtone.files import atomic_path, refuse_full_system, refuse_undecodable, write_text_atomic
 from earthtone.options import PackOptions
+from earthtone.processors import usable_processors
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
@@ -164,7 +164,7 @@ def pack(options: PackOptions) -> PackResult:
                 exclude=options.exclude,
                 packed=Table(out) if is_begun(out) else None,
             )
-            threads = options.threads or os.cpu_count() or 1
+            threads = options.threads or usable_processors()
             return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error

@@ -28,6 +28,7 @@ from earthtone.atlas.media import RASTERS, write_tile
 from earthtone.data.packed import Table
 from earthtone.errors import DataError, SignalError, one_line
 from earthtone.files import regular_file
+from earthtone.processors import usable_processors
 from earthtone.serve.answers import Peaks, Tick
 from earthtone.serve.guard import refused
 from earthtone.serve.kept import Kept
@@ -125,7 +126,7 @@ class MediaStore:
         self._views: Kept[View] = Kept(_VIEW_BYTES, lambda view: view.points.nbytes + len(view.spectrogram))
         self._waves: Kept[Path] = Kept(_WAV_BYTES, lambda path: path.stat().st_size, lambda path: path.unlink())
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._decoders = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
+        self._decoders = threading.BoundedSemaphore(max(2, usable_processors()))
         self._waiting = threading.BoundedSemaphore(_WAITING)
         self._lock = threading.Lock()
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import os
 import struct
 import wave
 import zlib
@@ -26,6 +25,7 @@ from earthtone.build.toyworld.planet import Planet, check_sound, check_square, s
 from earthtone.errors import ConfigError, DataError
 from earthtone.files import atomic_path, only_writer, write_text_atomic
 from earthtone.options import ToyworldOptions
+from earthtone.processors import usable_processors
 from earthtone.progress import ordered_map
 from earthtone.value_types import takes
 
@@ -165,7 +165,7 @@ def _only_writer(out: Path, options: ToyworldOptions) -> Iterator[None]:
 def _rows(options: ToyworldOptions) -> Iterator[dict[str, str]]:
     """Yield the manifest's rows in order; at most a few rows a worker are under way."""
     numbers = range(options.start, options.start + options.rows)
-    workers = options.workers or (1 if len(numbers) < _FEW_ROWS else _processors())
+    workers = options.workers or (1 if len(numbers) < _FEW_ROWS else usable_processors())
     if workers == 1:
         for number in numbers:
             yield _write_row(options, number)
@@ -180,13 +180,6 @@ def _rows(options: ToyworldOptions) -> Iterator[dict[str, str]]:
             'imported: put the call under `if __name__ == "__main__":`); or give workers=1. '
             "The files written so far are kept and reused"
         ) from error
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; the count below ignores limits
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _write_row(options: ToyworldOptions, number: int) -> dict[str, str]:
