@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rasterio.transform import from_origin
+from rasters import noise_values, write_raster
 
 import earthtone
 from earthtone.atlas.embeddings import LOOK_COLUMN, EmbeddingTable, open_embeddings
@@ -422,3 +424,29 @@ def test_the_verb_prints_what_it_did(
     assert f"model {model_fingerprint(load_model(model))}, precision" in out
     assert main(words) == 0
     assert "nothing added, 48 rows were there, 48 in all" in capsys.readouterr().out
+
+
+def test_bands_of_many_are_chosen_and_kept(model: Path, tiny_model: TwoTower, tmp_path: Path) -> None:
+    values = noise_values(12, 60, 60)
+    place = from_origin(500_000, 5_000_000, 10, 10)
+    (tmp_path / "scenes").mkdir()
+    for name in ("a", "b"):
+        write_raster(tmp_path / "scenes" / f"{name}.tif", values, "EPSG:32633", place)
+    write_raster(tmp_path / "three.tif", values[[3, 2, 1]], "EPSG:32633", place, photometric="RGB")
+    with pytest.raises(DataError, match=r"earthtone embed or tiles with --bands 4,3,2"):
+        earthtone.embed(model, tmp_path / "scenes", tmp_path / "none", **EXACT)
+    result = earthtone.embed(model, tmp_path / "scenes", tmp_path / "E", bands=(4, 3, 2), **EXACT)
+    table = open_embeddings(tmp_path / "E")
+    assert result.rows == 2 and (table.card.bands, table.card.value_range) == ("4,3,2", "")
+    np.testing.assert_array_equal(table.vectors()[0], tiny_model.embed_images([tmp_path / "three.tif"])[0])
+    with pytest.raises(DataError, match=r"--bands 4,3,2, now 1,2,3; repeat that"):
+        earthtone.embed(model, tmp_path / "scenes", tmp_path / "E", bands=(1, 2, 3), **EXACT)
+    data = next((tmp_path / "E" / "embeddings.lance" / "data").glob("*"))
+    data.write_bytes(data.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"embed the data again: earthtone embed --model .* --bands 4,3,2 --out NEW"):
+        open_embeddings(tmp_path / "E")
+
+
+def test_bands_of_sounds_alone_have_no_effect(model: Path, tiny_pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--bands has no effect on sounds alone"):
+        earthtone.embed(model, tiny_pairs, tmp_path / "E", modality="audio", bands=(1, 2, 3))

@@ -94,6 +94,9 @@ def unit(row: Row, by: str) -> Any:
 @pytest.mark.parametrize("by", ["random", "cells", "degree", "h3", "author", "recorder"])
 def test_units_and_linked_rows_are_never_divided(by: str, rows: list[Row], table: Path, tmp_path: Path) -> None:
     more = {"resolution": 3, "buffer_km": 0.0} if by == "h3" else {}
+    if by == "recorder":  # shared recordings join the twelve to one unit, which is refused
+        rows = [{**row, "image": f"i/{row['id']}.png", "recording_id": row["id"]} for row in rows]
+        table = write(tmp_path / "rows.csv", rows)
     made = earthtone.split(table, tmp_path / "out", by=by, metadata_only=True, seed=3, **more)
     found = splits_of(tmp_path / "out")
     assert made.ok and list(found) == [row["id"] for row in rows] and None not in found.values()
@@ -353,6 +356,40 @@ def test_check_finds_leaks_and_exits_with_1(
     assert next(one for one in told["shared"] if one["what"] == "author")["values"] == len(authors[0] & authors[1])
     text = main(["split", str(table), "--check", "--metadata_only"]), capsys.readouterr().out
     assert text[0] == 1 and "  leak: " in text[1] and "val has no row" in text[1]
+
+
+def test_a_split_that_would_be_empty_is_an_error(rows: list[Row], tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", [{**row, "recordist": "A. Single"} for row in rows[:30]])
+    with pytest.raises(DataError, match=r"no row is left for .* by author: there is 1 unit .* choose another --by"):
+        earthtone.split(one, tmp_path / "out", by="author", metadata_only=True)
+    assert not (tmp_path / "out").exists()
+    alone = earthtone.split(one, tmp_path / "out", by="author", metadata_only=True, shares=(1.0, 0.0, 0.0))
+    assert alone.report.rows == {"train": 30, "val": 0, "test": 0}
+    few = [{**row, "recordist": f"author {min(n, 2)}", "recording_id": "", "image": f"{n}"}
+           for n, row in enumerate(rows[:30])]  # fmt: skip
+    three = earthtone.split(write(tmp_path / "few.csv", few), tmp_path / "few", by="author", metadata_only=True)
+    assert sorted(three.report.rows.values()) == [1, 1, 28]
+
+
+def test_the_verdict_says_what_was_judged_and_neighbours_are_told(
+    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "rows.csv", rows[:80])
+    assert main(["split", str(table), "--metadata_only", "--by", "random", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "judged: shared image, shared recording, shared recording_id)" in said
+    assert f"next: earthtone pack {table} --split_by {tmp_path / 'out'}" in said
+    beside = [{**row, "split": "train"} for row in rows[:20]]
+    beside += [{**row, "id": f"9{row['id']}", "split": "test", "image": "", "audio": "", "recording_id": ""}
+               for row in rows[:3]]  # fmt: skip
+    looked = earthtone.check_split(write(tmp_path / "beside.csv", beside), metadata_only=True)
+    assert any(line.startswith("3 of 3 rows of test with a place are within 1 km") for line in looked.remarks)
+    sounds = tmp_path / "sounds.csv"
+    sounds.write_text("id,audio,longitude,latitude\n" + "".join(f"{n},{n}.wav,{n},{n}\n" for n in range(30)))
+    assert main(["split", str(sounds), "--metadata_only", "--out", str(tmp_path / "sounds")]) == 0
+    assert "next:" not in capsys.readouterr().out  # pack takes pairs
+    with pytest.raises(DataError, match=r"sounds alone is embedded: earthtone embed .*--places"):
+        earthtone.pack(sounds, tmp_path / "t.lance")
 
 
 @pytest.mark.parametrize(

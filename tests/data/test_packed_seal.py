@@ -166,5 +166,5 @@ def test_packing_goes_on_after_a_kill_between_two_commits(
 
 def test_nothing_is_added_to_a_damaged_table(table: Path, tiny_signal: SignalConfig, grown: Path) -> None:
     lose_the_newest_version(table)
-    with pytest.raises(DataError, match="12 rows are there, 18 were packed"):
+    with pytest.raises(DataError, match="12 rows are there, 18 were written"):
         pack(grown.parent / "pairs" / "manifest.csv", table, signal=tiny_signal, threads=1)

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import blake2b
 from itertools import compress
@@ -33,7 +33,7 @@ from earthtone.atlas.embeddings import (
     open_embeddings,
     write_embeddings,
 )
-from earthtone.atlas.items import Item, Items, open_items
+from earthtone.atlas.items import Item, Items, PackedItems, open_items
 from earthtone.atlas.options import EmbedOptions
 from earthtone.atlas.reading import Reading, fingerprint_of, read_ahead, reader_of
 from earthtone.atlas.shards import Part, launched_part
@@ -51,6 +51,7 @@ from earthtone.models.batches import constant_batch
 from earthtone.models.storage import model_fingerprint, model_name, opened_model
 from earthtone.models.two_tower import Embeddings, TwoTower
 from earthtone.progress import decoding_threads, note, ordered_map, progress_bar
+from earthtone.signal.config import ImageConfig
 from earthtone.signal.excerpt import Excerpt
 from earthtone.value_types import takes
 
@@ -149,6 +150,7 @@ class _Embedding:
         self.model = model
         self.items = items
         self.windows = options.windows
+        self.image = _image_config(options, model, items)
         self.batch = options.batch or constant_batch(model.device)
         there = [
             open_embeddings(path, finished=path != part.table)
@@ -158,7 +160,7 @@ class _Embedding:
         self.precision = _precision(options, model, there)
         self.card = EmbeddingCard(
             _name_of(options), model_fingerprint(model), model.config.dimensions, model.config.unit, str(options.data),
-            options.windows, _PRECISIONS[self.precision],
+            options.windows, _PRECISIONS[self.precision], _listed(options.bands), _listed(options.value_range),
         )  # fmt: skip
         for table in there:
             _refuse_other(table, self.card, options, items)
@@ -274,7 +276,7 @@ class _Embedding:
                     bar.update()
 
     def _reader(self, medium: Medium) -> Any:
-        return reader_of(self.items, self.model, medium)
+        return reader_of(self.items, self.model, medium, self.image)
 
     def _rows(
         self, item: Item, medium: Medium, reading: Reading, vectors: Sequence[Embeddings]
@@ -309,6 +311,23 @@ def _name_of(options: EmbedOptions) -> str:
     return str(Path(name).absolute()) if named and Path(name).exists() else name
 
 
+def _image_config(options: EmbedOptions, model: TwoTower, items: Items) -> ImageConfig:
+    """Return how pictures are read: as the model says, but for what was typed. Raises ConfigError for what is idle."""
+    given = {name: value for name in ("bands", "value_range") if (value := getattr(options, name)) is not None}
+    if given and (isinstance(items, PackedItems) or "image" not in items.media):
+        what = "a packed table, whose pictures are tiles already" if "image" in items.media else "sounds alone"
+        raise ConfigError(f"--{next(iter(given))} has no effect on {what}; leave it out")
+    config: ImageConfig = replace(model.signal.image, **given)
+    return config
+
+
+def _listed(numbers: Sequence[Any] | None) -> str:
+    """Return band numbers, a range, three of them or a range's name as they are typed; nothing for None."""
+    if numbers is None or isinstance(numbers, str):
+        return numbers or ""
+    return ",".join(_listed(one) if isinstance(one, tuple) else f"{one:g}" for one in numbers)
+
+
 def _precision(options: EmbedOptions, model: TwoTower, there: Sequence[EmbeddingTable]) -> str:
     """Return what `choose_precision` says; without a wish, that of the vectors that are there."""
     name = options.precision
@@ -333,6 +352,8 @@ def _refuse_other(table: EmbeddingTable, card: EmbeddingCard, options: EmbedOpti
         ("precision", was.precision, card.precision),
         ("vectors", number, options.vectors),
         *([("windows", was.windows, card.windows)] if "audio" in items.media else []),
+        ("bands", was.bands or "none", card.bands or "none"),
+        ("value_range", was.value_range or "none", card.value_range or "none"),
     ]
     if unlike := [f"--{name} {before}, now {now}" for name, before, now in told if before != now]:
         raise DataError(f"{table.path} was made with {'; '.join(unlike).lower()}; repeat that, or choose another --out")

@@ -70,6 +70,10 @@ class EmbeddingCard:
     """Whether rows of sounds are windows; else whole recordings."""
     precision: str = "32"
     """In which the networks multiplied: 32 or bf16."""
+    bands: str = ""
+    """Which bands pictures were read as red, green and blue, where the model did not say: 4,3,2."""
+    value_range: str = ""
+    """Of pictures of more than 8 bits, where the model did not say."""
 
 
 def is_own(name: str) -> bool:
@@ -81,7 +85,9 @@ def embedding_schema(card: EmbeddingCard, vectors: VectorType = "float16", extra
     """Return the schema of a table of embeddings with the text columns `extra`: free ones, and `look`."""
     fields = [*COLUMNS.items(), *((name, pa.string()) for name in extra)]
     number = pa.float16() if vectors == "float16" else pa.float32()
-    said = {"format": FORMATS["embeddings"], **asdict(card)}
+    later = ("bands", "value_range")  # left out where they say nothing: earlier versions read such a table
+    told = {name: value for name, value in asdict(card).items() if value != "" or name not in later}
+    said = {"format": FORMATS["embeddings"], **told}
     return pa.schema(
         [pa.field(name, kind) for name, kind in fields] + [pa.field(VECTOR, pa.list_(number, card.dimensions))],
         metadata={"earthtone": json.dumps(said, sort_keys=True)},
@@ -218,8 +224,16 @@ def open_embeddings(folder: str | Path, *, finished: bool = True) -> EmbeddingTa
         raise DataError(
             f"{path} cannot be opened ({reason}); embed the data again, or copy the whole folder"
         ) from error
-    check_opened(path, dataset)
+    check_opened(path, dataset, _advice(card))
     return EmbeddingTable(path, dataset, card)
+
+
+def _advice(card: EmbeddingCard) -> str:
+    """Return what to do, and to type, about a table that was cut or damaged."""
+    more = [*(["--windows"] if card.windows else []), *(["--bands", card.bands] if card.bands else [])]
+    more += ["--value_range", card.value_range] if card.value_range else []
+    line = shell_line("earthtone", "embed", "--model", card.model, "--data", card.data, *more, "--out", "NEW")
+    return f"an unfinished or damaged copy; copy the whole folder again, or embed the data again: {line}"
 
 
 def _card(path: Path, schema: pa.Schema) -> EmbeddingCard:

@@ -10,6 +10,7 @@ from earthtone.errors import ConfigError
 from earthtone.options import (
     AnyModel,
     AnyRetryPolicy,
+    BandOptions,
     ColumnOptions,
     DeviceOptions,
     Names,
@@ -62,7 +63,7 @@ def _shard(text: str) -> Shard:
 
 
 @dataclass(frozen=True)
-class EmbedOptions(DeviceOptions, ColumnOptions):
+class EmbedOptions(DeviceOptions, ColumnOptions, BandOptions):
     """Vectors of images and sounds as one table. A stopped call goes on when it is repeated; so does one whose data has
     got more rows."""
 

@@ -23,7 +23,7 @@ from earthtone.models.inputs import measured_tile
 from earthtone.models.two_tower import TwoTower
 from earthtone.progress import decoding_threads, ordered_map
 from earthtone.signal.audio import probe_audio, read_recording
-from earthtone.signal.config import AudioConfig
+from earthtone.signal.config import AudioConfig, ImageConfig
 from earthtone.signal.excerpt import Excerpt, Sound, no_excerpt, size_on_disk, source_of
 from earthtone.signal.spectrogram import Spectrogram, log_mel, ready_spectrogram, window_starts, windows
 
@@ -58,19 +58,22 @@ def read_ahead(items: Iterable[Item | Problem], reader: "FileReader | PackedRead
         yield from found
 
 
-def reader_of(items: Items, model: TwoTower, medium: Medium) -> "FileReader | PackedReader":
-    """Return what reads items of a medium for a model."""
+def reader_of(
+    items: Items, model: TwoTower, medium: Medium, image: ImageConfig | None = None
+) -> "FileReader | PackedReader":
+    """Return what reads items of a medium for a model; `image` says how pictures are read, by default as the model."""
     if isinstance(items, PackedItems):
         return PackedReader(items, model, medium)
-    return FileReader(model, medium)
+    return FileReader(model, medium, image)
 
 
 class FileReader:
     """Reads files and bytes."""
 
-    def __init__(self, model: TwoTower, medium: Medium) -> None:
+    def __init__(self, model: TwoTower, medium: Medium, image: ImageConfig | None = None) -> None:
         self._model = model
         self._medium = medium
+        self._config = image or model.signal.image
         self._room = _Room(_DECODED_BYTES)
 
     def parts(self, items: Iterable[Item | Problem]) -> Iterator[list[Item | Problem]]:
@@ -100,7 +103,7 @@ class FileReader:
             return Problem(item.id, BROKEN[self._medium], reason)
 
     def _image(self, item: Item, media: Path | bytes) -> Reading:
-        tile, side_m = measured_tile(media, self._model.signal.image, item.gsd_m)
+        tile, side_m = measured_tile(media, self._config, item.gsd_m)
         return _seen(self._model.views([tile], [side_m])[0])._replace(fingerprint=content_fingerprint(media))
 
     def _sound(self, media: Sound) -> Reading:

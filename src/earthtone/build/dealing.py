@@ -2,7 +2,8 @@
 
 A unit is what the rule keeps together: a cell, a hexagon, an author, a recorder. Units that share an image, a recording
 or the id of one become one. Units come in an order that the seed draws, and each goes to the split that is drawn for
-it while that has room, so that the shares of the rows are met as near as the units allow.
+it while that has room, so that the shares of the rows are met as near as the units allow; no split that has a share
+stays empty while another one has two units.
 """
 
 from collections.abc import Mapping
@@ -274,6 +275,19 @@ def _filled(
             code = max(range(3), key=lambda one: room[one])
         codes[at] = code
         room[code] -= size
+    return _none_empty(
+        codes, sizes, draws, [share > 0 and not have for share, have in zip(shares, filled, strict=True)]
+    )
+
+
+def _none_empty(codes: Codes, sizes: Numbers, draws: NDArray[np.uint64], wanted: list[bool]) -> Codes:
+    """Return the splits of units (M,) with the smallest of the split of most units in each that is wanted and empty."""
+    for code, needs in enumerate(wanted):
+        units = np.bincount(codes, minlength=3)
+        most = int(units.argmax())
+        if needs and not units[code] and units[most] > 1:
+            mine = np.flatnonzero(codes == most)
+            codes[mine[np.lexsort((draws[mine], sizes[mine]))[0]]] = code
     return codes
 
 

@@ -18,6 +18,7 @@ from earthtone.pages import PageTable
 _NAMED = 5
 #: Distances in km at which near pairs are counted.
 NEAR_KM = (0.0, 0.1, 1.0, 10.0, 100.0)
+_NEAR = 1.0  # one of them, within which a row is a neighbour
 _QUANTILES = {"least": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "most": 1.0}
 
 
@@ -68,6 +69,8 @@ class Leakage:
     """What its user should know."""
     problems: Mapping[str, int]
     """Rows that cannot be read, by kind; they are in no split."""
+    judged: Sequence[str] = ()
+    """What would have been a fault: a shared image, recording, column or author, a row within the buffer."""
 
     @property
     def ok(self) -> bool:
@@ -99,8 +102,16 @@ class Leakage:
                 lines.append(f"  shared {item.what}: {item.values:,} in several splits{beside}")
         lines += [f"  note: {remark}" for remark in self.remarks]
         lines += [f"  leak: {fault}" for fault in self.faults]
-        lines.append("  nothing leaks that can be seen here" if self.ok else "  figures measured on this split flatter")
+        lines.append(f"  {self.verdict}")
         return one_line_each(lines)
+
+    @property
+    def verdict(self) -> str:
+        """What was judged, and how that ended, as one line."""
+        judged = f"judged: {', '.join(self.judged) or 'nothing: no column and no file could be compared'}"
+        if self.faults:
+            return f"figures measured on this split flatter ({judged})"
+        return f"nothing leaks of what was judged ({judged})" if self.judged else f"no verdict ({judged})"
 
     def tables(self) -> list[PageTable]:
         """Return the tables of the page."""
@@ -141,13 +152,16 @@ def leakage(facts: RowFacts, codes: Codes, record: Mapping[str, Any], remarks: S
     faults = [_fault(item) for item in shared if item.values and item.what in facts.links]
     by = record.get("by")
     faults += [_fault(item) for item in shared if item.values and item.what == by]
+    judged = [f"shared {item.what}" for item in shared if item.what in facts.links or item.what == by]
     buffer_km = record.get("buffer_km")
     if isinstance(buffer_km, int | float) and buffer_km > 0:
         faults += _too_near(facts, codes, float(buffer_km))
+        judged.append(f"the buffer of {buffer_km:g} km")
     if by == "time":
         faults += _out_of_order(facts, codes)
-    said = [*remarks, *_empty(rows), *_unknown(facts)]
-    return Leakage(facts.path, record, rows, distances, shared, faults, said, facts.problems)
+        judged.append("the order of times")
+    said = [*remarks, *_empty(rows), *_near(distances), *_unknown(facts)]
+    return Leakage(facts.path, record, rows, distances, shared, faults, said, facts.problems, judged)
 
 
 def distances_km(facts: RowFacts, codes: Codes, code: int) -> tuple[NDArray[np.float64], Numbers, Numbers]:
@@ -214,6 +228,17 @@ def _out_of_order(facts: RowFacts, codes: Codes) -> list[str]:
         f"{later} begins before {earlier} ends"
         for (earlier, before), (later, after) in pairwise(there)
         if after.min() <= before.max()
+    ]
+
+
+def _near(distances: Sequence[Distances]) -> list[str]:
+    """Return a line for each measured split with rows within a kilometre of a training row: no fault of most rules."""
+    near = [(one.split, one.within[f"{_NEAR:g}"], one.rows) for one in distances if one.km]
+    return [
+        f"{count:,} of {rows:,} rows of {split} with a place are within {_NEAR:g} km of a training row: figures on "
+        f"them say little of new places; --buffer_km {_NEAR:g} leaves such rows out"
+        for split, count, rows in near
+        if count
     ]
 
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
+from earthtone.build.recordings.facts import zone_of
 from earthtone.errors import ConfigError
-from earthtone.options import ColumnOptions
-from earthtone.value_types import NonNegativeInt, PositiveFloat, Rule
+from earthtone.options import ColumnOptions, refuse_folder
+from earthtone.value_types import NonNegativeInt, Options, PositiveFloat, PositiveInt, Rule
 
 SplitKind = Literal["random", "key-digit", "cells", "degree", "h3", "author", "recorder", "time", "region"]
 Shares = Annotated[
@@ -55,7 +56,8 @@ class SplitRowsOptions(RowsOptions):
     seed: NonNegativeInt = 0
     """the same seed and rows give the same split everywhere"""
     shares: Shares = (0.7, 0.1, 0.2)
-    """shares of the rows in train, val and test, as near as what stays together allows"""
+    """shares of the rows in train, val and test, as near as what stays together allows; with region the first two
+    share what lies outside it"""
     buffer_km: Kilometres | None = None
     """leave out rows this near to one of another split; default 1 with h3, else 0"""
     cell_km: PositiveFloat = 10.0
@@ -115,6 +117,44 @@ class DescribeOptions(RowsOptions):
     def check(self) -> None:
         if self.out is None and (given := self.changed("url")):
             raise ConfigError(f"{given[0]} has no effect without --out")
+
+
+@dataclass(frozen=True)
+class RecordingsOptions(Options):
+    """A folder of field recordings to rows: start, zone, place, device and faults from names, headers, logs."""
+
+    positional = ("folder",)
+    usual = ("out", "deployments", "zone", "clip_s")
+
+    folder: str | Path
+    """where the recordings lie, at any depth"""
+    out: str | Path
+    """table to write, a .parquet file: a manifest with paths from its own folder"""
+    _: KW_ONLY
+    deployments: str | Path | None = None
+    """table (CSV, TSV, Parquet) with `device` or `folder` and what is known of it: longitude, latitude,
+    uncertainty_m, zone; also from and to, license, attribution"""
+    zone: (
+        Annotated[str, Rule("UTC, +10:00 or a name such as Europe/Berlin", lambda text: bool(zone_of(text)))] | None
+    ) = None
+    """zone of times that are told without one and have none in --deployments: UTC, +10:00, Europe/Berlin"""
+    trust: Literal["neither", "name", "header"] = "neither"
+    """whose time counts where name and header contradict each other; neither: the time is left out"""
+    app_positions: bool = False
+    """take positions that a configuration app has entered, which it rounds to about a kilometre"""
+    clip_s: PositiveFloat | None = None
+    """a row for each so many seconds (start_s, end_s) in place of one for the whole recording"""
+    license: str | None = None
+    """of rows for which --deployments tells none"""
+    attribution: str | None = None
+    """of rows for which --deployments tells none"""
+    threads: PositiveInt = 4
+    """files looked at side by side"""
+
+    def check(self) -> None:
+        if Path(self.out).suffix.lower() != ".parquet":
+            raise ConfigError(f"--out {self.out}; the name of a .parquet file expected")
+        refuse_folder("out", self.out)
 
 
 def _day(option: str, text: str) -> datetime:

@@ -97,6 +97,8 @@ class RowFacts:
     """source, license, attribution: as texts, where asked for."""
     audio_seconds: NDArray[np.float64]
     """(N,) seconds of sound; NaN where unknown, and (0,) where not asked for."""
+    media: Sequence[str] = ()
+    """Which a manifest or a release has: image, audio; none for a packed table, which is not to be packed again."""
 
     def __len__(self) -> int:
         return len(self.id_numbers)
@@ -193,7 +195,9 @@ class _Collector:
         for name, words in self._words.items():
             words.add(texts.get(name))
 
-    def facts(self, links: Mapping[str, Numbers], seconds: NDArray[np.float64] | None = None) -> RowFacts:
+    def facts(
+        self, links: Mapping[str, Numbers], seconds: NDArray[np.float64] | None = None, media: Sequence[str] = ()
+    ) -> RowFacts:
         """Return all rows. Raises DataError where there are none."""
         if not len(self._numbers):
             why = f"; the first: {self._examples[0]}" if self._examples else ""
@@ -216,6 +220,7 @@ class _Collector:
             problem_examples=tuple(self._examples),
             words=self._words,
             audio_seconds=np.empty(0) if seconds is None else seconds,
+            media=media,
         )
 
 
@@ -242,7 +247,7 @@ def _of_source(source: Source, need: tuple[str, ...], who: Mapping[str, str], wo
         if rows.add(item) and seconds is not None and isinstance(item, Pair):
             seconds.append(float("nan") if hub or source.ready_spectrograms else _length(item.audio))
     links = {} if hub else _content(source, need)
-    return rows.facts(links, None if seconds is None else np.array(seconds, np.float64))
+    return rows.facts(links, None if seconds is None else np.array(seconds, np.float64), need)
 
 
 def _content(source: Source, need: tuple[str, ...]) -> dict[str, Numbers]:
@@ -296,7 +301,8 @@ def _of_metadata(path: Path, columns: Mapping[str, str], who: Mapping[str, str],
             if words:
                 seconds.append(_number(row.cells.get(length) if length else None))
     links = {name: np.array(cells[name], np.int64) for name in carried}
-    return rows.facts(links, np.array(seconds, np.float64) if words else None)
+    media = [medium for medium in MEDIA if own.get(medium) is not None]
+    return rows.facts(links, np.array(seconds, np.float64) if words else None, media)
 
 
 def _number(cell: object) -> float:

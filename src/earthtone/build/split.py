@@ -14,7 +14,7 @@ from earthtone.build.options import CheckSplitOptions, SplitRowsOptions
 from earthtone.build.pictures import PagePicture, distance_curve, map_of_places
 from earthtone.build.row_facts import RowFacts, read_rows
 from earthtone.data.grouped_split import NONE, Codes
-from earthtone.data.pair import SPLITS
+from earthtone.data.pair import MEDIA, SPLITS
 from earthtone.data.split_file import ROOT, SPLIT_FILE, SplitFile, read_split, write_split
 from earthtone.errors import ConfigError, DataError, one_line_each, shell_line
 from earthtone.files import FORMATS, atomic_folder, refuse_used, write_text_atomic
@@ -30,6 +30,8 @@ class SplitResult:
     out: Path
     dealt: DealtRows
     report: Leakage
+    packable: bool
+    """Whether its rows are pairs that `earthtone pack` takes."""
 
     @property
     def ok(self) -> bool:
@@ -74,11 +76,13 @@ def split(options: SplitRowsOptions) -> SplitResult:
         raise DataError(
             f"{facts.path}: no row is left in any split ({_why(dealt)}); choose another --by or --buffer_km"
         )
+    if kept is None:
+        _refuse_empty(dealt, facts, options)
     report = leakage(facts, dealt.codes, dealt.record, remarks_of(dealt, facts, kept, options))
     with atomic_folder(out) as folder:
         write_split(folder / SPLIT_FILE, facts.ids, dealt.codes, dealt.record)
         write_report(folder, report, facts, dealt.codes)
-    return SplitResult(out, dealt, report)
+    return SplitResult(out, dealt, report, set(facts.media) == set(MEDIA))
 
 
 @takes(CheckSplitOptions)
@@ -160,7 +164,8 @@ def remarks_of(dealt: DealtRows, facts: RowFacts, kept: SplitFile | None, option
 def write_report(folder: Path, report: Leakage, facts: RowFacts, codes: Codes) -> None:
     """Write split.json and split.html into a folder."""
     write_text_atomic(folder / "split.json", json_text({"format": FORMATS["split"], **report.to_dict()}) + "\n")
-    leaks = [f"Leak: {fault}." for fault in report.faults] or ["Nothing leaks that can be seen here."]
+    verdict = f"{report.verdict[0].upper()}{report.verdict[1:]}."
+    leaks = [*(f"Leak: {fault}." for fault in report.faults), verdict]
     page = Page(
         title=f"Split of {Path(report.data).name}",
         notes=[in_words(report.record), *leaks],
@@ -192,6 +197,27 @@ def _facts(options: SplitRowsOptions) -> RowFacts:
     if options.column is not None:
         who[options.by] = options.column
     return read_rows(options.data, columns=options.columns, metadata_only=options.metadata_only, who=who)
+
+
+def _refuse_empty(dealt: DealtRows, facts: RowFacts, options: SplitRowsOptions) -> None:
+    """Raise DataError where a split that was asked for got no row, such as of a single author's recordings."""
+    wanted = [share > 0 for share in options.shares]
+    if options.by == "region":
+        wanted[2] = True
+    if options.val_from is not None:
+        wanted = [True, options.val_from != options.test_from, True]
+    empty = [name for code, name in enumerate(SPLITS) if wanted[code] and not (dealt.codes == code).any()]
+    if not empty:
+        return
+    why = f"; {lost}" if (lost := _why(dealt)) else ""
+    if dealt.units:
+        why = f": there {'is 1 unit' if dealt.units == 1 else f'are {dealt.units:,} units'} of what stays together{why}"
+    instead = "choose other days" if options.val_from is not None else "or a share of 0 for it in --shares"
+    if options.by == "key-digit":
+        instead = "which deals out rows by their place or by chance"
+    raise DataError(
+        f"{facts.path}: no row is left for {' and '.join(empty)} by {options.by}{why}; choose another --by, {instead}"
+    )
 
 
 def _why(dealt: DealtRows) -> str:

@@ -114,9 +114,7 @@ def plugins(words: list[str]) -> int:
 
 
 def recordings(words: list[str]) -> int:
-    from earthtone.build.recordings.options import RecordingsOptions
-
-    options, found = parsed("recordings", RecordingsOptions, words, _json)
+    options, found = parsed("recordings", told_build.RecordingsOptions, words, _json)
     result = call("recordings", options)
     print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
     if not found.json:
@@ -168,7 +166,7 @@ def split(words: list[str]) -> int:
     else:
         result = call("split", options)
     print(json_text(result.to_dict()) if found.json else result.to_text())
-    if not found.json and not found.check:
+    if not found.json and not found.check and result.packable:
         print(f"next: {_next('pack', options.data, '--split_by', options.out, '--out', 'pairs.lance')}")
     return 0 if result.ok else 1
 

@@ -152,7 +152,9 @@ def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str
     likely = _likely(table, found, [name for name in PAIR_COLUMNS if name not in (*found, *columns)], need)
     for name in ("id", *need):
         if name not in found:
-            raise DataError(_lacks(name, table, likely.get(name)))
+            has = next((medium for medium in MEDIA if medium != name and medium in found), None)
+            beside = has if name in need and set(need) == set(MEDIA) else None
+            raise DataError(_lacks(name, table, likely.get(name), beside))
     if likely:
         typed = shlex.quote(",".join(f"{name}={column}" for name, column in likely.items()))
         _LOG.warning("%s: to read %s as a pair's own, type --columns %s", table.path, listed(likely.values()), typed)
@@ -213,12 +215,18 @@ def _column_for(name: str, table: TableColumns) -> str | None:
     return aliases[0] if aliases else None
 
 
-def _lacks(name: str, table: TableColumns, likely: str | None) -> str:
+def _lacks(name: str, table: TableColumns, likely: str | None, alone: str | None) -> str:
+    """Return what to say of a column that is not there; `alone` is the medium that is, where both are wanted."""
     separator = ""
     if len(table.columns) == 1 and (";" in table.columns[0] or "\t" in table.columns[0]):
         separator = "; its cells seem to be separated by something else (save with commas, or with tabs as .tsv)"
     typed = f"{name}=NAME with the column to use" if likely is None else shlex.quote(f"{name}={likely}")
-    return f"{table.path} has no column {name!r}, found {listed(table.columns)}{separator}; type --columns {typed}"
+    said = f"{table.path} has no column {name!r}, found {listed(table.columns)}{separator}; type --columns {typed}"
+    if alone is None or likely is not None:
+        return said
+    path, kinds = shlex.quote(str(table.path)), {"image": "images", "audio": "sounds"}[alone]
+    said += f". A table of {kinds} alone is embedded: earthtone embed --model MODEL --data {path} --out E"
+    return said if alone == "image" else f"{said}; its places get pictures by earthtone tiles --places {path}"
 
 
 def extra_columns(table: TableColumns, columns: Mapping[str, str], aside: Collection[str] = ()) -> dict[str, str]:

@@ -126,7 +126,7 @@ def unfinished_marker(out: Path) -> Path:
     return out.with_name(f"{out.name}.unfinished")
 
 
-def read_seal(table: Path | str) -> Seal | None:
+def read_seal(table: Path | str, advice: str = LOST) -> Seal | None:
     """Return the seal of a table on a disk or in an object store, None where there is none. Raises DataError."""
     try:
         text = _seal_text(table)
@@ -138,23 +138,23 @@ def read_seal(table: Path | str) -> Seal | None:
         return Seal(int(values["rows"]), int(values["version"]), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise DataError(f"{table}: {SEAL_FILE} cannot be read ({reason}): {LOST}") from error
+        raise DataError(f"{table}: {SEAL_FILE} cannot be read ({reason}): {advice}") from error
 
 
-def check_opened(table: Path | str, dataset: Any) -> None:
-    """Raise DataError where an opened table is not what was packed, as far as that is cheap to tell.
+def check_opened(table: Path | str, dataset: Any, advice: str = LOST) -> None:
+    """Raise DataError where an opened table is not what was written, as far as that is cheap to tell.
 
     Rows and version always, on a disk sizes of all files and the content of small tables too.
     """
-    seal = read_seal(table)
+    seal = read_seal(table, advice)
     if seal is None:
         return
     if dataset.version < seal.version or (dataset.version == seal.version and dataset.count_rows() != seal.rows):
-        raise DataError(f"{table}: {dataset.count_rows():,} rows are there, {seal.rows:,} were packed: {LOST}")
+        raise DataError(f"{table}: {dataset.count_rows():,} rows are there, {seal.rows:,} were written: {advice}")
     if isinstance(table, Path):
         cheap = sum(size for size, _ in seal.files.values()) <= _CHEAP_BYTES
         if fault := next(file_faults(table, seal, whole=cheap), None):
-            raise DataError(f"{table}: {fault}: {LOST}")
+            raise DataError(f"{table}: {fault}: {advice}")
 
 
 def file_faults(table: Path, seal: Seal, *, whole: bool) -> Iterator[str]:
@@ -164,9 +164,9 @@ def file_faults(table: Path, seal: Seal, *, whole: bool) -> Iterator[str]:
         try:
             state = path.stat()
             if state.st_size != size:
-                yield f"{name} has {state.st_size:,} bytes, {size:,} were packed"
+                yield f"{name} has {state.st_size:,} bytes, {size:,} were written"
             elif whole and _known_digest(path, size, state.st_mtime_ns) != digest:
-                yield f"{name} has another content than was packed"
+                yield f"{name} has another content than was written"
         except OSError as error:
             yield f"{name} cannot be read ({error.strerror})"
 

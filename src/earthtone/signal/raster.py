@@ -215,8 +215,8 @@ def _elsewhere(*bands: int) -> str:
     named = ",".join(map(str, bands))
     written = " ".join(f"-b {band}" for band in bands)
     return (
-        f" of a model to be trained; for one that is there a file of these: earthtone tiles --bands {named}, or "
-        f"gdal_translate {written}"
+        f" of a model to be trained; for one that is there earthtone embed or tiles with --bands {named}, or a file of "
+        f"these: gdal_translate {written}"
     )
 
 

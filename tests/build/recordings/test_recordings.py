@@ -182,7 +182,9 @@ def test_overlaps_are_seen_across_folders_of_one_device(tmp_path: Path) -> None:
     }
     result = earthtone.recordings(write(tmp_path / "in", **seventeen), tmp_path / "o.parquet")
     (named,) = result.faults.values()
-    assert named.files == [("2/S4A1_20260412_000000.wav", "17.0 s into the one of 2026-04-12 00:00:00")]
+    ((name, detail),) = named.files
+    assert name == "2/S4A1_20260412_000000.wav"
+    assert detail == f"1/S4A1_20260411_235950.wav lasts 17.0 s into {name}, which begins at 2026-04-12 00:00:00"
 
 
 def test_what_is_there_is_replaced_only_where_it_is_ours(tmp_path: Path) -> None:

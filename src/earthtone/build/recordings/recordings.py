@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from earthtone.build.options import RecordingsOptions
 from earthtone.build.recordings.examine import (
     BAD_NAME,
     FAULTS,
@@ -26,7 +27,6 @@ from earthtone.build.recordings.examine import (
     examine,
 )  # fmt: skip
 from earthtone.build.recordings.facts import zone_of
-from earthtone.build.recordings.options import RecordingsOptions
 from earthtone.build.recordings.settle import APP_POSITION, Rules, Settled, settle
 from earthtone.build.recordings.tables import Deployments, SummaryLog, read_summary
 from earthtone.data.pair import is_file
@@ -219,7 +219,7 @@ def _rows(folder: Path, rules: Rules, options: RecordingsOptions, result: Record
     """Yield the rows, folder by folder in the order of names."""
     logs = _Logs(folder, result)
     looked = ordered_map(lambda task: examine(*task), _tasks(folder, result, options.out), options.threads)
-    last: dict[str, tuple[datetime, float]] = {}
+    last: dict[str, tuple[datetime, float, str]] = {}
     for place, group in groupby(progress(looked, total=None, label="recordings", unit="file"), lambda e: e.folder):
         settled: list[tuple[Examined, Settled]] = []
         for found in group:
@@ -228,7 +228,7 @@ def _rows(folder: Path, rules: Rules, options: RecordingsOptions, result: Record
                 result.left_out.setdefault(found.left_out[0], Named()).add(name, found.left_out[1])
             else:
                 settled.append((found, settle(found, logs.of(place), rules)))
-        for found, row in _overlaps(settled, last):
+        for found, row in _overlaps(settled, last, folder):
             _count(found, row, folder, rules, result)
             for cells in _clips(found, row, folder, options):
                 result.rows += 1
@@ -296,11 +296,11 @@ class _Logs:
 
 
 def _overlaps(
-    settled: list[tuple[Examined, Settled]], last: dict[str, tuple[datetime, float]]
+    settled: list[tuple[Examined, Settled]], last: dict[str, tuple[datetime, float, str]], folder: Path
 ) -> Iterator[tuple[Examined, Settled]]:
     """Yield files with their rows in the order of their names, those that overlap the next one of their device marked.
 
-    `last` is when each device's last recording began in the folders before, and its seconds.
+    `last` is when each device's last recording began in the folders before, its seconds and its name.
     """
     order: dict[str, list[int]] = {}
     for index, (_, row) in enumerate(settled):
@@ -309,7 +309,7 @@ def _overlaps(
             order.setdefault(f"{row.device}{aware}", []).append(index)
     for device, indices in order.items():
         indices.sort(key=lambda index: (settled[index][1].start or datetime.min, index))
-        before: tuple[datetime, float, int | None] | None = None
+        before: tuple[datetime, float, str, int | None] | None = None
         if device in last:
             before = (*last[device], None)
         for index in indices:
@@ -317,21 +317,24 @@ def _overlaps(
             start = row.start
             if start is None:
                 continue
-            if before is not None and (fault := _overlap(before[0], before[1], start)) is not None:
-                marked = index if before[2] is None or fault[0] == TWICE else before[2]
+            name = _name(found.path, folder)
+            if before is not None and (fault := _overlap(before[:3], start, name)) is not None:
+                marked = index if before[3] is None or fault[0] == TWICE else before[3]
                 settled[marked] = settled[marked][0], _with_fault(settled[marked][1], fault)
-            before = (start, found.seconds, index)
+            before = (start, found.seconds, name, index)
         if before is not None:
-            last[device] = before[0], before[1]
+            last[device] = before[:3]
     yield from settled
 
 
-def _overlap(start: datetime, seconds: float, following: datetime) -> tuple[str, str] | None:
+def _overlap(before: tuple[datetime, float, str], following: datetime, name: str) -> tuple[str, str] | None:
+    """Return the fault of a recording - its start, seconds and name - and the one that follows; None without any."""
+    start, seconds, own = before
     if following == start:
-        return TWICE, f"two begin at {start.isoformat(' ')}"
+        return TWICE, f"begins at {start.isoformat(' ')}, as {own} does"
     over = (start + timedelta(seconds=seconds) - following).total_seconds()
     if following > start and over > _OVERLAP_S:
-        return OVERLAP, f"{over:.1f} s into the one of {following.isoformat(' ')}"
+        return OVERLAP, f"{own} lasts {over:.1f} s into {name}, which begins at {following.isoformat(' ')}"
     return None
 
 
