@@ -21,8 +21,8 @@ from earthtone.cli import main
 from earthtone.errors import ConfigError, DataError, ModelError
 from earthtone.models.storage import save_model
 from earthtone.models.two_tower import TwoTower
-from earthtone.serve.columns import NONE, bounds_of, read_column
 from earthtone.serve.options import ServeOptions
+from earthtone.serve.points import NONE, bounds_of, read_column
 from earthtone.serve.server import PageServer, listening, serve_page
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,7 @@ from rasterio.transform import from_origin
 
 from earthtone.data.packed import Table
 from earthtone.serve import media
-from earthtone.serve.kept import Kept
-from earthtone.serve.media import played_kind, view_of
+from earthtone.serve.media import Kept, played_kind, view_of
 from earthtone.serve.server import PageServer
 
 HZ = 16_000

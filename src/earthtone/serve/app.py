@@ -7,12 +7,15 @@ The parts are routers, each a function `routes(served, ...)` in its own module.
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -20,11 +23,13 @@ from starlette.exceptions import HTTPException
 from earthtone import __version__
 from earthtone.errors import EarthtoneError, one_line
 from earthtone.exports.card import card_sections
-from earthtone.serve import items, layers, marks, points, queries
+from earthtone.serve import items, layers, queries
 from earthtone.serve import telemetry as telling
 from earthtone.serve.answers import REFUSALS, About
 from earthtone.serve.guard import Guard, Rules, allowed_hosts, content_policy, refused, status_of
+from earthtone.serve.media import Kept
 from earthtone.serve.options import ServeOptions
+from earthtone.serve.points import column_names, packed, points_of, read_column
 from earthtone.serve.served import Served
 from earthtone.serve.uploads import Uploads
 
@@ -64,8 +69,8 @@ def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
 def _routers(served: Served, telemetry: telling.Telemetry) -> Sequence[APIRouter]:
     uploads = Uploads(served, served.worker)
     return [
-        telling.routes(served, telemetry), _index(served), items.routes(served), points.routes(served),
-        queries.routes(served, uploads), marks.routes(served), layers.routes(served),
+        telling.routes(served, telemetry), _index(served), items.routes(served), _numbers(served),
+        queries.routes(served, uploads), queries.marks_routes(served), layers.routes(served),
     ]  # fmt: skip
 
 
@@ -86,6 +91,65 @@ def _index(served: Served) -> APIRouter:
         kept = held.get("license")
         title = f"# {one_line(served.model_name, 120)}"
         return "\n".join([title, "", *card_sections(held, kept if isinstance(kept, str) else None)]) + "\n"
+
+    return router
+
+
+# All rows as numbers: made once, sent packed.
+
+_MOST_BYTES = 2**28  # of answers that are kept
+_FORM = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "description": "ETP1, uint32 length of a JSON head, the head, arrays; all little-endian (docs/serving-api.md)",
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {200: _FORM, 304: {"description": "as it was"}}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    plain: bytes
+    packed: bytes
+    """With gzip."""
+    tag: str
+
+
+def _numbers(served: Served) -> APIRouter:
+    """Return the points and their columns."""
+    router = APIRouter(prefix="/api", tags=["index"])
+    kept: Kept[_Answer] = Kept(_MOST_BYTES, lambda answer: len(answer.plain) + len(answer.packed))
+    making = threading.Semaphore(2)
+
+    def answered(request: Request, name: str, make: Callable[[], bytes]) -> Response:
+        def made() -> _Answer:
+            with making:
+                plain = make()
+                tag = hashlib.blake2b(plain, digest_size=8).hexdigest()
+                return _Answer(plain, gzip.compress(plain, 1, mtime=0), f'"{tag}"')
+
+        found = kept.get(name, made)
+        headers = {"ETag": found.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
+        if found.tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(found.packed, media_type="application/octet-stream", headers=headers)
+        return Response(found.plain, media_type="application/octet-stream", headers=headers)
+
+    @router.get("/points", response_class=Response, responses=_RESPONSES)
+    def points(request: Request) -> Response:
+        """Return where all rows lie: lon, lat, x, y (f4, NaN where there is none) and modality (u1, 1 is a sound)."""
+        return answered(request, "points", lambda: points_of(served.table, served.index.catalogue.media))
+
+    @router.get("/columns/{name}", response_class=Response, responses=_RESPONSES)
+    def column(request: Request, name: Annotated[str, InPath(max_length=200)]) -> Response:
+        """Return `values` of a column: codes (u2; 65535 is none), or numbers (f4; of a time days since 1970)."""
+        if name not in column_names(served.table):
+            raise refused(404, f"column {one_line(name, 80)!r} is none of api/about's; one of these expected")
+        found = read_column(served.table, name)
+        if found is None:
+            raise refused(404, f"column {one_line(name, 80)!r} is empty or has too many values; another one expected")
+        array = found.array
+        return answered(request, f"column {name}", lambda: packed(len(array), {"values": array}))
 
     return router
 

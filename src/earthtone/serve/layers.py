@@ -34,7 +34,7 @@ from earthtone.files import regular_file
 from earthtone.serve.answers import Band, Layer
 from earthtone.serve.guard import refused
 from earthtone.serve.items import ranged
-from earthtone.serve.kept import Kept
+from earthtone.serve.media import Kept
 from earthtone.serve.served import Served
 
 _SIDE = 256  # pixels of a tile

@@ -10,12 +10,14 @@ import math
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -31,7 +33,6 @@ from earthtone.files import regular_file
 from earthtone.processors import usable_processors
 from earthtone.serve.answers import Peaks, Tick
 from earthtone.serve.guard import refused
-from earthtone.serve.kept import Kept
 from earthtone.signal.audio import planes_of, probe_audio
 from earthtone.signal.config import AudioConfig
 from earthtone.signal.image import read_picture
@@ -39,6 +40,7 @@ from earthtone.signal.sound_streams import Stream, streams
 from earthtone.signal.spectrogram import mel_filters
 
 Source = Path | bytes
+T = TypeVar("T")
 
 SIZES = (16, 1024)
 """Pixels of a picture's longer side that can be asked for."""
@@ -60,6 +62,58 @@ _PLAYED = {
     ("FLAC", "PCM_24"): "audio/flac", ("FLAC", "PCM_S8"): "audio/flac", ("OGG", "VORBIS"): "audio/ogg",
     ("OGG", "OPUS"): "audio/ogg", ("MP3", "MPEG_LAYER_III"): "audio/mpeg", ("MPEG", "MPEG_LAYER_III"): "audio/mpeg",
 }  # fmt: skip
+
+
+class Kept(Generic[T]):
+    """Costly things by key: made once at a time, at most so many bytes kept; what was asked for longest ago goes first."""
+
+    def __init__(
+        self, most_bytes: int, size: Callable[[T], int], gone: Callable[[T], object] = lambda value: None
+    ) -> None:
+        """`size` tells a value's bytes; `gone` is called with each that goes."""
+        self._most_bytes, self._size, self._gone = most_bytes, size, gone
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+        self._making: dict[Hashable, Future[T]] = {}
+        self.bytes = 0
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the value of a key; the first who asks makes it, others wait. What `make` raises reaches all."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            making = self._making.get(key)
+            mine = making is None
+            if making is None:
+                making = self._making[key] = Future()
+        if not mine:
+            return making.result()
+        try:
+            value = make()
+        except BaseException as error:
+            with self._lock:
+                del self._making[key]
+            making.set_exception(error)
+            raise
+        with self._lock:
+            del self._making[key]
+            self._values[key] = value
+            self.bytes += self._size(value)
+            while self.bytes > self._most_bytes and len(self._values) > 1:
+                _, old = self._values.popitem(last=False)
+                self.bytes -= self._size(old)
+                self._gone(old)
+        making.set_result(value)
+        return value
+
+    def clear(self) -> None:
+        """Let all go."""
+        with self._lock:
+            for value in self._values.values():
+                self._gone(value)
+            self._values.clear()
+            self.bytes = 0
 
 
 class Media(NamedTuple):

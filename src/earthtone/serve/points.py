@@ -1,41 +1,109 @@
-"""All points as numbers: where each row lies on the map and on the plane, and its columns; made once, sent packed."""
+"""Rows as numbers for the page: columns as codes and numbers, where rows lie, and arrays packed as one answer."""
 
-import gzip
-import hashlib
 import json
-import threading
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Request
-from fastapi import Path as InPath
-from fastapi.responses import Response
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from earthtone.errors import one_line
-from earthtone.serve.columns import column_names, places, read_column
-from earthtone.serve.guard import refused
-from earthtone.serve.kept import Kept
-from earthtone.serve.served import Served
+from earthtone.atlas.embeddings import LOOK_COLUMN, PLANE, EmbeddingTable
+from earthtone.serve.answers import Column
 
+MOST_VALUES = 200
+"""Of a category; a text column with more is none, and is not offered."""
+NONE = 65_535
+"""The code of a row without a value."""
+_NUMBERS_FROM = 12  # different values, from which on a column of numbers is no category
 MAGIC = b"ETP1"
 _TYPES = {"<f4": "f4", "|u1": "u1", "<u2": "u2", "<u4": "u4"}
-_MOST_BYTES = 2**28  # of answers that are kept
-_FORM = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    "description": "ETP1, uint32 length of a JSON head, the head, arrays; all little-endian (docs/serving-api.md)",
-}
-_RESPONSES: dict[int | str, dict[str, Any]] = {200: _FORM, 304: {"description": "as it was"}}
+_OWN = {"modality": "category", "datetime": "time", "seconds": "number", "source": "category", "license": "category"}
 
 
 @dataclass(frozen=True)
-class _Answer:
-    plain: bytes
-    packed: bytes
-    """With gzip."""
-    tag: str
+class ColumnValues:
+    """One column of all rows (N): codes (uint16) into `values`, or numbers (float32, NaN where there is none)."""
+
+    name: str
+    kind: Literal["category", "number", "time"]
+    array: NDArray[Any]
+    values: tuple[str, ...] = ()
+
+    def described(self) -> Column:
+        """Return what the page is told of it beforehand."""
+        if self.kind == "category":
+            return Column(name=self.name, kind=self.kind, values=list(self.values))
+        there = self.array[np.isfinite(self.array)]
+        low, high = (float(there.min()), float(there.max())) if len(there) else (None, None)
+        return Column(name=self.name, kind=self.kind, min=low, max=high)
+
+
+def column_names(table: EmbeddingTable) -> list[str]:
+    """Return the columns that may be worth a colour or a filter."""
+    return [*_OWN, *(name for name in table.free_names if name != LOOK_COLUMN)]
+
+
+def read_column(table: EmbeddingTable, name: str) -> ColumnValues | None:
+    """Return a column as numbers; None where it is text with too many values, or is empty. Raises DataError."""
+    column = table.columns([name])[name].combine_chunks()
+    if len(column) == column.null_count:
+        return None
+    if pa.types.is_timestamp(column.type):
+        days = column.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64) / 86_400e6
+        return ColumnValues(name, "time", days.astype(np.float32))
+    if pa.types.is_floating(column.type):
+        return ColumnValues(name, "number", column.to_numpy(zero_copy_only=False).astype(np.float32))
+    coded = pc.dictionary_encode(column)
+    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+    words = [str(word) for word in coded.dictionary.to_pylist()]
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    numbers = [_number(word) for word in words]
+    if None not in numbers and len(words) >= _NUMBERS_FROM:
+        of_code = np.array([*numbers, math.nan], np.float32)
+        return ColumnValues(name, "number", of_code[codes])
+    if len(words) > MOST_VALUES:
+        return None
+    order = np.argsort(np.array(words, object), kind="stable")
+    place = np.empty(len(words) + 1, np.uint16)
+    place[order], place[-1] = np.arange(len(words)), NONE
+    return ColumnValues(name, "category", place[codes], tuple(words[at] for at in order))
+
+
+def _number(word: str) -> float | None:
+    try:
+        found = float(word)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) and "_" not in word else None
+
+
+def places(table: EmbeddingTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return longitude and latitude (N) of all rows, NaN where either is none or beyond the globe."""
+    columns = table.columns(["longitude", "latitude"])
+    east, north = (columns[name].to_numpy().astype(np.float64) for name in ("longitude", "latitude"))
+    there = (np.abs(east) <= 360) & (np.abs(north) <= 90)  # false for NaN
+    return np.where(there, east, np.nan), np.where(there, north, np.nan)
+
+
+def bounds_of(east: NDArray[np.float64], north: NDArray[np.float64]) -> list[float] | None:
+    """Return west, south, east, north of all places: the narrower way round, east above 180 across the antimeridian."""
+    there = ~np.isnan(east)
+    if not there.any():
+        return None
+    around = np.unique((east[there] + 180.0) % 360.0 - 180.0)
+    gaps = np.diff(np.append(around, around[0] + 360.0))
+    after = int(np.argmax(gaps))
+    west, last = around[(after + 1) % len(around)], around[after]
+    return [float(west), float(north[there].min()), float(last + 360.0 * (last < west)), float(north[there].max())]
+
+
+def has_plane(table: EmbeddingTable) -> bool:
+    """Return whether the rows have a place on the plane."""
+    return all(name in table.names for name in PLANE)
 
 
 def packed(rows: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -63,59 +131,21 @@ def packed(rows: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return b"".join(parts)
 
 
-def points_of(served: Served) -> bytes:
-    """Return longitude, latitude (NaN where there is none), x, y, and 0 for images and 1 for sounds, of all rows."""
-    table, count = served.table, len(served.table)
+def points_of(table: EmbeddingTable, media: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return longitude, latitude (NaN where there is none), x, y, and 0 for images and 1 for sounds, of all rows.
+
+    `media` are the rows of each modality.
+    """
+    count = len(table)
     east, north = places(table)
     around = np.where((east < -180) | (east > 180), (east + 180) % 360 - 180, east)
     arrays = {"lon": around.astype(np.float32), "lat": north.astype(np.float32)}
-    if served.has_plane:
+    if has_plane(table):
         plane = table.columns(["x", "y"])
         arrays |= {name: plane[name].to_numpy().astype(np.float32) for name in ("x", "y")}
     else:
         arrays |= {name: np.full(count, np.nan, np.float32) for name in ("x", "y")}
     modality = np.zeros(count, np.uint8)
-    for name, rows in served.index.catalogue.media.items():
+    for name, rows in media.items():
         modality[rows] = name == "audio"
     return packed(count, {**arrays, "modality": modality})
-
-
-def routes(served: Served) -> APIRouter:
-    """Return the points and their columns."""
-    router = APIRouter(prefix="/api", tags=["index"])
-    kept: Kept[_Answer] = Kept(_MOST_BYTES, lambda answer: len(answer.plain) + len(answer.packed))
-    making = threading.Semaphore(2)
-
-    def answered(request: Request, name: str, make: Callable[[], bytes]) -> Response:
-        def made() -> _Answer:
-            with making:
-                plain = make()
-                tag = hashlib.blake2b(plain, digest_size=8).hexdigest()
-                return _Answer(plain, gzip.compress(plain, 1, mtime=0), f'"{tag}"')
-
-        found = kept.get(name, made)
-        headers = {"ETag": found.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
-        if found.tag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            headers["Content-Encoding"] = "gzip"
-            return Response(found.packed, media_type="application/octet-stream", headers=headers)
-        return Response(found.plain, media_type="application/octet-stream", headers=headers)
-
-    @router.get("/points", response_class=Response, responses=_RESPONSES)
-    def points(request: Request) -> Response:
-        """Return where all rows lie: lon, lat, x, y (f4, NaN where there is none) and modality (u1, 1 is a sound)."""
-        return answered(request, "points", lambda: points_of(served))
-
-    @router.get("/columns/{name}", response_class=Response, responses=_RESPONSES)
-    def column(request: Request, name: Annotated[str, InPath(max_length=200)]) -> Response:
-        """Return `values` of a column: codes (u2; 65535 is none), or numbers (f4; of a time days since 1970)."""
-        if name not in column_names(served.table):
-            raise refused(404, f"column {one_line(name, 80)!r} is none of api/about's; one of these expected")
-        found = read_column(served.table, name)
-        if found is None:
-            raise refused(404, f"column {one_line(name, 80)!r} is empty or has too many values; another one expected")
-        array = found.array
-        return answered(request, f"column {name}", lambda: packed(len(array), {"values": array}))
-
-    return router

@@ -1,7 +1,8 @@
-"""What the page asks of the index: searches, clicks on the map, scores of all points, hits as files, uploads."""
+"""What the page asks of the index: searches, clicks on the map, scores of all points, hits as files, uploads, marks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,18 +15,32 @@ from earthtone.atlas import queries as examples
 from earthtone.atlas.embeddings import VECTOR
 from earthtone.atlas.filters import FILTERS, Filter, area_filter, equal_filter, one_of_filter
 from earthtone.atlas.hits import SearchResult, csv_of, geojson_of
-from earthtone.atlas.marks import Marks, read_marks
+from earthtone.atlas.marks import Mark, Marks, add_marks, read_marks
 from earthtone.atlas.options import QueryOptions
 from earthtone.atlas.scan import exact_scores
 from earthtone.errors import one_line
 from earthtone.serve import answers
-from earthtone.serve.answers import Click, Clicked, Found, Hit, MarkReport, Search, Upload
+from earthtone.serve.answers import (
+    Click,
+    Clicked,
+    Found,
+    Hit,
+    MarkKept,
+    MarkReport,
+    MarkSaid,
+    MarksTold,
+    Search,
+    Upload,
+)
 from earthtone.serve.guard import refused
 from earthtone.serve.points import packed
 from earthtone.serve.served import Served
 from earthtone.serve.uploads import Uploads
 
 _MOST_WINDOWS = 256
+_MOST_TOLD = 10_000  # marks
+_MOST_QUERIES = 1000
+_MOST_PROBLEMS = 20
 _NEAR_KM = 0.1  # of a picture without bounds: nearer than this it is taken to show the place
 _UPLOADED = ("audio/*", "image/*", "application/octet-stream")
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -342,3 +357,39 @@ def _sound_list(result: SearchResult, address: str) -> str:
             f"{address}api/items/{hit.row}/sound{begin}" if hit.media else f"# {one_line(hit.key, 200)}: no file"
         )
     return "\n".join(lines) + "\n"
+
+
+# Marks: read for a query, appended to the file, on the disk before they are acknowledged.
+
+
+def marks_routes(served: Served) -> APIRouter:
+    """Return what reads and writes marks."""
+    router = APIRouter(prefix="/api", tags=["marks"])
+
+    @router.get("/marks")
+    def told(query: Annotated[str | None, Query(max_length=4000)] = None) -> MarksTold:
+        """Return the marks of a query, or of all, the newest lines last (at most 10,000)."""
+        there = read_marks(served.marks) if served.marks.exists() else Marks(())
+        wanted = None if query is None else one_line(query)
+        chosen = [mark for mark in there.marks if wanted is None or mark.query == wanted][-_MOST_TOLD:]
+        return MarksTold(
+            marks=[
+                MarkKept(key=mark.id, query=mark.query, verdict=mark.verdict, time=mark.time, who=mark.who)
+                for mark in chosen
+            ],
+            queries=dict(list(there.queries().items())[:_MOST_QUERIES]), problems=list(there.problems)[:_MOST_PROBLEMS],
+        )  # fmt: skip
+
+    @router.post("/marks", status_code=201)
+    def say(said: MarkSaid) -> MarkKept:
+        """Keep a mark. It is on the disk when this answers; several people and programs may write at once."""
+        if not served.index.catalogue.of_keys([said.key]):
+            raise refused(
+                404, f"{one_line(said.key, 120)!r} is no key of an item of this index; that of a hit expected"
+            )
+        who = said.who.strip() or (served.options.who or "")
+        time = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        add_marks(served.marks, [Mark(said.key, said.query, said.verdict, time, who)])
+        return MarkKept(key=said.key, query=said.query, verdict=said.verdict, time=time, who=who)
+
+    return router

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
 from earthtone import __version__
-from earthtone.atlas.embeddings import COLUMNS, PLANE
+from earthtone.atlas.embeddings import COLUMNS
 from earthtone.atlas.maps import in_toy_world, says_synthetic
 from earthtone.atlas.search import COSINE, DISTANCE, open_index
 from earthtone.build.tile_grid import to_lonlat
@@ -40,9 +40,9 @@ from earthtone.serve.answers import (
     Sound,
 )
 from earthtone.serve.batching import ModelWorker
-from earthtone.serve.columns import bounds_of, column_names, places, read_column
 from earthtone.serve.media import Media, MediaStore
 from earthtone.serve.options import ServeOptions
+from earthtone.serve.points import bounds_of, column_names, has_plane, places, read_column
 
 MOST_HITS = 1000
 log = logging.getLogger("earthtone.serve")
@@ -177,7 +177,7 @@ class Served:
     @property
     def has_plane(self) -> bool:
         """Return whether the rows have a place on the plane."""
-        return all(name in self.table.names for name in PLANE)
+        return has_plane(self.table)
 
     def about(self) -> About:
         """Return what is served, as things stand."""

@@ -24,8 +24,8 @@ from earthtone.atlas.map_output import SimilarityMap
 from earthtone.atlas.search import Index
 from earthtone.errors import ConfigError, one_line, shell_line
 from earthtone.files import atomic_path
-from earthtone.serve.columns import places
 from earthtone.serve.options import ServeOptions
+from earthtone.serve.points import places
 from earthtone.serve.served import Served
 from earthtone.serve.server import PageServer
 
