@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException
 from page_server import ask, page_of, said
 
 from earthtone.errors import ConfigError
-from earthtone.serve.guard import allowed_hosts, check_json, content_policy, host_name, is_loopback
+from earthtone.serve.guard import Slots, allowed_hosts, check_json, content_policy, host_name, is_loopback
 from earthtone.serve.options import ServeOptions
 from earthtone.serve.server import PageServer, read_token
 
@@ -95,8 +96,26 @@ def test_tokens_are_not_guessed(tiny_index: Path, monkeypatch: pytest.MonkeyPatc
     with page_of(tiny_index, **BY_ENV) as server:
         found = [ask(server, f"/?token=wrong-{n}").status for n in range(12)]
         assert found == [401] * 10 + [429] * 2
-        answer = ask(server, "/", authorization=f"Bearer {LETTERS}")
-        assert answer.status == 429 and int(answer.headers["retry-after"]) == 60
+        assert int(ask(server, "/?token=wrong").headers["retry-after"]) == 60
+        assert ask(server, "/").status == 401  # who gives none is told how to
+        assert ask(server, "/", authorization=f"Bearer {LETTERS}").status == 200  # the others' guesses are not ours
+
+
+def test_visitors_behind_a_proxy_are_told_apart_where_it_tells_them(
+    tiny_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGE_TOKEN", LETTERS)
+    with page_of(tiny_index, **BY_ENV, forwarded=True) as server:
+
+        def guess(told: str) -> int:
+            return ask(server, "/?token=wrong", x_forwarded_for=told).status
+
+        assert [guess("192.0.2.1") for _ in range(11)] == [401] * 10 + [429]
+        assert guess("192.0.2.1, 198.51.100.7") == 401  # the last one is the proxy's word
+        assert guess("198.51.100.7, 192.0.2.1") == 429
+        assert [guess(f"2001:db8::{n}") for n in range(11)] == [401] * 10 + [429]  # one network is one visitor
+    with page_of(tiny_index, **BY_ENV) as server:
+        assert [guess(f"192.0.2.{n}") for n in range(11)] == [401] * 10 + [429]  # not believed unless told to
 
 
 def test_tokens_that_are_none(tmp_path: Path, tiny_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +129,39 @@ def test_tokens_that_are_none(tmp_path: Path, tiny_index: Path, monkeypatch: pyt
         ServeOptions(tiny_index, **BY_ENV, **{"token_file": "x"})
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://127.0.0.1:9", "127.0.0.1:8", 403),  # another program of this machine
+        ("http://localhost:8", "127.0.0.1:8", 403),
+        ("http://127.0.0.1:8", "127.0.0.1:8", 422),
+        ("http://127.0.0.1", "127.0.0.1:80", 422),
+        ("https://[::1]", "[::1]", 422),
+        ("http://[::1", "[::1]", 403),
+        ("file://127.0.0.1", "127.0.0.1", 403),
+    ],
+)
+def test_an_origin_is_name_and_port(page: PageServer, origin: str, host: str, status: int) -> None:
+    answer = ask(page, "/api/marks", b"{}", content_type="application/json", origin=origin, host=host)
+    assert answer.status == status, answer.error
+
+
+def test_what_a_proxy_tells_is_believed_where_there_is_one(page: PageServer, tiny_index: Path) -> None:
+    told = {"x_forwarded_host": "maps.example.org", "x_forwarded_proto": "https", "content_type": "application/json"}
+    body = json.dumps({"like": [{"row": 2}], "find": "audio"})
+
+    def asked(server: PageServer) -> tuple[int, bytes]:
+        said = ask(server, "/api/search", body, origin="https://maps.example.org", **told).status
+        return said, ask(server, "/api/export?format=audio", body, **told).body
+
+    status, listed = asked(page)
+    assert status == 403 and b"maps.example.org" not in listed
+    for options in ({"root_path": "/sounds"}, {"hosts": ["maps.example.org"]}, {"forwarded": True}):
+        with page_of(tiny_index, **options) as server:
+            status, listed = asked(server)
+            assert status == 200 and b"https://maps.example.org/" in listed
+
+
 # How much.
 
 
@@ -121,6 +173,30 @@ def test_long_addresses(page: PageServer) -> None:
 def test_long_heads(page: PageServer) -> None:
     answer = said(page, b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"x: " + b"y" * 200_000 + b"\r\n\r\n")
     assert answer.status == 431 and "headers" in answer.error
+    many = b"".join(b"x-%d: %s\r\n" % (n, b"y" * 100) for n in range(600))  # 60 kB that come at once
+    answer = said(page, b"GET / HTTP/1.1\r\nhost: localhost\r\n" + many + b"\r\n")
+    assert answer.status == 431 and "headers" in answer.error
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"content-length: 2\r\ntransfer-encoding: chunked", 400),
+        (b"transfer-encoding: chunked\r\ncontent-length: 2", 400),
+        (b"content-length: 2\r\ncontent-length: 3", 400),
+        (b"content-length: 2, 3", 400),
+        (b"content-length: +2", 400),
+        (b"transfer-encoding: xchunked", 400),
+        (b"transfer-encoding: chunked\r\ntransfer-encoding: identity", 400),
+        (b"transfer-encoding: identity, chunked", 400),
+        (b"transfer-encoding : chunked", 400),
+    ],
+)
+def test_bodies_of_two_lengths(page: PageServer, head: bytes, status: int) -> None:
+    """Request smuggling: a proxy and we would not agree where the next request begins."""
+    line = b"POST /api/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    answer = said(page, line + head + b"\r\n\r\n0\r\n\r\nGET /api/about HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert answer.status == status and answer.error and answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +289,71 @@ def test_others_are_answered_beside_slow_ones(quick: PageServer) -> None:
     finally:
         for each in slow:
             each.close()
+
+
+def unfinished(port: int, count: int) -> list[socket.socket]:
+    """Begin so many requests whose bodies do not come."""
+    found = []
+    for _ in range(count):
+        found.append(connection := socket.create_connection(("127.0.0.1", port)))
+        connection.sendall(b"POST /api/marks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n")
+        connection.sendall(b"content-length: 50\r\n\r\n{")
+    return found
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_bodies_that_do_not_come_shut_nobody_out(
+    tiny_index: Path, token: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGE_TOKEN", LETTERS)
+    with page_of(tiny_index, **(BY_ENV if token else {}), patience=2.0) as server:
+        waiting = unfinished(server.port, 300)
+        try:
+            time.sleep(0.3)
+            assert ask(server, "/healthz").status == 200
+            assert ask(server, "/readyz").json["state"] in ("loading", "ready")
+            assert ask(server, "/api/about", authorization=f"Bearer {LETTERS}").status == 200
+        finally:
+            for each in waiting:
+                each.close()
+
+
+def test_slots_are_shared() -> None:
+    slots = Slots(3, 2, "requests at once")
+
+    def refusal(address: str | None) -> int:
+        try:
+            with slots.one(address):
+                return 200
+        except HTTPException as error:
+            return error.status_code
+
+    with slots.one("a"), slots.one("a"):
+        assert refusal("a") == 429 and refusal("b") == 200
+        with slots.one(None):
+            assert refusal("b") == 503
+    assert refusal("a") == 200
+    with slots.one(None), slots.one(None):
+        assert refusal(None) == 200  # a proxy's address has no share
+
+
+def test_one_address_has_a_share_of_uploads_and_connections(tiny_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earthtone.serve.server._CONNECTIONS_OF_ONE", 12)
+    line = b"POST /api/uploads HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\nRIFF"
+    with page_of(tiny_index, host="0.0.0.0", patience=3.0) as server:  # noqa: S104 - others' addresses can ask
+        connections = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(5)]
+        try:
+            for each in connections:
+                each.sendall(line)
+                time.sleep(0.05)
+            assert b" 429 " in connections[-1].recv(4096)
+            connections += [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(8)]
+            assert connections[-1].recv(10) == b""  # the newest is cut
+        finally:
+            for each in connections:
+                each.close()
+        time.sleep(0.2)
+        assert ask(server, "/healthz").status == 200
 
 
 def test_who_takes_nothing_is_cut_off(quick: PageServer) -> None:

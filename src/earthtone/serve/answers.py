@@ -354,5 +354,5 @@ Answers = dict[int | str, dict[str, Any]]
 #: Of every address in the OpenAPI: what a refusal looks like.
 REFUSALS: Answers = {
     status: {"model": Refused}
-    for status in (400, 401, 403, 404, 408, 409, 411, 413, 414, 415, 416, 421, 422, 429, 500, 503)
+    for status in (400, 401, 403, 404, 408, 409, 411, 413, 414, 415, 416, 421, 422, 429, 431, 500, 503)
 }

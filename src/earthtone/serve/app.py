@@ -26,7 +26,7 @@ from earthtone.exports.card import card_sections
 from earthtone.serve import items, layers, queries
 from earthtone.serve import telemetry as telling
 from earthtone.serve.answers import REFUSALS, About
-from earthtone.serve.guard import Guard, Rules, allowed_hosts, content_policy, refused, status_of
+from earthtone.serve.guard import Guard, Rules, allowed_hosts, content_policy, is_loopback, refused, status_of
 from earthtone.serve.media import Kept
 from earthtone.serve.options import ServeOptions
 from earthtone.serve.points import column_names, packed, points_of, read_column
@@ -54,9 +54,13 @@ def make_app(options: ServeOptions, token: str | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(EarthtoneError, _wrong)
+    proxied = bool(options.hosts or options.root_path or options.forwarded)
     rules = Rules(
         token=token,
         hosts=allowed_hosts(options.host, tuple(options.hosts)),
+        proxied=proxied,
+        forwarded=options.forwarded,
+        apart=options.forwarded or not (proxied or is_loopback(options.host)),
         root_path=(options.root_path or "").rstrip("/"),
         upload_bytes=options.upload_mb * 2**20,
         patience=options.patience,
@@ -183,7 +187,7 @@ def _page() -> APIRouter:
     router, known = APIRouter(include_in_schema=False), _page_files()
 
     @router.api_route("/{name:path}", methods=["GET", "HEAD"])
-    def page(name: str, request: Request) -> Response:
+    async def page(name: str, request: Request) -> Response:
         found = known.get(name or "index.html")
         if found is None:
             raise refused(404, f"nothing is at {name!r:.80}; the page is at ./, what it can be asked at openapi.json")

@@ -13,8 +13,9 @@ import logging
 import re
 import time
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -34,8 +35,11 @@ LONGEST_ADDRESS = 4096
 JSON_BYTES = 2**18  # it is read where all requests wait
 _DEEPEST = 32
 _BODY_SECONDS, _BODY_BYTES_A_SECOND = 30.0, 20_000.0  # in all, and for each so many bytes a second more
-_MOST_AT_ONCE = 256  # requests
+HEAD_BYTES = 32_768  # of headers
+_REQUESTS_AT_ONCE, _REQUESTS_OF_ONE = 256, 64  # of all, of one address
+UPLOADS_AT_ONCE, _UPLOADS_OF_ONE = 16, 4
 _WRONG_TOKENS, _WRONG_SECONDS = 10, 60.0  # of one address
+_MOST_ADDRESSES = 4096  # that are remembered
 _DRAINED_BYTES, _DRAINED_SECONDS = 2**26, 3.0  # of a refused body, so that its sender comes to read why
 _OPEN_TO_ALL = ("/healthz", "/readyz")
 UPLOADS = "/api/uploads"
@@ -69,6 +73,12 @@ class Rules:
     token: str | None
     hosts: frozenset[str]
     """Names under which the page may be asked for; `*` for any."""
+    proxied: bool
+    """Whether a proxy stands before it, so that what it tells of the outside (X-Forwarded-Host, -Proto) is believed."""
+    forwarded: bool
+    """Whether the proxy tells who asks (the last address of X-Forwarded-For)."""
+    apart: bool
+    """Whether addresses tell visitors apart: not where all requests come from one proxy, or from this machine."""
     root_path: str
     upload_bytes: int
     patience: float
@@ -79,7 +89,7 @@ class Rules:
 
 def allowed_hosts(host: str, names: tuple[str, ...]) -> frozenset[str]:
     """Return the names that a request's Host may have: those given, and this machine's own."""
-    own = set(_LOOPBACK) | {name.lower().strip("[]") for name in names}
+    own = set(_LOOPBACK) | {host_name(name) or name.lower() for name in names}
     if host not in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not listened at
         own.add(host.lower())
     return frozenset(own)
@@ -110,14 +120,62 @@ def content_policy(basemap: str | None, frames: tuple[str, ...]) -> str:
     ])  # fmt: skip
 
 
+class Pace:
+    """So many at once, and so many a second more: each address has its own."""
+
+    def __init__(self, at_once: int, a_second: float) -> None:
+        self._at_once, self._a_second = at_once, a_second
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def take(self, address: str) -> bool:
+        """Return whether one more may be had, which is then counted."""
+        now = time.monotonic()
+        left, then = self._left.pop(address, (float(self._at_once), now))
+        left = min(self._at_once, left + (now - then) * self._a_second)
+        self._left[address] = (left - 1 if left >= 1 else left), now  # at the end: asked last, forgotten last
+        if len(self._left) > _MOST_ADDRESSES:
+            del self._left[next(iter(self._left))]
+        return left >= 1
+
+
+class Slots:
+    """Places for what goes on at once: so many for all, of which one address has a share."""
+
+    def __init__(self, most: int, of_one: int, what: str) -> None:
+        self._most, self._of_one, self._what = most, of_one, what
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, address: str | None) -> Iterator[None]:
+        """Hold one; `address` is None where addresses tell nobody apart. Raises HTTPException 429, 503."""
+        key = address or ""
+        if self._taken.total() >= self._most:
+            raise refused(503, f"more than {self._most} {self._what}; try again in a moment", retry_after=1)
+        if address is not None and self._taken[key] >= self._of_one:
+            raise refused(
+                429,
+                f"more than {self._of_one} {self._what} from one address; try again in a moment, or start the "
+                "server with --hosts or --forwarded where a proxy asks for many",
+                retry_after=1,
+            )
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+
 class Guard:
     """The outermost part of the server, an ASGI application about another one."""
 
     def __init__(self, app: App, rules: Rules, seen: Callable[[MutableMapping[str, Any], int, float], None]) -> None:
         """`seen` is told each answer: the request's scope, the status, seconds."""
         self._app, self._rules, self._seen = app, rules, seen
-        self.at_once = 0
-        self._wrong: dict[str, deque[float]] = {}
+        self._requests = Slots(_REQUESTS_AT_ONCE, _REQUESTS_OF_ONE, "requests at once")
+        self._uploads = Slots(UPLOADS_AT_ONCE, _UPLOADS_OF_ONE, "files sent at once")
+        self._wrong = Pace(_WRONG_TOKENS, _WRONG_TOKENS / _WRONG_SECONDS)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -129,14 +187,14 @@ class Guard:
         started, number = time.monotonic(), uuid.uuid4().hex[:12]
         answer = _Answer(send, self._headers(number))
         body = _Body(receive, self._rules.patience)
-        self.at_once += 1
         try:
-            self._behind_proxy(scope)
+            self._outside(scope)
             if (location := self._let_in(scope)) is not None:
                 await answer.redirect(*location)
                 return
             await self._limited(scope, body)
-            await self._app(scope, body.receive, answer.send)
+            with self._slot(scope):  # neither slow bodies nor refusals hold one
+                await self._app(scope, body.receive, answer.send)
         except HTTPException as error:
             if not body.ended:
                 await body.drain()
@@ -145,29 +203,55 @@ class Guard:
             log.exception("request %s failed", number)
             await answer.refuse(500, f"a fault of the server's own; its log tells more of the request {number}", None)
         finally:
-            self.at_once -= 1
             self._seen(scope, answer.status, time.monotonic() - started)
+
+    @contextmanager
+    def _slot(self, scope: MutableMapping[str, Any]) -> Iterator[None]:
+        if scope["path"] in _OPEN_TO_ALL:
+            yield
+            return
+        address = scope["address"] if self._rules.apart else None
+        with self._requests.one(address):
+            if scope["path"] != UPLOADS or scope["method"] != "POST":
+                yield
+                return
+            with self._uploads.one(address):
+                yield
 
     def _headers(self, number: str) -> dict[str, str]:
         return {**HEADERS, "content-security-policy": self._rules.policy, "x-request-id": number}
 
-    def _behind_proxy(self, scope: MutableMapping[str, Any]) -> None:
-        """Take away the path below which a proxy shows the page, where it has not done so itself."""
-        prefix = self._rules.root_path
+    def _outside(self, scope: MutableMapping[str, Any]) -> None:
+        """Set what the request looks like from outside: `address` (who asks), `outside` (path), `outside_host`,
+        `outside_scheme`; take away the path below which a proxy shows the page, where it has not done so itself.
+        """
+        rules = self._rules
+        prefix = rules.root_path
         if prefix and (scope["path"] == prefix or scope["path"].startswith(f"{prefix}/")):
             scope["path"] = scope["path"][len(prefix) :]
             scope["raw_path"] = scope["path"].encode()
         told = _header(scope, b"x-forwarded-prefix").rstrip("/")
         scope["root_path"] = ""  # the routes lie at the top; what is told of the outside stands beside it
         scope["outside"] = told if len(told) < 200 and _PREFIX.fullmatch(told) else prefix
+        forwarded = _header(scope, b"x-forwarded-host") if rules.proxied else ""
+        scheme = _header(scope, b"x-forwarded-proto").lower() if rules.proxied else ""
+        scope["outside_host"] = forwarded or _header(scope, b"host")
+        scope["outside_scheme"] = scheme if scheme in ("http", "https") else scope["scheme"]
+        peer = str((scope.get("client") or ("", 0))[0])
+        last = [value for key, value in scope["headers"] if key == b"x-forwarded-for"][-1:] if rules.forwarded else []
+        # others before the last one are what the visitor says himself
+        scope["address"] = one_visitor(last[0].decode("latin-1").rpartition(",")[2] if last else peer, peer)
 
     def _let_in(self, scope: MutableMapping[str, Any]) -> tuple[str, str | None] | None:
         """Return where to go instead, with a cookie; None to go on. Raises HTTPException."""
         rules, path = self._rules, scope["path"]
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_ADDRESS:
             raise refused(414, f"an address of more than {LONGEST_ADDRESS:,} letters; send long queries as JSON")
-        if self.at_once > _MOST_AT_ONCE:
-            raise refused(503, f"more than {_MOST_AT_ONCE} requests at once; try again in a moment", retry_after=1)
+        if sum(len(key) + len(value) + 4 for key, value in scope["headers"]) > HEAD_BYTES:
+            raise refused(431, f"more than {HEAD_BYTES:,} bytes of headers; fewer expected")
+        names = [key for key, _ in scope["headers"]]
+        if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0"):
+            raise refused(400, "a body of two lengths, Content-Length and Transfer-Encoding; one of them expected")
         if path == "":
             return f"{(scope['outside'] or '/').rpartition('/')[2]}/", None
         self._refuse_other_host(scope)
@@ -193,20 +277,23 @@ class Guard:
         site, origin = _header(scope, b"sec-fetch-site"), _header(scope, b"origin")
         if site in ("same-origin", "none") or (not site and not origin):
             return
-        own = {host_name(_header(scope, name)) for name in (b"host", b"x-forwarded-host")} | self._rules.hosts
-        if site or host_name(urlsplit(origin).netloc) not in own - {"", "*"}:
+        if site or not self._is_own(scope, origin):
             raise refused(403, "sent by another site's page; open this one itself")
 
+    def _is_own(self, scope: MutableMapping[str, Any], origin: str) -> bool:
+        """Whether an origin is the page's own: name and port as the browser asked for it, or a name of --hosts."""
+        scheme, _, place = origin.partition("://")
+        usual = {"http": "80", "https": "443"}.get(scheme)
+        name, port = host_name(place), port_of(place) or usual
+        if usual is None or not name:
+            return False
+        for host in (_header(scope, b"host"), scope["outside_host"]):
+            if name == host_name(host) and port == (port_of(host) or usual):
+                return True
+        return self._rules.proxied and port == usual and name in self._rules.hosts - {*_LOOPBACK, "*"}
+
     def _token(self, scope: MutableMapping[str, Any]) -> tuple[str, str | None] | None:
-        token, address = self._rules.token or "", (scope.get("client") or ("", 0))[0]
-        wrong = self._wrong.setdefault(address, deque())
-        now = time.monotonic()
-        while wrong and now - wrong[0] > _WRONG_SECONDS:
-            wrong.popleft()
-        if not wrong:
-            del self._wrong[address]
-        if len(wrong) >= _WRONG_TOKENS:
-            raise refused(429, "too many wrong tokens from this address; wait a minute", retry_after=60)
+        token = self._rules.token or ""
         given = _header(scope, b"authorization")
         if given[:7].lower() == "bearer " and _same(given[7:].strip(), token):
             return None
@@ -217,8 +304,8 @@ class Guard:
         if scope["path"] == "/" and _same(asked, token):
             path = scope["outside"] or ""
             return "./", f"{name}={value}; Path={path}/; HttpOnly; SameSite=Lax; Max-Age=2592000"
-        if given or asked:
-            self._wrong.setdefault(address, wrong).append(now)
+        if (given or asked) and not self._wrong.take(scope["address"]):
+            raise refused(429, "too many wrong tokens from this address; wait a minute", retry_after=60)
         what = "another token than the server's" if given or asked else "no token"
         raise refused(401, f"{what}; open the page once as ADDRESS/?token=TOKEN, or send Authorization: Bearer TOKEN")
 
@@ -286,6 +373,31 @@ def host_name(host: str) -> str:
     """
     found = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](:\d*)?|([^:/@\s]*)(:\d*)?", host)
     return ((found[1] or found[3] or "") if found else host).lower()
+
+
+def port_of(host: str) -> str:
+    """Return the port of a Host header, nothing where it tells none.
+
+    >>> port_of("[::1]:8080"), port_of("localhost")
+    ('8080', '')
+    """
+    found = re.search(r"(?<=[^:]):(\d{1,5})$", host)
+    return str(int(found[1])) if found else ""
+
+
+def one_visitor(told: str, otherwise: str) -> str:
+    """Return an address as one visitor has it: of IPv6, of which each has very many, the network of 64 bits.
+
+    >>> one_visitor("2001:db8::1", "")
+    '2001:db8::'
+    """
+    try:
+        address = ipaddress.ip_address(told.strip().strip("[]"))
+    except ValueError:
+        return otherwise
+    if isinstance(address, ipaddress.IPv4Address) or address.ipv4_mapped is not None:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.ip_network((int(address), 64), strict=False).network_address)
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -381,7 +493,7 @@ class _Answer:
         data = json.dumps({"error": sentence}).encode()
         kept = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
         kept += [(key.encode(), value.encode()) for key, value in (headers or {}).items()]
-        kept += [(b"connection", b"close")] if status in (400, 408, 413, 415, 500) else []
+        kept += [(b"connection", b"close")] if status in (400, 408, 413, 415, 431, 500) else []
         await self.send({"type": "http.response.start", "status": status, "headers": kept})
         await self.send({"type": "http.response.body", "body": data})
 

@@ -65,7 +65,7 @@ _PLAYED = {
 
 
 class Kept(Generic[T]):
-    """Costly things by key: made once at a time, at most so many bytes kept; what was asked for longest ago goes first."""
+    """Costly things by key: made once at a time, at most so many bytes kept; the longest unasked goes first."""
 
     def __init__(
         self, most_bytes: int, size: Callable[[T], int], gone: Callable[[T], object] = lambda value: None

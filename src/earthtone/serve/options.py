@@ -43,6 +43,8 @@ class ServeOptions(Options):
     """path below which a proxy shows the page, such as /earthtone; one that takes it away before is fine, too"""
     hosts: Names = ()
     """names under which the page is asked for beside --host, as behind a proxy: maps.example.org; * for any"""
+    forwarded: bool = False
+    """believe the proxy before it who asks: the last address of X-Forwarded-For; only where all come through it"""
     token_env: str | None = None
     """environment variable with a token of 16 letters or more, without which nothing is shown"""
     token_file: str | Path | None = None

@@ -334,9 +334,7 @@ def _without_folders(result: SearchResult) -> SearchResult:
 
 def _address(request: Request) -> str:
     """Return where the page lies, as who asks sees it."""
-    told = request.headers.get("x-forwarded-proto", "").lower()
-    scheme = told if told in ("http", "https") else request.url.scheme
-    host = request.headers.get("x-forwarded-host") or request.headers.get("host") or ""
+    scheme, host = request.scope["outside_scheme"], request.scope["outside_host"]
     host = host if all(sign.isalnum() or sign in ".-:[]" for sign in host) else ""
     return f"{scheme}://{host}{(request.scope.get('outside') or '').rstrip('/')}/"
 

@@ -22,7 +22,7 @@ from earthtone.errors import ConfigError, one_line
 from earthtone.files import regular_file
 from earthtone.progress import note
 from earthtone.serve.app import make_app
-from earthtone.serve.guard import is_loopback
+from earthtone.serve.guard import HEAD_BYTES, is_loopback, one_visitor
 from earthtone.serve.options import ServeOptions
 from earthtone.serve.served import Served
 from earthtone.value_types import takes
@@ -30,8 +30,7 @@ from earthtone.value_types import takes
 log = logging.getLogger("earthtone.serve")
 _LEAST_TOKEN = 16
 _STOP_SECONDS = 20  # that running requests have to end
-_HEAD_BYTES = 32_768
-_MOST_CONNECTIONS = 1000
+_MOST_CONNECTIONS, _CONNECTIONS_OF_ONE = 1000, 250  # of all, of one address
 _TOKEN_BYTES = 4096
 _LINGER_SECONDS = 1.0
 _READERS_PATIENCE = 4  # times that of a head, without taking anything
@@ -68,7 +67,8 @@ class PageServer:
             self._socket.close()
             raise
         self.served: Served = self.app.state.served
-        self._server = _Uvicorn(self.app, options.patience, self._started)
+        proxied = options.hosts or options.root_path or options.forwarded or is_loopback(options.host)
+        self._server = _Uvicorn(self.app, options.patience, not proxied, self._started)
         self.tell_when_started = False
         """Whether `started` is called and the browser opened."""
         self._thread: threading.Thread | None = None
@@ -205,15 +205,15 @@ def listening(host: str, port: int) -> socket.socket:
 class _Uvicorn(uvicorn.Server):
     """uvicorn, which tells when it answers, and ends without an error when it is asked to."""
 
-    def __init__(self, app: Any, seconds: float, started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, seconds: float, shared: bool, started: Callable[[], None]) -> None:
         class Protocol(_Patient):
-            patience = seconds
+            patience, of_one = seconds, _CONNECTIONS_OF_ONE if shared else _MOST_CONNECTIONS
 
         super().__init__(
             uvicorn.Config(
                 app, http=Protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
                 server_header=False, timeout_keep_alive=10, timeout_graceful_shutdown=_STOP_SECONDS,
-                h11_max_incomplete_event_size=_HEAD_BYTES, proxy_headers=False,
+                h11_max_incomplete_event_size=HEAD_BYTES, proxy_headers=False,
             )
         )  # fmt: skip
         self._started = started
@@ -247,13 +247,19 @@ class _Patient(H11Protocol):
 
     patience: float
     """Seconds that a head may take."""
+    of_one: int
+    """Connections that one address may have."""
     _head: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _refused = False
+    _visitor = ""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
+        address = self.client[0] if self.client else ""
+        self._visitor = one_visitor(address, address)
+        of_this_one = sum(other._visitor == self._visitor for other in self.connections)
+        if len(self.connections) > _MOST_CONNECTIONS or of_this_one > self.of_one:
             transport.abort()
             return
         self._head = self.loop.call_later(self.patience, self._too_slow)
@@ -300,8 +306,8 @@ class _Patient(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or has too long a head."""
-        long = len(self.conn.trailing_data[0]) >= _HEAD_BYTES
-        told = f"more than {_HEAD_BYTES:,} bytes of headers; fewer expected" if long else "no request of HTTP"
+        long = len(self.conn.trailing_data[0]) >= HEAD_BYTES
+        told = f"more than {HEAD_BYTES:,} bytes of headers; fewer expected" if long else "no request of HTTP"
         self._told(431 if long else 400, told)
 
     def _told(self, status: int, sentence: str) -> None:

@@ -157,6 +157,7 @@ def _started(options: ServeOptions, height: int) -> Shown:
     if options.token_env is None and options.token_file is None:
         os.environ[_TOKEN] = secrets.token_urlsafe(24)
         options = replace(options, token_env=_TOKEN)
+    options = replace(options, hosts=(*options.hosts, "*"))  # the hub's proxy tells how the page looks from outside
     try:
         server = PageServer(options).start()
     finally:

@@ -40,19 +40,19 @@ class Telemetry:
 
 
 def routes(served: Served, telemetry: Telemetry) -> APIRouter:
-    """Return health, readiness and metrics."""
+    """Return health, readiness and metrics; the first two need no thread, so that they answer while all are busy."""
     router = APIRouter(tags=["server"])
 
     def health(state: Any) -> Health:
         return Health(state=state, rows=len(served.table), model=served.model_state)
 
     @router.get("/healthz")
-    def alive() -> Health:
+    async def alive() -> Health:
         """Tell that the server answers."""
         return health("alive")
 
     @router.get("/readyz", responses={503: {"model": Refused}})
-    def ready(response: Response) -> Health:
+    async def ready(response: Response) -> Health:
         """Tell whether the model is loaded, or known to be none; 503 before."""
         if served.model_state == "loading":
             response.status_code = 503

@@ -26,14 +26,13 @@ from earthtone.models.inputs import measured_tile, with_metres
 from earthtone.models.two_tower import TwoTower
 from earthtone.serve.answers import Upload
 from earthtone.serve.batching import Embedded, ModelWorker
-from earthtone.serve.guard import refused
+from earthtone.serve.guard import UPLOADS_AT_ONCE, refused
 from earthtone.serve.served import Served
 from earthtone.signal.audio import probe_audio, survey_recording
 from earthtone.signal.image import picture_header
 
 Kind = Literal["sound", "image"]
 _DECODED_AT_ONCE = 2
-_SENT_AT_ONCE = 16
 _MOST_BYTES = 2**26  # of vectors
 _MOST_WINDOWS = 256  # of a sound whose spread is looked at
 _LONGEST_NAME = 120
@@ -98,8 +97,7 @@ class Uploads:
         self._kept: OrderedDict[str, tuple[Sent, Upload]] = OrderedDict()
         self._lock = threading.Lock()
         self._bytes = 0
-        self._sending = 0
-        self._threads = ThreadPoolExecutor(_SENT_AT_ONCE, "earthtone upload")
+        self._threads = ThreadPoolExecutor(UPLOADS_AT_ONCE, "earthtone upload")
         self._decoding = threading.BoundedSemaphore(_DECODED_AT_ONCE)
 
     def find(self, token: str) -> Sent:
@@ -112,29 +110,23 @@ class Uploads:
 
     async def take(self, parts: AsyncIterator[bytes], said_name: str | None, gsd_m: float | None) -> Upload:
         """Return what became of a body. Raises HTTPException: 413, 415, 422, 503."""
-        if self._sending >= _SENT_AT_ONCE:
-            raise refused(503, f"{self._sending} files are being sent already; try again in a moment", retry_after=2)
-        self._sending += 1
-        try:
-            with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
-                path, digest = Path(folder) / "sent", hashlib.blake2b(digest_size=12)
-                head = b""
-                with path.open("wb") as file:
-                    async for part in parts:
-                        head = head if len(head) >= _HEAD else (head + part)[:_HEAD]
-                        digest.update(part)
-                        file.write(part)
-                kind, suffix = sniffed(head)
-                self._refuse_without_model()
-                named = path.rename(path.with_suffix(suffix))
-                if gsd_m is not None and kind == "image":
-                    digest.update(f" {gsd_m:.12g}".encode())
-                name = shown_name(said_name, suffix)
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._embedded, named, digest.hexdigest(), kind, name, gsd_m
-                )
-        finally:
-            self._sending -= 1
+        with tempfile.TemporaryDirectory(prefix="earthtone-") as folder:
+            path, digest = Path(folder) / "sent", hashlib.blake2b(digest_size=12)
+            head = b""
+            with path.open("wb") as file:
+                async for part in parts:
+                    head = head if len(head) >= _HEAD else (head + part)[:_HEAD]
+                    digest.update(part)
+                    file.write(part)
+            kind, suffix = sniffed(head)
+            self._refuse_without_model()
+            named = path.rename(path.with_suffix(suffix))
+            if gsd_m is not None and kind == "image":
+                digest.update(f" {gsd_m:.12g}".encode())
+            name = shown_name(said_name, suffix)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._embedded, named, digest.hexdigest(), kind, name, gsd_m
+            )
 
     def _refuse_without_model(self) -> None:
         served = self._served
