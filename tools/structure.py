@@ -23,8 +23,8 @@ from typing import Any
 PACKAGE = "earthtone"
 #: From left to right: a module imports from its own group and from those before it.
 ORDER = (
-    ("errors",), ("files", "geo", "plugins", "processors", "terminal", "value_types"), ("progress", "device", "pages"), ("signal",),
-    ("options",), ("data",), ("build",), ("models",), ("encode",), ("losses",), ("train",), ("evaluate",),
+    ("errors",), ("files", "geo", "plugins", "processors", "terminal", "value_types"), ("progress", "device", "pages"),
+    ("signal",), ("options",), ("data",), ("build",), ("models",), ("encode",), ("losses",), ("train",), ("evaluate",),
     ("atlas",), ("exports", "integrations"), ("serve",), ("studies",), ("cli",),
 )  # fmt: skip
 
