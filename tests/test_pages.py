@@ -84,10 +84,11 @@ def test_only_addresses_become_links() -> None:
     assert shown.count("<a ") == 1 and "<script" not in shown
 
 
-@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1+1", "-a", "@x", "\tx", "\rx"])
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1+1", "-a", "@x", "\tx", "\rx", "\nx", "\uff1d1"])
 def test_no_spreadsheet_takes_a_name_for_a_formula(name: str) -> None:
     (row,) = csv.DictReader(io.StringIO(csv_text(["name", "n"], [{"name": name, "n": -0.5}]), newline=""))
     assert row == {"name": f"'{name}", "n": "-0.5"}
+    assert next(csv.reader(io.StringIO(csv_text([name], []), newline=""))) == [f"'{name}"]
 
 
 def test_figures_and_their_bars() -> None:

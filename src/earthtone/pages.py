@@ -153,13 +153,13 @@ def figure_text(value: float, low: float, high: float, digits: int = 3, sign: st
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as CSV, numbers with full precision, names that no spreadsheet takes for formulas.
+    """Return the rows as CSV, numbers with full precision, texts that no spreadsheet takes for formulas.
 
     A row may lack columns.
     """
     lines = _Lines()
     writer = csv.DictWriter(lines, columns)
-    writer.writeheader()
+    writer.writerow({name: _inert(name) for name in columns})
     writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
     return "".join(lines).encode("utf-8", "replace").decode()
 
@@ -171,9 +171,12 @@ class _Lines(list[str]):
         self.append(row.removesuffix("\r\n") + "\n")
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width
+
+
 def _inert(value: Any) -> Any:
     """Return text with a quote before what would begin a formula; numbers as they are, also those in texts."""
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
         return value
     try:
         float(value)

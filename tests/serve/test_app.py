@@ -34,7 +34,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """E without coordinates, media, plane or model, of rows with odd ids."""
     columns: dict[str, list[Any]] = {
         "id": [LONG, MARKUP, "=1+1", "c"], "modality": ["image", "audio", "image", "audio"],
-        "media": [None, None, "https://example.org/a.png", "/no/such/folder/a.wav"],
+        "media": [None, None, "https://me:word@example.org/a.png?key=SECRET/x", "/no/such/folder/a.wav"],
         "license": [None, MARKUP, None, None], "longitude": [None, float("nan"), None, None],
     }  # fmt: skip
     return drawn(tmp_path_factory.mktemp("odd"), columns, unit_vectors(4))
@@ -126,6 +126,12 @@ def test_an_index_without_anything(odd: Path) -> None:
             items, ("does not tell", "does not tell", "open it there", "bring it back"), strict=True
         ):
             assert words in item["missing"] and "/no/such/folder" not in item["missing"]
+        assert "lies at https://example.org," in items[2]["missing"]  # no key, no name of a user
+        for kind in ("csv", "geojson"):
+            body = json.dumps({"like": [{"row": 0}], "find": "all"})
+            listed = ask(server, f"/api/export?format={kind}", body, content_type="application/json").body
+            assert b"https://example.org" in listed and b"a.wav" in listed
+            assert not re.search(b"SECRET|word|no/such", listed)
         for path in ("0/picture", "1/sound", "1/peaks", "3/spectrogram"):
             answer = ask(server, f"/api/items/{path}")
             assert answer.status == 404 and answer.error

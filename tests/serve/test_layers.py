@@ -116,6 +116,32 @@ def test_layers_are_described(mapped: tuple[PageServer, Path]) -> None:
     assert 2.99 < first["bounds"][0] < 3.01
 
 
+def test_bands_without_values_and_of_all_numbers_are_told(tiny_index: Path, tmp_path: Path) -> None:
+    grid = GRIDS["web"]
+    folder = write_map(tmp_path / "map", grid, open_index(tiny_index).table.card.model_fingerprint)
+    values = np.full((3, grid.height, grid.width), np.nan, np.float64)
+    values[1], values[1, 0, 0] = np.inf, -np.inf
+    values[2] = np.where(np.arange(grid.width) % 2, -1.7e308, 1.7e308)
+    (folder / "surf.tif").unlink()
+    write_cog(folder / "surf.tif", values, grid, dict.fromkeys(("none", "infinite", "wide"), ""), {})
+    (folder / "likeliest.tif").unlink()
+    classes = np.full((1, grid.height, grid.width), 255, np.uint8)
+    write_cog(folder / "likeliest.tif", classes, grid, {"likeliest": ""}, {"CLASS_0": "surf"})
+    with page_of(tiny_index, map=[folder]) as page:
+        text = ask(page, "/api/about").body.decode()
+        layers = {layer["name"]: layer for layer in json.loads(text, parse_constant=pytest.fail)["layers"]}
+        none, infinite, wide = layers["surf"]["bands"]
+        assert [(band["min"], band["max"]) for band in (none, infinite, *layers["likeliest"]["bands"])] == [
+            (None, None)
+        ] * 3
+        assert (wide["min"], wide["max"]) == (-1.7e308, 1.7e308) and 0 < wide["scale"] < 1e302
+        for name in ("none", "infinite"):
+            assert not pixels(ask(page, f"/api/layers/surf/0/0/0.png?band={name}").body)[1].any()
+        (folder / "map.json").rename(tmp_path / "elsewhere.json")
+        (folder / "map.json").symlink_to(tmp_path / "elsewhere.json")  # while it is served
+        assert ask(page, "/api/layers/surf/files/map.json").status == 404
+
+
 def test_layers_far_away_and_not_there(mapped: tuple[PageServer, Path]) -> None:
     page, folder = mapped
     answer = ask(page, "/api/layers/1-surf/5/0/0.png")

@@ -19,10 +19,28 @@ from rasterio.transform import from_origin
 
 from earthtone.data.packed import Table
 from earthtone.serve import media
-from earthtone.serve.media import Kept, played_kind, view_of
+from earthtone.serve.media import Kept, played_kind, told_place, view_of
 from earthtone.serve.server import PageServer
 
 HZ = 16_000
+
+
+@pytest.mark.parametrize(
+    ("media", "told"),
+    [
+        ("https://h.example:8443/a/b.tif?sig=KEY#x", "https://h.example:8443"),
+        ("s3://bucket/KEY/a.wav", "s3://bucket"),
+        ("https://user:KEY@h.example\\@b/", "https://h.example"),
+        ("/vsicurl/https://h.example/KEY", "https://h.example"),
+        ("file:///KEY/a.wav", "file://"),
+        ("https:/h.example/KEY", "https://h.example"),
+        ("/KEY/a.wav", "a.wav"),
+        ("C:\\KEY\\a.wav", "a.wav"),
+        ("/KEY/T.lance#pair-3", "T.lance#pair-3"),
+    ],
+)
+def test_where_media_lie_is_told_without_keys_and_folders(media: str, told: str) -> None:
+    assert told_place(media) == told
 
 
 @pytest.fixture(scope="module")

@@ -124,14 +124,26 @@ def json_of(result: SearchResult) -> str:
 
 
 def csv_of(result: SearchResult, more: Mapping[int, Mapping[str, str]] | None = None) -> str:
-    """Return one line a hit; texts that begin like formulas have a quote before. `more`: further columns by rank."""
+    """Return one line a hit, line ends in texts written out; texts that begin like formulas have a quote before.
+
+    `more`: further columns by rank.
+    """
     rows = []
     for hit in result.hits:
         plain = hit.to_dict()
         free = {f"more.{name}" if name in plain else name: value for name, value in plain.pop("more").items()}
         rows.append({"query": result.query, **plain, **free, **(more or {}).get(hit.rank, {})})
+    rows = [{_without_ends(name): _without_ends(value) for name, value in row.items()} for row in rows]
     names = dict.fromkeys(name for row in rows for name in row)
     return csv_text(list(names) or ["query", "rank", "score", "percentile", "id"], rows)
+
+
+#: What ends lines, for any reader: written out, as `one_line` does; the rest of a text stays as it is.
+_ENDS = {ord(sign): ascii(sign)[1:-1] for sign in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
+def _without_ends(value: Any) -> Any:
+    return value.translate(_ENDS) if isinstance(value, str) else value
 
 
 def geojson_of(result: SearchResult) -> str:

@@ -26,8 +26,8 @@ class Band(BaseModel):
 
     name: str
     title: str
-    min: float
-    max: float
+    min: float | None = Field(description="null where the band has no values")
+    max: float | None
     scale: float
     offset: float
     says: str

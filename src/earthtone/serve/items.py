@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from earthtone.errors import EarthtoneError, one_line
 from earthtone.serve.answers import Item, Peaks
 from earthtone.serve.guard import refused
-from earthtone.serve.media import POINTS, SIZES, Media, Source
+from earthtone.serve.media import POINTS, SIZES, Media, Source, told_place
 from earthtone.serve.served import Served
 
 _PART = 2**18  # bytes of a file that are read at once
@@ -95,7 +96,11 @@ def _without_folders(media: Media) -> Iterator[None]:
         yield
     except EarthtoneError as error:
         text, path = str(error), media.media or ""
-        raise refused(422, one_line(text.replace(path, Path(path).name), 600)) from error
+        for whole in (path, path.rpartition("#")[0]):
+            text = text.replace(whole, told_place(whole)) if whole else text
+        for folder in (str(Path(path).parent), tempfile.gettempdir()):
+            text = text.replace(f"{folder}/", "") if len(folder) > 1 else text
+        raise refused(422, one_line(text, 600)) from error
 
 
 def _made(request: Request, data: bytes, kind: str, told: Mapping[str, str] | None = None) -> Response:

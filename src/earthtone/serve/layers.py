@@ -104,14 +104,17 @@ def _opened(name: str, key: str, path: Path, files: Mapping[str, Path], facts: M
         sounds = [one_line(tags[f"CLASS_{at}"], 80) for at in range(255) if f"CLASS_{at}" in tags]
         bands = []
         for at in range(1, min(raster.count, _MOST_BANDS) + 1):
-            low, high = _range(raster, at)
+            low, high = _range(raster, at) or (None, None)
             called = raster.descriptions[at - 1] or f"band-{at}"
             title = _TITLES.get(called, called.replace("_", " ").capitalize())
-            scale = 1.0 if classes else (high - low) / _LEVELS or 1.0 / _LEVELS
+            begin = 0.0 if classes or low is None else low
+            # apart, so that a range which is no float64 has a step that is one
+            step = 0.0 if low is None or high is None else high / _LEVELS - low / _LEVELS
+            scale = 1.0 if classes else step or 1.0 / _LEVELS
             says = one_line(raster.tags(at).get("meaning", ""), 300)
             bands.append(
                 Band(name=called, title=one_line(title, 80), min=low, max=high, scale=scale,
-                     offset=0.0 if classes else low, says=says)
+                     offset=begin, says=says)
             )  # fmt: skip
         crs = raster.crs or read_crs("", str(path))
         bounds = _bounds(raster, crs)
@@ -146,8 +149,8 @@ def _title(key: str, facts: Mapping[str, Any]) -> str:
     return {"likeliest": "Likeliest sound", "margin": "Margin of the likeliest sound"}.get(key, one_line(key, 80))
 
 
-def _range(raster: Any, band: int) -> tuple[float, float]:
-    """Return the least and the greatest value of a band; all of it is looked at, a part at a time."""
+def _range(raster: Any, band: int) -> tuple[float, float] | None:
+    """Return the least and the greatest value of a band, None without any; all is looked at, a part at a time."""
     low, high = math.inf, -math.inf
     lines = max(1, _BLOCK_PIXELS // max(1, raster.width))
     for start in range(0, raster.height, lines):
@@ -156,7 +159,7 @@ def _range(raster: Any, band: int) -> tuple[float, float]:
         values = np.ma.masked_invalid(part).compressed()
         if len(values):
             low, high = min(low, float(values.min())), max(high, float(values.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
+    return (low, high) if low <= high else None
 
 
 def _bounds(raster: Any, crs: CRS) -> list[float]:
@@ -281,7 +284,7 @@ def routes(served: Served) -> APIRouter:
         path = raster.files.get(file)
         if path is None:
             raise refused(404, f"layer {name} has no file {one_line(file, 80)!r}; {', '.join(raster.files)} expected")
-        if not path.is_file():
+        if not path.is_file() or path.is_symlink():
             raise refused(404, f"{path.name} is not there any more; draw the map again")
         answer = ranged(request, path, _KINDS[path.suffix])
         answer.headers["Content-Disposition"] = f'attachment; filename="{path.name}"'

@@ -8,6 +8,7 @@ spectrogram come of one decoding of the file, and are kept.
 import io
 import math
 import os
+import re
 import tempfile
 import threading
 from collections import OrderedDict
@@ -42,6 +43,7 @@ from earthtone.signal.spectrogram import mel_filters
 Source = Path | bytes
 T = TypeVar("T")
 
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}([^/?#\\\s]*)")
 SIZES = (16, 1024)
 """Pixels of a picture's longer side that can be asked for."""
 _PICTURE_BYTES, _VIEW_BYTES, _WAV_BYTES = 2**26, 2**27, 2**31
@@ -125,6 +127,19 @@ class Media(NamedTuple):
     crs: str | None
 
 
+def told_place(media: str) -> str:
+    """Return what visitors are told of where media lie: scheme and host of an address, of a file its name alone.
+
+    Paths and what follows them may hold keys.
+
+    >>> told_place("https://user:word@example.org/a.wav?key=1"), told_place("/home/me/a.wav")
+    ('https://example.org', 'a.wav')
+    """
+    if found := _ADDRESS.search(media):
+        return one_line(f"{found[1]}://{found[2].rpartition('@')[2]}", 100)
+    return one_line(re.split(r"[/\\]", media)[-1], 100)
+
+
 class Playable(NamedTuple):
     """A sound that a browser plays."""
 
@@ -197,7 +212,7 @@ class MediaStore:
         if not media:
             return f"the index does not tell where this {what} lies"
         if "://" in media:
-            return f"this {what} lies at {one_line(media, 200)}, which this page does not fetch: open it there"
+            return f"this {what} lies at {told_place(media)}, which this page does not fetch: open it there"
         try:
             self._located(media, modality)
         except DataError as error:
@@ -214,12 +229,12 @@ class MediaStore:
                 raise DataError(f"the packed table {Path(table).name} has no row {one_line(name, 80)!r} any more")
             return packed, rows[name]
         if table and not os.path.exists(media) and Path(table).is_file():  # noqa: PTH110 - of any text
-            raise DataError(f"this {what} lies within {one_line(Path(table).name, 100)}, out of which it is not taken")
+            raise DataError(f"this {what} lies within {told_place(table)}, out of which it is not taken")
         try:
             return regular_file(media)
         except OSError as error:
             raise DataError(
-                f"the file {one_line(Path(media).name, 100)} is not where it was when it was embedded "
+                f"the file {told_place(media)} is not where it was when it was embedded "
                 f"({error.strerror or 'no such name'}): bring it back there, or embed it again"
             ) from error
 

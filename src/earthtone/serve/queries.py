@@ -33,6 +33,7 @@ from earthtone.serve.answers import (
     Upload,
 )
 from earthtone.serve.guard import refused
+from earthtone.serve.media import told_place
 from earthtone.serve.points import packed
 from earthtone.serve.served import Served
 from earthtone.serve.uploads import Uploads
@@ -324,11 +325,8 @@ def _km(km: float) -> str:
 
 
 def _without_folders(result: SearchResult) -> SearchResult:
-    """Return hits whose media are names alone: where they lie is nobody's business but this machine's."""
-    hits = tuple(
-        hit if hit.media is None else replace(hit, media=hit.media.replace("\\", "/").rpartition("/")[2])
-        for hit in result.hits
-    )
+    """Return hits whose media are hosts or names alone: where they lie is nobody's business but this machine's."""
+    hits = tuple(hit if hit.media is None else replace(hit, media=told_place(hit.media)) for hit in result.hits)
     return replace(result, hits=hits)
 
 
