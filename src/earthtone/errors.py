@@ -30,7 +30,9 @@ _ADVICE = {
 
 
 class EarthtoneError(Exception):
-    """The base of all errors that are the input's fault; the command line prints it and exits with 2."""
+    """The base of all errors that are the input's fault; the command line prints it and exits with its code."""
+
+    exit_code = 2
 
 
 class DataError(EarthtoneError):

@@ -72,7 +72,7 @@ def test_processes_share_a_rate(tmp_path: Path) -> None:
 def test_a_wait_beyond_patience_and_a_host_that_never_answers_are_one_line(tmp_path: Path) -> None:
     with (
         hosting(lambda _: Said(b"", 429, {"Retry-After": "3600"})) as host,
-        pytest.raises(DataError, match=r"answers 429, and asks to wait 3600 s; type the same again then"),
+        pytest.raises(DataError, match=r"answers 429, and asks to wait 3600 s; type the same again after"),
     ):
         web_of(tmp_path).get(f"{host.url}/a")
     with hosting(lambda _: Said(b"", 503)) as host:

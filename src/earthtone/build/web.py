@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -33,10 +33,22 @@ TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _SLOWEST_BYTES = 1024  # less than this within the read timeout is a stall, however it is dripped
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LOGGED_SECONDS = 2.0  # shorter waits pass without a word
+_DAY = 86400.0
 
 
 class HostError(DataError):
     """A host that could not be brought to answer, though it was asked again."""
+
+
+class QuotaReachedError(DataError):
+    """A host gives nothing more until some time; what there is is kept, and the same call goes on from it then."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+    def __init__(self, what: str, seconds: float) -> None:
+        """`seconds` from now the host can be asked again."""
+        self.until = datetime.now(UTC) + timedelta(seconds=seconds)
+        super().__init__(f"{what}; type the same again after {self.until:%Y-%m-%d %H:%M} UTC: it goes on from here")
 
 
 class TransientError(Exception):
@@ -64,6 +76,8 @@ class RetryPolicy:
 
 def make_client(policy: RetryPolicy, contact: str | None = None) -> httpx2.Client:
     """Return a client without automatic redirects or decompression; this machine is asked without a proxy."""
+    for name in ("httpx2", "httpcore2"):  # their lines hold whole addresses, and so keys
+        logging.getLogger(name).setLevel(logging.WARNING)
     hosts, local = ("127.0.0.1", "localhost", "[::1]"), httpx2.HTTPTransport(verify=_certificates())
     whom = f" ({contact})" if contact else ""
     return httpx2.Client(
@@ -193,10 +207,18 @@ class HostLimiter:
 
     def __init__(self, folder: Path, per_second: float) -> None:
         self._folder, self._gap = folder, 1.0 / per_second
+        self._paces: dict[str, tuple[float, int | None]] = {}
+
+    def pace(self, host: str, per_second: float, per_day: int | None = None) -> None:
+        """Ask one host at a pace of its own from now on, and no more than so often in a day of UTC."""
+        self._paces[host.lower()] = 1.0 / per_second, per_day
 
     def wait(self, host: str) -> None:
-        """Return when it is this request's turn."""
-        turn = self._change(host, lambda now, free, rest: (max(now, free), max(now, free) + self._gap, rest))
+        """Return when it is this request's turn. Raises QuotaReachedError where the day has none left."""
+        gap, per_day = self._paces.get(host.lower(), (self._gap, None))
+        if per_day is not None:
+            self._count(host, per_day)
+        turn = self._change(host, lambda now, free, rest: (max(now, free), max(now, free) + gap, rest))
         while (left := max(turn, self._change(host, lambda now, free, rest: (rest, free, rest))) - time.time()) > 0:
             time.sleep(min(left, 5.0))
 
@@ -204,8 +226,23 @@ class HostLimiter:
         """Let nobody ask the host for so long: it said so."""
         self._change(host, lambda now, free, rest: (0.0, free, max(rest, now + seconds)))
 
+    def _count(self, host: str, per_day: int) -> None:
+        """Count a request of today."""
+        name = _file_name(host)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}.day"
+        with FileLock(self._folder / f"{name}.lock"):
+            today, count = int(time.time() // _DAY), 0
+            with suppress(OSError, ValueError):
+                day, said = map(int, path.read_text().split())
+                count = said if day == today else 0
+            if count >= per_day:
+                left = (today + 1) * _DAY - time.time()
+                raise QuotaReachedError(f"{host} has been asked {count} times today, as often as it allows", left)
+            path.write_text(f"{today} {count + 1}")
+
     def _change(self, host: str, how: Callable[[float, float, float], tuple[float, float, float]]) -> float:
-        name = re.sub(r"[^a-z0-9.-]", "_", host.lower())[:100]
+        name = _file_name(host)
         path = self._folder / f"{name}.turn"
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / f"{name}.lock"):
@@ -219,6 +256,10 @@ class HostLimiter:
             if (after, rests) != (free, rest):
                 path.write_text(f"{after!r} {rests!r}")
         return answer
+
+
+def _file_name(host: str) -> str:
+    return re.sub(r"[^a-z0-9.-]", "_", host.lower())[:100]
 
 
 # Answers, and those that are kept.
@@ -254,7 +295,7 @@ class AnswerCache:
 
     def path(self, url: str) -> Path:
         name = hashlib.sha256(url.encode()).hexdigest()
-        host = re.sub(r"[^a-z0-9.-]", "_", (urlsplit(url).hostname or "none").lower())[:100]
+        host = _file_name(urlsplit(url).hostname or "none")
         return self._folder / host / name[:2] / name[2:40]
 
     def find(self, url: str) -> tuple[Answer, bool] | None:
@@ -297,7 +338,10 @@ def _fresh_seconds(answer: Answer) -> float:
     return _KEPT_SECONDS
 
 
+#: Looks at an answer before anybody else does, and raises what it means: TransientError, QuotaReachedError, DataError.
+Judge = Callable[[Answer], None]
 _REDIRECTS = 10
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization", "x-api-key")
 _TRY_AGAIN = re.compile(rb"[Tt]ry again in ([0-9]{1,6}) seconds")
 #: Of one answer that is held in memory.
 MOST_BYTES = 64 * 2**20
@@ -326,6 +370,10 @@ class Web:
     def close(self) -> None:
         self._client.close()
 
+    def pace(self, host: str, per_second: float, per_day: int | None = None) -> None:
+        """Ask one host at a pace of its own from now on, and no more than so often in a day of UTC."""
+        self._limiter.pace(host, per_second, per_day)
+
     def get(
         self,
         url: str,
@@ -334,11 +382,13 @@ class Web:
         said_by: str | None = None,
         most_bytes: int = MOST_BYTES,
         again: bool = False,
+        judge: Judge | None = None,
     ) -> Answer:
         """Return a host's answer, whatever its status but for those that may pass. Raises DataError.
 
         What is kept is not asked for while it is fresh, and only for a newer version after that; `again`: what was kept
-        was of no use. Requests with `headers` of their own are not kept.
+        was of no use. Requests with `headers` of their own are not kept; what of these are credentials goes to no other
+        host. `judge` reads answers that say in their own words what to do.
         """
         checked_url(url, said_by)
         cache = self.cache if headers is None else None
@@ -349,33 +399,58 @@ class Web:
         if found is not None:
             validators = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
             asked |= {theirs: found[0].headers[ours] for ours, theirs in validators if ours in found[0].headers}
-        answer = self._patiently("GET", url, asked, None, most_bytes)
+        answer = self._patiently("GET", url, asked, None, most_bytes, judge)
         if answer.status == 304 and found is not None:
             answer = Answer(found[0].status, found[0].body, {**found[0].headers, **answer.headers}, kept=True)
         if cache is not None:
             cache.keep(url, answer)
         return answer
 
-    def post(self, url: str, values: Any, *, said_by: str | None = None, most_bytes: int = MOST_BYTES) -> Answer:
+    def post(
+        self,
+        url: str,
+        values: Any,
+        *,
+        headers: Mapping[str, str] | None = None,
+        said_by: str | None = None,
+        most_bytes: int = MOST_BYTES,
+        judge: Judge | None = None,
+    ) -> Answer:
         """Return the answer to JSON that is sent. Raises DataError."""
         checked_url(url, said_by)
-        headers = {"Content-Type": "application/json", "Accept": "application/geo+json, application/json"}
-        return self._patiently("POST", url, headers, json.dumps(values).encode(), most_bytes)
+        sent = {"Content-Type": "application/json", "Accept": "application/geo+json, application/json"}
+        return self._patiently("POST", url, sent | dict(headers or {}), json.dumps(values).encode(), most_bytes, judge)
+
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx2.Response]:
+        """Yield a host's response, its body unread, whatever its status; asked once, at the host's pace.
+
+        One that asks for patience lets its host rest for everybody. Raises TransientError, DataError.
+        """
+        with self._opened("GET", checked_url(url), headers or {}, None) as response:
+            if response.status_code in (429, 503) and (wait := retry_after(response.headers.get("retry-after"))):
+                for host in {urlsplit(url).hostname, response.url.host}:
+                    self._limiter.rest(str(host), min(wait, self.policy.longest_wait_seconds))
+            yield response
 
     def _patiently(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, most_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        most_bytes: int,
+        judge: Judge | None = None,
     ) -> Answer:
         failures = 0
         while True:
             try:
-                return self._once(method, url, headers, content, most_bytes)
+                return self._once(method, url, headers, content, most_bytes, judge)
             except TransientError as fault:
                 failures += 1
                 told = f"{shown_url(url)}: {fault}"
                 if fault.wait > self.policy.longest_wait_seconds:
-                    raise DataError(
-                        f"{told}, and asks to wait {fault.wait:.0f} s; type the same again then: it goes on from here"
-                    ) from fault
+                    raise QuotaReachedError(f"{told}, and asks to wait {fault.wait:.0f} s", fault.wait) from fault
                 if failures > self.policy.retries:
                     raise HostError(
                         f"{told}; tried {failures} times; type the same again to go on from here"
@@ -388,12 +463,20 @@ class Web:
                 time.sleep(wait)
 
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, most_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        most_bytes: int,
+        judge: Judge | None,
     ) -> Answer:
         with self._opened(method, url, headers, content) as response:
             body = _body(response, url, most_bytes, self.policy.read_seconds)
             found = {name.lower(): value for name, value in response.headers.items()}
             status = response.status_code
+        if judge is not None:
+            judge(Answer(status, body, found))
         if status in TRANSIENT_STATUSES:
             wait = retry_after(found.get("retry-after"))
             if not wait and (asked := _TRY_AGAIN.search(body[:2000])):
@@ -406,15 +489,17 @@ class Web:
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
     ) -> Iterator[httpx2.Response]:
         """Yield the response at the end of the redirects, its body unread."""
-        asked = url
+        asked, sent = url, dict(headers)
         for _ in range(_REDIRECTS + 1):
             self._limiter.wait(str(urlsplit(asked).hostname))
             self.asked += 1
             try:
-                with self._client.stream(method, asked, headers=dict(headers), content=content) as response:
+                with self._client.stream(method, asked, headers=sent, content=content) as response:
                     if response.has_redirect_location:
-                        target = urljoin(asked, response.headers.get("location", ""))
-                        asked = checked_url(target, asked)
+                        target = checked_url(urljoin(asked, response.headers.get("location", "")), asked)
+                        if urlsplit(target)[:2] != urlsplit(asked)[:2]:
+                            sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
+                        asked = target
                         continue
                     yield response
                     return

@@ -111,7 +111,7 @@ def _run(words: list[str]) -> int:
     except EarthtoneError as error:
         if debug:
             raise
-        return _wrong(str(error))
+        return _wrong(str(error), error.exit_code)
     except KeyboardInterrupt:
         print("earthtone: stopped", file=sys.stderr)
         return 130
@@ -185,9 +185,9 @@ def underscored(option: str) -> str:
     return f"--{option[2:].replace('-', '_')}"
 
 
-def _wrong(text: str) -> int:
+def _wrong(text: str, code: int = 2) -> int:
     print(f"earthtone: {error_text(text, _LONGEST_ERROR)}", file=sys.stderr)
-    return 2
+    return code
 
 
 def find_verb(name: str) -> Callable[[list[str]], int]:
