@@ -48,6 +48,8 @@ FORMATS: Mapping[str, int] = {
     "training images": 1,
     "export": 1,
     "split": 1,
+    "list of recordings": 1,
+    "fetched recordings": 1,
 }
 
 

@@ -428,9 +428,10 @@ class Web:
         One that asks for patience lets its host rest for everybody. Raises TransientError, DataError.
         """
         with self._opened("GET", checked_url(url), headers or {}, None) as response:
-            if response.status_code in (429, 503) and (wait := retry_after(response.headers.get("retry-after"))):
+            wait = retry_after(response.headers.get("retry-after"))
+            if response.status_code in TRANSIENT_STATUSES and 0 < wait <= self.policy.longest_wait_seconds:
                 for host in {urlsplit(url).hostname, response.url.host}:
-                    self._limiter.rest(str(host), min(wait, self.policy.longest_wait_seconds))
+                    self._limiter.rest(str(host), wait)
             yield response
 
     def _patiently(

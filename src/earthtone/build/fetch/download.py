@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -28,17 +28,34 @@ from earthtone.build.fetch.catalogue import (
 )
 from earthtone.build.web import (
     TRANSIENT_STATUSES,
+    HostError,
+    QuotaReachedError,
     RetryPolicy,
     TransientError,
+    Web,
     make_client,
     retry_after,
     shown_url,
     stall_watch,
+    without_secrets,
 )
 from earthtone.data.remote import hub_endpoint
 from earthtone.errors import DataError
 from earthtone.files import write_text_atomic
 from earthtone.progress import progress_bar, size_text
+
+
+class NoRoomError(DataError):
+    """A disk that is full, or a folder that cannot be written: nothing else can be fetched there either."""
+
+
+class RefusedFileError(DataError):
+    """A file that will not come, however often it is asked for; `kind` says why in a word or two."""
+
+    def __init__(self, what: str, kind: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
 
 #: Never filled: other programs need some room.
 RESERVE_BYTES = 128_000_000
@@ -52,10 +69,10 @@ def free_bytes(folder: Path) -> int:
 
 
 def require_free_space(folder: Path, needed: int, what: str) -> None:
-    """Raise DataError unless `needed` bytes fit on the disk of `folder`."""
+    """Raise NoRoomError unless `needed` bytes fit on the disk of `folder`."""
     free = free_bytes(folder)
     if needed > free:
-        raise DataError(
+        raise NoRoomError(
             f"{what} needs {size_text(needed)}, and {folder} has room for {size_text(free)}; "
             "free the disk, choose another --out, or take less with --subset"
         )
@@ -66,12 +83,17 @@ _REDIRECTS = 10
 
 @contextmanager
 def _open_url(
-    client: httpx2.Client, url: str, headers: Mapping[str, str], *, sha256_known: bool, policy: RetryPolicy
+    client: httpx2.Client | Web, url: str, headers: Mapping[str, str], *, sha256_known: bool, policy: RetryPolicy
 ) -> Iterator[httpx2.Response]:
     """Yield the response at the end of the redirects, its body unread; the status is 200, 206 or 416.
 
     Redirects never lead from https to http. Raises TransientError for what may pass, DataError for what will not.
     """
+    if isinstance(client, Web):
+        with client.stream(url, headers) as response:
+            _check_status(shown_url(url), response, policy)
+            yield response
+        return
     asked = url
     for _ in range(_REDIRECTS + 1):
         try:
@@ -109,11 +131,12 @@ def _check_status(url: str, response: httpx2.Response, policy: RetryPolicy) -> N
     if status in TRANSIENT_STATUSES:
         wait = retry_after(response.headers.get("retry-after"))
         if wait > policy.longest_wait_seconds:
-            raise DataError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s; type the same again then")
+            raise QuotaReachedError(f"{url} is busy (status {status}) and asks to wait {wait:.0f} s", wait)
         raise TransientError(f"the server answers {status}", wait)
     if status in (401, 403):
-        raise DataError(f"{url} is refused (status {status}): it needs a login or a consent, or has moved")
-    raise DataError(f"{url} answers {status}; the file has moved or gone, look at the set's homepage")
+        told = f"{url} is refused (status {status}): it needs a login or a consent, or has moved"
+        raise RefusedFileError(told, "refused")
+    raise RefusedFileError(f"{url} answers {status}; the file has moved or gone, look at the set's homepage", "gone")
 
 
 # One file from one address: resumed by ranges, retried, bounded, never longer or shorter than it is. What has arrived
@@ -126,6 +149,8 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)
 _LENGTH = re.compile(r"[0-9]{1,20}")
 _LOGGED_SECONDS = 2.0  # shorter waits pass without a word
 _ROOM_EVERY_BYTES = 64_000_000
+#: The kind of a RefusedFileError where a web page came in place of the file.
+PAGE = "a web page in its place"
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
 
 
@@ -146,14 +171,22 @@ class _Version:
 
 
 def download(
-    client: httpx2.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None = None
+    client: httpx2.Client | Web,
+    url: str,
+    file: RemoteFile,
+    part: Path,
+    policy: RetryPolicy,
+    most_bytes: int | None = None,
+    *,
+    bar: bool = True,
 ) -> bool:
     """Fill `part` with the file at `url` and return whether its bytes came in one go.
 
-    The length is right when this returns, and at most `most_bytes`; checksums are the caller's. Raises DataError; the
-    part is kept where a repeated call can use it.
+    The length is right when this returns, and at most `most_bytes`; checksums are the caller's. A `Web` asks at each
+    host's pace, and lets nothing public lead into this network. Raises RefusedFileError for what will not come,
+    NoRoomError, QuotaReachedError, HostError; the part is kept where a repeated call can use it.
     """
-    return _Download(client, url, file, part, policy, most_bytes).run()
+    return _Download(client, url, file, part, policy, most_bytes, bar).run()
 
 
 def discard(part: Path) -> None:
@@ -164,7 +197,14 @@ def discard(part: Path) -> None:
 
 class _Download:
     def __init__(
-        self, client: httpx2.Client, url: str, file: RemoteFile, part: Path, policy: RetryPolicy, most_bytes: int | None
+        self,
+        client: httpx2.Client | Web,
+        url: str,
+        file: RemoteFile,
+        part: Path,
+        policy: RetryPolicy,
+        most_bytes: int | None,
+        bar: bool,
     ) -> None:
         self._client, self._url, self._file, self._part, self._policy = client, url, file, part, policy
         self._most_bytes = most_bytes
@@ -175,9 +215,14 @@ class _Download:
         self._one_go = True
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
-        if self._version is None or self._version.url != url:
+        if self._version is None or self._version.url != _noted(url):
             self._start_over()
-        self._bar: Any = progress_bar(file.bytes, file.name, "B", done=self._have)
+        self._bar: Any = progress_bar(file.bytes, file.name, "B", done=self._have) if bar else None
+
+    @property
+    def _address(self) -> str:
+        """For messages: what comes by a `Web` may have a key in it."""
+        return shown_url(self._url) if isinstance(self._client, Web) else self._url
 
     @property
     def _have(self) -> int:
@@ -195,8 +240,8 @@ class _Download:
                     farthest = max(farthest, self._have)
                     if failures > self._policy.retries:
                         kept = f"{self._have} bytes are kept, " if self._have else ""
-                        raise DataError(
-                            f"{self._url}: {fault}; tried {failures} times without a new byte; {kept}type the same "
+                        raise HostError(
+                            f"{self._address}: {fault}; tried {failures} times without a new byte; {kept}type the same "
                             "again to go on"
                         ) from fault
                     wait = self._policy.wait_after(failures, fault.wait)
@@ -204,12 +249,13 @@ class _Download:
                         _LOG.warning("%s: %s; trying again in %.0f s", self._file.name, fault, wait)
                     time.sleep(wait)
         except OSError as error:
-            raise DataError(
+            raise NoRoomError(
                 f"cannot write {self._part}: {error.strerror or error}; free the disk or choose another --out, and "
                 "type the same again: it goes on from here"
             ) from error
         finally:
-            self._bar.close()
+            if self._bar is not None:
+                self._bar.close()
 
     def _attempt(self) -> None:
         """Ask for what is missing and write it; return when the file is whole."""
@@ -227,8 +273,9 @@ class _Download:
         with _open_url(self._client, self._url, headers, sha256_known=sha256_known, policy=self._policy) as response:
             encoding = response.headers.get("content-encoding", "identity").lower()
             if encoding not in ("", "identity"):
-                raise DataError(
-                    f"{self._url} comes as {encoding!r} though asked for as it is; refused, try another mirror"
+                raise RefusedFileError(
+                    f"{self._address} comes as {encoding!r} though asked for as it is; refused, try another mirror",
+                    "compressed by its host",
                 )
             if response.status_code == 206 and headers and version:
                 self._check_continues(response, have, version)
@@ -247,24 +294,33 @@ class _Download:
         total = int(length) if length is not None and _LENGTH.fullmatch(length) else None
         known = self._file.bytes
         if known is not None and total is not None and total != known:
-            raise DataError(
-                f"{self._url} is {total} bytes long by its server, {known} were expected; "
-                "it is another file, or another version of it"
+            raise RefusedFileError(
+                f"{self._address} is {total} bytes long by its server, {known} were expected; "
+                "it is another file, or another version of it",
+                "another size than told",
             )
         chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         if total is None and known is None and not chunked and not self._hashed:
-            raise DataError(
-                f"{self._url}: neither its server nor the catalogue tells its length or checksum, so that half of it "
-                "could not be told from the whole; refused, give bytes or sha256 in a --catalogue of your own"
+            raise RefusedFileError(
+                f"{self._address}: neither its server nor the catalogue tells its length or checksum, so that half of "
+                "it could not be told from the whole; refused, give bytes or sha256 in a --catalogue of your own",
+                "no length told",
             )
         total = known if known is not None else total
+        if total is not None and self._most_bytes is not None and total > self._most_bytes:
+            raise RefusedFileError(
+                f"{self._address} is {size_text(total)} long; {size_text(self._most_bytes)} at most expected",
+                "too large",
+            )
         if total is not None:
             require_free_space(self._part.parent, total, self._file.name)
         etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
         self._version = version = _Version(self._url, etag, modified, total)
-        write_text_atomic(_note_path(self._part), json.dumps(asdict(version)))
+        kept = replace(version, url=_noted(self._url))
+        write_text_atomic(_note_path(self._part), json.dumps(asdict(kept)))
         bar = self._bar  # its own reset() would print a line at once, also where nobody watches
-        bar.total, bar.n, bar.initial, bar.last_print_n = total, 0, 0, 0
+        if bar is not None:
+            bar.total, bar.n, bar.initial, bar.last_print_n = total, 0, 0, 0
         return version
 
     def _check_continues(self, response: httpx2.Response, have: int, version: _Version) -> None:
@@ -295,19 +351,22 @@ class _Download:
         with self._part.open("ab") as out:
             for chunk in response.iter_raw():
                 if have == 0 and _PAGE.match(chunk[:512]) and not name.lower().endswith((".html", ".htm")):
-                    raise DataError(
-                        f"{self._url} sends a web page in place of {name}: it wants a login or a consent, or has "
+                    raise RefusedFileError(
+                        f"{self._address} sends a web page in place of {name}: it wants a login or a consent, or has "
                         "moved; look at the set's homepage, or download it by hand and give its folder with "
-                        "--downloaded"
+                        "--downloaded",
+                        PAGE,
                     )
                 if have + len(chunk) > ceiling:
                     discard(self._part)
-                    raise DataError(
-                        f"{self._url} sends more than {size_text(ceiling)}, which is {why}; stopped and discarded"
+                    told = (
+                        f"{self._address} sends more than {size_text(ceiling)}, which is {why}; stopped and discarded"
                     )
+                    raise RefusedFileError(told, "too large") if sizes else NoRoomError(told)
                 out.write(chunk)
                 have += len(chunk)
-                self._bar.update(len(chunk))
+                if self._bar is not None:
+                    self._bar.update(len(chunk))
                 stalled(len(chunk))
                 if have > room_at:
                     require_free_space(
@@ -321,6 +380,11 @@ class _Download:
         self._part.write_bytes(b"")
         self._version = None
         _note_path(self._part).unlink(missing_ok=True)
+
+
+def _noted(url: str) -> str:
+    """Return an address for what is kept beside a part: values of its query may be keys."""
+    return without_secrets(url)
 
 
 def _note_path(part: Path) -> Path:

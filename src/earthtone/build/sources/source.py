@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -245,8 +246,8 @@ class RecordingSource(ABC):
         QuotaReachedError; ConfigError where a key is missing or refused.
         """
 
-    def media_address(self, web: Web, recording: Recording) -> str:
-        """Return the address to fetch a file from; for sources whose addresses are signed or looked up."""
+    def media_address(self, web: Web, recording: Recording) -> str | Path:
+        """Return the address to fetch a file from, or its path here; signed and looked-up addresses are made now."""
         return recording.media_url
 
 
