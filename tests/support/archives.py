@@ -2,18 +2,23 @@
 
 import hashlib
 import io
+import multiprocessing
+import os
 import re
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import numpy as np
 import soundfile
-from imagery_hosts import QUICK, Asked, Host, Said, hosting
+from imagery_hosts import QUICK, Asked, Host, Said, hosting, json_said
 
+from earthtone.build.sources.source import Page, Recording, RecordingSource, ask_json
 from earthtone.build.web import Web
 
 Route = Callable[[Asked], Said]
@@ -106,3 +111,70 @@ HTML = Said(b"<!DOCTYPE html><html><body>Please log in</body></html>", 200, {"Co
 
 def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Toy(RecordingSource):
+    """A source whose archive tells recordings as they are: `/list?cursor=N` -> items, cursor, total."""
+
+    name = "toy"
+    per_second = 500.0
+    terms = "a source for tests"
+
+    def pages(self, web: Web, cursor: str | None) -> Iterator[Page]:
+        while True:
+            said = ask_json(web, f"{self.endpoint}/list?cursor={cursor or 0}")
+            rows = tuple(Recording(**{"source": "toy", "license": "CC0", **item}) for item in said["items"])
+            cursor = said.get("cursor")
+            yield Page(rows, cursor, said.get("total"))
+            if cursor is None:
+                return
+
+
+def toy_items(archive: Archive, count: int, seconds: float = 0.1) -> list[dict[str, Any]]:
+    """Recordings whose files the archive has."""
+    items: list[dict[str, Any]] = []
+    for number in range(count):
+        data, path = sound(number, seconds), f"/files/{number}.wav"
+        archive.files[path] = data
+        items.append({
+            "source_id": str(number), "media_url": f"{archive.url}{path}", "longitude": 10 + number / 100,
+            "latitude": 50.0, "bytes": len(data), "hash": md5(data), "hash_kind": "md5", "suffix": ".wav",
+        })  # fmt: skip
+    return items
+
+
+def toy_list(items: list[dict[str, Any]], size: int = 3) -> Route:
+    """Pages of so many items."""
+
+    def route(asked: Asked) -> Said:
+        start = int(query(asked)["cursor"])
+        page = {"items": items[start : start + size], "total": len(items)}
+        following = {"cursor": str(start + size)} if start + size < len(items) else {}
+        return json_said({**page, **following})
+
+    return route
+
+
+def killed_at(owner: object, name: str, count: int, before: bool, work: Callable[[], object]) -> None:
+    """Do work in a process of its own that is killed (SIGKILL) before or after its so-manieth call of `owner.name`."""
+    plain, calls = getattr(owner, name), 0
+
+    def deadly(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if before and calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = plain(*given, **named)
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    def run() -> None:
+        setattr(owner, name, deadly)
+        work()
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL

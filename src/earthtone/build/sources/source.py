@@ -74,7 +74,7 @@ class Recording:
 
 def _time_cells(time: str, zone_known: bool) -> dict[str, Any]:
     empty = {"datetime": None, "local_time": None, "day": None, "time_zone_known": False}
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", time):
+    if _is_day(time):
         return {**empty, "day": time}
     try:
         found = datetime.fromisoformat(time) if len(time) > 10 else None
