@@ -8,17 +8,15 @@ import pytest
 from archives import (
     HTML,
     Archive,
-    Asked,
-    Said,
     Toy,
     archive,
-    json_said,
     killed_at,
     query,
     toy_items,
     toy_list,
     web_for,
 )
+from imagery_hosts import Asked, Said, json_said
 
 from earthtone.build.sources import listing as listing_module
 from earthtone.build.sources.listing import Listing, list_recordings
@@ -111,7 +109,7 @@ def test_a_box_may_cross_the_180th_meridian() -> None:
         assert (filters.why_not(row) is None) == inside
     for wrong in ({"box": (0.0, 10.0, 5.0, 5.0)}, {"since": "2015"}, {"since": "2016-01-01", "until": "2015-01-01"}):
         with pytest.raises(ConfigError):
-            Filters(**wrong)  # type: ignore[arg-type]
+            Filters(**wrong)
 
 
 def test_an_item_that_comes_twice_is_kept_once_and_told(host: Archive, tmp_path: Path) -> None:

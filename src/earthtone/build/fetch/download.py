@@ -149,8 +149,8 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)
 _LENGTH = re.compile(r"[0-9]{1,20}")
 _LOGGED_SECONDS = 2.0  # shorter waits pass without a word
 _ROOM_EVERY_BYTES = 64_000_000
-#: The kind of a RefusedFileError where a web page came in place of the file.
-PAGE = "a web page in its place"
+#: Kinds of a RefusedFileError: where a web page came in place of the file, where its length is not the one known.
+PAGE, OTHER_SIZE = "a web page in its place", "another size than told"
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head)\b", re.IGNORECASE)
 
 
@@ -294,10 +294,11 @@ class _Download:
         total = int(length) if length is not None and _LENGTH.fullmatch(length) else None
         known = self._file.bytes
         if known is not None and total is not None and total != known:
+            page = response.headers.get("content-type", "").lower().startswith("text/html")
             raise RefusedFileError(
                 f"{self._address} is {total} bytes long by its server, {known} were expected; "
                 "it is another file, or another version of it",
-                "another size than told",
+                PAGE if page else OTHER_SIZE,
             )
         chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         if total is None and known is None and not chunked and not self._hashed:

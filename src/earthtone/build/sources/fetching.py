@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earthtone.build.fetch.catalogue import RemoteFile
-from earthtone.build.fetch.download import PAGE, NoRoomError, RefusedFileError, discard, download
+from earthtone.build.fetch.download import OTHER_SIZE, PAGE, NoRoomError, RefusedFileError, discard, download
 from earthtone.build.recordings.recordings import Named
 from earthtone.build.sources.source import Recording, RecordingSource
 from earthtone.build.web import HostError, QuotaReachedError, Web, checked_url, is_public
@@ -112,20 +112,19 @@ def fetch_recordings(
     """
     folder = Path(folder)
     result = FetchedRecordings(folder)
-    with only_writer(folder, "fetching recordings"):
+    with only_writer(folder, "fetching recordings", _PARTS):
         source.prepare(web)
         work = _Fetching(source, folder, web, most_bytes, again)
         outcomes = ordered_map(work.outcome, _once_each(recordings), threads, ahead=2 * threads)
         total = len(recordings) if isinstance(recordings, Sized) else None
-        for row, found in progress(outcomes, total=total, label=f"fetch {source.name}", unit="file"):
+        for row, found, new in progress(outcomes, total=total, label=f"fetch {source.name}", unit="file"):
             if isinstance(found, FetchedFile):
                 result.files.append(found)
             else:
                 result.failed.setdefault(found.reason, Named()).add(f"{row.source}:{row.source_id}", found.detail)
-            if work.is_new(row, found):
-                if isinstance(found, FetchedFile):
-                    result.new += 1
-                    result.new_bytes += found.bytes
+            if new:
+                result.new += isinstance(found, FetchedFile)
+                result.new_bytes += found.bytes if isinstance(found, FetchedFile) else 0
                 work.record(row, found)
     return result
 
@@ -164,25 +163,24 @@ class _Fetching:
         self._source, self._folder, self._web, self._most_bytes = source, folder, web, most_bytes
         self._private = not source.host or not is_public(source.host)
         self._known = _known(folder / _RECORD)
+        for note in (folder / _PARTS).glob("*.part.json"):
+            if not note.with_suffix("").exists():
+                note.unlink()  # of a file that was put into its place when the call was killed
         self._again = again
         self._silent: Counter[str] = Counter()
 
-    def outcome(self, row: Recording) -> tuple[Recording, _Found]:
-        """Return what has become of a recording: its file, or why there is none."""
+    def outcome(self, row: Recording) -> tuple[Recording, _Found, bool]:
+        """Return what has become of a recording, its file or why there is none, and whether that is new."""
         known = self._known.get((row.source, row.source_id))
         if known is not None and (found := self._there(row, known)) is not None:
-            return row, found
-        return row, self._bring(row)
-
-    def is_new(self, row: Recording, found: _Found) -> bool:
-        """Return whether an outcome is not in the record yet."""
-        known = self._known.get((row.source, row.source_id))
-        return known is None or _line(row, found, self._folder) != known
+            return row, found, False
+        return row, self._bring(row), True
 
     def record(self, row: Recording, found: _Found) -> None:
-        """Add a line to the record."""
+        """Add a line to the record, where it is not the last one already."""
         said = _line(row, found, self._folder)
-        self._known[row.source, row.source_id] = said
+        if said == self._known.get((row.source, row.source_id)):
+            return
         head = json.dumps({"format": FORMATS[_KIND]}) + "\n"
         append_lines(self._folder / _RECORD, head, [json.dumps(said, ensure_ascii=False) + "\n"])
 
@@ -281,7 +279,7 @@ class _Fetching:
             except (_BadFileError, RefusedFileError) as error:
                 discard(part)
                 kind = error.kind if isinstance(error, RefusedFileError) else error.reason
-                if last or kind not in (PAGE, NO_SOUND, DIFFERS, EMPTY):
+                if last or kind not in (PAGE, OTHER_SIZE, NO_SOUND, DIFFERS, EMPTY):
                     raise
         with part.open("rb") as data:
             suffix = _suffix(data.read(_HEAD), row.suffix)
