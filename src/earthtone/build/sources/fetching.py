@@ -161,7 +161,6 @@ def _once_each(recordings: Iterable[Recording]) -> Iterator[Recording]:
 class _Fetching:
     def __init__(self, source: RecordingSource, folder: Path, web: Web, most_bytes: int, again: bool) -> None:
         self._source, self._folder, self._web, self._most_bytes = source, folder, web, most_bytes
-        self._private = not source.host or not is_public(source.host)
         self._known = _known(folder / _RECORD)
         for note in (folder / _PARTS).glob("*.part.json"):
             if not note.with_suffix("").exists():
@@ -238,7 +237,7 @@ class _Fetching:
         """Return an address that may be asked. Raises DataError for one in this network that a public list names."""
         checked_url(address)
         host = str(urlsplit(address).hostname)
-        if not self._private and not is_public(host):
+        if not self._source.allows_private and not is_public(host):
             raise DataError(f"{self._source.name} names a file at {host}, which is not on the internet; refused")
         return address
 
@@ -360,7 +359,8 @@ def _known(path: Path) -> dict[_Key, dict[str, Any]]:
 #: The columns of `write_table`, which `earthtone recordings` has under the same names.
 SCHEMA = pa.schema(
     [
-        ("id", pa.string()), ("audio", pa.string()), ("datetime", pa.timestamp("us", tz="UTC")),
+        ("id", pa.string()), ("audio", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64()),
+        ("datetime", pa.timestamp("us", tz="UTC")),
         ("local_time", pa.string()), ("day", pa.string()), ("time_zone_known", pa.bool_()),
         ("longitude", pa.float64()), ("latitude", pa.float64()), ("coord_uncertainty_m", pa.float64()),
         ("coord_source", pa.string()), ("seconds", pa.float64()), ("bytes", pa.int64()), ("source", pa.string()),
@@ -374,17 +374,23 @@ SCHEMA = pa.schema(
 def write_table(files: Iterable[FetchedFile], out: str | Path) -> int:
     """Write a table of recordings (Parquet; a manifest) of fetched files, and return how many rows it has.
 
-    It is whole or not there. Raises ConfigError where there is none.
+    What sources say beside is in columns of their own names. It is whole or not there. Raises ConfigError where no
+    file is there.
     """
     out = Path(out)
-    rows = []
+    rows, own = [], set(SCHEMA.names)
+    names: dict[str, None] = {}
     for one in files:
         audio = Path(os.path.relpath(one.path.resolve(), out.parent.resolve())).as_posix()
-        rows.append({**one.recording.cells(), "audio": audio, "bytes": one.bytes, "audio_blake2b": one.blake2b})
+        row = {**one.recording.cells(), "audio": audio, "bytes": one.bytes, "audio_blake2b": one.blake2b}
+        more = {name: text for name, text in one.recording.more.items() if name not in own}
+        names.update(dict.fromkeys(more))
+        rows.append({**more, **row})
     if not rows:
         raise ConfigError("no recording was fetched; allow further licences, or ask for another place")
     with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary)
+        schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in names)], SCHEMA.metadata)
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
     return len(rows)
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from earthtone.build.licences import credit_line, is_admitted, licence_of
-from earthtone.build.web import Answer, Judge, TransientError, Web, shown_url
+from earthtone.build.web import Answer, Judge, TransientError, Web, is_public, shown_url
 from earthtone.errors import ConfigError, DataError, one_line
 
 
@@ -69,6 +69,7 @@ class Recording:
             "source": self.source, "license": self.license or None, "url": self.url or None,
             "attribution": self.credit or credit_line(self.title or self.source_id, self.author, licence, self.url),
             "author": self.author or None, "title": self.title or None, "ai_preference": self.ai_preference or None,
+            **{name: number_of(self.more[name]) for name in ("start_s", "end_s") if name in self.more},
         }  # fmt: skip
 
 
@@ -154,6 +155,14 @@ class Filters:
             return [self.box]
         return [part for part in ((west, south, 180.0, north), (-180.0, south, east, north)) if part[0] < part[2]]
 
+    def why_not_yet(self, row: Recording) -> str | None:
+        """Return why a recording of which not all is known yet is left out, whatever the rest may be."""
+        licence = licence_of(row.license)
+        if row.license and not is_admitted(licence, self.allow):
+            return f"licence not allowed: {licence.id}"
+        placed = row.longitude is not None and row.latitude is not None
+        return (self._place(row) if placed else None) or (self._day(row) if _is_day(row.time[:10]) else None)
+
     def why_not(self, row: Recording) -> str | None:
         """Return why a recording is left out; None where it stays."""
         licence = licence_of(row.license, row.ai_preference)
@@ -229,9 +238,18 @@ class RecordingSource(ABC):
     @property
     def query_id(self) -> str:
         """A fingerprint of what is asked for; keys have no part in it."""
-        asked = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("endpoint",)}
-        text = json.dumps({"source": self.name, **asked}, sort_keys=True, default=_plain)
+        return self.fingerprint()
+
+    def fingerprint(self, more: str = "", *without: str) -> str:
+        """Return a fingerprint of all fields but the endpoint and those of `without`, and of `more`."""
+        asked = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("endpoint", *without)}
+        text = json.dumps({"source": self.name, **asked, "more": more}, sort_keys=True, default=_plain)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def allows_private(self) -> bool:
+        """Whether files may lie on this machine or in its network: where the source itself does."""
+        return bool(self.host) and not is_public(self.host)
 
     def prepare(self, web: Web) -> None:
         """Tell `web` the source's pace, and raise ConfigError where a key is missing; called before all else."""
@@ -252,6 +270,8 @@ class RecordingSource(ABC):
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, Filters):
         return {one.name: getattr(value, one.name) for one in fields(value)}
     return str(value)
@@ -296,8 +316,6 @@ def ask_json(
 
     def judged(answer: Answer) -> None:
         nonlocal odd
-        if judge is not None:
-            judge(answer)
         if answer.status < 400 and (_HTML.match(answer.body[:512]) or not answer.body.strip()):
             what = "a web page" if answer.body.strip() else "an empty answer"
             odd += 1
@@ -306,6 +324,8 @@ def ask_json(
                     f"{shown_url(url)}: {what} came in place of JSON, twice; a log-in page, or a fault of it"
                 )
             raise TransientError(f"{what} came in place of JSON")
+        if judge is not None:
+            judge(answer)
 
     asked = {"Accept": "application/json", **(headers or {})}
     if values is None:
