@@ -174,11 +174,12 @@ def test_a_repeated_call_does_nothing_again(raster: Path, tmp_path: Path) -> Non
 _KILLED = """
 import sys, time
 import earthtone.atlas.tiles as verb
-real = verb._tile_file
+import earthtone.build.tiles as cutting
+real = cutting._tile_file
 def slow(*arguments):
     time.sleep(0.05)
     return real(*arguments)
-verb._tile_file = slow
+cutting._tile_file = slow
 verb.tiles(sys.argv[2], raster=sys.argv[1], metres=160, pixels=32, stride=80, threads=1)
 """
 

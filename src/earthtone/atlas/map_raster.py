@@ -19,10 +19,11 @@ from earthtone.atlas.embeddings import (
     write_embeddings,
 )
 from earthtone.atlas.options import MapOptions
-from earthtone.atlas.tiles import guessed_side, side_of_model
+from earthtone.atlas.tiles import side_of_model
 from earthtone.build.imagery import Rasters, open_rasters
 from earthtone.build.regions import read_region
 from earthtone.build.tile_grid import Tile, TileGrid
+from earthtone.build.tiles import guessed_side
 from earthtone.encode.store import file_state
 from earthtone.encode.training_images import image_look, look_text
 from earthtone.errors import ConfigError, DataError, changes

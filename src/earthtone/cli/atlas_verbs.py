@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from earthtone.atlas import options as told
+from earthtone.build import options as told_build
 from earthtone.cli.parsing import parsed
 from earthtone.cli.verbs import _json, _next, _say, call
 from earthtone.exports import options as told_exports
@@ -59,7 +60,7 @@ index = _verb(
 search = _verb("search", told.SearchOptions)
 tiles = _verb(
     "tiles",
-    told.TilesOptions,
+    told_build.TilesOptions,
     goes_on=True,
     following=lambda options: _next(
         "embed", "--model", options.model or "MODEL", "--data", options.out, "--out", "embeddings"
