@@ -1,5 +1,7 @@
 """A STAC API on loopback that behaves and misbehaves: paging, duplicates, expired addresses, what is never opened."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,19 @@ def test_a_cloudless_scene_that_holds_too_little_is_passed_over(api: Api, tmp_pa
 
 
 # Paging.
+
+
+def test_the_day_nearest_to_a_moment_not_the_clearest(api: Api, tmp_path: Path) -> None:
+    """At most so many days away; a scene whose time is not known is none."""
+    for number, day in enumerate(("2024-03-01T10:00:00Z", "2024-06-28T10:00:00Z", "no time")):
+        api.item(f"s{number}", f"/{number}.tif", datetime=day, **{"eo:cloud_cover": 5.0 * number})
+    near = imagery(api, tmp_path, within_days=10.0)
+    for moment, found in (
+        (datetime(2024, 7, 1, tzinfo=UTC), "s2/s1"), (datetime(2024, 3, 8, tzinfo=UTC), "s2/s0"),
+        (datetime(2024, 5, 1, tzinfo=UTC), None), (None, None),
+    ):  # fmt: skip
+        assert near.read_tile(replace(TILE, moment=moment), 32).source == found
+    assert imagery(api, tmp_path).read_tile(TILE, 32).source == "s2/s0"
 
 
 def test_pages_are_followed_and_items_that_come_twice_count_once(api: Api, tmp_path: Path) -> None:

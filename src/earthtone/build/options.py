@@ -20,6 +20,8 @@ Shares = Annotated[
     ),
 ]
 Kilometres = Annotated[float, Rule("kilometres, from 0 to 5000", lambda km: 0 <= km <= 5000)]
+#: Options of tiles that say what there is imagery from; one of them is given.
+IMAGERY = ("raster", "template", "wms", "stac")
 #: Options that one kind of split alone has.
 OF_KIND = {"cell_km": ("cells", "region"), "resolution": ("h3",), "region": ("region",),
            "val_from": ("time",), "test_from": ("time",), "column": ("author", "recorder")}  # fmt: skip
@@ -31,7 +33,7 @@ _UNSHARED = ("key-digit",)
 class TilesOptions(ColumnOptions):
     """Cut imagery into square tiles of so many metres, with a manifest. A stopped call goes on when it is repeated."""
 
-    usual = ("raster", "template", "stac", "region", "places", "metres", "pixels", "stride", "model")
+    usual = ("raster", "template", "wms", "stac", "region", "places", "metres", "pixels", "stride", "model")
 
     out: str | Path
     """folder to write: manifest.csv and images/"""
@@ -40,6 +42,8 @@ class TilesOptions(ColumnOptions):
     """imagery: a GeoTIFF, COG or VRT, or a folder of them"""
     template: str | None = None
     """imagery: a tile server's address, with {z}, {x} and {y}, or {TileMatrix}, {TileCol} and {TileRow}"""
+    wms: str | None = None
+    """imagery: the address of a Web Map Service (WMS 1.3.0 or 1.1.1)"""
     stac: str | None = None
     """imagery: the address of a STAC API"""
     region: str | Path | None = None
@@ -80,6 +84,8 @@ class TilesOptions(ColumnOptions):
     """set of tile matrices of --template"""
     keep_repeated: bool = False
     """a picture that --template gives for many addresses is imagery, such as open sea, no placeholder"""
+    layers: Names = ()
+    """of --wms, the first lowest"""
     collections: Names = ()
     """of --stac: sentinel-2-l2a"""
     asset: str = "visual"
@@ -88,6 +94,8 @@ class TilesOptions(ColumnOptions):
     """of the items: 2024-06-01/2024-08-31"""
     max_cloud: Annotated[float, Rule("0 to 100", lambda share: 0 <= share <= 100)] | None = None
     """per cent of cloud that an item may have"""
+    within_days: PositiveFloat | None = None
+    """with --stac and --places: the scene nearest to each place's own `datetime`, at most so many days away"""
     sign: str | None = None
     """address that gives a token for the assets of --stac; of the Planetary Computer it is known"""
     rate: Annotated[float, Rule("above 0, at most 100", lambda rate: 0 < rate <= 100)] = 4.0
@@ -104,10 +112,12 @@ class TilesOptions(ColumnOptions):
     """how long to wait for hosts"""
 
     def check(self) -> None:
-        given = [name for name in ("raster", "template", "stac") if getattr(self, name) is not None]
+        given = [name for name in IMAGERY if getattr(self, name) is not None]
         if len(given) != 1:
             said = " and ".join(f"--{name}" for name in given) or "no imagery"
-            raise ConfigError(f"{said}; one of --raster FILE, --template ADDRESS and --stac ADDRESS expected")
+            raise ConfigError(
+                f"{said}; one of --raster FILE, --template ADDRESS, --wms ADDRESS and --stac ADDRESS expected"
+            )
         if self.region is not None and self.places is not None:
             raise ConfigError("--region and --places both say where; leave one of them out")
         if self.region is None and self.places is None and self.raster is None:
@@ -115,13 +125,14 @@ class TilesOptions(ColumnOptions):
         if self.value_range is not None:
             named_range(self.value_range, "--value_range")
         of_template = ("max_zoom", "matrix_set", "keep_repeated")
-        of_stac = ("collections", "asset", "datetime", "max_cloud", "sign")
+        of_stac = ("collections", "asset", "datetime", "max_cloud", "within_days", "sign")
         of_hosts = ("rate", "contact", "cache", "no_store")
         of_files = ("bands", "value_range", "nodata")
         idle = {
-            "raster": (*of_template, *of_stac, *of_hosts),
-            "template": (*of_stac, *of_files),
-            "stac": of_template,
+            "raster": (*of_template, "layers", *of_stac, *of_hosts),
+            "template": ("layers", *of_stac, *of_files),
+            "wms": (*of_template, *of_stac, *of_files),
+            "stac": (*of_template, "layers"),
         }[given[0]]  # fmt: skip
         if wrong := self.changed(*idle):
             raise ConfigError(f"{wrong[0]} has no effect with --{given[0]}; leave it out")
@@ -131,6 +142,10 @@ class TilesOptions(ColumnOptions):
             raise ConfigError(f"{wrong[0]} has no effect without --places; leave it out")
         if self.stac is not None and not self.collections:
             raise ConfigError("--stac needs --collections, such as sentinel-2-l2a")
+        if self.wms is not None and not self.layers:
+            raise ConfigError("--wms needs --layers: the names that its capabilities list")
+        if self.within_days is not None and self.places is None:
+            raise ConfigError("--within_days has no effect without --places, whose datetime it is about; leave it out")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,14 @@ class Place:
     id: str
     longitude: float
     latitude: float
+    moment: datetime | None = None
+    """(UTC), where it was asked for."""
 
 
-def read_places(path: str | Path, columns: Mapping[str, str] | None = None) -> tuple[list[Place], list[Problem]]:
-    """Return the places of a table with id, longitude and latitude, and the rows that are none.
+def read_places(
+    path: str | Path, columns: Mapping[str, str] | None = None, *, timed: bool = False
+) -> tuple[list[Place], list[Problem]]:
+    """Return the places of a table with id, longitude and latitude, `timed` also datetime, and the rows that are none.
 
     A table is what a manifest may be: CSV, TSV, GeoJSON, Parquet; `columns` are its other names. Raises DataError.
     """
@@ -180,7 +185,7 @@ def read_places(path: str | Path, columns: Mapping[str, str] | None = None) -> t
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; a table of places expected") from error
     own = own_columns(table, columns or {}, ())
-    own = {name: own[name] for name in ("id", "longitude", "latitude") if name in own}
+    own = {name: own[name] for name in ("id", "longitude", "latitude", "datetime") if name in own}
     reader = RowReader(path.parent, own, {}, ())
     places: list[Place] = []
     problems: list[Problem] = []
@@ -191,8 +196,11 @@ def read_places(path: str | Path, columns: Mapping[str, str] | None = None) -> t
         elif item.longitude is None or item.latitude is None:
             why = next((remark.detail for remark in item.remarks), "longitude and latitude are empty")
             problems.append(Problem(item.id, "no place", f"{row.where}: {why}; the row is left out"))
+        elif timed and item.datetime is None:
+            why = f"{row.where}: datetime is empty, and imagery near to it is asked for; the row is left out"
+            problems.append(Problem(item.id, "no time", why))
         else:
-            places.append(Place(item.id, item.longitude, item.latitude))
+            places.append(Place(item.id, item.longitude, item.latitude, item.datetime if timed else None))
     if not places:
         why = f"; the first row: {problems[0].detail}" if problems else ""
         raise DataError(f"{path}: no row with a place{why}; id, longitude and latitude expected")

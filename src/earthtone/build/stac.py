@@ -1,6 +1,7 @@
 """Imagery of a STAC API: items are searched over a region, and tiles read from their assets by pieces.
 
-A tile shows one day: the items of the day with the least cloud that covers enough of it.
+A tile shows one day: the items of the day with the least cloud that covers enough of it, or of the day nearest to its
+moment.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -76,6 +77,7 @@ class StacImagery:
         asset: str = "visual",
         datetime: str | None = None,
         max_cloud: float | None = None,
+        within_days: float | None = None,
         bands: Bands | None = None,
         value_range: ValueRange | None = None,
         nodata_share: float = 0.1,
@@ -83,6 +85,9 @@ class StacImagery:
         license: str | None = None,
         attribution: str | None = None,
     ) -> None:
+        """With `within_days` a tile shows the day nearest to its own moment, at most so many days away, not the
+        clearest one."""
+        self._within_days = within_days
         self._api, self._web = checked_url(api.rstrip("/")), web
         refuse_forbidden(api, license)
         self._collections, self._asset = tuple(collections), asset
@@ -326,8 +331,21 @@ class StacImagery:
         days: dict[str, list[Item]] = {}
         for number in numbers:
             item = self._items[number]
-            days.setdefault((item.datetime or item.id)[:10], []).append(item)
-        return list(days.values())[:_MOST_DAYS]
+            if self._within_days is None or self._days_off(item, tile) <= self._within_days:
+                days.setdefault((item.datetime or item.id)[:10], []).append(item)
+        found = list(days.values())
+        if self._within_days is not None:
+            found.sort(key=lambda items: min(self._days_off(item, tile) for item in items))
+        return found[:_MOST_DAYS]
+
+    def _days_off(self, item: Item, tile: Tile) -> float:
+        """Return how many days lie between a scene and a tile's moment; infinitely many where one is not known."""
+        try:
+            when = datetime.fromisoformat(str(item.datetime))
+        except ValueError:
+            return math.inf
+        when = when.replace(tzinfo=when.tzinfo or UTC)
+        return math.inf if tile.moment is None else abs((when - tile.moment).total_seconds()) / 86400
 
     def _of_day(self, items: Sequence[Item], tile: Tile, pixels: int) -> TilePixels:
         values = np.zeros((pixels, pixels, 3), np.uint8)

@@ -8,6 +8,7 @@ stereographic one (UPS). A region too wide for one zone gets a grid a zone.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -44,6 +45,8 @@ class Tile:
     """Longitude and latitude of its centre, in degrees (WGS 84)."""
     row: int = 0
     column: int = 0
+    moment: datetime | None = None
+    """(UTC) that imagery shall be near to, where that is asked for."""
 
     @property
     def side_m(self) -> float:

@@ -10,7 +10,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from rasterio.transform import from_bounds
 
 from earthtone.build.imagery import Rasters, TilePixels, open_rasters
 from earthtone.build.options import TilesOptions
-from earthtone.build.regions import read_places, read_region
+from earthtone.build.regions import Place, read_places, read_region
 from earthtone.build.stac import StacImagery
 from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, is_metric_at, projected, tile_at
 from earthtone.build.tile_servers import TileServer
 from earthtone.build.web import RetryPolicy, Web, shown_url, without_secrets
+from earthtone.build.wms import WmsServer
 from earthtone.data.pair import Problem
 from earthtone.errors import ConfigError, DataError, no_formula, one_line_each
 from earthtone.files import FORMATS, atomic_path, format_of, only_writer, write_text_atomic
@@ -40,6 +42,8 @@ COLUMNS = (
     "id", "image", "longitude", "latitude", "datetime", "image_gsd_m", "source", "license", "attribution",
     "west", "south", "east", "north", "crs", "row", "column", "valid_share",
 )  # fmt: skip
+#: Options that earlier records do not have.
+_LATER = ("wms", "layers", "within_days")
 _USUAL_PIXELS = 256
 _JPEG_QUALITY = 95
 
@@ -149,8 +153,8 @@ def _plan(options: TilesOptions, web: Web | None, config: ImageConfig | None, si
     bands = options.bands or (config.bands if config else None)
     value_range = options.value_range if options.value_range is not None else (config.value_range if config else None)
     region = None if options.region is None else read_region(options.region)
-    places, problems = ([], []) if options.places is None else read_places(options.places, options.columns)
-    imagery = _imagery(options, web, bands, value_range)
+    places, problems = ([], []) if options.places is None else _places(options)
+    imagery = _imagery(options, web, bands, value_range, [place.moment for place in places if place.moment])
     pixels = options.pixels or (round(config.pixels / config.view) if config else _USUAL_PIXELS)
     metres = options.metres or side_m
     if metres is None:
@@ -165,7 +169,7 @@ def _plan(options: TilesOptions, web: Web | None, config: ImageConfig | None, si
     notes += [guessed_side(pixels, metres)] if guess else []
     cut: Sequence[TileGrid | Tile]
     if options.places is not None:
-        cut = [_about(imagery, place.id, place.longitude, place.latitude, metres, pixels) for place in places]
+        cut = [_about(imagery, place, metres, pixels) for place in places]
     else:
         cut = imagery.grids(metres, stride, pixels, region)
     if isinstance(imagery, StacImagery):
@@ -174,7 +178,13 @@ def _plan(options: TilesOptions, web: Web | None, config: ImageConfig | None, si
     return _Plan(imagery, cut, metres, pixels, tuple(problems), tuple(notes))
 
 
-def _imagery(options: TilesOptions, web: Web | None, bands: Any, value_range: ValueRange | None) -> Any:
+def _places(options: TilesOptions) -> tuple[list[Place], list[Problem]]:
+    return read_places(str(options.places), options.columns, timed=options.within_days is not None)
+
+
+def _imagery(
+    options: TilesOptions, web: Web | None, bands: Any, value_range: ValueRange | None, moments: Sequence[datetime]
+) -> Any:
     told = {"license": options.license, "attribution": options.attribution}
     if options.raster is not None:
         rasters = open_rasters(options.raster, bands, value_range, options.nodata, **told)
@@ -188,9 +198,19 @@ def _imagery(options: TilesOptions, web: Web | None, bands: Any, value_range: Va
             options.template, web, matrix_set=options.matrix_set, max_zoom=options.max_zoom,
             key=os.environ.get("EARTHTONE_TILE_KEY"), placeholders=not options.keep_repeated, **told,
         )  # fmt: skip
+    if options.wms is not None:
+        return WmsServer(
+            options.wms, web, layers=options.layers, key=os.environ.get("EARTHTONE_TILE_KEY"), **told,
+        )  # fmt: skip
+    days = options.datetime
+    if days is None and options.within_days is not None:
+        first, last = (edge(moments) for edge in (min, max))
+        around = timedelta(days=options.within_days)
+        days = "/".join(f"{day.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for day in (first - around, last + around))
     return StacImagery(
-        str(options.stac), web, collections=options.collections, asset=options.asset, datetime=options.datetime,
-        max_cloud=options.max_cloud, bands=bands, value_range=value_range, nodata_share=options.nodata_share,
+        str(options.stac), web, collections=options.collections, asset=options.asset, datetime=days,
+        max_cloud=options.max_cloud, within_days=options.within_days, bands=bands, value_range=value_range,
+        nodata_share=options.nodata_share,
         sign=options.sign, **told,
     )  # fmt: skip
 
@@ -203,8 +223,13 @@ def guessed_side(pixels: int, metres: float) -> str:
     )
 
 
-def _about(imagery: Any, id: str, longitude: float, latitude: float, metres: float, pixels: int) -> Tile:
+def _about(imagery: Any, place: Place, metres: float, pixels: int) -> Tile:
     """Return the tile about a place: in the raster's own coordinate system where its unit is a metre there."""
+    tile = _tile_about(imagery, place.id, place.longitude, place.latitude, metres, pixels)
+    return tile if place.moment is None else replace(tile, moment=place.moment)
+
+
+def _tile_about(imagery: Any, id: str, longitude: float, latitude: float, metres: float, pixels: int) -> Tile:
     if isinstance(imagery, Rasters):
         first = imagery.files[0]
         if all(file.crs == first.crs for file in imagery.files) and is_metric_at(first.crs, longitude, latitude):
@@ -236,6 +261,8 @@ def _said(options: TilesOptions, plan: _Plan) -> dict[str, Any]:
     names = (
         "raster",
         "template",
+        "wms",
+        "layers",
         "stac",
         "region",
         "places",
@@ -252,12 +279,15 @@ def _said(options: TilesOptions, plan: _Plan) -> dict[str, Any]:
         "asset",
         "datetime",
         "max_cloud",
+        "within_days",
     )
     said = {name: getattr(options, name) for name in names}
-    said |= {name: without_secrets(said[name]) for name in ("template", "stac") if said[name]}
+    said |= {name: without_secrets(said[name]) for name in ("template", "wms", "stac") if said[name]}
     said |= {"metres": plan.metres, "pixels": plan.pixels, "imagery": plan.imagery.fingerprint}
-    said["count"] = len(plan)
-    return {name: _plain(value) for name, value in said.items()}
+    if options.places is None:
+        said["count"] = len(plan)  # a table of places may grow: each tile's line says where it is
+    unsaid = [name for name in _LATER if said[name] in (None, ())]
+    return {name: _plain(value) for name, value in said.items() if name not in unsaid}
 
 
 def _plain(value: Any) -> Any:
@@ -289,6 +319,8 @@ class _Record:
             for name in ("template", "stac", "imagery"):  # of a version that kept addresses as they were
                 if isinstance(before.get(name), str):
                     before[name] = without_secrets(before[name])
+            if before.get("places") is not None:
+                before.pop("count", None)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{self._path} is damaged; delete it and {self._path.parent / IMAGES}, or choose another --out"
@@ -330,7 +362,7 @@ def _cut(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> None
     def cut(tile: Tile) -> dict[str, Any]:
         return _tile_file(options, tile, imagery.read_tile(tile, plan.pixels), plan.pixels, out)
 
-    if left and isinstance(imagery, TileServer):
+    if left and isinstance(imagery, TileServer | WmsServer):
         _tell_requests(options, imagery, left, plan.pixels)
     for row in progress(ordered_map(cut, left, threads), total=len(left), label="tiles", unit="tile"):
         record.add(row)
@@ -346,11 +378,23 @@ def _cut(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> None
 
 
 def _is_done(record: _Record, tile: Tile, out: Path) -> bool:
-    row = record.rows.get(tile.id)
-    return row is not None and ("row" not in row or (out / row["row"]["image"]).is_file())
+    """Return whether a tile was cut: of the same ground, and near the same time, since its place may have changed."""
+    line = record.rows.get(tile.id)
+    if line is None:
+        return False
+    row = line.get("row")
+    before = [row[edge] for edge in ("west", "south", "east", "north", "crs")] if row else None
+    if line.get("at", before and [*before, None]) != _at(tile):  # a line of an earlier version says it in its row alone
+        return False
+    return row is None or (out / row["image"]).is_file()
 
 
-def _tell_requests(options: TilesOptions, server: TileServer, left: Sequence[Tile], pixels: int) -> None:
+def _at(tile: Tile) -> list[Any]:
+    """Return where a tile is, and when."""
+    return [*tile.bounds, tile.crs, None if tile.moment is None else tile.moment.isoformat()]
+
+
+def _tell_requests(options: TilesOptions, server: TileServer | WmsServer, left: Sequence[Tile], pixels: int) -> None:
     some = left[:: max(1, len(left) // 50)]
     requests = round(sum(server.requests_of(tile, pixels) for tile in some) / len(some) * len(left))
     note(
@@ -362,7 +406,7 @@ def _tell_requests(options: TilesOptions, server: TileServer, left: Sequence[Til
 def _tile_file(options: TilesOptions, tile: Tile, found: TilePixels, pixels: int, out: Path) -> dict[str, Any]:
     """Write a tile, where enough of it holds data; return its line in the record."""
     name = f"{IMAGES}/{_file_name(tile.id)}.{options.format}"
-    line: dict[str, Any] = {"id": tile.id, "share": round(found.share, 6)}
+    line: dict[str, Any] = {"id": tile.id, "share": round(found.share, 6), "at": _at(tile)}
     if found.marks:
         line["marks"] = found.marks
     if 1 - found.share > options.nodata_share + 1e-12 or not found.share:
