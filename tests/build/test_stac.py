@@ -188,7 +188,7 @@ def test_a_cloudless_scene_that_holds_too_little_is_passed_over(api: Api, tmp_pa
 def test_the_day_nearest_to_a_moment_not_the_clearest(api: Api, tmp_path: Path) -> None:
     """At most so many days away; a scene whose time is not known is none."""
     for number, day in enumerate(("2024-03-01T10:00:00Z", "2024-06-28T10:00:00Z", "no time")):
-        api.item(f"s{number}", f"/{number}.tif", datetime=day, **{"eo:cloud_cover": 5.0 * number})
+        api.item(f"s{number}", f"{api.host.url}/{'abc'[number]}.tif", datetime=day, **{"eo:cloud_cover": 5.0 * number})
     near = imagery(api, tmp_path, within_days=10.0)
     for moment, found in (
         (datetime(2024, 7, 1, tzinfo=UTC), "s2/s1"), (datetime(2024, 3, 8, tzinfo=UTC), "s2/s0"),
