@@ -21,7 +21,7 @@ from earthtone.errors import SignalError
 from earthtone.signal.config import CHANNELS
 from earthtone.signal.excerpt import Sound, sound_name, sound_streams
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, WRONG_HEADER, Remark
-from earthtone.signal.sound_streams import Block, Level, Opener, Stream, remarks_of
+from earthtone.signal.sound_streams import Block, Level, Loudness, Opener, Stream, remarks_of
 
 Samples = NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def read_recording(source: Sound, hz: int | None = None, channel: str = "mean") 
     """
     target = hz or probe_audio(source).hz
     kept = _Growing()
-    facts, remarks = _hear(source, target, channel, kept)
+    facts, remarks, _ = _hear(source, target, channel, kept)
     return Recording(kept.finish(), facts, remarks)
 
 
@@ -90,7 +90,15 @@ def survey_recording(
 
     `each` is called with one block of mono samples after another, at their own rate. Raises SignalError.
     """
-    return _hear(source, None, channel, None, each)
+    return _hear(source, None, channel, None, each)[:2]
+
+
+def measure_recording(
+    source: Sound, channel: str = "mean", each: Callable[[Samples], object] | None = None
+) -> tuple[AudioFacts, tuple[Remark, ...], tuple[Loudness, ...]]:
+    """Return what `survey_recording` does, and how loud each stream is: mostly one, of joined files several."""
+    facts, remarks, levels = _hear(source, None, channel, None, each)
+    return facts, remarks, tuple(level.loudness for level in levels)
 
 
 def read_audio(source: Sound, hz: int, channel: str = "mean") -> Samples:
@@ -186,8 +194,8 @@ def _hear(
     channel: str,
     kept: _Growing | None,
     each: Callable[[Samples], object] | None = None,
-) -> tuple[AudioFacts, tuple[Remark, ...]]:
-    """Return facts and remarks of a file whose streams are decoded, mixed and resampled into `kept` or for `each`."""
+) -> tuple[AudioFacts, tuple[Remark, ...], list[Level]]:
+    """Return facts, remarks and levels of a file, its streams decoded, mixed and resampled into `kept` or for `each`."""
     if channel not in CHANNELS:
         raise SignalError(f"channel is {channel!r:.40}; {', '.join(CHANNELS)} expected")
     openers, remarks = sound_streams(source)
@@ -222,7 +230,7 @@ def _hear(
     remarks = lacking + [Remark(kind, f"{detail}{there * (kind == SOUND_MISSING)}") for kind, detail in remarks]
     remarks += remarks_of(levels, averaged=channel == "mean")
     first_of_kind = {remark.kind: remark for remark in reversed(remarks)}  # streams of one file may have the same
-    return facts, tuple(first_of_kind.values())[::-1]
+    return facts, tuple(first_of_kind.values())[::-1], levels
 
 
 def _open(opener: Opener, source: Sound) -> Stream:

@@ -1,8 +1,10 @@
 """The streams of a sound file decoded block by block, and how loud their channels are."""
 
 import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +40,26 @@ _OFFSET = 0.05  # of full scale; recorders with 0.03 are in use
 _LOUDEST = 100.0  # times full scale, 40 dB above: no sound
 LOUD = 4.0
 _LOUD_SHARE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """How loud the samples of a recording are; full scale is 1, decibels are those of a mean square of 1.
+
+    Silence has -200 dB. A constant offset has no part in levels.
+    """
+
+    samples: int
+    level_db: float
+    """Of the channels mixed to one."""
+    loudest_db: float
+    """Of the loudest channel."""
+    span: float
+    """Highest less lowest sample of the mix."""
+    clipped_share: float
+    """Of a channel's samples, those at full scale; of the channel with most."""
+    offset: float
+    """The mean of the samples of the channel whose mean is farthest from 0."""
 
 
 class Level:
@@ -90,6 +112,23 @@ class Level:
     def silent(self) -> bool:
         """Whether nothing but silence, or one constant, was left once the channels were mixed."""
         return self._mixed[1] - self._mixed[0] <= _STILL
+
+    @property
+    def loudness(self) -> Loudness:
+        """How loud all of it is."""
+        count, mean = max(1, self._count), self._sum / max(1, self._count)
+        power = self._power
+        mixed = power[0]
+        if len(power) > 1:
+            mixed = self._mixed_squares / count - (self._mixed_sum / count) ** 2
+        return Loudness(
+            samples=self._count,
+            level_db=10 * math.log10(max(float(mixed), 1e-20)),
+            loudest_db=10 * math.log10(max(float(power.max()), 1e-20)),
+            span=max(0.0, self._mixed[1] - self._mixed[0]),
+            clipped_share=float((self._full / count).max()),
+            offset=float(mean[np.argmax(np.abs(mean))]),
+        )
 
     @property
     def _power(self) -> NDArray[np.float64]:
