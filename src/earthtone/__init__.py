@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.maps import map_similarity
     from earthtone.atlas.search import open_index, search
     from earthtone.atlas.tiles import tiles
+    from earthtone.build.curate.curate import curate, explain_curation
     from earthtone.build.describe import describe
     from earthtone.build.fetch.fetch import fetch
     from earthtone.build.recordings.recordings import recordings
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         register_encoder,
         register_image_reader,
         register_loss,
+        register_tagger,
         register_task,
     )
     from earthtone.serve.server import serve_page
@@ -59,6 +61,7 @@ _HOMES = {
     "check": "earthtone.data.check",
     "check_split": "earthtone.build.split",
     "convert": "earthtone.models.convert",
+    "curate": "earthtone.build.curate.curate",
     "demo": "earthtone.studies.demo",
     "describe": "earthtone.build.describe",
     "doctor": "earthtone.evaluate.health",
@@ -69,6 +72,7 @@ _HOMES = {
     "evaluate_probe": "earthtone.evaluate.probe",
     "evaluate_retrieval": "earthtone.evaluate.retrieval",
     "evaluate_segment": "earthtone.evaluate.segment",
+    "explain_curation": "earthtone.build.curate.curate",
     "export": "earthtone.exports.export",
     "fetch": "earthtone.build.fetch.fetch",
     "list_plugins": "earthtone.plugins",
@@ -86,6 +90,7 @@ _HOMES = {
     "register_encoder": "earthtone.plugins",
     "register_image_reader": "earthtone.plugins",
     "register_loss": "earthtone.plugins",
+    "register_tagger": "earthtone.plugins",
     "register_task": "earthtone.plugins",
     "reproduce_paper": "earthtone.studies.reproduce",
     "run_suite": "earthtone.studies.suite",
@@ -105,6 +110,7 @@ __all__ = [
     "check",
     "check_split",
     "convert",
+    "curate",
     "demo",
     "describe",
     "doctor",
@@ -115,6 +121,7 @@ __all__ = [
     "evaluate_probe",
     "evaluate_retrieval",
     "evaluate_segment",
+    "explain_curation",
     "export",
     "fetch",
     "list_plugins",
@@ -132,6 +139,7 @@ __all__ = [
     "register_encoder",
     "register_image_reader",
     "register_loss",
+    "register_tagger",
     "register_task",
     "reproduce_paper",
     "run_suite",

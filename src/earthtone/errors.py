@@ -97,14 +97,14 @@ EXTRA_OF: Mapping[str, str] = {
     "segmentation_models_pytorch": "evaluate", "sklearn": "evaluate",
     "lightning": "train", "tensorboard": "train",
     "morecantile": "atlas", "pmtiles": "atlas", "pyproj": "atlas", "shapely": "atlas",
-    "tinytag": "build",
+    "iso3166": "build", "silero_vad": "build", "tinytag": "build",
     "onnx": "export", "onnxruntime": "export", "onnxscript": "export",
     "fastapi": "serve", "prometheus_client": "serve", "pydantic": "serve", "starlette": "serve", "uvicorn": "serve",
     "av": "aac", "rasterio": "geo", "torchgeo": "torchgeo", "umap": "umap",
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
-_BUILD = ("recordings",)  # of `build`, which holds `evaluate`
+_BUILD = ("curate", "explain_curation", "recordings")  # of `build`, which holds `evaluate`
 _ATLAS = ("map", "map_similarity", "tiles")  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 

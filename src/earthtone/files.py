@@ -50,6 +50,7 @@ FORMATS: Mapping[str, int] = {
     "split": 1,
     "list of recordings": 1,
     "fetched recordings": 1,
+    "curation": 1,
 }
 
 

@@ -1,4 +1,4 @@
-"""Plug-ins: losses, encoders, readers and tasks that other packages and modules add (docs/plugins.md).
+"""Plug-ins: losses, encoders, readers, taggers and tasks that other packages and modules add (docs/plugins.md).
 
 An installed package names them in its metadata, as entry points; what an entry point names is imported when its name
 is used, not before. A module registers them while it is imported: in Python by `import`, in a shell by `--import`.
@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "encoder": Kind("earthtone.encoders", "earthtone.models.encoders:plugin_encoder"),
     "image reader": Kind("earthtone.image_readers", "earthtone.signal.readers:plugin_reader"),
     "audio reader": Kind("earthtone.audio_readers", "earthtone.signal.readers:plugin_reader"),
+    "tagger": Kind("earthtone.taggers", "earthtone.build.curate.measure:plugin_tagger"),
     "task": Kind("earthtone.tasks", "earthtone.evaluate.results:plugin_task"),
 }
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -112,6 +113,16 @@ def register_audio_reader(suffix: str) -> Callable[[T], T]:
     a second. Raises ConfigError for a suffix that is read already.
     """
     return _register("audio reader", suffix)
+
+
+def register_tagger(name: str) -> Callable[[T], T]:
+    """Return a decorator that makes a function the tagger of sounds `earthtone curate --tagger NAME`.
+
+    It is called with at most 10 s of a recording, float32 (samples,) of one channel, and their rate, 16,000 a second;
+    it returns a mapping of tags to how sure it is of each, from 0 to 1. Threads call it side by side. Raises
+    ConfigError for a name that is taken.
+    """
+    return _register("tagger", name)
 
 
 def register_task(name: str) -> Callable[[T], T]:

@@ -7,16 +7,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from earthtone.build.options import AI_PREFERENCES, ALLOWED
 from earthtone.data.pair import is_unknown
 from earthtone.errors import ConfigError, did_you_mean
 
 UNKNOWN = "unknown"
 RESERVED = "all rights reserved"
 PUBLIC_DOMAIN = "public domain"
-#: What may be allowed beside what is always admitted, as `--allow` has it.
-ALLOWED = ("nc", "nd")
-#: What an author says of generative models, in Freesound's words.
-AI_PREFERENCES = ("no-additional-preferences", "open-source-models", "noncommercial-open-source-models", "no-gen-ai")
 
 
 @dataclass(frozen=True)

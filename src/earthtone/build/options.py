@@ -1,16 +1,30 @@
 """What can be said to the verbs that make and describe data sets: one dataclass a verb, as in `earthtone.options`."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from earthtone.build.recordings.facts import zone_of
-from earthtone.errors import ConfigError
+from earthtone.errors import ConfigError, did_you_mean
 from earthtone.options import AnyModel, AnyRetryPolicy, ColumnOptions, Names, PixelRange, refuse_folder
 from earthtone.signal.config import named_range
-from earthtone.value_types import NonNegativeInt, Options, PositiveFloat, PositiveInt, PythonOnly, Rule, Share
+from earthtone.value_types import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    Options,
+    PositiveFloat,
+    PositiveInt,
+    PythonOnly,
+    Rule,
+    Share,
+)
 
+#: What may be allowed beside what is always admitted, as `--allow` has it.
+ALLOWED = ("nc", "nd")
+#: What an author says of generative models, in Freesound's words.
+AI_PREFERENCES = ("no-additional-preferences", "open-source-models", "noncommercial-open-source-models", "no-gen-ai")
 SplitKind = Literal["random", "key-digit", "cells", "degree", "h3", "author", "recorder", "time", "region"]
 Shares = Annotated[
     tuple[float, float, float],
@@ -277,6 +291,138 @@ class RecordingsOptions(Options):
         if Path(self.out).suffix.lower() != ".parquet":
             raise ConfigError(f"--out {self.out}; the name of a .parquet file expected")
         refuse_folder("out", self.out)
+
+
+#: The rules of `earthtone curate`, in the order in which they are told, with what each drops.
+RULES: Mapping[str, str] = {
+    "row": "cells or files that are missing, an id that is there twice",
+    "unreadable": "a file that cannot be decoded",
+    "short": "less sound than min_seconds",
+    "constant": "sound or picture without any change",
+    "silent": "a level below min_level_db",
+    "clipped": "a larger share of samples at full scale than max_clipped",
+    "offset": "a mean of the samples farther from 0 than max_offset",
+    "cancel": "nothing: channels that cancel are noted, and the loudest one is the way out",
+    "wind": "a larger share of power below 100 Hz than max_wind",
+    "speech": "a larger share of speech than max_speech; asked for by --speech",
+    "tags": "one of drop_tags at max_tag or more, by --tagger",
+    "licence": "a licence that does not admit it: unknown, all rights reserved, non-commercial, no derivatives",
+    "ai": "an author's preference on generative models that is one of refuse_ai",
+    "null-island": "the place (0, 0)",
+    "uncertain": "a place that is known worse than half of tile_m",
+    "sea": "a place in the sea of a row that names a country, or of all with --on_land",
+    "country": "a place in another country than the row names",
+    "same-audio": "samples or a fingerprint as those of a row before it",
+    "same-image": "a picture as that of a row before it",
+}
+_KEPT_ON = ("row", "unreadable")  # what cannot be read cannot stay
+Told = Literal["off", "note", "drop"]
+
+
+@dataclass(frozen=True)
+class CurateOptions(ColumnOptions):
+    """Keep the rows that are worth training on: each file measured once, each rule with a threshold, or off."""
+
+    positional = ("data",)
+    usual = ("out", "allow", "any_licence", "tile_m", "off", "speech", "columns")
+
+    data: str | Path
+    """manifest (CSV, GeoJSON, Parquet, GeoParquet) of recordings, images or both, table of `recordings`, or release"""
+    out: str | Path
+    """folder to write: curated.parquet, dropped.parquet, curation.json, curation.html; with what was measured"""
+    _: KW_ONLY
+    off: Names = ()
+    """rules that do not count, such as wind,sea"""
+    min_seconds: NonNegativeFloat = 1.0
+    """short: seconds of sound that a row has at least"""
+    min_level_db: Annotated[float, Rule("dBFS, from -200 to 0", lambda level: -200 <= level <= 0)] = -80.0
+    """silent: level (dBFS, root mean square) of the channels mixed"""
+    max_clipped: Share = 0.01
+    """clipped: share of a channel's samples at full scale"""
+    max_offset: Share = 0.1
+    """offset: mean of a channel's samples, full scale being 1"""
+    max_wind: Share = 0.98
+    """wind: share of the power from 5 Hz on that lies below 100 Hz; rumble of traffic and surf counts too"""
+    max_distance: Share = 0.2
+    """same-audio: share of the bits in which two fingerprints differ; 0 for the same samples alone"""
+    max_bits: Annotated[int, Rule("0 to 100", lambda bits: 0 <= bits <= 100)] = 32
+    """same-image: bits of 256 in which the hashes of two pictures differ"""
+    same_images: Literal["alone", "always"] = "alone"
+    """same-image: alone: only rows without a sound; several recordings may lie in one tile"""
+    speech: Told = "off"
+    """share of speech by silero-vad: not asked, noted, or dropped above max_speech"""
+    max_speech: Share = 0.05
+    """speech: share of the time with speech"""
+    tagger: str | None = None
+    """plug-in that tells tags of sounds, such as music or indoor (docs/plugins.md)"""
+    drop_tags: Names = ()
+    """tags: those that a row must not have"""
+    max_tag: Share = 0.5
+    """tags: how sure the tagger must be"""
+    any_licence: bool = False
+    """licence: take rows whatever they say, such as your own recordings"""
+    allow: Names = ()
+    """licence: admit non-commercial and no-derivatives rows too: nc, nd or nc,nd"""
+    refuse_ai: Names = ()
+    """ai: preferences that are dropped, such as no-gen-ai"""
+    tile_m: PositiveFloat | None = None
+    """uncertain: metres along the tiles that are paired with the sounds"""
+    uncertainty_known: bool = False
+    """uncertain: drop rows, too, that do not tell how well their place is known"""
+    sea: Literal["note", "drop"] = "note"
+    """sea: what is done; the outlines lack many small islands"""
+    on_land: bool = False
+    """sea: all rows are on land, also those that name no country"""
+    border_km: Annotated[float, Rule("kilometres, from 5 to 500", lambda km: 5 <= km <= 500)] = 25.0
+    """sea, country: how far off a place must be; outlines are coarse"""
+    coarsen_km: Annotated[float, Rule("kilometres, from 0.1 to 1000", lambda km: 0.1 <= km <= 1000)] | None = None
+    """for publication: write places as the middle of cells of this size, and no other columns of places"""
+    threads: PositiveInt | None = None
+    """files measured side by side; default: one a core"""
+
+    def check(self) -> None:
+        for name in self.off:
+            if name not in RULES:
+                raise ConfigError(f"--off {name}; {did_you_mean(name, RULES)}of {', '.join(RULES)} expected")
+            if name in _KEPT_ON:
+                raise ConfigError(f"--off {name}: what cannot be read cannot stay; leave it out")
+        for word in self.allow:
+            if word not in ALLOWED:
+                raise ConfigError(f"--allow {word}; {did_you_mean(word, ALLOWED)}nc, nd or both expected")
+        for word in self.refuse_ai:
+            if word not in AI_PREFERENCES:
+                known = ", ".join(AI_PREFERENCES)
+                raise ConfigError(f"--refuse_ai {word}; {did_you_mean(word, AI_PREFERENCES)}of {known} expected")
+        if self.drop_tags and self.tagger is None:
+            raise ConfigError("--drop_tags has no effect without --tagger; name a plug-in (earthtone plugins)")
+        for option, needed, there in (
+            ("allow", "without --any_licence", not self.any_licence),
+            ("uncertainty_known", "with --tile_m", self.tile_m is not None),
+            ("max_speech", "with --speech", self.speech != "off"),
+            ("max_tag", "with --tagger", self.tagger is not None),
+        ):
+            if not there and (given := self.changed(option)):
+                raise ConfigError(f"{given[0]} has an effect only {needed}")
+
+    def counts(self, rule: str) -> bool:
+        """Return whether a rule counts."""
+        asked = {
+            "speech": self.speech != "off", "tags": self.tagger is not None, "licence": not self.any_licence,
+            "ai": bool(self.refuse_ai), "uncertain": self.tile_m is not None,
+        }  # fmt: skip
+        return rule not in self.off and asked.get(rule, True)
+
+
+@dataclass(frozen=True)
+class ExplainOptions(Options):
+    """Say for one row of a curation every rule, its value, its threshold and the verdict."""
+
+    positional = ("out", "id")
+
+    out: str | Path
+    """folder that `earthtone curate` wrote"""
+    id: str
+    """of the row"""
 
 
 def _day(option: str, text: str) -> datetime:

@@ -140,7 +140,7 @@ def read_rows(
         raise ConfigError("--metadata_only is for a table on a disk: leave it out, files of the hub are not compared")
     if metadata_only:
         return _of_metadata(Path(data), columns or {}, who or {}, words)
-    return _of_source(*_opened(data, columns), who or {}, words)
+    return _of_source(*open_any_media(data, columns), who or {}, words)
 
 
 class _Collector:
@@ -224,7 +224,7 @@ class _Collector:
         )
 
 
-def _opened(data: str | Path, columns: Mapping[str, str] | None) -> tuple[Source, tuple[str, ...]]:
+def open_any_media(data: str | Path, columns: Mapping[str, str] | None) -> tuple[Source, tuple[str, ...]]:
     """Return the source with the media that it has: one of images, or of recordings, alone is a set too.
 
     Raises DataError where it has neither.

@@ -67,6 +67,7 @@ VERBS: Mapping[str, str] = {
     "fetch": "bring a public data set to a folder; without a name: the catalogue",
     "recordings": "a folder of field recordings to a manifest: start, place, device and faults of each",
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
+    "curate": "keep the rows worth training on: silence, clipping, duplicates, licences, places; each row explained",
     "describe": "what a data set is: counts, hours, licences, places, times; page, data card, credits",
     "split": "deal rows out to train, val and test without leaks; look at a split that is there",
     "pack": "decode pairs once into a table that training reads fast",
@@ -77,7 +78,7 @@ VERBS: Mapping[str, str] = {
     "reproduce": "run the steps of the SoundingEarth paper: published figures beside ours",
     "convert": "write a checkpoint of the SoundingEarth release as a model of ours",
     **ATLAS_VERBS,
-    "plugins": "losses, encoders, readers and tasks that other packages and modules add",
+    "plugins": "losses, encoders, readers, taggers and tasks that other packages and modules add",
     "completion": "print what makes the tab key complete verbs and options in bash, zsh or fish",
 }
 

@@ -98,7 +98,9 @@ def fetch(words: list[str]) -> int:
 
 def plugins(words: list[str]) -> int:
     """List the plug-ins, each with whether it works."""
-    parser = make_parser("plugins", "List losses, encoders, readers and tasks that other packages and modules add.")
+    parser = make_parser(
+        "plugins", "List losses, encoders, readers, taggers, tasks that other packages and modules add."
+    )
     _json(parser)
     found, listed = parser.parse_args(words), earthtone.list_plugins()
     if found.json:
@@ -119,6 +121,32 @@ def recordings(words: list[str]) -> int:
     print(json_text(result.to_dict()) if found.json else printable(result.to_text()))
     if not found.json:
         print(f"next: {_next('embed', '--model', 'MODEL', '--data', result.out, '--out', 'embeddings')}")
+    return 0
+
+
+def curate(words: list[str]) -> int:
+    """Keep the rows that are worth training on; or say of one row why it stays or goes."""
+
+    def more(parser: Any) -> None:
+        text = "say for this row every rule, its value, its threshold and the verdict; with --out alone"
+        parser.add_argument("--explain", metavar="ID", default=None, help=text)
+        parser.usual.append("explain")
+        _json(parser)
+
+    if early_option(words, "--explain", ""):
+        parser = make_parser("curate", " ".join((told_build.ExplainOptions.__doc__ or "").split()))
+        parser.add_argument("--out", required=True, help="folder of a curation")
+        more(parser)
+        asked = parser.parse_args(words)
+        explained = call("explain_curation", told_build.ExplainOptions(asked.out, asked.explain))
+        print(json_text(explained.to_dict()) if asked.json else explained.to_text())
+        return 0
+    options, found = parsed("curate", told_build.CurateOptions, words, more)
+    result = call("curate", options)
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    if not found.json:
+        channel = ["--signal.audio.channel", result.channel] if result.channel else []
+        print(f"next: {_next('pack', result.table, *channel, '--out', 'pairs.lance')}")
     return 0
 
 

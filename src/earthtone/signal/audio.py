@@ -90,14 +90,17 @@ def survey_recording(
 
     `each` is called with one block of mono samples after another, at their own rate. Raises SignalError.
     """
-    return _hear(source, None, channel, None, each)[:2]
+    return _hear(source, None, channel, None, None if each is None else lambda _: each)[:2]
 
 
 def measure_recording(
-    source: Sound, channel: str = "mean", each: Callable[[Samples], object] | None = None
+    source: Sound, listen: Callable[[int], Callable[[Samples], object]], channel: str = "mean"
 ) -> tuple[AudioFacts, tuple[Remark, ...], tuple[Loudness, ...]]:
-    """Return what `survey_recording` does, and how loud each stream is: mostly one, of joined files several."""
-    facts, remarks, levels = _hear(source, None, channel, None, each)
+    """Return what `survey_recording` does, and how loud each stream is: mostly one, of joined files several.
+
+    `listen` is called with the samples a second of each stream, and returns what hears its blocks. Raises SignalError.
+    """
+    facts, remarks, levels = _hear(source, None, channel, None, listen)
     return facts, remarks, tuple(level.loudness for level in levels)
 
 
@@ -193,9 +196,9 @@ def _hear(
     hz: int | None,
     channel: str,
     kept: _Growing | None,
-    each: Callable[[Samples], object] | None = None,
+    listen: Callable[[int], Callable[[Samples], object]] | None = None,
 ) -> tuple[AudioFacts, tuple[Remark, ...], list[Level]]:
-    """Return facts, remarks and levels of a file, its streams decoded, mixed and resampled into `kept` or for `each`."""
+    """Return facts, remarks and levels of a file, its streams decoded, mixed, resampled into `kept` or heard."""
     if channel not in CHANNELS:
         raise SignalError(f"channel is {channel!r:.40}; {', '.join(CHANNELS)} expected")
     openers, remarks = sound_streams(source)
@@ -216,7 +219,8 @@ def _hear(
                 kept.expect(int(stream.there / stream.hz * hz) + 64)
             loudest = _loudest(opener, source) if channel == "loudest" else None
             mix = partial(mono_of, channel=channel, loudest=loudest)
-            levels.append(_decode(stream, source, total, mix, hz, each if kept is None else kept.add))
+            each = kept.add if kept is not None else None if listen is None else listen(stream.hz)
+            levels.append(_decode(stream, source, total, mix, hz, each))
             broken, tolerance = stream.broken or broken, max(tolerance, stream.tolerance_seconds)
     if total.found == 0 or first is None:
         why = f"sound breaks off at once ({broken})" if broken else "no samples"
