@@ -61,7 +61,7 @@ def newer_header(file: Path, name: str) -> Path:
 def test_a_table(tmp_path: Path, tiny_pairs: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused) -> None:
     with monkeypatch.context() as later:
         later.setitem(FORMATS, "packed table", 99)  # type: ignore[arg-type]
-        pack(tiny_pairs, tmp_path / "new.lance", signal=SignalConfig())
+        pack(tiny_pairs, tmp_path / "new.lance", signal=SignalConfig(), need="either")
     refused("packed table", tmp_path / "new.lance", ["check", str(tmp_path / "new.lance")])
 
 

@@ -26,7 +26,7 @@ from earthtone.errors import ConfigError, DataError, FormatError, NewerFormatErr
 
 #: What is written -> its version.
 FORMATS: Mapping[str, int] = {
-    "packed table": 1,
+    "packed table": 2,
     "seal of a packed table": 1,
     "recipe": 1,
     "run": 1,

@@ -109,6 +109,8 @@ Names = Annotated[Sequence[str], Typed(_names)]
 PixelRange = Annotated[ValueRange, Typed(_value_range)]
 Precision = Literal["auto", "bf16", "32"]
 SplitName = Literal["train", "val", "test", "all"]
+#: Which media a row must have: `either` is one at least. What it need not have is taken where it is there.
+Need = Literal["both", "image", "audio", "either"]
 
 
 # Making, bringing, looking at and packing data.
@@ -222,8 +224,8 @@ class CheckOptions(PairsOptions):
     """look into this many rows only"""
     signal: PythonOnly[SignalConfig | None] = None
     """how files are read; refused where `pack` refuses it"""
-    need: PythonOnly[Sequence[str]] = ("image", "audio")
-    """media that a row must have"""
+    need: Need | Sequence[str] = "both"
+    """what a row must have: both, image, audio or either; the other one is looked at where it is there"""
     prefer: PythonOnly[str] = "auto"
     """which recordings of a release are looked at"""
     workers: PythonOnly[PositiveInt | None] = None
@@ -241,13 +243,15 @@ class PackOptions(PairsOptions):
     """Decode pairs into a packed table. A stopped call goes on when it is repeated."""
 
     usual = (
-        "columns", "split_by", "recipe", "model", "threads", "signal.image.pixels", "signal.image.stored_pixels",
-        "signal.audio.sample_rate_hz",
+        "columns", "split_by", "need", "recipe", "model", "threads", "signal.image.pixels",
+        "signal.image.stored_pixels", "signal.audio.sample_rate_hz",
     )  # fmt: skip
 
     out: str | Path
     """the table, such as pairs.lance"""
     _: KW_ONLY
+    need: Need = "both"
+    """what a row must have: both, image, audio or either; the other one is taken where it is there"""
     threads: PositiveInt | None = None
     """default: one a core"""
     signal: PythonOnly[SignalConfig | None] = None

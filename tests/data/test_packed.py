@@ -195,7 +195,7 @@ def test_what_is_no_packed_table(tmp_path: Path, make) -> None:  # type: ignore[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "packed table of format 2, .* reads formats up to 1; install a newer earthtone"),
+        ({"format": 3}, "packed table of format 3, .* reads formats up to 2; install a newer earthtone"),
         ({"signal": {"audio": {}}}, "signal config of another version of earthtone"),
     ],
 )

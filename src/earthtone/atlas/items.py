@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import is_own
 from earthtone.data.labelled.classes import LAYOUTS, media_columns
@@ -486,19 +487,22 @@ class PackedItems:
 
     def __init__(self, table: Table, wanted: tuple[Medium, ...]) -> None:
         self.table = table
-        self.media = wanted
+        self._has: dict[Medium, NDArray[np.bool_]] = {medium: table.has(medium) for medium in wanted}
+        self.media = tuple(medium for medium in wanted if self._has[medium].any() or table.need == "both")
         self._carried = _carried(table.extra_columns, str(table.path))
         self.extra = ("split", *self._carried.values())
 
     def count(self, medium: Medium) -> int:
-        return len(self.table)
+        return int(self._has[medium].sum())
 
     def items(self, medium: Medium, skip: Skip) -> Iterator[Item | Problem]:
+        """Yield the rows that have the medium."""
         names = ["id", "split", *_PLACED, f"{medium}_hash", *self._carried]
         address = _address(self.table.path)
-        starts = range(0, len(self.table), _ROWS)
-        blocks = (np.arange(start, min(start + _ROWS, len(self.table))).tolist() for start in starts)
-        for row, record in enumerate(chain.from_iterable(self.table.records(rows, names) for rows in blocks)):
+        there = np.flatnonzero(self._has[medium]).tolist()
+        blocks = (there[start : start + _ROWS] for start in range(0, len(there), _ROWS))
+        found = chain.from_iterable(self.table.records(rows, names) for rows in blocks)
+        for row, record in zip(there, found, strict=True):
             columns = {name: record[name] for name in (*_PLACED, "split")}
             columns |= {own: record[name] or None for name, own in self._carried.items()}
             columns["media"] = f"{address}#row={row}"

@@ -129,6 +129,8 @@ def _of_packed(hit: Hit, table: Table, name: str, stem: Path) -> Clip:
         return Clip(None, f"missing: {table.path} has no row {one_line(name, 80)!r}")
     row = ids.index(name)
     if hit.modality == "image":
+        if not table.has("image")[row]:
+            return Clip(None, "missing: the packed table keeps no image of this row")
         Path(f"{stem}.jpg").write_bytes(table.images([row])[0])
         return Clip(f"{stem.name}.jpg", "the tile that the packed table keeps")
     preview = table.records([row], ["audio_preview"])[0]["audio_preview"]

@@ -129,7 +129,9 @@ def describe(options: DescribeOptions) -> Description:
     out = None if options.out is None else Path(options.out)
     if out is not None:
         refuse_used(out)
-    facts = read_rows(options.data, columns=options.columns, metadata_only=options.metadata_only, words=True)
+    facts = read_rows(
+        options.data, columns=options.columns, metadata_only=options.metadata_only, need=options.need, words=True
+    )
     found = description_of(facts, options.title, None if out is None else str(out))
     if out is not None:
         with atomic_folder(out) as folder:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from earthtone.build.recordings.facts import zone_of
 from earthtone.errors import ConfigError, did_you_mean
-from earthtone.options import AnyModel, AnyRetryPolicy, ColumnOptions, Names, PixelRange, refuse_folder
+from earthtone.options import AnyModel, AnyRetryPolicy, ColumnOptions, Names, Need, PixelRange, refuse_folder
 from earthtone.signal.config import named_range
 from earthtone.value_types import (
     NonNegativeFloat,
@@ -173,6 +173,8 @@ class RowsOptions(ColumnOptions):
     _: KW_ONLY
     metadata_only: bool = False
     """do not look at files: rows are linked by what the table itself says"""
+    need: Need = "both"
+    """what a row must have: both (or the one that the data has at all), image, audio or either"""
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from earthtone.data.grouped_split import (
     text_number,
     without_silence,
 )
-from earthtone.data.manifest import TABLES, extra_columns, manifest_table, own_columns
+from earthtone.data.manifest import TABLES, extra_columns, manifest_table, needed, own_columns
 from earthtone.data.pair import MEDIA, FileOrBytes, Pair, Problem, RowReader, is_unknown
 from earthtone.data.remote import is_hub
 from earthtone.data.source import Source, is_packed, items_skipping, open_source
 from earthtone.errors import ConfigError, DataError, did_you_mean
+from earthtone.options import Need
 from earthtone.progress import progress
 from earthtone.signal.excerpt import Excerpt, Sound, source_of
 
@@ -122,25 +123,29 @@ def read_rows(
     *,
     columns: Mapping[str, str] | None = None,
     metadata_only: bool = False,
+    need: Need = "both",
     who: Mapping[str, str] | None = None,
     words: bool = False,
 ) -> RowFacts:
     """Return what the rows of a manifest, release or packed table say; files are compared, but none is decoded.
 
-    With `metadata_only` no file is looked at, and none need be there. `who` are columns for author or recorder, `words`
+    With `metadata_only` no file is looked at, and none need be there; else a row must have the media `need`, `both`
+    being the one where the data has one alone. `who` are columns for author or recorder, `words`
     also asks for texts and lengths. Raises DataError where nothing can be read, ConfigError for an unknown column.
     """
     if is_packed(data):
-        if metadata_only or columns:
-            raise ConfigError("a packed table has its files within: leave --metadata_only and --columns out")
+        if metadata_only or columns or need != "both":
+            raise ConfigError("a packed table has its files within: leave --metadata_only, --columns and --need out")
         from earthtone.data.packed import Table
 
         return _of_table(Table(data), who or {}, words)
     if metadata_only and is_hub(data):
         raise ConfigError("--metadata_only is for a table on a disk: leave it out, files of the hub are not compared")
+    if metadata_only and need != "both":
+        raise ConfigError("--need has no effect with --metadata_only, which needs no files; leave one of them out")
     if metadata_only:
         return _of_metadata(Path(data), columns or {}, who or {}, words)
-    return _of_source(*open_any_media(data, columns), who or {}, words)
+    return _of_source(*open_any_media(data, columns, need), who or {}, words)
 
 
 class _Collector:
@@ -224,15 +229,20 @@ class _Collector:
         )
 
 
-def open_any_media(data: str | Path, columns: Mapping[str, str] | None) -> tuple[Source, tuple[str, ...]]:
+def open_any_media(
+    data: str | Path, columns: Mapping[str, str] | None, need: Need = "both"
+) -> tuple[Source, tuple[str, ...]]:
     """Return the source with the media that it has: one of images, or of recordings, alone is a set too.
 
     Raises DataError where it has neither.
     """
+    if need != "both":
+        must, also = needed(need)
+        return open_source(data, columns=columns, need=must, also=also), MEDIA
     refused: list[DataError] = []
-    for need in (MEDIA, ("audio",), ("image",)):
+    for media in (MEDIA, ("audio",), ("image",)):
         try:
-            return open_source(data, columns=columns, need=need), need
+            return open_source(data, columns=columns, need=media), media
         except DataError as error:
             refused.append(error)
     raise refused[0]

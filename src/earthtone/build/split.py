@@ -95,7 +95,7 @@ def check_split(options: CheckSplitOptions) -> Leakage:
     if out is not None:
         refuse_used(out)
     found = None if options.split is None else read_split(options.split)
-    facts = read_rows(options.data, columns=options.columns, metadata_only=options.metadata_only)
+    facts = read_rows(options.data, columns=options.columns, metadata_only=options.metadata_only, need=options.need)
     codes, record, remarks = facts.splits, dict[str, Any](), list[str]()
     if found is not None:
         codes, there = found.find(facts.id_numbers)
@@ -196,7 +196,9 @@ def _facts(options: SplitRowsOptions) -> RowFacts:
     who: dict[str, str] = {}
     if options.column is not None:
         who[options.by] = options.column
-    return read_rows(options.data, columns=options.columns, metadata_only=options.metadata_only, who=who)
+    return read_rows(
+        options.data, columns=options.columns, metadata_only=options.metadata_only, need=options.need, who=who
+    )
 
 
 def _refuse_empty(dealt: DealtRows, facts: RowFacts, options: SplitRowsOptions) -> None:

@@ -188,7 +188,7 @@ def split(words: list[str]) -> int:
             raise ConfigError(f"{idle[0]} has no effect with --check; leave it out")
         looked = told_build.CheckSplitOptions(
             options.data, split=options.keep, out=options.out, columns=options.columns,
-            metadata_only=options.metadata_only,
+            metadata_only=options.metadata_only, need=options.need,
         )  # fmt: skip
         result = call("check_split", looked)
     else:

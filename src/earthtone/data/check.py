@@ -5,11 +5,11 @@ import math
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earthtone.data.grouped_split import NONE, in_several, split_code, split_of_code
+from earthtone.data.manifest import needed
 from earthtone.data.pair import MEDIA, SPLITS, FileOrBytes, Note, Pair, Problem
 from earthtone.data.remote import is_remote
 from earthtone.data.source import Source, check_input, is_packed, items_skipping, open_source, preferred_audio
@@ -104,13 +105,14 @@ def table_contents(table: "Table", rows: Mapping[str, NDArray[np.int64]] | None 
     if rows is None:
         splits = np.array([str(split) for split in table.column("split")], np.str_)
         rows = {name: np.flatnonzero(splits == name) for name in SPLITS}
-    images, recordings = table.groups("image_hash"), table.groups("audio_hash")
+    found = [(table.groups(f"{medium}_hash"), table.has(medium)) for medium in MEDIA]
     places = place_numbers(table.numbers("longitude"), table.numbers("latitude"))
-    return {
-        name: contents_of(images[part], recordings[part], places[part], len(part))
-        for name, part in rows.items()
-        if len(part)
-    }
+    contents = {}
+    for name, part in rows.items():
+        images, recordings = (groups[part] if there[part].any() else None for groups, there in found)
+        if len(part):
+            contents[name] = contents_of(images, recordings, places[part], len(part))
+    return contents
 
 
 def small_split_warnings(contents: Mapping[str, Contents], splits: Sequence[str] = MEASURED_SPLITS) -> list[str]:
@@ -182,28 +184,39 @@ def broken_pair(pair: Pair, error: Exception) -> Problem:
     return Problem(pair.id, BROKEN_PAIR, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def examine(pair: Pair, *, decode: bool, signal: SignalConfig = _DEFAULT, spectrograms: bool = False) -> Examined:
+def examine(
+    pair: Pair,
+    *,
+    decode: bool,
+    signal: SignalConfig = _DEFAULT,
+    spectrograms: bool = False,
+    also: Collection[str] = (),
+) -> Examined:
     """Return the facts of a pair's files as `signal` has them read; with `decode` each is decoded whole, else only its
     header is read.
 
-    Images are hashed by their pixels, recordings by their samples when decoded, otherwise both by their bytes.
+    Images are hashed by their pixels, recordings by their samples when decoded, otherwise both by their bytes. A medium
+    of `also` that is broken is noted, while the pair has the other one.
     """
     image = audio = spectrogram = digest = None
-    problems: list[Problem] = []
+    faults: dict[str, list[Problem]] = {medium: [] for medium in MEDIA}
     remarks = list(pair.remarks)
-    with _as_problem(pair, BROKEN_IMAGE, problems):
+    with _as_problem(pair, BROKEN_IMAGE, faults["image"]):
         if pair.image is not None:
             image, seen = _picture(pair.image, decode, signal.image, pair.image_gsd_m)
             remarks += seen
-    with _as_problem(pair, BROKEN_AUDIO, problems):
+    with _as_problem(pair, BROKEN_AUDIO, faults["audio"]):
         if pair.audio is not None and spectrograms:
             spectrogram = _spectrogram(pair.audio, decode, signal.audio)
         elif pair.audio is not None:
             audio, noticed, digest = _recording(pair.audio, decode, signal.audio)
             remarks += noticed
         digest = digest or bytes_digest(pair.audio) if pair.audio is not None and not is_silence(remarks) else None
+    if any(getattr(pair, medium) is not None and not faults[medium] for medium in MEDIA):
+        lost = [problem for medium in also for problem in faults.pop(medium)]
+        remarks += [Remark(problem.kind, f"{problem.detail}; the row is kept without it") for problem in lost]
     notes = tuple(Note(pair.id, remark.kind, remark.detail) for remark in remarks)
-    return Examined(image, audio, spectrogram, digest, tuple(problems), notes)
+    return Examined(image, audio, spectrogram, digest, tuple(chain.from_iterable(faults.values())), notes)
 
 
 @contextmanager
@@ -329,6 +342,8 @@ class CheckResult:
     extra_columns: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     """What is in no split because a file names it (`exclude`), and what of that file was not found."""
+    lacking: dict[str, int] = field(default_factory=dict)
+    """How many examined rows have no image, and how many no audio; where rows need not have both."""
 
     @property
     def ok(self) -> bool:
@@ -343,6 +358,7 @@ class CheckResult:
         """Return the lines that the command line prints; long lists are cut after a few examples."""
         share = f" ({100 * self.usable / self.rows:.3g} %)" if self.usable < self.rows else ""
         lines = [f"{self.path}: {self.usable} of {self.rows} rows usable{share}, {self.examined} examined"]
+        lines += [f"  without {medium}: {count}" for medium, count in self.lacking.items()]
         lines += _counts("splits", self.splits)
         lines += [f"    {name}: {found}" for name, found in self.contents.items()]
         lines += [f"  left out: {one_line(line)}" for line in self.excluded]
@@ -389,11 +405,11 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
     >>> check("metadata.csv", headers_only=True).usable  # doctest: +SKIP
     2100
     """
-    data, need, prefer = options.data, tuple(options.need), options.prefer
+    data, prefer, (need, also) = options.data, options.prefer, needed(options.need)
     if not is_remote(data) and is_packed(data):
         from earthtone.data.check_table import check_table  # brings Lance
 
-        if idle := options.changed("columns", "bands", "signal", "split_by", "buffer_km", "exclude"):
+        if idle := options.changed("columns", "bands", "signal", "split_by", "buffer_km", "exclude", "need"):
             told = idle[0].replace("--signal", "--recipe")
             raise ConfigError(f"{data} is packed: {told} has no effect on it; leave it out")
         return check_table(data, decode=not options.headers_only, sample=options.sample, progress=options.progress)
@@ -405,19 +421,21 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
     check_signal_config(signal)
     if options.signal is not None and prefer == "auto":
         prefer = preferred_audio(data, signal)
-    source = open_source(data, columns=options.columns, need=need, prefer=prefer)
-    if options.signal is not None and "audio" in need:
+    source = open_source(data, columns=options.columns, need=need, also=also, prefer=prefer)
+    if options.signal is not None and "audio" in (*need, *also):
         check_input(source, signal)
     total = len(source)
     chosen = partial(is_sampled, total=total, sample=options.sample)
-    look = partial(examine, decode=not options.headers_only, signal=signal, spectrograms=source.ready_spectrograms)
+    look = partial(
+        examine, decode=not options.headers_only, signal=signal, spectrograms=source.ready_spectrograms, also=also
+    )
 
     def work(numbered: tuple[int, Pair | Problem]) -> tuple[int, Pair | Problem, Examined | None]:
         number, item = numbered
         return number, item, look(item) if isinstance(item, Pair) and chosen(number) else None
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), need)
+    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), need, also)
     for number, item, found in ordered_map(work, enumerate(items), options.workers or usable_processors()):
         tally.add(item, found)
         if options.progress is not None:
@@ -434,9 +452,10 @@ def is_sampled(row: int, total: int, sample: int | None) -> bool:
 class _Tally:
     """Adds up in `result` what one pass over a source finds."""
 
-    def __init__(self, source: Source, split: NamedSplit, need: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, split: NamedSplit, need: tuple[str, ...], also: tuple[str, ...]) -> None:
         self.result = CheckResult(str(source.path), extra_columns=source.extra_columns, excluded=split.excluded)
-        self._source, self._split, self._need = source, split, need
+        self.result.lacking = dict.fromkeys(also, 0)
+        self._source, self._split, self._media = source, split, (*need, *also)
         self._splits, self._digests, self._places = array("B"), array("q"), array("d")
         self._seconds = array("d")
         self._unexamined = 0
@@ -455,6 +474,8 @@ class _Tally:
             result.examined += 1
             problems, notes, image, audio_digest = found.problems, found.notes, found.image, found.audio_digest
             self._add_files(found)
+            if isinstance(item, Pair) and not problems:
+                self._count_lacking(found)
         for problem in problems:
             result.problems.setdefault(problem.kind, []).append(problem)
         for note in notes:
@@ -465,6 +486,11 @@ class _Tally:
         self._splits.append(self._add_usable(item, digests) if isinstance(item, Pair) and usable else NONE)
         self._digests.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
         self._places.extend(math.nan if degrees is None else degrees for degrees in place)
+
+    def _count_lacking(self, found: Examined) -> None:
+        has = {"image": found.image, "audio": found.audio or found.spectrogram}
+        for medium in self.result.lacking:
+            self.result.lacking[medium] += has[medium] is None
 
     def _add_files(self, found: Examined) -> None:
         result = self.result
@@ -520,7 +546,7 @@ class _Tally:
         for code, name in enumerate(SPLITS):
             rows = np.flatnonzero(codes == code)
             image, audio = (
-                None if self._unexamined or medium not in self._need else digests[rows, at]
+                None if self._unexamined or medium not in self._media else digests[rows, at]
                 for at, medium in enumerate(MEDIA)
             )
             if len(rows):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from earthtone.data.check import SHOWN, Progress, is_sampled
+from earthtone.data.manifest import needed
 from earthtone.data.packed import Table, file_faults, read_seal, unfinished_marker
 from earthtone.errors import DataError, SignalError, one_line_each
 from earthtone.signal.image import decode_tile
@@ -86,29 +87,46 @@ def check_table(
 
 def _row_faults(table: Table, chosen: list[int]) -> Iterator[tuple[int, str | None]]:
     """Yield how many rows were looked at, and what is wrong with each, or None."""
-    mels, side = table.signal.audio.mels, table.signal.image.stored_pixels
     for start in range(0, len(chosen), _ROWS):
         rows = chosen[start : start + _ROWS]
-        records = table.records(rows, ["id", "image", "audio_hash", "audio_frames"])
-        frames = [max(record["audio_frames"], 1) for record in records]
+        records = table.records(rows, ["id", "image", "image_hash", "audio_hash", "audio_frames"])
         for at, (row, record) in enumerate(zip(rows, records, strict=True)):
             try:
-                sound = next(table.sound([row], [0], [frames[at]]))
-                fault = _fault(record, sound.tobytes(), len(sound) * mels == sound.size, side)
+                fault = _fault(table, row, record)
             except (DataError, ValueError) as error:
                 fault = str(error)
             yield start + at + 1, None if fault is None else f"row {row}, {record['id']}: {fault}"
 
 
-def _fault(record: Mapping[str, Any], sound: bytes, fits: bool, side: int) -> str | None:
+def _fault(table: Table, row: int, record: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a row, None for nothing. Raises DataError where its sound cannot be read."""
+    has = {"image": record["image_hash"] != "", "audio": record["audio_frames"] > 0}
+    if table.need == "both" or not any(has.values()):
+        has = dict.fromkeys(has, True)
+    if lost := [medium for medium in needed(table.need)[0] if not has[medium]]:
+        return f"it has no {lost[0]}, which the table's rows must have"
+    if has["image"] and (fault := _picture_fault(record["image"], table.signal.image.stored_pixels)):
+        return fault
+    return _sound_fault(table, row, record) if has["audio"] else None
+
+
+def _picture_fault(image: bytes | None, side: int) -> str | None:
+    if image is None:
+        return "it has no picture"
     try:
-        tile = decode_tile(record["image"])
+        tile = decode_tile(image)
     except SignalError as error:
         return f"its picture does not decode: {error}"
     if tile.shape[0] != tile.shape[1] or len(tile) > side:  # a smaller picture is kept as it is
         return f"its picture has {tile.shape[1]} x {tile.shape[0]} pixels, a square of at most {side} expected"
-    if record["audio_frames"] < 1 or not fits:
+    return None
+
+
+def _sound_fault(table: Table, row: int, record: Mapping[str, Any]) -> str | None:
+    sound = next(table.sound([row], [0], [max(record["audio_frames"], 1)]))
+    if record["audio_frames"] < 1 or len(sound) * table.signal.audio.mels != sound.size:
         return f"its sound has {record['audio_frames']} frames"
-    if hashlib.blake2b(sound, digest_size=16).hexdigest() != record["audio_hash"]:
+    digest = hashlib.blake2b(sound.tobytes(), digest_size=16).hexdigest()
+    if record["audio_hash"] not in ("", digest):  # silence has none
         return "its sound is not the one that was packed (another hash)"
     return None

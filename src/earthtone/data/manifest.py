@@ -4,7 +4,7 @@ import difflib
 import logging
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from earthtone.data.pair import (
 )  # fmt: skip
 from earthtone.data.tables import CsvTable, GeoJsonTable
 from earthtone.errors import ConfigError, DataError
+from earthtone.options import Need
 
 _LOG = logging.getLogger(__name__)
 _ALIASES = {"id": ("key",), "longitude": ("lon", "lng", "long"), "latitude": ("lat",)}
@@ -78,21 +79,27 @@ class Manifest:
 
     `columns` maps a pair's column names to those of the file (`{"image": "file"}`); one column of the file may serve
     two names, and an empty name leaves a pair's column unread (`{"datetime": ""}`). Without it `key` stands in for
-    `id`, `lon`, `lng` or `long` for `longitude` and `lat` for `latitude`. `need` lists the media that a row must have;
-    the other one is None. Raises DataError when the table cannot be used.
+    `id`, `lon`, `lng` or `long` for `longitude` and `lat` for `latitude`. `need` lists the media that a row must have,
+    `also` those that are read where a row has them (see `needed`); what is in neither is None. Raises DataError when
+    the table cannot be used.
     """
 
     ready_spectrograms = False
 
     def __init__(
-        self, path: str | Path, *, columns: Mapping[str, str] | None = None, need: tuple[str, ...] = MEDIA
+        self,
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        need: tuple[str, ...] = MEDIA,
+        also: tuple[str, ...] = (),
     ) -> None:
-        check_need(need)
+        check_need(need, also)
         self.path = Path(path)
         self.name = self.path.name
-        self._need = need
+        self._need, self._also = need, also
         self._table = manifest_table(self.path)
-        self._columns = own_columns(self._table, columns or {}, need)
+        self._columns = own_columns(self._table, columns or {}, need, also)
         self._extra = extra_columns(self._table, self._columns)
         self.extra_columns = tuple(self._extra)
 
@@ -101,8 +108,9 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Pair | Problem]:
         """Yield one item a row, in the file's order: a pair, or the problem that leaves the row out."""
-        reader = RowReader(self.path.parent, self._columns, self._extra, self._need)
-        own = {column for name, column in self._columns.items() if name not in MEDIA or name in self._need}
+        reader = RowReader(self.path.parent, self._columns, self._extra, self._need, self._also)
+        wanted = (*self._need, *self._also)
+        own = {column for name, column in self._columns.items() if name not in MEDIA or name in wanted}
         for row in self._table.rows(own.union(self._extra.values())):
             yield reader.read(row)
 
@@ -119,13 +127,27 @@ def manifest_table(path: Path) -> RowTable:
     return opener(path)
 
 
-def check_need(need: tuple[str, ...]) -> None:
-    """Raise ConfigError unless `need` names one or both media."""
-    if not need or not set(need) <= set(MEDIA):
+def needed(need: Need | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the media that a row must have, and those that are read where it has them.
+
+    >>> needed("image"), needed("either")
+    ((('image',), ('audio',)), ((), ('image', 'audio')))
+    """
+    if not isinstance(need, str):
+        return tuple(need), ()
+    must = MEDIA if need == "both" else tuple(medium for medium in MEDIA if medium == need)
+    return must, tuple(medium for medium in MEDIA if medium not in must)
+
+
+def check_need(need: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError unless these name one or both media."""
+    if not (*need, *also) or not {*need, *also} <= set(MEDIA):
         raise ConfigError(f"need is {need!r}; 'image', 'audio' or both expected")
 
 
-def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str, ...]) -> dict[str, str]:
+def own_columns(
+    table: TableColumns, columns: Mapping[str, str], need: tuple[str, ...], also: tuple[str, ...] = ()
+) -> dict[str, str]:
     """Return the file's name of each of a pair's own columns that is to be read. Raises DataError."""
     refuse_unread([name for name, column in columns.items() if not column], need)
     for name, column in columns.items():
@@ -149,8 +171,10 @@ def own_columns(table: TableColumns, columns: Mapping[str, str], need: tuple[str
                 f"{table.path}: column {column!r} holds bytes or lists, for {name} texts or numbers were expected; "
                 f"type --columns {name}{other}"
             )
-    likely = _likely(table, found, [name for name in PAIR_COLUMNS if name not in (*found, *columns)], need)
-    for name in ("id", *need):
+    lacking = [name for name in PAIR_COLUMNS if name not in (*found, *columns)]
+    likely = _likely(table, found, lacking, (*need, *also))
+    either = also[:1] if not need and not found.keys() & set(also) else ()
+    for name in ("id", *need, *either):
         if name not in found:
             has = next((medium for medium in MEDIA if medium != name and medium in found), None)
             beside = has if name in need and set(need) == set(MEDIA) else None

@@ -32,6 +32,7 @@ from earthtone.data.check import (
     table_contents,
 )
 from earthtone.data.grouped_split import id_number
+from earthtone.data.manifest import needed
 from earthtone.data.packed import (
     LATER_COLUMNS,
     NOTES,
@@ -58,19 +59,26 @@ from earthtone.errors import (
     shell_line,
 )
 from earthtone.files import atomic_path, refuse_full_system, refuse_undecodable, write_text_atomic
-from earthtone.options import PackOptions
+from earthtone.options import Need, PackOptions
 from earthtone.processors import usable_processors
 from earthtone.progress import ordered_map, progress
 from earthtone.signal.audio import Samples, read_recording, write_preview
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.signal.excerpt import no_excerpt
-from earthtone.signal.image import Pixels, cut_tile, encode_tile, image_hash, read_picture
+from earthtone.signal.image import cut_tile, encode_tile, image_hash, read_picture
 from earthtone.signal.remarks import Remark
-from earthtone.signal.spectrogram import Spectrogram, log_mel, refuse_short, spectrogram_from_picture
+from earthtone.signal.spectrogram import log_mel, refuse_short, spectrogram_from_picture
 from earthtone.value_types import takes
 
 COMMIT_BYTES = 64 * 2**20  # one commit of the table: the most that a kill can lose, and the most that waits in memory
 COMMIT_ROWS = 1024
+#: What a row holds of a medium that it lacks.
+_LACKS: Mapping[str, dict[str, Any]] = {
+    "image": {"image": None, "image_hash": "", TILE_SIDE: None},
+    "audio": {"audio": None, "audio_hash": "", "audio_frames": 0, "audio_seconds": None, "audio_preview": None},
+}
+#: Columns of a row, and what was noticed.
+Cells = tuple[dict[str, Any], list[Remark]]
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +108,8 @@ class PackResult:
     """How many rows of the data were dealt out together with others, because they share something; empty: none."""
     excluded: tuple[str, ...] = ()
     """What was left out because a file names it, and what of that file was not found."""
+    lacking: Mapping[str, int] = field(default_factory=dict)
+    """How many of the added rows have no image, and how many no audio; where rows need not have both."""
 
     @property
     def split_text(self) -> str:
@@ -119,7 +129,9 @@ class PackResult:
 
     def to_text(self) -> str:
         """Return the lines the command line prints."""
-        lines = [f"{self.path}: {self.added} pairs added, {self.already_there} were there, {self.rows} in all"]
+        what = "rows" if self.lacking else "pairs"
+        lines = [f"{self.path}: {self.added} {what} added, {self.already_there} were there, {self.rows} in all"]
+        lines += [f"  added without {name}: {count}" for name, count in self.lacking.items()]
         lines.append(f"  {self.split_text}")
         lines += [f"  dealt out together: {self.linked_text}"] * bool(self.linked_text)
         lines += [f"  left out: {line}" for line in self.excluded]
@@ -138,6 +150,8 @@ class PackResult:
 def pack(options: PackOptions) -> PackResult:
     """Append the pairs of `data` to the packed table `out`, creating it if need be; rows already there are left alone.
 
+    A row that lacks an image or a sound is left out, unless `need` says otherwise: then it is there without it, also
+    where the file it names is missing or broken, of which a note is kept. A table keeps the `need` it was begun with.
     `split_by` deals the rows out (see `NAMED_SPLITS`), `buffer_km` is for `buffered-blocks`, rows that the file
     `exclude` names are in no split; a table takes no rows that are split otherwise than its own.
     A killed call goes on where it stopped when it is repeated: commits are atomic and rows are known by their id.
@@ -152,7 +166,8 @@ def pack(options: PackOptions) -> PackResult:
     refuse_remote(options.out, f"pack on a disk, then copy: {copied}")
     out = Path(options.out).absolute()
     refuse_undecodable(out)
-    source = open_source(data, columns=options.columns, prefer=preferred_audio(data, signal))
+    must, also = needed(options.need)
+    source = open_source(data, columns=options.columns, need=must, also=also, prefer=preferred_audio(data, signal))
     check_input(source, signal)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -164,8 +179,7 @@ def pack(options: PackOptions) -> PackResult:
                 exclude=options.exclude,
                 packed=Table(out) if is_begun(out) else None,
             )
-            threads = options.threads or usable_processors()
-            return _pack_locked(source, out, signal, split, threads, options.preview_seconds)
+            return _pack_locked(source, out, signal, split, options)
     except Timeout as error:
         raise DataError(f"{out}: another process is packing into it; wait for it, or choose another --out") from error
     except OSError as error:
@@ -174,11 +188,12 @@ def pack(options: PackOptions) -> PackResult:
 
 
 def _pack_locked(
-    source: Source, out: Path, signal: SignalConfig, split: NamedSplit, threads: int, preview_seconds: float
+    source: Source, out: Path, signal: SignalConfig, split: NamedSplit, options: PackOptions
 ) -> PackResult:
-    known = _known_ids(out, signal, source, split)
+    known = _known_ids(out, signal, source, split, options.need)
     before = len(known)
-    schema = table_schema(signal, source.extra_columns, split.record)
+    schema = table_schema(signal, source.extra_columns, split.record, options.need)
+    must, also = needed(options.need)
     lacking = [name for name in LATER_COLUMNS if before and not Table(out).has_column(name)]
     for name in lacking:
         schema = schema.remove(schema.get_field_index(name))  # a table of before there was that column
@@ -188,6 +203,7 @@ def _pack_locked(
     problems: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     splits = dict.fromkeys((*SPLITS, "none"), 0)
+    without = dict.fromkeys(also, 0)
     added = already = without_scale = 0
     with _ProblemList(out.with_name(f"{out.name}.problems.csv")) as listed:
 
@@ -202,7 +218,11 @@ def _pack_locked(
 
         waiting: list[dict[str, Any]] = []
         size = 0
-        for packed in ordered_map(lambda pair: _packed(pair, source, signal, split, preview_seconds), fresh(), threads):
+
+        def work(pair: Pair | Problem) -> tuple[dict[str, Any], list[Note]] | Problem:
+            return _packed(pair, source, signal, split, options.preview_seconds, must)
+
+        for packed in ordered_map(work, fresh(), options.threads or usable_processors()):
             if isinstance(packed, Problem):
                 problems[packed.kind] += 1
                 listed.add(packed)
@@ -215,7 +235,8 @@ def _pack_locked(
             waiting.append(row)
             splits[row["split"] or "none"] += 1
             without_scale += not keeps_scale and row[TILE_SIDE] is not None
-            size += len(row["audio"]) + len(row["image"]) + len(row["audio_preview"] or b"")
+            without = {medium: count + (row[medium] is None) for medium, count in without.items()}
+            size += sum(len(row[name] or b"") for name in ("audio", "image", "audio_preview"))
             if size >= COMMIT_BYTES or len(waiting) >= COMMIT_ROWS:
                 added += _commit(waiting, out, schema)
                 waiting, size = [], 0
@@ -238,11 +259,11 @@ def _pack_locked(
     return PackResult(
         out, added, already, before + added, dict(problems), listed.kept, split.record, splits, dict(notes),
         table_contents(Table(out)), tuple(leak_warnings(Table(out))), split.linked_text,
-        split.excluded,
+        split.excluded, without,
     )  # fmt: skip
 
 
-def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit) -> set[int]:
+def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSplit, need: Need) -> set[int]:
     """Return the hashed ids of an existing table, after checking that the new rows will fit it."""
     if not is_begun(out):
         return set()
@@ -250,6 +271,11 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSpli
     if table.signal != signal:
         changed = changes(flat(asdict(table.signal)), flat(asdict(signal)))
         raise DataError(f"{out} was packed with another signal config ({changed}); choose another --out")
+    if table.need != need:
+        raise DataError(
+            f"{out} was packed with --need {table.need}, the new rows come with --need {need}; "
+            f"type --need {table.need}, or choose another --out"
+        )
     if dict(table.split) != dict(split.record):
         raise DataError(
             f"{out} is split by {table.split.get('by')}, the new rows by {split.record['by']} "
@@ -264,59 +290,78 @@ def _known_ids(out: Path, signal: SignalConfig, source: Source, split: NamedSpli
 
 
 def _packed(
-    pair: Pair | Problem, source: Source, signal: SignalConfig, split: NamedSplit, preview_seconds: float
+    pair: Pair | Problem,
+    source: Source,
+    signal: SignalConfig,
+    split: NamedSplit,
+    preview_seconds: float,
+    need: tuple[str, ...],
 ) -> tuple[dict[str, Any], list[Note]] | Problem:
     """Return the table's row of a pair and what was noticed about it, or the problem that keeps it out."""
     if isinstance(pair, Problem):
         return pair
-    broken = BROKEN_IMAGE
-    try:
-        tile, side_m, remarks = _tile(pair, signal)
-        broken = BROKEN_AUDIO
-        spectrogram, samples, noticed = _sound(pair, source, signal)
-        preview = None if samples is None else _preview(samples, signal, preview_seconds)
-        image = encode_tile(tile, signal.image)
-    except SignalError as error:
-        return Problem(pair.id, broken, str(error))
-    except DECODER_FAULTS as error:
-        return broken_pair(pair, error)
-    remarks = [*pair.remarks, *remarks, *noticed]
-    digest = hashlib.blake2b(spectrogram.tobytes(), digest_size=16).hexdigest()
-    row = {
-        **{name: getattr(pair, name) for name in PAIR_COLUMNS},
-        "split": split.assign(pair),
-        "image": image,
-        "audio": spectrogram.tobytes(),
-        "image_hash": image_hash(tile),
-        TILE_SIDE: side_m,
-        "audio_hash": "" if is_silence(remarks) else digest,  # an empty hash has no twins
-        "audio_frames": len(spectrogram),
-        "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
-        "audio_preview": preview,
-        NOTES: "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None,
-        **pair.extra,
-    }
-    return row, [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
+    row: dict[str, Any] = {name: getattr(pair, name) for name in PAIR_COLUMNS} | {"split": split.assign(pair)}
+    remarks = list(pair.remarks)
+    problem = None
+    for medium, broken in (("image", BROKEN_IMAGE), ("audio", BROKEN_AUDIO)):
+        row |= _LACKS[medium]
+        if getattr(pair, medium) is None:
+            continue
+        try:
+            if medium == "image":
+                cells, noticed = _image(pair, signal)
+            else:
+                cells, noticed = _sound(pair, source, signal, preview_seconds)
+        except SignalError as error:
+            problem = Problem(pair.id, broken, str(error))
+        except DECODER_FAULTS as error:
+            problem = broken_pair(pair, error)
+        else:
+            row |= cells
+            remarks += noticed
+            continue
+        if medium in need:
+            return problem
+        remarks.append(Remark(problem.kind, f"{problem.detail}; the row is kept without it"))
+    if problem is not None and row["image"] is None and row["audio"] is None:
+        return problem
+    if is_silence(remarks):
+        row["audio_hash"] = ""  # an empty hash has no twins
+    row[NOTES] = "\n".join(f"{kind}: {' '.join(detail.split())}" for kind, detail in remarks) or None
+    return row | dict(pair.extra), [Note(pair.id, remark.kind, remark.detail) for remark in remarks]
 
 
-def _tile(pair: Pair, signal: SignalConfig) -> tuple[Pixels, float | None, list[Remark]]:
-    """Return the stored tile of a pair, the metres along its side, and what was noticed. Raises SignalError."""
-    assert pair.image is not None  # noqa: S101 - `open_source` asked for both
+def _image(pair: Pair, signal: SignalConfig) -> Cells:
+    """Return what is stored of a pair's image, and what was noticed. Raises SignalError."""
+    assert pair.image is not None  # noqa: S101 - the caller looked
     # a JPEG may be decoded small, but not where only a part of it is kept
     min_side = None if signal.image.footprint_m is not None else signal.image.stored_pixels
     picture = read_picture(pair.image, signal.image, min_side)
     tile, side_m, remarks = cut_tile(picture, signal.image, pair.image_gsd_m)
-    return tile, side_m, [*picture.remarks, *remarks]
+    cells = {"image": encode_tile(tile, signal.image), "image_hash": image_hash(tile), TILE_SIDE: side_m}
+    return cells, [*picture.remarks, *remarks]
 
 
-def _sound(pair: Pair, source: Source, signal: SignalConfig) -> tuple[Spectrogram, Samples | None, list[Remark]]:
-    """Return the spectrogram of a pair's recording, its samples where it is sound, and what was noticed."""
-    assert pair.audio is not None  # noqa: S101 - `open_source` asked for both
+def _sound(pair: Pair, source: Source, signal: SignalConfig, preview_seconds: float) -> Cells:
+    """Return what is stored of a pair's recording, and what was noticed. Raises SignalError."""
+    assert pair.audio is not None  # noqa: S101 - the caller looked
+    samples, remarks = None, []
     if source.ready_spectrograms:
-        return spectrogram_from_picture(no_excerpt(pair.audio), signal.audio), None, []
-    recording = read_recording(pair.audio, signal.audio.sample_rate_hz, signal.audio.channel)
-    refuse_short(recording.facts.seconds, signal.audio)
-    return log_mel(recording.samples, signal.audio), recording.samples, list(recording.remarks)
+        spectrogram = spectrogram_from_picture(no_excerpt(pair.audio), signal.audio)
+    else:
+        recording = read_recording(pair.audio, signal.audio.sample_rate_hz, signal.audio.channel)
+        refuse_short(recording.facts.seconds, signal.audio)
+        samples, remarks = recording.samples, list(recording.remarks)
+        spectrogram = log_mel(samples, signal.audio)
+    sound = spectrogram.tobytes()
+    cells = {
+        "audio": sound,
+        "audio_hash": hashlib.blake2b(sound, digest_size=16).hexdigest(),
+        "audio_frames": len(spectrogram),
+        "audio_seconds": None if samples is None else len(samples) / signal.audio.sample_rate_hz,
+        "audio_preview": None if samples is None else _preview(samples, signal, preview_seconds),
+    }
+    return cells, remarks
 
 
 def _preview(samples: Samples, signal: SignalConfig, seconds: float) -> bytes | None:
@@ -397,14 +442,17 @@ def open_table(
     split_by: str | None = None,
     buffer_km: float | None = None,
     exclude: str | Path | None = None,
+    need: Need = "both",
     keep: Path | None = None,
 ) -> Iterator[Table]:
     """Yield `data` as a packed table; what is not packed yet is packed into `keep`, or for this once only.
 
-    `split_by`, `buffer_km` and `exclude` are those of `pack`, by default the data's own splits. Raises DataError when
-    nothing in it is usable, ConfigError for options without effect.
+    `split_by`, `buffer_km`, `exclude` and `need` are those of `pack`, by default the data's own splits, and pairs; of a
+    packed table the caller takes the rows that it needs. Raises DataError when nothing in it is usable, ConfigError for
+    options without effect.
     """
     options: dict[str, Any] = {"split_by": split_by or MANIFEST, "buffer_km": buffer_km, "exclude": exclude}
+    options["need"] = need
     check_split_by(options["split_by"], buffer_km)
     if is_packed(data):
         given = {"columns": columns, "split_by": split_by, "buffer_km": buffer_km, "exclude": exclude}

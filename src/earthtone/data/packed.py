@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lance
 import numpy as np
@@ -20,10 +20,13 @@ from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from earthtone.data.grouped_split import id_number
+from earthtone.data.manifest import needed
+from earthtone.data.pair import MEDIA
 from earthtone.data.remote import is_remote, last_part, open_remote, unreadable
 from earthtone.data.source import SEAL_FILE
 from earthtone.errors import DataError, NewerFormatError, shell_line
 from earthtone.files import FORMATS, format_of, refuse_full_system, refuse_undecodable, wait_for_disk, write_text_atomic
+from earthtone.options import Need
 from earthtone.signal.config import SignalConfig, signal_from_dict, signal_to_dict
 from earthtone.signal.spectrogram import Spectrogram
 
@@ -204,6 +207,7 @@ _LOG = logging.getLogger(__name__)
 _KIND = "packed table"
 _CARD = b"earthtone"
 _OWN_SPLITS = {"by": "manifest"}  # also of tables that tell nothing
+_PAIRS_FORMAT = 1  # of tables in which every row has both media: earlier versions open them
 _BLOB = {b"lance-encoding:blob": b"true"}
 
 _NO_VALUE = np.zeros(1, np.uint64)
@@ -218,16 +222,20 @@ LATER_COLUMNS = (TILE_SIDE, NOTES)
 
 
 def table_schema(
-    signal: SignalConfig, extra_columns: Sequence[str], split: Mapping[str, Any] | None = None
+    signal: SignalConfig, extra_columns: Sequence[str], split: Mapping[str, Any] | None = None, need: Need = "both"
 ) -> pa.Schema:
-    """Return the Arrow schema of a packed table; the signal config and how rows are split lie in its metadata."""
+    """Return the Arrow schema of a packed table; the signal config and how rows are split lie in its metadata.
+
+    A row without an image has null there and an empty `image_hash`, one without a recording null and no `audio_frames`.
+    """
+    optional = needed(need)[1]
     fields = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("longitude", pa.float64()),
         pa.field("latitude", pa.float64()),
         pa.field("datetime", pa.timestamp("us", tz="UTC")),
-        pa.field("image", pa.binary(), nullable=False),
-        pa.field("audio", pa.large_binary(), nullable=False, metadata=_BLOB),
+        pa.field("image", pa.binary(), nullable="image" in optional),
+        pa.field("audio", pa.large_binary(), nullable="audio" in optional, metadata=_BLOB),
         pa.field("image_gsd_m", pa.float64()),
         *(pa.field(name, pa.string()) for name in ("source", "license", "attribution", "split")),
         pa.field("image_hash", pa.string(), nullable=False),
@@ -244,7 +252,9 @@ def table_schema(
     if clash := sorted(taken.intersection(extra_columns)):
         raise DataError(f"columns {clash} of the manifest have names that the packed table uses itself; rename them")
     fields += [pa.field(name, pa.string()) for name in extra_columns]
-    card = {"format": FORMATS[_KIND], "signal": signal_to_dict(signal), "split": dict(split or _OWN_SPLITS)}
+    card: dict[str, Any] = {"format": FORMATS[_KIND] if optional else _PAIRS_FORMAT}
+    card |= {"signal": signal_to_dict(signal), "split": dict(split or _OWN_SPLITS)}
+    card |= {"need": need} if optional else {}
     return pa.schema(fields, metadata={_CARD: json.dumps(card, sort_keys=True).encode()})
 
 
@@ -262,6 +272,10 @@ class Table:
             signal = card["signal"]
             self.split: Mapping[str, Any] = dict(card.get("split", _OWN_SPLITS))
             """How rows are dealt out to train, val and test, as `NamedSplit.record` tells."""
+            self.need: Need = card.get("need", "both")
+            """Which media its rows must have; see `has`."""
+            if self.need not in get_args(Need):
+                raise ValueError(f"need is {self.need!r}")
         except (ValueError, OSError, KeyError, TypeError, RecursionError) as error:
             refuse_full_system(error, path)
             if isinstance(self.path, Path) and (self.path / SEAL_FILE).is_file():
@@ -359,17 +373,46 @@ class Table:
             )
         return sides_m
 
-    def rows_of(self, split: str | None) -> NDArray[np.int64]:
-        """Return the row numbers of a split, ascending; of all rows when `split` is None or `all`."""
+    def has(self, *media: str) -> NDArray[np.bool_]:
+        """Return whether each row has all these media, `image` or `audio` (N,)."""
+        found = np.ones(len(self), bool)
+        if self.need == "both":
+            return found
+        if "image" in media:
+            hashes = [np.array([bool(value) for value in part.to_pylist()], bool) for part in self._parts("image_hash")]
+            found &= np.concatenate([np.empty(0, bool), *hashes])
+        return found & (self.frames() > 0) if "audio" in media else found
+
+    def rows_of(self, split: str | None, media: Sequence[str] = MEDIA) -> NDArray[np.int64]:
+        """Return the row numbers of a split that have all these media, ascending; `split` None or `all`: of all rows.
+
+        Rows that lack a medium are counted in a warning, once a table. Raises DataError where no row is left of a
+        split, or of a table in which rows may lack one.
+        """
         if split in (None, "all"):
-            return np.arange(len(self), dtype=np.int64)
+            return self._with_media(np.arange(len(self), dtype=np.int64), media, "rows")
         parts = [np.array([value == split for value in part.to_pylist()], bool) for part in self._parts("split")]
         rows = np.flatnonzero(np.concatenate([np.empty(0, bool), *parts]))
         if not len(rows):
             counts = Counter(str(value) for value in self.column("split"))
             have = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no rows"
             raise DataError(f"{self.path}: no rows of split {split!r}; it has {have}; choose one with --split")
-        return rows
+        return self._with_media(rows, media, f"rows of split {split}")
+
+    def _with_media(self, rows: NDArray[np.int64], media: Sequence[str], of: str) -> NDArray[np.int64]:
+        if self.need == "both":
+            return rows
+        found = rows[self.has(*media)[rows]]
+        if not len(found):
+            told = " and ".join(_TOLD[medium] for medium in media)
+            raise DataError(
+                f"{self.path}: none of {len(rows)} {of} has {told}, which is needed here; choose another --split, or "
+                "pack rows that have it"
+            )
+        if len(found) < len(rows):
+            told = " or ".join(_TOLD[medium] for medium in media)
+            _warn_once_of_rows(str(self.path), f"{len(rows) - len(found)} of {len(rows)} {of}", told)
+        return found
 
     def records(self, rows: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the named columns of some rows, in the order asked for."""
@@ -409,8 +452,11 @@ class Table:
             raise DataError(f"{self.path}: a file of the table is broken; copy or pack it again") from error
 
     def images(self, rows: Sequence[int]) -> list[bytes]:
-        """Return the packed JPEGs of some rows."""
-        return [record["image"] for record in self.records(rows, ["image"])]
+        """Return the packed JPEGs of some rows. Raises DataError for a row without an image."""
+        found = [record["image"] for record in self.records(rows, ["image"])]
+        if lacking := [row for row, data in zip(rows, found, strict=True) if data is None]:
+            raise DataError(f"{self.path}: row {lacking[0]} has no image")
+        return found
 
     def frames(self) -> NDArray[np.int32]:
         """Return the number of spectrogram frames of every row."""
@@ -420,7 +466,8 @@ class Table:
         """Yield one slice (frames, mels) a row: only that part of the recording is read, all parts at once."""
         mels = self.signal.audio.mels
         if any(count < 1 for count in frames):
-            raise DataError(f"{self.path}: a recording without frames; pack it again")
+            lacks = "a recording without frames; pack it again" if self.need == "both" else "a row has no sound"
+            raise DataError(f"{self.path}: {lacks}")
         wanted = [
             (int(row), int(start) * mels, int(count) * mels)
             for row, start, count in zip(rows, starts, frames, strict=True)
@@ -431,6 +478,15 @@ class Table:
             if data is None:
                 raise DataError(f"{self.path}: a row without a recording; pack it again")
             yield np.frombuffer(data, np.uint8).reshape(-1, mels)
+
+
+#: How messages call a medium.
+_TOLD = {"image": "an image", "audio": "a sound"}
+
+
+@cache
+def _warn_once_of_rows(path: str, rows: str, told: str) -> None:
+    _LOG.warning("%s: %s lack %s, and are left out", path, rows, told)
 
 
 @cache

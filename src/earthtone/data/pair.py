@@ -313,13 +313,14 @@ def _difference(name: str, found: str) -> str:
 
 MISSING_IMAGE = "missing image"
 MISSING_AUDIO = "missing audio"
+NO_MEDIA = "no image and no audio"
 NO_ID = "no id"
 DUPLICATE_ID = "duplicate id"
 BAD_SPLIT = "bad split"
 BAD_NUMBER = "bad number"
 BAD_ROW = "bad row"
 #: Every kind of Problem that reading a source can yield. Each of them leaves the row out.
-ROW_PROBLEMS = (MISSING_IMAGE, MISSING_AUDIO, NO_ID, DUPLICATE_ID, BAD_SPLIT, BAD_NUMBER, BAD_ROW)
+ROW_PROBLEMS = (MISSING_IMAGE, MISSING_AUDIO, NO_MEDIA, NO_ID, DUPLICATE_ID, BAD_SPLIT, BAD_NUMBER, BAD_ROW)
 #: Every kind of Remark about cells: the row stays, without the value where it cannot be read.
 CELL_REMARKS = (UNREADABLE_CELL, SWAPPED, OUT_OF_RANGE, NULL_ISLAND)
 
@@ -355,7 +356,8 @@ class RowReader:
     """Turns the rows of one pass over a source into pairs and problems, exactly one item a row.
 
     A cell of an optional column that cannot be read costs its value: the pair then has a remark. A split that cannot
-    be read costs the row, since a test row must not be dealt out anew.
+    be read costs the row, since a test row must not be dealt out anew. A row must have the media `need`; those in
+    `also` are optional, but one of them a row must have where it needs none.
 
     It remembers ids as their 64-bit hashes in a set (about 90 bytes a row; a false "duplicate id" has a chance of
     3 in 100 million for a million rows). `columns` maps a pair's own column names to those of the file, `extra` the
@@ -363,19 +365,24 @@ class RowReader:
     """
 
     def __init__(
-        self, folder: Path, columns: Mapping[str, str], extra: Mapping[str, str], need: tuple[str, ...] = MEDIA
+        self,
+        folder: Path,
+        columns: Mapping[str, str],
+        extra: Mapping[str, str],
+        need: tuple[str, ...] = MEDIA,
+        also: tuple[str, ...] = (),
     ) -> None:
         self._folder = folder
         self._columns = columns
         self._extra = extra
-        self._need = need
+        self._need, self._also = need, also
         self._near = NearNames()
         self._seen: set[int] = set()
 
-    def read(self, row: Row, need: tuple[str, ...] | None = None) -> Pair | Problem:
+    def read(self, row: Row, *, media_read: bool = True) -> Pair | Problem:
         """Return the row's pair, or its first problem; the problem's `id` is the row's place where it has no id.
 
-        `need` are the media of this row, when they are others than the pass's.
+        Without `media_read` the pair comes without its media.
         """
         name = row.where
         try:
@@ -385,17 +392,18 @@ class RowReader:
             if (key := hash(name)) in self._seen:
                 raise UnusableRow(DUPLICATE_ID, f"id {clipped(name)} occurred before; the first row is kept")
             self._seen.add(key)
-            return self._pair(name, row, self._need if need is None else need)
+            return self._pair(name, row, media_read=media_read)
         except UnusableRow as problem:
             return Problem(name, problem.kind, f"{row.where}: {problem}; the row is left out")
 
-    def _pair(self, name: str, row: Row, need: tuple[str, ...]) -> Pair:
+    def _pair(self, name: str, row: Row, *, media_read: bool) -> Pair:
         remarks: list[Remark] = []
         longitude, latitude = self._place(row, remarks)
+        image, audio = self._media(row, remarks) if media_read else (None, None)
         return Pair(
             id=name,
-            image=media(self._cell(row, "image"), self._folder, "image", self._near) if "image" in need else None,
-            audio=self._sound(row) if "audio" in need else None,
+            image=image,
+            audio=audio,
             longitude=longitude,
             latitude=latitude,
             datetime=self._optional(row, "datetime", utc_datetime, remarks),
@@ -407,6 +415,31 @@ class RowReader:
             extra={name: extra_text(row.cells.get(column)) for name, column in self._extra.items()},
             remarks=tuple(remarks),
         )
+
+    def _media(self, row: Row, remarks: list[Remark]) -> tuple[FileOrBytes | None, Sound | None]:
+        """Return a row's image and recording, each None where it is not asked for, or is optional and lacks.
+
+        An optional one that is named but not there costs a remark. Raises UnusableRow.
+        """
+        image = self._optional_medium(row, "image", self._picture, remarks)
+        audio = self._optional_medium(row, "audio", self._sound, remarks)
+        if image is None and audio is None and self._also and not self._need:
+            raise UnusableRow(NO_MEDIA, "the cells for image and audio are empty, or name nothing that is there")
+        return image, audio
+
+    def _optional_medium(self, row: Row, name: str, read: Callable[[Row], T], remarks: list[Remark]) -> T | None:
+        if name in self._need:
+            return read(row)
+        if name not in self._also or _is_no_medium(_named(self._cell(row, name))):
+            return None
+        try:
+            return read(row)
+        except UnusableRow as why:
+            remarks.append(_without(row.where, str(why), why.kind))
+            return None
+
+    def _picture(self, row: Row) -> FileOrBytes:
+        return media(self._cell(row, "image"), self._folder, "image", self._near)
 
     def _sound(self, row: Row) -> Sound:
         """Return a row's recording, or the excerpt of it that `start_s` and `end_s` name.
@@ -493,9 +526,8 @@ def media(value: object, folder: Path, name: str, near: NearNames) -> FileOrByte
     Raises UnusableRow; where `near` knows a file with nearly the name, the message tells it.
     """
     kind = f"missing {name}"
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path")
-    if not value or (isinstance(value, float) and is_unknown(value)):
+    value = _named(value)
+    if _is_no_medium(value):
         raise UnusableRow(kind, f"the {name} cell is empty")
     if isinstance(value, bytes):
         return value
@@ -509,6 +541,15 @@ def media(value: object, folder: Path, name: str, near: NearNames) -> FileOrByte
     if not is_file(path):
         raise UnusableRow(kind, f"{name} {clipped(str(path))} is not a file{near.hint(folder, value)}")
     return path
+
+
+def _named(value: object) -> object:
+    """Return the bytes or the path in a cell."""
+    return value.get("bytes") or value.get("path") if isinstance(value, Mapping) else value
+
+
+def _is_no_medium(value: object) -> bool:
+    return not value or (isinstance(value, float) and is_unknown(value))
 
 
 def is_file(path: Path) -> bool:

@@ -130,15 +130,21 @@ class SoundingEarth:
     extra_columns: tuple[str, ...] = ("title", "description", "long_key", "mp3name", "mp3samplerate")
 
     def __init__(
-        self, path: str | Path, *, need: tuple[str, ...] = MEDIA, prefer: str = "auto", unread: Collection[str] = ()
+        self,
+        path: str | Path,
+        *,
+        need: tuple[str, ...] = MEDIA,
+        also: tuple[str, ...] = (),
+        prefer: str = "auto",
+        unread: Collection[str] = (),
     ) -> None:
-        check_need(need)
+        check_need(need, also)
         refuse_unread(unread, need)
         if prefer not in PREFERENCES:
             raise ConfigError(f"prefer is {prefer!r}; one of {listed(PREFERENCES)} expected")
         self.path = Path(path)
         self.name = self.path.resolve().name
-        self._need = need
+        self._need, self._also = need, also
         self._own = {name: name for name in _OWN if name not in unread}
         self._table = CsvTable(self.path / METADATA)
         missing = [name for name in RELEASE_COLUMNS if name not in self._table.columns]
@@ -148,8 +154,9 @@ class SoundingEarth:
                 f"{self._table.path} lacks the SoundingEarth columns {listed(missing)};{nearest(missing[0], others)}; "
                 "take the release's own metadata.csv, or write a manifest with the columns id, image and audio"
             )
-        self._raw = _raw_folder(self.path, prefer) if "audio" in need else None
-        self.ready_spectrograms = "audio" in need and self._raw is None
+        heard = "audio" in need or "audio" in also
+        self._raw = _raw_folder(self.path, prefer) if heard else None
+        self.ready_spectrograms = heard and self._raw is None
 
     def __len__(self) -> int:
         return len(self._table)
@@ -157,7 +164,7 @@ class SoundingEarth:
     def __iter__(self) -> Iterator[Pair | Problem]:
         """Yield one item a row, in the file's order: a pair, or the problem that leaves the row out."""
         extra = {name: name for name in self.extra_columns}
-        reader = RowReader(self.path, self._own, extra, self._need)
+        reader = RowReader(self.path, self._own, extra, self._need, self._also)
         for row in self._table.rows(RELEASE_COLUMNS):
             yield reader.read(row if row.fault is not None else self._own_row(row))
 
@@ -232,17 +239,23 @@ class ParquetRelease:
     ready_spectrograms = False
 
     def __init__(
-        self, path: Path | str, *, columns: Mapping[str, str] | None = None, need: tuple[str, ...] = MEDIA
+        self,
+        path: Path | str,
+        *,
+        columns: Mapping[str, str] | None = None,
+        need: tuple[str, ...] = MEDIA,
+        also: tuple[str, ...] = (),
     ) -> None:
-        check_need(need)
+        check_need(need, also)
         self.path = path
         self.name = str(path).rstrip("/").rsplit("/", 1)[-1]
-        self._need = need
+        self._need, self._also = need, also
+        self._wanted = (*need, *also)
         self._table = ShardTable(path)
         self._release = release_with(self._table.columns)
         self._columns = self._own_columns(columns or {})
         self.gives_splits = "split" not in self._columns and self._table.has_splits
-        self._media = tuple(self._columns[name] for name in need)
+        self._media = tuple(self._columns[name] for name in self._wanted if name in self._columns)
         self._constants = self._same_for_all()
         self._extra = self._extra_columns()
         self.extra_columns = tuple(self._extra)
@@ -265,13 +278,13 @@ class ParquetRelease:
         A row group (often 100 rows) in which nothing else is wanted is then not read from the disk or the network.
         """
         named = {name: name for name in (*PAIR_COLUMNS, *EXCERPT_COLUMNS)}
-        reader = RowReader(Path(), named, {name: name for name in self._extra}, self._need)
+        reader = RowReader(Path(), named, {name: name for name in self._extra}, self._need, self._also)
         for row, split, whole in self._table.read(self._light, self._media, self._columns["id"], skip):
             own: dict[str, object] = {name: row.cells[column] for name, column in self._extra.items()}
             own |= self._constants | {"split": split}
             own |= {name: row.cells[column] for name, column in self._columns.items() if column in row.cells}
-            own |= {name: _bytes(own.get(name)) for name in self._need}
-            yield reader.read(Row(row.where, own), need=self._need if whole else ())
+            own |= {name: _bytes(own.get(name)) for name in self._wanted}
+            yield reader.read(Row(row.where, own), media_read=whole)
 
     def _own_columns(self, columns: Mapping[str, str]) -> dict[str, str]:
         known = self._release.columns if self._release is not None else {}
@@ -284,10 +297,10 @@ class ParquetRelease:
                     f"{nearest(column, others)}; type --columns {name}=NAME with the column to use"
                 )
         there = {name: column for name, column in preset.items() if column in self._table.columns}
-        found = own_columns(self._table, there | dict(columns), self._need)
+        found = own_columns(self._table, there | dict(columns), self._need, self._also)
         if "split" not in found:
             _ = self._table.has_splits  # refused now, not after hours of work
-        return {name: column for name, column in found.items() if name not in MEDIA or name in self._need}
+        return {name: column for name, column in found.items() if name not in MEDIA or name in self._wanted}
 
     def _same_for_all(self) -> dict[str, object]:
         release = self._release

@@ -72,29 +72,35 @@ def check_input(source: Source, signal: SignalConfig) -> None:
 
 
 def open_source(
-    path: str | Path, *, columns: Mapping[str, str] | None = None, need: tuple[str, ...] = MEDIA, prefer: str = "auto"
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    need: tuple[str, ...] = MEDIA,
+    also: tuple[str, ...] = (),
+    prefer: str = "auto",
 ) -> Source:
     """Return the source in a manifest, in a folder with one manifest, or in a release: that of SoundingEarth, or
     Parquet files in a folder or on the hub (`hf://datasets/OWNER/NAME[@REVISION][/FOLDER]`).
 
-    `columns` maps a pair's column names to those of the file; `need` are the media that a row must have; `prefer`
-    ("auto", "raw", "spectrogram") chooses a release's audio. Raises DataError, or ConfigError for useless options.
+    `columns` maps a pair's column names to those of the file; `need` are the media that a row must have, `also` those
+    that are read where it has them; `prefer` ("auto", "raw", "spectrogram") chooses a release's audio. Raises
+    DataError, or ConfigError for useless options.
 
     >>> for item in open_source("metadata.csv", columns={"id": "file", "audio": "file"}, need=("audio",)):
     ...     print(item.id)  # doctest: +SKIP
     """
     if is_hub(path):
-        return ParquetRelease(path, columns=columns, need=need)
+        return ParquetRelease(path, columns=columns, need=need, also=also)
     there = _existing(str(path), columns)
     if there.is_dir() and looks_like_release(there):
-        return SoundingEarth(there, need=need, prefer=prefer, unread=columns or ())
+        return SoundingEarth(there, need=need, also=also, prefer=prefer, unread=columns or ())
     if prefer != "auto":
         raise ConfigError(
             f"prefer={prefer!r} is for SoundingEarth releases (a folder with metadata.csv); {path} is none"
         )
     if there.is_dir() or (there.suffix.lower() == ".parquet" and is_release_file(there)):
-        return ParquetRelease(there, columns=columns, need=need)
-    return Manifest(there, columns=columns, need=need)
+        return ParquetRelease(there, columns=columns, need=need, also=also)
+    return Manifest(there, columns=columns, need=need, also=also)
 
 
 def _existing(text: str, columns: Mapping[str, str] | None) -> Path:

@@ -166,7 +166,7 @@ def training_images_of(model: TwoTower, table: Table, seed: int = 0) -> Training
     Raises ModelError where the table was packed with another signal config, DataError for fewer than two images.
     """
     check_signal(model, table)
-    rows = table.rows_of("train")
+    rows = table.rows_of("train", ["image"])
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:SAMPLE])
     if len(rows) < 2:
@@ -222,5 +222,5 @@ def read_training_images(path: Path, fingerprint: str) -> TrainingImages | None:
 def keep_training_images(run: Path, model: TwoTower, table: Table) -> None:
     """Write beside a run's model what its training images are like, unless that is there."""
     path = run / FILE
-    if read_training_images(path, model_fingerprint(model)) is None and len(table.rows_of("train")) >= 2:
+    if read_training_images(path, model_fingerprint(model)) is None and len(table.rows_of("train", ["image"])) >= 2:
         write_training_images(path, training_images_of(model, table))

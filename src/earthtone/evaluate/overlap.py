@@ -88,7 +88,8 @@ def table_facts(
     table: Table, measured: str, rows: NDArray[np.int64], *, media: Sequence[str] = ("image", "recording")
 ) -> dict[str, Any]:
     """Return the facts of a result on `rows` of the split `measured`: overlap with train, what both hold; and warn."""
-    train = np.flatnonzero(np.array(table.column("split")) == "train")
+    needed = ["audio" if name == "recording" else name for name in media]
+    train = np.flatnonzero((np.array(table.column("split")) == "train") & table.has(*needed))
     contents = table_contents(table, {"train": train, measured: rows})
     found = Overlap(0, len(rows), {}, [])
     if measured in MEASURED_SPLITS and len(rows):

@@ -244,9 +244,10 @@ def _table_parts(
 ) -> tuple[dict[str, FeaturePart], NDArray[np.int64]]:
     """Return the rows with a label by split, and the numbers of those that are measured."""
     labels, splits, ids = table.column(label), table.column("split"), table.column("id")
-    parts, tested = {}, np.zeros(0, np.int64)
+    parts, tested, shown = {}, np.zeros(0, np.int64), table.has("image")
     for split in ("train", "val") if measured == "val" else SPLITS:
-        rows = np.array([i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "")], np.int64)
+        labelled = [i for i, name in enumerate(splits) if name == split and labels[i] not in (None, "") and shown[i]]
+        rows = np.array(labelled, np.int64)
         tested = rows if split == measured else tested
         if len(rows):
             parts[split] = FeaturePart(

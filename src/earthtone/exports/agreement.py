@@ -171,12 +171,12 @@ def read_items(subject: Subject, data: str | Path, columns: Mapping[str, str] | 
         )
     model = subject.model
     with open_table(data, model.signal, columns=columns) as table:
-        names = np.array(table.column("split"), object)
+        names, pairs = np.array(table.column("split"), object), table.rows_of("all")
         draw = np.random.default_rng(seed)
-        ours = draw.permutation(np.flatnonzero(names == "train"))
-        others = draw.permutation(np.flatnonzero(names != "train"))
+        ours = draw.permutation(pairs[names[pairs] == "train"])
+        others = draw.permutation(pairs[names[pairs] != "train"])
         if not len(ours) or not len(others):
-            every = draw.permutation(len(table))
+            every = draw.permutation(pairs)
             ours, others = every[: len(every) // 2], every[len(every) // 2 :]
         ours, others = ours[:CALIBRATED_ON], others[:MEASURED_ON]
         rows = np.concatenate([ours, others])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from earthtone.data.pack import open_table
 from earthtone.data.packed import Table
+from earthtone.data.pair import MEDIA
 from earthtone.data.remote import refuse_remote
 from earthtone.device import choose_device
 from earthtone.encode.training_images import keep_training_images
@@ -97,7 +98,7 @@ def report_on_validation(run: Path, table: Table, match: str | None = None) -> R
     `match` also counts hits by label, as for `evaluate_retrieval`. The test pairs are for `earthtone evaluate`.
     """
     model = load_model(run)
-    if "val" not in table.column("split"):
+    if not any(split == "val" and pair for split, pair in zip(table.column("split"), table.has(*MEDIA), strict=True)):
         write_run_report(run, model, table, note=f"{table.name} has no pairs of split val: nothing was measured yet.")
         return None
 
