@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
-_INK, _MUTED, _GRID, _CARD = "#2a2320", "#6b5d51", "#e9e0d1", "#fffdf9"
+from earthtone.build.outlines import CREDIT, LEAST_DEGREES, land_rings_in
+
+_INK, _MUTED, _GRID, _CARD, _LAND = "#2a2320", "#6b5d51", "#e9e0d1", "#fffdf9", "#f0e9dc"
 COLOURS = {"train": "#7d9b6e", "val": "#c19a4b", "test": "#a4482a", "none": "#b9ada0", "places": "#47683a"}
 _DPI = 130
 _PIXELS = (900, 450)  # of a map, in which one point each is drawn
@@ -37,12 +41,14 @@ def map_of_places(layers: Mapping[str, Places]) -> bytes:
     """Return a map of the layers' places (longitudes and latitudes in degrees), later ones above earlier ones.
 
     It shows the part of the globe where places are, across 180 where they lie there; places in one pixel are one dot.
-    Degrees are equally long in both directions at the map's middle.
+    Land lies beneath where the map is wide enough for it. Degrees are equally long in both directions at its middle.
     """
     longitude = np.concatenate([places[0] for places in layers.values()] or [np.empty(0)])
     latitude = np.concatenate([places[1] for places in layers.values()] or [np.empty(0)])
     west, east, south, north = _window(longitude, latitude)
     figure, axes = _figure(8.6, 4.6)
+    if max(east - west, north - south) >= LEAST_DEGREES:
+        _draw_land(axes, west, south, east, north)
     for name, (longitudes, latitudes) in layers.items():
         turned = (longitudes - west) % 360 + west
         x = np.floor((turned - west) / (east - west) * _PIXELS[0]).astype(np.int64)
@@ -60,6 +66,15 @@ def map_of_places(layers: Mapping[str, Places]) -> bytes:
     axes.grid(color=_GRID, linewidth=0.8)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=4, frameon=False, fontsize=9)
     return _png(figure)
+
+
+def _draw_land(axes: Any, west: float, south: float, east: float, north: float) -> None:
+    """Draw land as one shape, in which rings of the other direction are holes, and say whose it is."""
+    rings = land_rings_in(west, south, east, north)
+    if rings:
+        shape = Outline.make_compound_path(*(Outline(ring, closed=True) for ring in rings))
+        axes.add_patch(PathPatch(shape, facecolor=_LAND, edgecolor=_MUTED, linewidth=0.3, zorder=0.5))
+    axes.text(1.0, 1.01, CREDIT, transform=axes.transAxes, ha="right", va="bottom", fontsize=6, color=_MUTED)
 
 
 def distance_curve(km_of: Mapping[str, NDArray[np.float64]]) -> bytes:
