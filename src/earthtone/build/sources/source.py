@@ -343,18 +343,24 @@ def ask_json(
 
 
 def said_by_host(body: bytes) -> str:
-    """Return ` (words)` of an error's body in any of the shapes that archives have; empty where there are none."""
+    """Return ` (words)` of an error's body in any of the shapes that archives have; empty where there are none.
+
+    >>> said_by_host(b'{"error": {"original": {"message": "too many"}}}'), said_by_host(b"<html>")
+    (' (too many)', '')
+    """
     try:
         found = json.loads(body[:20_000])
     except (ValueError, RecursionError):
         return ""
+    words: list[str] = []
     for key in ("error", "detail", "message"):
         inner = found.get(key) if isinstance(found, dict) else None
-        if isinstance(inner, dict):
-            inner = inner.get("message") or inner.get("code")
-        if isinstance(inner, str) and inner.strip():
-            return f" ({one_line(' '.join(inner.split()), 160)})"
-    return ""
+        for _ in range(2):
+            if isinstance(inner, dict):
+                inner = inner.get("message") or inner.get("original") or inner.get("code")
+        if isinstance(inner, str) and inner.strip() and inner not in words:
+            words.append(" ".join(inner.split()))
+    return f" ({one_line(': '.join(words), 160)})" if words else ""
 
 
 # Values as archives write them, numbers as strings and worse; null for what cannot be read.
