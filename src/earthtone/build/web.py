@@ -362,6 +362,7 @@ class Web:
         """`folder` holds the turns of hosts and, with `cache`, their answers; `contact` is told to hosts."""
         self.policy = policy or RetryPolicy()
         self._client = make_client(self.policy, contact)
+        self.folder = folder
         self._limiter = HostLimiter(folder / "hosts", per_second)
         self.cache = AnswerCache(folder / "answers") if cache else None
         self.asked = 0

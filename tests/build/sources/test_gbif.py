@@ -1,16 +1,22 @@
 """GBIF: offsets to their end, the licence of the medium, media named twice, places made coarser."""
 
+import base64
+from functools import partial
 from pathlib import Path
 
 import pytest
 import shapely
 from imagery_hosts import Said
+from loopback import zipped
 from sound_archives import Gbif, collect, gbif_media, gbif_row, quick_web, said_json
 
+from earthtone.build.sources import gbif, gbif_download
 from earthtone.build.sources.gbif import Gbif as Source
 from earthtone.build.sources.gbif import outline
+from earthtone.build.sources.listing import list_recordings
 from earthtone.build.sources.source import Filters
-from earthtone.errors import DataError
+from earthtone.build.web import QuotaReachedError
+from earthtone.errors import ConfigError, DataError
 
 BOX = (-9.0, 42.0, -8.0, 43.0)
 
@@ -82,6 +88,81 @@ def test_a_page_that_comes_empty_is_no_end(tmp_path: Path) -> None:
     empty = said_json({"endOfRecords": False, "count": 3, "results": []})
     with Gbif([], always=empty).running() as host, pytest.raises(DataError, match="comes empty before the end"):
         collect(Source(Filters(BOX), host.url), quick_web(tmp_path))
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GBIF_USER", "somebody")
+    monkeypatch.setenv("GBIF_PASSWORD", "pass word \u00e9")
+    monkeypatch.setattr(gbif_download, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(gbif, "_DOWNLOADED_PAGE", 10)
+    monkeypatch.setattr(Source, "per_second", 200.0)
+
+
+@pytest.mark.usefixtures("account")
+def test_a_download_has_the_rows_of_the_search(tmp_path: Path) -> None:
+    rows = [gbif_row(n, 42.5, -8.5, gbif_media(n), gbif_media(1000 + n)) for n in range(1, 31)]
+    rows[3] = gbif_row(4, 42.5, -8.5, gbif_media(4, license=None), gbif_media(4), issues=["A", "B"])
+    rows[7] = gbif_row(8, 42.5, -8.5, gbif_media(8, type="StillImage", format="image/jpeg"))
+    archive = Gbif(rows)
+    filters = Filters(BOX, since="2024-01-01", until="2024-12-31")
+    with archive.running() as host:
+        found = collect(Source(filters, host.url, download=True), quick_web(tmp_path))
+        searched = collect(Source(filters, host.url), quick_web(tmp_path))
+        middle = collect(Source(filters, host.url, download=True), quick_web(tmp_path), found.pages[1].cursor)
+    assert found.ids == searched.ids and found.recordings[0].cells() == searched.recordings[0].cells()
+    assert found.recordings[5].more == searched.recordings[5].more
+    assert [page.count for page in found.pages] == [0, 10, 10, 10] and found.pages[-1].total == 30
+    assert found.pages[1].remarks == ("cite https://doi.org/10.15468/dl.abcdef",)
+    assert middle.ids == [one.source_id for page in found.pages[2:] for one in page.recordings]
+    (asked,) = archive.requests
+    assert asked["creator"] == "somebody" and asked["format"] == "DWCA"
+    assert {"type": "within", "geometry": "POLYGON((-9 42,-8 42,-8 43,-9 43,-9 42))"} in asked["predicate"][
+        "predicates"
+    ]
+    (sent,) = archive.credentials
+    assert sent and base64.b64decode(sent.removeprefix("Basic ")).decode() == "somebody:pass word \u00e9"
+    assert sum(one.path.endswith(".zip") for one in host.asked) == 1
+
+
+@pytest.mark.usefixtures("account")
+def test_a_download_is_asked_for_once_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gbif_download, "_PATIENCE_SECONDS", 0.0)
+    archive = Gbif([gbif_row(n, 42.5, -8.5) for n in range(1, 16)], statuses=["PREPARING", "SUCCEEDED"])
+    with archive.running() as host:
+        source, folder = Source(Filters(BOX), host.url, download=True), tmp_path / "list"
+        with pytest.raises(QuotaReachedError, match=r"still making the download 0001234-\d+ \(PREPARING\)"):
+            list_recordings(source, folder, web=quick_web(tmp_path))
+        listing = list_recordings(source, folder, web=quick_web(tmp_path))
+    assert len(listing) == 15 and len(archive.requests) == 1
+    assert listing.remarks[-1] == "cite https://doi.org/10.15468/dl.abcdef"
+    for file in (one for one in tmp_path.rglob("*") if one.is_file()):
+        assert b"pass word" not in file.read_bytes() and b"somebody" not in file.read_bytes()
+
+
+@pytest.mark.usefixtures("account")
+def test_a_download_that_does_not_come_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = partial(Source, Filters(BOX), download=True)
+    with Gbif([], statuses=["KILLED"]).running() as host, pytest.raises(DataError, match=r"0001234-\d+ is KILLED"):
+        collect(source(endpoint=host.url), quick_web(tmp_path))
+    with Gbif([], always=Said(b"Not authenticated", 401)).running() as host:
+        with pytest.raises(ConfigError, match=r"refuses the key of GBIF_PASSWORD \(for the user"):
+            collect(source(endpoint=host.url), quick_web(tmp_path))
+        assert len(host.asked) == 1
+    broken = Gbif([gbif_row(1, 42.5, -8.5)])
+    whole = broken.archive()
+    broken.archive = lambda: whole[: len(whole) // 2]  # type: ignore[method-assign]
+    with broken.running() as host, pytest.raises(DataError, match="is no whole archive"):
+        collect(source(endpoint=host.url), quick_web(tmp_path / "broken"))
+    assert not list((tmp_path / "broken" / "web" / "gbif").iterdir())
+    broken.archive = lambda: zipped({"occurrence.txt": b"gbifID\n1\n"})  # type: ignore[method-assign]
+    with broken.running() as host, pytest.raises(DataError, match=r"has no multimedia.txt; a Darwin Core archive"):
+        collect(source(endpoint=host.url), quick_web(tmp_path / "other"))
+    monkeypatch.delenv("GBIF_PASSWORD")
+    with pytest.raises(ConfigError, match="GBIF_PASSWORD is not set"):
+        collect(source(endpoint="http://127.0.0.1:9"), quick_web(tmp_path))
+    with pytest.raises(ConfigError, match="leave words out"):
+        source(words="merula")
 
 
 def test_retry_after_is_kept_to(tmp_path: Path) -> None:

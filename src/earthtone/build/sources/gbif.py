@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from earthtone.build.sources import gbif_download
 from earthtone.build.sources.source import (
     Page,
     Recording,
@@ -26,10 +27,11 @@ from earthtone.build.sources.source import (
 )  # fmt: skip
 from earthtone.build.sources.walk import Box, Found, listed, moment_of, place_of, rows_of, walk
 from earthtone.build.web import Answer, Web
-from earthtone.errors import DataError
+from earthtone.errors import ConfigError, DataError
 
 _PAGE = 300  # the most
 _WINDOW = 100_000  # rows that a search shows
+_DOWNLOADED_PAGE = 1000  # occurrences of a download
 _BULK = 20_000  # from so many on a download is what GBIF asks for
 _SUFFIXES = {"audio/mpeg": ".mp3", "audio/mp3": ".mp3", "audio/x-wav": ".wav", "audio/wav": ".wav",
              "audio/vnd.wave": ".wav", "audio/mp4": ".m4a", "audio/x-m4a": ".m4a", "audio/ogg": ".ogg",
@@ -60,8 +62,21 @@ class Gbif(RecordingSource):
     """data sets left out, by key, or by name: xeno-canto, inaturalist (for those asked elsewhere)"""
     generalised: bool = False
     """keep rows whose place the publisher has made coarser"""
+    download: bool = False
+    """take all occurrences as a download, for which GBIF_USER and GBIF_PASSWORD are needed; it has a DOI to cite"""
+
+    def __post_init__(self) -> None:
+        if self.download and self.words:
+            raise ConfigError("gbif: words with download; a download is asked for by place and days: leave words out")
+
+    def prepare(self, web: Web) -> None:
+        super().prepare(web)
+        if self.download:
+            gbif_download.account()
 
     def pages(self, web: Web, cursor: str | None) -> Iterator[Page]:
+        if self.download:
+            return self._downloaded(web, cursor)
         parts: list[Box | None] = [*self.filters.boxes()] or [None]
         return walk(parts, cursor, 0, lambda part, offset: self._asked(web, part, offset))
 
@@ -69,7 +84,7 @@ class Gbif(RecordingSource):
         if offset >= _WINDOW:
             raise DataError(
                 f"GBIF's search shows the first {_WINDOW:,} occurrences, and there are more; ask for a smaller box or "
-                "fewer days, or take all of them as a download (GbifDownload)"
+                "fewer days, or take all of them as a download (download: true)"
             )
         query = self._query(part, offset)
         said = ask_json(web, f"{self.endpoint}/v1/occurrence/search?{urlencode(query)}", judge=_judge)
@@ -82,10 +97,10 @@ class Gbif(RecordingSource):
             )
         if offset == 0 and (total or 0) > _BULK:
             found.remarks = (
-                f"GBIF has {total:,} occurrences for this; it asks that so many are taken as a download (GbifDownload)",
+                f"GBIF has {total:,} occurrences for this; so many are to be taken as a download (download: true)",
             )
         for row in rows:
-            self.add(row, listed(row.get("media")), found)
+            self._add(row, listed(row.get("media")), found)
         return found
 
     def _query(self, part: Box | None, offset: int) -> dict[str, object]:
@@ -100,7 +115,41 @@ class Gbif(RecordingSource):
             query["eventDate"] = f"{filters.since or '*'},{filters.until or '*'}"
         return query | ({"q": self.words} if self.words else {})
 
-    def add(self, row: Mapping[str, Any], media: Sequence[Any], found: Found) -> None:
+    def _downloaded(self, web: Web, cursor: str | None) -> Iterator[Page]:
+        """Yield the pages of a download; a cursor is `KEY:NUMBER`, of the last occurrence."""
+        key, _, last = (cursor or "").partition(":")
+        if cursor is None:
+            key = gbif_download.request_download(web, self.endpoint, self._predicate())
+            yield Page((), f"{key}:0", rows=0, remarks=(f"asked GBIF for the download {key}",))
+        after = whole_of(last or "0")
+        if after is None:
+            raise DataError(f"{cursor!r:.60} is no place in this list; KEY:NUMBER expected, begin in another folder")
+        made = gbif_download.wait_for(web, self.endpoint, key)
+        found = Found(remarks=(f"cite https://doi.org/{made.doi}",) if made.doi else ())
+        for number, row, media in gbif_download.occurrences(gbif_download.bring(web, made), after):
+            if found.rows == _DOWNLOADED_PAGE:
+                cursor = f"{key}:{number - 1}"
+                yield Page(tuple(found.recordings), cursor, None, found.left_out, found.rows, found.remarks)
+                found = Found()
+            found.rows += 1
+            self._add(row, media, found)
+        yield Page(tuple(found.recordings), None, made.total, found.left_out, found.rows, found.remarks)
+
+    def _predicate(self) -> dict[str, Any]:
+        """Return what is asked for, as downloads have it."""
+        both: list[dict[str, Any]] = [
+            {"type": "equals", "key": "MEDIA_TYPE", "value": "Sound"},
+            {"type": "equals", "key": "HAS_GEOSPATIAL_ISSUE", "value": "false"},
+        ]
+        boxes = [{"type": "within", "geometry": outline(box)} for box in self.filters.boxes()]
+        if self.filters.placed or boxes:
+            both.append({"type": "equals", "key": "HAS_COORDINATE", "value": "true"})
+        both += boxes if len(boxes) < 2 else [{"type": "or", "predicates": boxes}]
+        for kind, day in (("greaterThanOrEquals", self.filters.since), ("lessThanOrEquals", self.filters.until)):
+            both += [{"type": kind, "key": "EVENT_DATE", "value": day}] if day else []
+        return {"type": "and", "predicates": both}
+
+    def _add(self, row: Mapping[str, Any], media: Sequence[Any], found: Found) -> None:
         """Add the sounds of an occurrence, or count why they are none."""
         key = whole_of(row.get("key"))
         if key is None:
