@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from earthtone.atlas.maps import map_similarity
     from earthtone.atlas.search import open_index, search
     from earthtone.atlas.tiles import tiles
+    from earthtone.build.build import build_dataset
     from earthtone.build.curate.curate import curate, explain_curation
     from earthtone.build.describe import describe
     from earthtone.build.fetch.fetch import fetch
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 #: The module of each public name.
 _HOMES = {
     "EarthtoneError": "earthtone.errors",
+    "build_dataset": "earthtone.build.build",
     "build_index": "earthtone.atlas.index",
     "check": "earthtone.data.check",
     "check_split": "earthtone.build.split",
@@ -106,6 +108,7 @@ _HOMES = {
 __all__ = [
     "EarthtoneError",
     "__version__",
+    "build_dataset",
     "build_index",
     "check",
     "check_split",

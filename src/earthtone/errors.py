@@ -104,7 +104,7 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
-_BUILD = ("curate", "explain_curation", "recordings")  # of `build`, which holds `evaluate`
+_BUILD = ("build_dataset", "curate", "explain_curation", "recordings")  # of `build`, which holds `evaluate`
 _ATLAS = ("map", "map_similarity", "tiles")  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 

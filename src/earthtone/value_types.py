@@ -369,6 +369,28 @@ def type_hints(options: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in sorted(fields(options), key=place)}
 
 
+def section_of(kind: Any, values: Any, source: str, prefix: str = "") -> Any:
+    """Return the dataclass `kind` of the plain values of a YAML file, its own sections too; empty values are null.
+
+    Raises ConfigError for a key that it lacks, naming the nearest one, and for an empty value that may not be null.
+    """
+    if not isinstance(values, Mapping):
+        found = "empty" if is_empty(values) else f"{values!r:.60}"
+        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {found}; a mapping of options expected, or leave it out")
+    hints, made = type_hints(kind), {}
+    for key, value in values.items():
+        if key not in hints:
+            hint = did_you_mean(f"{prefix}{key}", [prefix + name for name in hints])
+            raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}known: {', '.join(hints)}")
+        if is_dataclass(hints[key]):
+            made[key] = section_of(hints[key], value, source, f"{prefix}{key}.")
+        elif is_empty(value) and not may_be_null(hints[key]):
+            raise ConfigError(f"{source}: {prefix}{key} is {wrong(None, hints[key])}; leave it out for the default")
+        else:
+            made[key] = None if is_empty(value) else as_typed(value, hints[key])
+    return kind(**made)
+
+
 def help_texts(options: type) -> dict[str, str]:
     """Return the text below each option of a dataclass, those of inherited ones too, as one line."""
     found = dict.fromkeys(type_hints(options), "")

@@ -1,6 +1,6 @@
 """What can be said to the verbs that make and describe data sets: one dataclass a verb, as in `earthtone.options`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,12 @@ Shares = Annotated[
     ),
 ]
 Kilometres = Annotated[float, Rule("kilometres, from 0 to 5000", lambda km: 0 <= km <= 5000)]
+
+
+def _silent(line: str) -> None:
+    pass
+
+
 #: Options of tiles that say what there is imagery from; one of them is given.
 IMAGERY = ("raster", "template", "wms", "stac")
 #: Options that one kind of split alone has.
@@ -425,6 +431,30 @@ class ExplainOptions(Options):
     """folder that `earthtone curate` wrote"""
     id: str
     """of the row"""
+
+
+@dataclass(frozen=True)
+class BuildOptions(Options):
+    """Make a data set by a recipe: recordings, imagery about each, curation, split, packed table, data card, each step
+    once. A stopped call goes on when it is repeated; one with new recordings adds them."""
+
+    positional = ("recipe",)
+
+    recipe: str | Path
+    """a YAML file: docs/building.md"""
+    out: str | Path
+    """folder to write"""
+    _: KW_ONLY
+    dry_run: bool = False
+    """say what would be fetched, from whom and under which licences; fetch and write nothing"""
+    contact: str | None = None
+    """told to hosts beside the program's name: an address of yours"""
+    cache: str | Path | None = None
+    """folder of the hosts' answers and turns; default: ~/.cache/earthtone"""
+    say: PythonOnly[Callable[[str], None]] = _silent
+    """called with a line before each step"""
+    patience: PythonOnly[AnyRetryPolicy] = None
+    """how long to wait for hosts"""
 
 
 def _day(option: str, text: str) -> datetime:

@@ -140,10 +140,21 @@ def cut_tiles(options: TilesOptions, config: ImageConfig | None = None, side_m: 
 
 
 def _web(options: TilesOptions) -> Web:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "earthtone"
-    folder = Path(options.cache) if options.cache is not None else cache
     policy = options.patience or RetryPolicy()
-    return Web(folder, per_second=options.rate, policy=policy, contact=options.contact, cache=not options.no_store)
+    return Web(
+        cache_folder(options.cache),
+        per_second=options.rate,
+        policy=policy,
+        contact=options.contact,
+        cache=not options.no_store,
+    )
+
+
+def cache_folder(said: str | Path | None) -> Path:
+    """Return the folder of hosts' answers and turns: the one that is said, else the user's."""
+    if said is not None:
+        return Path(said)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "earthtone"
 
 
 # What is cut: imagery, size, places.

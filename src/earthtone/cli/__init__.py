@@ -66,6 +66,7 @@ VERBS: Mapping[str, str] = {
     "toyworld": "make a synthetic world of images and sounds",
     "fetch": "bring a public data set to a folder; without a name: the catalogue",
     "recordings": "a folder of field recordings to a manifest: start, place, device and faults of each",
+    "build": "make a data set by a recipe: recordings, imagery, curation, split, packed table, data card",
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
     "curate": "keep the rows worth training on: silence, clipping, duplicates, licences, places; each row explained",
     "describe": "what a data set is: counts, hours, licences, places, times; page, data card, credits",

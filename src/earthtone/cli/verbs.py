@@ -150,6 +150,21 @@ def curate(words: list[str]) -> int:
     return 0
 
 
+def build(words: list[str]) -> int:
+    options, found = parsed("build", told_build.BuildOptions, words, _json, say=note)
+    try:
+        result = call("build_dataset", options)
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with: {_next('build', *words)}")
+        return 130
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    if not found.json:
+        words = [word for word in words if word not in ("--dry_run", "--dry-run")]
+        pretrain = ("pretrain", f"{options.out}/pairs.lance", "--out", "runs/first")
+        print(f"next: {_next('build', *words) if options.dry_run else _next(*pretrain)}")
+    return 0
+
+
 def check(words: list[str]) -> int:
     """Look at data before it is packed; of a packed table, whether it is what was packed."""
 

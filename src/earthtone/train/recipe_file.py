@@ -20,7 +20,7 @@ from earthtone.geo import SMALLEST_KM
 from earthtone.losses import check_options, loss_entry, loss_options
 from earthtone.signal.config import check_signal_config
 from earthtone.train.recipe import MOST_HARD, Recipe, WithinConfig
-from earthtone.value_types import as_typed, current_names, is_empty, may_be_null, type_hints, wrong
+from earthtone.value_types import current_names, is_empty, section_of, type_hints, wrong
 
 #: What a section names -> the options that belong to that name alone.
 _BELONGS = {
@@ -100,32 +100,10 @@ def recipe_from_dict(values: Mapping[str, Any], source: str, *, whole: bool = Tr
         format_of(values, "recipe", source)
         values = {key: value for key, value in values.items() if key != "format"}
         values = _with_current_names(values, Recipe)
-    recipe: Recipe = _section(Recipe, values, source, "")
+    recipe: Recipe = section_of(Recipe, values, source)
     if whole:
         check_recipe(recipe, source)
     return recipe
-
-
-def _section(kind: Any, values: Any, source: str, prefix: str) -> Any:
-    """Return the dataclass `kind` of plain values, its own sections too; empty values are null.
-
-    Raises ConfigError for a key that it lacks, naming the nearest one, and for an empty value that may not be null.
-    """
-    if not isinstance(values, Mapping):
-        found = "empty" if is_empty(values) else f"{values!r:.60}"
-        raise ConfigError(f"{source}: {prefix.rstrip('.')} is {found}; a mapping of options expected, or leave it out")
-    hints, made = type_hints(kind), {}
-    for key, value in values.items():
-        if key not in hints:
-            hint = did_you_mean(f"{prefix}{key}", [prefix + name for name in hints])
-            raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}known: {', '.join(hints)}")
-        if dataclasses.is_dataclass(hints[key]):
-            made[key] = _section(hints[key], value, source, f"{prefix}{key}.")
-        elif is_empty(value) and not may_be_null(hints[key]):
-            raise ConfigError(f"{source}: {prefix}{key} is {wrong(None, hints[key])}; leave it out for the default")
-        else:
-            made[key] = None if is_empty(value) else as_typed(value, hints[key])
-    return kind(**made)
 
 
 def read_recipe(name: str | Path) -> dict[str, Any]:

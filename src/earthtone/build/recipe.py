@@ -1,0 +1,272 @@
+"""The recipe of a data set: a YAML file whose sections are the options of the verbs that `earthtone build` calls.
+
+A section that is left out is a step that is not done; `{}` is one with all defaults. Options that the build gives
+itself, such as where a step's rows lie, cannot be said.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args, get_origin
+
+from earthtone.build.options import DescribeOptions, SplitRowsOptions, TilesOptions
+from earthtone.build.recordings.options import RecordingsOptions
+from earthtone.build.sources.source import RecordingSource
+from earthtone.errors import ConfigError, did_you_mean
+from earthtone.files import format_of, read_yaml_file
+from earthtone.options import ColumnOptions, PackOptions
+from earthtone.signal.config import SignalConfig, check_signal_config
+from earthtone.value_types import NOT_TYPED, Options, PositiveInt, is_empty, section_of, type_hints, wrong
+
+#: What is at the top of a recipe.
+SECTIONS = ("recordings", "imagery", "curate", "split", "pack", "describe")
+#: Where recordings come from; one of them is in the section.
+ORIGINS = ("folder", "table", "source")
+#: Archives by their names -> where the dataclass of what they can be asked lies, below build/sources.
+SOURCES: Mapping[str, str] = {
+    "freesound": "freesound:Freesound", "gbif": "gbif:Gbif", "hub-copy": "hub_copy:HubCopy",
+    "inaturalist": "inaturalist:INaturalist", "internet-archive": "internet_archive:InternetArchive",
+    "xeno-canto": "xeno_canto:XenoCanto",
+}  # fmt: skip
+#: Options that are paths, from the recipe's own folder.
+_PATHS = ("folder", "table", "deployments", "raster", "cache", "exclude")
+_MOST_SCALES = 8
+_ROWS = "recordings.parquet"
+
+
+@dataclass(frozen=True)
+class TableOptions(ColumnOptions):
+    """Recordings that a table names."""
+
+    table: str | Path
+    """manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder, or a table of `earthtone recordings`"""
+
+
+@dataclass(frozen=True)
+class ArchiveOptions(Options):
+    """Recordings of an archive."""
+
+    source: Any
+    """a RecordingSource"""
+    _: KW_ONLY
+    most: PositiveInt | None = None
+    """so many recordings are enough"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a tile is."""
+
+    metres: float
+    pixels: int = 256
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """What is built, as the options of each step; paths that the build gives are still those of the step alone."""
+
+    path: Path
+    text: str
+    """The file itself, for the report."""
+    recordings: RecordingsOptions | TableOptions | ArchiveOptions
+    scales: tuple[TilesOptions, ...] = ()
+    """Of the imagery; empty: recordings bring pictures of their own."""
+    curate: Options | None = None
+    split: SplitRowsOptions | None = None
+    pack: PackOptions | None = None
+    describe: DescribeOptions | None = None
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """The plain values of the file."""
+
+
+def read_build_recipe(path: str | Path) -> BuildRecipe:
+    """Return the recipe in a YAML file. Raises ConfigError, one line, for whatever is wrong with it."""
+    path = Path(path)
+    try:
+        values, text = read_yaml_file(path), path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read ({error.strerror or error}); a YAML file expected") from error
+    except ValueError as error:
+        raise ConfigError(f"recipe {path} is no YAML of plain values: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe {path}: a mapping of sections expected: {', '.join(SECTIONS)}")
+    format_of(values, "recipe of a data set", path)
+    values = {name: value for name, value in values.items() if name != "format"}
+    for name, value in values.items():
+        if name not in SECTIONS:
+            hint = did_you_mean(str(name), SECTIONS)
+            raise ConfigError(f"{path}: unknown section {str(name)!r:.40}; {hint}known: {', '.join(SECTIONS)}")
+        if not isinstance(value, dict):
+            found = "empty" if is_empty(value) else f"{value!r:.60}"
+            raise ConfigError(f"{path}: {name} is {found}; a mapping of options expected, {{}} for all defaults")
+    if "recordings" not in values:
+        raise ConfigError(f"{path}: no section recordings; one with {', '.join(ORIGINS)} expected")
+    return _Reader(path, text, values).recipe()
+
+
+def _source_kind(name: str) -> Any:
+    """Return the dataclass of what a source can be asked."""
+    module, _, kind = SOURCES[name].partition(":")
+    return getattr(import_module(f"earthtone.build.sources.{module}"), kind)
+
+
+class _Reader:
+    """Makes the options of each section, whose own checks tell what is wrong."""
+
+    def __init__(self, path: Path, text: str, values: Mapping[str, dict[str, Any]]) -> None:
+        self._path, self._text, self._values = path, text, values
+
+    def recipe(self) -> BuildRecipe:
+        recordings = self._recordings(self._values["recordings"])
+        scales = tuple(self._scales(self._values["imagery"])) if "imagery" in self._values else ()
+        return BuildRecipe(
+            self._path, self._text, recordings, scales,
+            curate=self._curate(scales),
+            split=self._whole(SplitRowsOptions, "split", data="pairs", out="split", keep=None, columns=None,
+                              metadata_only=False),
+            pack=self._pack(),
+            describe=self._whole(DescribeOptions, "describe", data="pairs", out="describe", columns=None,
+                                 metadata_only=False),
+            sections=self._values,
+        )  # fmt: skip
+
+    def _whole(self, kind: Any, section: str, **given: Any) -> Any:
+        """Return a section as the options of a verb, None where it is left out; `given` are those of the build."""
+        return self._options(kind, section, self._values[section], **given) if section in self._values else None
+
+    def _options(self, kind: Any, section: str, values: Mapping[str, Any], **given: Any) -> Any:
+        hints = type_hints(kind)
+        known = [name for name, hint in hints.items() if name not in given and not _python_only(hint)]
+        made = {}
+        for name, value in values.items():
+            if name not in known:
+                raise ConfigError(f"{self._unknown(section, name, known)}")
+            made[name] = self._path_of(name, None if is_empty(value) else value)
+        with _told_as(self._path, section):
+            return kind(**given, **made)
+
+    def _unknown(self, section: str, name: object, known: list[str]) -> str:
+        key = f"{section}.{str(name)[:40]}"
+        hint = did_you_mean(key, [f"{section}.{one}" for one in known])
+        return f"{self._path}: unknown key {key}; {hint}known: {', '.join(known)}"
+
+    def _path_of(self, name: str, value: Any) -> Any:
+        """Return a path from the recipe's own folder; what is none as it is."""
+        if not isinstance(value, str) or "://" in value:
+            return value
+        there = self._path.parent / value
+        return there if name in _PATHS or (name == "region" and there.is_file()) else value
+
+    def _recordings(self, values: dict[str, Any]) -> RecordingsOptions | TableOptions | ArchiveOptions:
+        origins = [name for name in ORIGINS if name in values]
+        if len(origins) != 1:
+            found = " and ".join(f"recordings.{name}" for name in origins) or "no origin of recordings"
+            raise ConfigError(f"{self._path}: {found}; one of {', '.join(ORIGINS)} expected in recordings")
+        if origins == ["folder"]:
+            return cast(RecordingsOptions, self._options(RecordingsOptions, "recordings", values, out=_ROWS))
+        if origins == ["table"]:
+            return cast(TableOptions, self._options(TableOptions, "recordings", values))
+        return self._archive(values)
+
+    def _archive(self, values: dict[str, Any]) -> ArchiveOptions:
+        """Return what is asked of an archive: fields of its source, with filters in a section of their own."""
+        name = values["source"]
+        if name not in SOURCES:
+            hint = did_you_mean(str(name), SOURCES)
+            known = ", ".join(SOURCES)
+            raise ConfigError(f"{self._path}: recordings.source {name!r:.40}; {hint}one of {known} expected")
+        asked = {key: value for key, value in values.items() if key not in ("source", "most")}
+        with _told_as(self._path, "recordings"):
+            source: RecordingSource = _typed_section(_source_kind(name), asked, self._path, "recordings.")
+            return ArchiveOptions(source, most=values.get("most"))
+
+    def _scales(self, values: dict[str, Any]) -> Iterator[TilesOptions]:
+        given = {"places": "places.parquet", "out": "imagery", "region": None, "stride": None, "model": None,
+                 "columns": None, "parquet": True, "contact": None, "cache": None}  # fmt: skip
+        scales = values.get("scales")
+        if not isinstance(scales, list) or not 1 <= len(scales) <= _MOST_SCALES:
+            raise ConfigError(
+                f"{self._path}: imagery.scales expected, a list of 1 to {_MOST_SCALES} such as "
+                "[{metres: 1024, pixels: 512}]"
+            )
+        seen: list[float] = []
+        for number, said in enumerate(scales):
+            scale = _typed_section(Scale, said, self._path, f"imagery.scales[{number}].", needed="metres")
+            if scale.metres in seen:
+                raise ConfigError(f"{self._path}: imagery.scales has {scale.metres:g} m twice; each once expected")
+            seen.append(scale.metres)
+            rest = {name: value for name, value in values.items() if name != "scales"}
+            yield self._options(TilesOptions, "imagery", rest, **given, metres=scale.metres, pixels=scale.pixels)
+
+    def _curate(self, scales: tuple[TilesOptions, ...]) -> Options | None:
+        if "curate" not in self._values:
+            return None
+        from earthtone.build import options
+
+        kind = getattr(options, "CurateOptions", None)
+        if kind is None:
+            raise ConfigError(f"{self._path}: curate is no step of this version; leave the section out")
+        values = dict(self._values["curate"])
+        if scales:
+            values.setdefault("tile_m", scales[0].metres)
+        found: Options = self._options(kind, "curate", values, data="pairs", out="curate", columns=None)
+        return found
+
+    def _pack(self) -> PackOptions | None:
+        if "pack" not in self._values:
+            return None
+        values = dict(self._values["pack"])
+        signal = _typed_section(SignalConfig, values.pop("signal", {}), self._path, "pack.signal.")
+        with _told_as(self._path, "pack"):
+            check_signal_config(signal)
+        given = {"data": "pairs", "out": "pairs.lance", "columns": None, "split_by": None, "buffer_km": None}
+        found: PackOptions = self._options(PackOptions, "pack", values, **given)
+        return replace(found, signal=signal)
+
+
+class _told_as:  # noqa: N801 - a context manager with the name of a function
+    """Turns errors about `--option` into ones about a recipe's `section.option`."""
+
+    def __init__(self, path: Path, section: str) -> None:
+        self._path, self._section = path, section
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, ConfigError) and not str(error).startswith(f"{self._path}: "):
+            told = re.sub(r"--([a-z][a-z0-9_.]*)", rf"{self._section}.\1", str(error))
+            raise ConfigError(f"{self._path}: {told}") from error
+        if isinstance(error, TypeError):  # an option that has no default is missing
+            raise ConfigError(f"{self._path}: {self._section}: {error}") from error
+
+
+def _typed_section(kind: Any, values: Any, path: Path, prefix: str, needed: str = "") -> Any:
+    """Return a section that is no options of a verb, each of its values of its type."""
+    if needed and (not isinstance(values, Mapping) or is_empty(values.get(needed))):
+        raise ConfigError(f"{path}: {prefix}{needed} expected")
+    found = section_of(kind, values, str(path), prefix)
+    for name, hint in _leaves(found):
+        *above, last = name.split(".")
+        value = found
+        for part in [*above, last]:
+            value = getattr(value, part)
+        if (problem := wrong(value, hint)) is not None:
+            raise ConfigError(f"{path}: {prefix}{name} is {problem}")
+    return found
+
+
+def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the type of each value of a dataclass."""
+    for name, hint in type_hints(type(section)).items():
+        value = getattr(section, name)
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, hint
+
+
+def _python_only(hint: Any) -> bool:
+    return get_origin(hint) is Annotated and NOT_TYPED in get_args(hint)
