@@ -20,10 +20,9 @@ import pyarrow.parquet as pq
 
 from earthtone.build.build_report import RECORDINGS, BuildPlan, StepDone, build_page, plan_build
 from earthtone.build.describe import describe
-from earthtone.build.options import BuildOptions, SplitRowsOptions, TilesOptions
+from earthtone.build.options import BuildOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.pairs import join_tiles, row_digests, rows_of_table, with_tiles_of, write_places
 from earthtone.build.recipe import ArchiveOptions, BuildRecipe, TableOptions, read_build_recipe
-from earthtone.build.recordings.options import RecordingsOptions
 from earthtone.build.recordings.recordings import recordings
 from earthtone.build.split import split
 from earthtone.build.tile_servers import refuse_forbidden

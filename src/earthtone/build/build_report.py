@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from earthtone import __version__
 from earthtone.build.licences import licence_of
-from earthtone.build.options import IMAGERY, TilesOptions
+from earthtone.build.options import IMAGERY, RecordingsOptions, TilesOptions
 from earthtone.build.pairs import rows_of_table, write_places
 from earthtone.build.pictures import PagePicture, map_of_places
 from earthtone.build.recipe import ArchiveOptions, BuildRecipe
-from earthtone.build.recordings.options import RecordingsOptions
 from earthtone.build.recordings.recordings import recordings
 from earthtone.build.regions import read_places
 from earthtone.build.tile_grid import tile_at

@@ -11,8 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
-from earthtone.build.options import DescribeOptions, SplitRowsOptions, TilesOptions
-from earthtone.build.recordings.options import RecordingsOptions
+from earthtone.build.options import DescribeOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.sources.source import RecordingSource
 from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import format_of, read_yaml_file
