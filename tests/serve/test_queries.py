@@ -206,6 +206,32 @@ def test_filters_keep_what_they_say(page: PageServer) -> None:
         assert sorted(hit["row"] for hit in answer.json["hits"]) == rows, filters
 
 
+def test_filters_alone_tell_how_many_rows_pass(page: PageServer) -> None:
+    everything = post(page, "/api/passing", {}).json
+    assert everything["rows"] == everything["of"] == sum(everything["items"].values()) > 0
+    items = [ask(page, f"/api/items/{row}").json for row in range(48)]
+    free = [item["modality"] for item in items if item["license"] == "CC0-1.0"]
+    some = post(page, "/api/passing", {"license": ["CC0*"]}).json
+    assert 0 < some["rows"] == len(free) < some["of"] and some["items"]["audio"] == free.count("audio")
+    none = post(page, "/api/passing", {"box": [100, 88, 101, 89]}).json
+    assert none["rows"] == 0 and "passes none" in none["says"] and none["wrong"] == {}
+
+
+def test_filters_that_are_wrong_are_told_each(page: PageServer) -> None:
+    wrong = {
+        "hours": "25-99",
+        "months": "4-6",
+        "dates": "spring",
+        "compare": ["nowhere>=3"],
+        "where": {"nowhere": ["a"]},
+    }
+    told = post(page, "/api/passing", wrong).json
+    assert told["rows"] == 0 and set(told["wrong"]) == {"hours", "dates", "compare", "where"}
+    assert "25" in told["wrong"]["hours"] and "nowhere" in told["wrong"]["compare"]
+    bow = [[0, 0], [2, 1], [2, 0], [0, 3]]
+    assert "cross" in post(page, "/api/passing", {"polygon": bow}).json["wrong"]["polygon"]
+
+
 def test_windows_distance_and_spread(windowed: PageServer) -> None:
     about = ask(windowed, "/api/about").json
     assert about["metric"] == "distance" and not about["coordinates"] and not about["plane"] and about["model"] is None

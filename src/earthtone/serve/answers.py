@@ -217,6 +217,16 @@ class Filters(_Strict):
     compare: Annotated[list[Short], Field(max_length=50)] = Field(default=[], description="quality>=3, label!=forest")
 
 
+class Passing(BaseModel):
+    """What filters leave, or which of them say nothing that can be understood."""
+
+    rows: int = Field(description="that pass all of them; 0 where one is wrong")
+    of: int
+    items: dict[str, int] = Field(description="images and sounds among those that pass")
+    says: str | None = Field(default=None, description="why nothing passes")
+    wrong: dict[str, str] = Field(default={}, description="of each filter that is wrong: what is expected")
+
+
 class MarksAsked(_Strict):
     """Whether marks rank."""
 

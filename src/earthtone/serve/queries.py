@@ -7,18 +7,18 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import shapely
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from earthtone.atlas import queries as examples
 from earthtone.atlas.embeddings import VECTOR
-from earthtone.atlas.filters import FILTERS, Filter, area_filter, equal_filter, one_of_filter
+from earthtone.atlas.filters import FILTERS, Filter, area_filter, equal_filter, one_of_filter, passing_rows
 from earthtone.atlas.hits import SearchResult, csv_of, geojson_of
 from earthtone.atlas.marks import Mark, Marks, add_marks, read_marks
 from earthtone.atlas.options import QueryOptions
 from earthtone.atlas.scan import exact_scores
-from earthtone.errors import one_line
+from earthtone.errors import DataError, EarthtoneError, one_line
 from earthtone.serve import answers
 from earthtone.serve.answers import (
     Click,
@@ -29,6 +29,7 @@ from earthtone.serve.answers import (
     MarkReport,
     MarkSaid,
     MarksTold,
+    Passing,
     Search,
     Upload,
 )
@@ -85,6 +86,11 @@ def routes(served: Served, uploads: Uploads) -> APIRouter:
     def click(asked: Click) -> Clicked:
         """Return the tile at a place and the sounds that are likely there."""
         return _clicked(served, asked)
+
+    @router.post("/passing")
+    def passing(asked: answers.Filters) -> Passing:
+        """Return how many rows pass filters, or what is wrong with which of them; nothing is searched."""
+        return _passing(served, asked)
 
     @router.post("/scores", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
     def scores(asked: answers.Query) -> Response:
@@ -239,6 +245,29 @@ def filters_of(served: Served, given: answers.Filters) -> list[Filter]:
     if any("media" in one.columns for one in found):
         raise refused(422, "where media lie is not told; another column expected")
     return found
+
+
+def _passing(served: Served, asked: answers.Filters) -> Passing:
+    count, found, wrong = len(served.table), [], {}
+    for name in sorted(asked.model_fields_set):
+        try:
+            alone = filters_of(served, answers.Filters.model_construct(**{name: getattr(asked, name)}))
+            for column in {column for one in alone for column in one.columns} - set(served.table.names):
+                raise refused(422, f"column {one_line(column, 60)!r} is not in the index; one of api/about's expected")
+            found += alone
+        except HTTPException as error:
+            wrong[name] = str(error.detail)
+        except EarthtoneError as error:
+            wrong[name] = one_line(served.without_folders(str(error)), 400)
+    if wrong:
+        return Passing(rows=0, of=count, items={}, wrong=wrong)
+    media = served.index.catalogue.media
+    try:
+        rows = passing_rows(served.table, found).rows
+    except DataError as error:
+        return Passing(rows=0, of=count, items=dict.fromkeys(media, 0), says=served.without_folders(str(error)))
+    items = {name: len(np.intersect1d(own, rows, assume_unique=True)) for name, own in media.items()}
+    return Passing(rows=len(rows), of=count, items=items)
 
 
 # From what the index found to what the page shows.
