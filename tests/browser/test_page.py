@@ -13,7 +13,7 @@ from earthtone.atlas.index import build_index
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("node")]
 SCENES = (
     "opens", "linked", "select", "layers", "globe", "click", "listen", "search", "drop", "filters", "export", "share",
-    "keyboard", "phone", "dark", "large", "no_webgl",
+    "keyboard", "phone", "dark", "large", "no_webgl", "seen", "broken",
 )  # fmt: skip
 
 
@@ -27,7 +27,8 @@ def told(world: World) -> dict[str, str | Path]:
     with (world.places / "manifest.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     place = f"{float(first['longitude']):.4f}, {float(first['latitude']):.4f}"
-    return {"SOUND": world.region / "surf.wav", "IMAGE": world.places / first["image"], "PLACE": place}
+    sounds = {"SOUND": world.region / "surf.wav", "OTHER": world.region / "birds.wav"}
+    return {**sounds, "IMAGE": world.places / first["image"], "PLACE": place}
 
 
 def test_marks_are_in_the_file_and_taken_back(play: Play, page_url: str, marks: Path, world: World) -> None:

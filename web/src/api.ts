@@ -37,6 +37,9 @@ export interface Filters {
   season?: string; dates?: string; source?: string[]; license?: string[]; where?: Record<string, string[]>; compare?: string[];
 }
 
+/** What filters leave, or which of them are wrong. */
+export interface Passing { rows: number; of: number; items: Record<string, number>; says: string | null; wrong: Record<string, string> }
+
 export interface SearchBody {
   like: Example[]; unlike: Example[]; marks: { query: string; on: boolean } | null; find: Modality | null; k: number;
   windows: "best" | "all"; borderline: boolean; filters: Filters;

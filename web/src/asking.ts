@@ -2,7 +2,7 @@
 
 import { type Answer, getArrays, postJson, Refused, type SearchBody } from "./api";
 import { bare, nameOf, titleOf } from "./share";
-import type { Given, Query, State, Store } from "./state";
+import type { Given, Query, Seek, State, Store } from "./state";
 
 const SAID_OF_TOKEN = 30; // letters of a file's token that a refusal tells at least
 
@@ -20,6 +20,12 @@ export const asks = (query: Query): boolean => query.like.length + query.unlike.
 
 export const isLonePlace = (query: Query): boolean =>
   query.like.length === 1 && "place" in query.like[0]! && !query.unlike.length && query.find !== "image" && query.windows === "best" && !query.borderline && !query.marks;
+
+/** The one place that is asked for, if any. */
+export const placeAsked = ({ like }: Query): [number, number] | null => {
+  const [given, ...more] = like.filter((each) => "place" in each);
+  return given && !more.length ? (given as { place: [number, number] }).place : null;
+};
 
 const nameKey = (query: Query): string => JSON.stringify([query.like.map(bare), query.unlike.map(bare)]);
 
@@ -48,7 +54,7 @@ export function startAsking(store: Store): Asking {
     if (!asks(query)) {
       running = null;
       tell(false);
-      store.set({ answer: null, otherAnswer: null, hits: [], scores: null });
+      store.set({ answer: null, otherAnswer: null, hits: [], scores: null, otherScores: null, refused: null });
       return;
     }
     const control = new AbortController();
@@ -67,12 +73,16 @@ export function startAsking(store: Store): Asking {
       noteLost(error, [query, other], lost);
       const sentence = error instanceof Error ? error.message : String(error);
       tell(false, sentence);
-      store.set({ answer: null, otherAnswer: null, hits: [], scores: null, says: sentence });
+      store.set({ answer: null, otherAnswer: null, hits: [], scores: null, otherScores: null, goes: false, linked: false, says: sentence, refused: sentence });
     }
   };
 
   store.on((state, before) => {
-    if (state.query !== before.query || state.other !== before.other) void ask();
+    if (state.query !== before.query || state.other !== before.other) {
+      // a new query closes what was open; what lies at a place that was clicked stays listed
+      if (asks(state.query) && nameKey(state.query) !== nameKey(before.query)) store.set({ row: null, here: isLonePlace(state.query) ? state.here : [] });
+      void ask();
+    }
     else if (state.colour !== before.colour && running) void colour(store, running.signal);
   });
   if (asks(store.get().query)) queueMicrotask(() => void ask());
@@ -97,23 +107,45 @@ async function clicked(query: Query, signal: AbortSignal): Promise<Answer> {
 }
 
 function show(store: Store, answer: Answer, otherAnswer: Answer | null): void {
-  const count = answer.hits.length;
+  const { linked, row } = store.get();
   const patch: Partial<State> = {
-    answer, otherAnswer, hits: answer.hits.map((hit) => hit.row), scores: null,
-    says: `${count} ${count === 1 ? "hit" : "hits"} for ${titleOf(store.get().query)}`,
+    answer, otherAnswer, refused: null, hits: answer.hits.map((hit) => hit.row), scores: null, otherScores: null,
+    seek: linked ? null : seekOf(store.get(), answer), goes: false, linked: false,
+    says: `${foundText(answer)} for ${titleOf(store.get().query)}`,
   };
-  if (answer.picture) patch.row = answer.picture.row;
+  if (answer.picture && !(linked && row !== null)) patch.row = answer.picture.row;
   store.set(patch);
 }
 
-/** Fetches the scores of all rows where points are coloured by them. */
+const ONE: Record<string, string> = { image: "picture", audio: "sound" };
+
+/** "20 sounds found". */
+export function foundText({ hits, find }: Answer): string {
+  const what = ONE[find ?? ""] ?? "item";
+  return hits.length ? `${hits.length} ${what}${hits.length === 1 ? "" : "s"} found` : "nothing found";
+}
+
+/** The map goes to a place that was typed, but stays where it was clicked; of anything else the hits come into view. */
+function seekOf({ query, goes }: State, answer: Answer): Seek {
+  const rows = answer.hits.map((hit) => hit.row);
+  if (!isLonePlace(query)) return { place: null, onMap: rows, onPlane: rows, always: false };
+  const place = goes ? (query.like[0] as Given & { place: [number, number] }).place : null;
+  return { place, onMap: goes && answer.picture ? [answer.picture.row] : [], onPlane: rows, always: false };
+}
+
+/** Fetches the scores of all rows where points are coloured by them; of both queries where by their difference. */
 async function colour(store: Store, signal: AbortSignal): Promise<void> {
-  const { colour: by, scores, query, answer } = store.get();
-  if (by !== "score" || scores || !answer || !asks(query)) return;
-  try {
-    const { k: _, ...body } = bodyOf(query, null);
+  const { colour: by, scores, otherScores, query, other, answer } = store.get();
+  const both = by === "difference" && other !== null;
+  if ((by !== "score" && !both) || !answer || !asks(query) || (scores && (otherScores || !both))) return;
+  const scoresOf = async (asked: Query): Promise<Float32Array | null> => {
+    const { k: _, ...body } = bodyOf(asked, null);
     const found = await getArrays("api/scores", body, signal);
-    if (found.scores instanceof Float32Array) store.set({ scores: found.scores });
+    return found.scores instanceof Float32Array ? found.scores : null;
+  };
+  try {
+    const [one, two] = await Promise.all([scores ?? scoresOf(query), both ? otherScores ?? scoresOf(other) : null]);
+    store.set({ scores: one, otherScores: two });
   } catch (error) {
     if (!(error instanceof DOMException && error.name === "AbortError")) store.set({ says: error instanceof Error ? error.message : String(error) });
   }

@@ -39,6 +39,8 @@ export interface Key {
   /** What colours mean: names, or a ramp between two ends. */
   names?: [string, Rgb][];
   ends?: [string, string];
+  /** Which ramp; viridis otherwise. */
+  ramp?: string;
   /** Where the names are kinds: whether each is drawn as a square. */
   shapes?: boolean[];
 }
@@ -64,6 +66,24 @@ export function byColumn(column: Column, values: Numbers): Key {
 
 /** Colours of numbers from the least to the greatest. */
 export function byNumber(values: ArrayLike<number>, text: (value: number) => string): Key {
+  const [low, high] = rangeOf(values);
+  return low <= high ? { colours: ramped(values, low, high, "viridis"), ends: [text(low), text(high)] } : noValues(values.length);
+}
+
+/** Colours of what one query's scores (A) are above another's (B): blue where B's is higher, red where A's is. */
+export function byDifference(one: Float32Array, other: Float32Array, text: (value: number) => string): Key {
+  const values = one.map((score, row) => score - other[row]!);
+  const [low, high] = rangeOf(values);
+  if (low > high) return noValues(values.length, "A and B search different items: none has both scores");
+  const most = Math.max(-low, high);
+  const name = "blue to red";
+  return { colours: ramped(values, -most, most, name), ends: [`B higher by ${text(most)}`, `A higher by ${text(most)}`], ramp: name };
+}
+
+const noValues = (rows: number, says = "no values"): Key => ({ colours: new Uint8Array(3 * rows).fill(GREY[0]), names: [[says, GREY]] });
+
+/** The least and the greatest of those that are numbers. */
+function rangeOf(values: ArrayLike<number>): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (let row = 0; row < values.length; row += 1) {
     const value = values[row]!;
@@ -71,14 +91,18 @@ export function byNumber(values: ArrayLike<number>, text: (value: number) => str
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  const [steps, colours] = [ramp("viridis"), new Uint8Array(3 * values.length)];
+  return [low, high];
+}
+
+function ramped(values: ArrayLike<number>, low: number, high: number, name: string): Uint8Array {
+  const [steps, colours] = [ramp(name), new Uint8Array(3 * values.length)];
   for (let row = 0; row < values.length; row += 1) {
     const value = values[row]!;
     const step = high > low ? Math.round((255 * (value - low)) / (high - low)) : 128;
     if (Number.isFinite(value)) colours.set(steps.subarray(3 * step, 3 * step + 3), 3 * row);
     else colours.set(GREY, 3 * row);
   }
-  return low <= high ? { colours, ends: [text(low), text(high)] } : { colours, names: [["no values", GREY]] };
+  return colours;
 }
 
 /** Draws a ramp from left to right. */

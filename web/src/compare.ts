@@ -24,6 +24,7 @@ export function comparison(answer: Answer, other: Answer, list: HTMLElement, sta
   return h("div", { class: "comparison" },
     h("p", { class: "note" }, `${both} of B's ${other.hits.length} hits are among A's ${answer.hits.length}.`,
       same ? null : " A and B search different items, or score in different ways: compare ranks, not scores."),
+    h("button", { type: "button", "aria-pressed": String(state.colour === "difference"), onclick: () => store.set({ colour: "difference", says: "points are coloured by A minus B" }) }, "Colour points by A minus B"),
     h("div", { class: "columns" },
       h("section", { "aria-label": "A" }, h("h3", {}, `A: ${titleOf(state.query)}`), list),
       h("section", { "aria-label": "B" }, h("h3", {}, `B: ${state.other ? titleOf(state.other) : ""}`), kept)));

@@ -32,6 +32,22 @@ export function fill(element: Element, ...children: Child[]): void {
   add(element, ...children);
 }
 
+/** Tells beside a field of `labelled` what is wrong with it; null: nothing is any more. */
+export function complain(field: HTMLElement, sentence: string | null): void {
+  const place = field.closest(".field");
+  const told = place?.querySelector(".wrong");
+  told?.remove();
+  if (sentence === null) {
+    if (!told) return;
+    field.removeAttribute("aria-invalid");
+    field.removeAttribute("aria-describedby");
+    return;
+  }
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `${field.id}-wrong`);
+  place?.append(h("small", { class: "wrong", id: `${field.id}-wrong` }, sentence));
+}
+
 let counter = 0;
 
 /** A label above or beside its field. */

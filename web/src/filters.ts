@@ -1,11 +1,12 @@
 // Which items are searched: where, when, under which licence, by any column. All that is said must hold.
 
-import type { Column, Filters } from "./api";
-import { add, fill, h, labelled } from "./dom";
+import { type Column, type Filters, type Passing, postJson } from "./api";
+import { add, complain, fill, h, labelled } from "./dom";
 import type { State, Store } from "./state";
 import { readBox, readPolygon } from "./text";
 
 const MOST_VALUES = 200;
+const TYPED_MS = 300;
 const OWN = new Set(["modality", "datetime", "source", "license", "seconds"]);
 
 interface Fields {
@@ -16,7 +17,7 @@ interface Fields {
 /** Fills the region of the filters. */
 export function mountFilters(place: HTMLElement, store: Store): void {
   const wrong = h("p", { class: "wrong", role: "alert", hidden: true });
-  const kept = h("p", { class: "fine", "aria-live": "polite" });
+  const kept = h("p", { class: "passing", "aria-live": "polite" });
   const columns = h("div", { class: "columns-filters" });
   const text = (hint: string) => h("input", { type: "text", autocomplete: "off", placeholder: hint });
   const season = h("select", {}, ...["", "spring", "summer", "autumn", "winter"].map((name) => h("option", { value: name }, name || "any")));
@@ -39,16 +40,60 @@ export function mountFilters(place: HTMLElement, store: Store): void {
       h("button", { type: "button", onclick: () => apply({}) }, "Clear filters")));
 
   const apply = (filters: Filters) => {
-    wrong.hidden = true;
     store.set({ query: { ...store.get().query, filters }, says: Object.keys(filters).length ? "filters applied" : "filters cleared" });
   };
+  const fieldOf = (name: string, sentence: string): HTMLElement | null => {
+    if (name === "box" || name === "polygon" || name === "months" || name === "season" || name === "dates") return fields[name];
+    if (name === "hours" || name === "hours_solar") return fields.hours;
+    if (name === "source" || name === "license") return fields[name].querySelector<HTMLElement>("input, select");
+    const inputs = [...columns.querySelectorAll<HTMLInputElement>("input")];
+    return inputs.find(({ dataset, value }) => dataset.number === name || (name === "compare" && value && sentence.includes(dataset.number ?? ""))) ?? null;
+  };
+  /** Tells each complaint at its field; whether there is none. */
+  const complainOf = (said: Record<string, string>): boolean => {
+    wrong.hidden = true;
+    for (const field of form.querySelectorAll<HTMLElement>("[aria-invalid]")) complain(field, null);
+    for (const [name, sentence] of Object.entries(said)) {
+      const field = fieldOf(name, sentence);
+      if (field) complain(field, sentence);
+      else [wrong.textContent, wrong.hidden] = [sentence, false];
+    }
+    return !Object.keys(said).length;
+  };
+  let latest = 0;
+  /** Checks what is typed, here and by the server, and tells how many rows pass; returns the filters where all are right. */
+  const check = async (): Promise<Filters | null> => {
+    const now = (latest += 1);
+    const { filters, wrong: said } = filtersOf(fields, columns);
+    if (!complainOf(said)) {
+      kept.textContent = "";
+      return null;
+    }
+    if (!Object.keys(filters).length) {
+      kept.textContent = "";
+      return filters;
+    }
+    const told = await postJson<Passing>("api/passing", filters);
+    if (now !== latest) return null;
+    kept.textContent = passingText(told);
+    return complainOf(told.wrong) ? filters : null;
+  };
+  const failed = (error: unknown) => {
+    [wrong.textContent, wrong.hidden] = [error instanceof Error ? error.message : String(error), false];
+  };
+  let waiting: ReturnType<typeof setTimeout> | undefined;
+  const soon = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => void check().catch(failed), TYPED_MS);
+  };
+  form.addEventListener("change", soon);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const read = filtersOf(fields, columns);
-    if ("wrong" in read) {
-      wrong.textContent = read.wrong;
-      wrong.hidden = false;
-    } else apply(read.filters);
+    clearTimeout(waiting);
+    void check().then((filters) => {
+      if (filters) apply(filters);
+      else form.querySelector<HTMLElement>("[aria-invalid]")?.focus();
+    }, failed);
   });
   const count = h("span", { class: "count" });
   add(place, h("details", {}, h("summary", {}, h("h2", {}, "Filters"), count), form, wrong, kept));
@@ -57,7 +102,7 @@ export function mountFilters(place: HTMLElement, store: Store): void {
     write(fields, columns, state.query.filters);
     const said = Object.keys(state.query.filters).length;
     count.textContent = said ? ` ${said} set` : "";
-    kept.textContent = said ? "The hits are ranked among the items that pass; how many do is said above them." : "";
+    void check().catch(failed);
   };
   const rebuild = (state: State) => {
     fields.source = valuesField(state, "source", "Source");
@@ -106,17 +151,27 @@ function chosen(field: HTMLElement): string[] {
   return text.split(/[,|]/).map((each) => each.trim()).filter(Boolean);
 }
 
-function filtersOf(fields: Fields, columns: HTMLElement): { filters: Filters } | { wrong: string } {
+/** "34 of 276 items pass: 20 pictures, 14 sounds." */
+function passingText({ rows, of, items, says, wrong }: Passing): string {
+  if (Object.keys(wrong).length) return "";
+  if (!rows) return says ?? "Nothing passes.";
+  const kinds = [[items.image, "pictures"], [items.audio, "sounds"]].filter(([count]) => count).map(([count, name]) => `${count!.toLocaleString("en")} ${name}`);
+  return `${rows.toLocaleString("en")} of ${of.toLocaleString("en")} items pass: ${kinds.join(", ")}.`;
+}
+
+/** What the fields say, and of each that says nothing that fits, what is expected. */
+function filtersOf(fields: Fields, columns: HTMLElement): { filters: Filters; wrong: Record<string, string> } {
   const filters: Filters = {};
+  const wrong: Record<string, string> = {};
   if (fields.box.value.trim()) {
     const read = readBox(fields.box.value);
-    if ("wrong" in read) return { wrong: `Box: ${read.wrong}` };
-    filters.box = read.box;
+    if ("wrong" in read) wrong.box = read.wrong;
+    else filters.box = read.box;
   }
   if (fields.polygon.value.trim()) {
     const read = readPolygon(fields.polygon.value);
-    if ("wrong" in read) return { wrong: `Polygon: ${read.wrong}` };
-    filters.polygon = read.polygon;
+    if ("wrong" in read) wrong.polygon = read.wrong;
+    else filters.polygon = read.polygon;
   }
   const hours = fields.hours.value.trim();
   if (hours) filters[fields.solar.checked ? "hours_solar" : "hours"] = hours;
@@ -135,12 +190,12 @@ function filtersOf(fields: Fields, columns: HTMLElement): { filters: Filters } |
   for (const input of columns.querySelectorAll("input")) {
     if (!input.value.trim()) continue;
     const ends = rangeOf(input.value);
-    if (!ends) return { wrong: `${input.dataset.number}: a range expected, such as 3..8, 3.. or ..8` };
-    if (ends[0]) compare.push(`${input.dataset.number}>=${ends[0]}`);
-    if (ends[1]) compare.push(`${input.dataset.number}<=${ends[1]}`);
+    if (!ends) wrong[input.dataset.number ?? ""] = "a range expected, such as 3..8, 3.. or ..8";
+    if (ends?.[0]) compare.push(`${input.dataset.number}>=${ends[0]}`);
+    if (ends?.[1]) compare.push(`${input.dataset.number}<=${ends[1]}`);
   }
   if (compare.length) filters.compare = compare;
-  return { filters };
+  return { filters, wrong };
 }
 
 /** "3..8", "3..", "..8" or "3" as its two ends. */

@@ -1,14 +1,15 @@
 // The hits: what was found, how well, where, when, under which licence; heard, judged, exported, shared.
 
 import { type Answer, type Hit, post, Refused } from "./api";
-import { type Asking, asks, bodyOf } from "./asking";
+import { type Asking, asks, bodyOf, placeAsked } from "./asking";
 import { comparison } from "./compare";
 import { add, fill, h, labelled } from "./dom";
 import { Marks } from "./marks";
 import type { Player } from "./player";
+import { kmBetween } from "./points";
 import { copyLink, nameOf, titleOf } from "./share";
 import type { Given, State, Store } from "./state";
-import { percentileText, placeText, scoreText, timeText } from "./text";
+import { distanceText, percentileText, placeText, scoreText, timeText } from "./text";
 
 const FIRST = 50; // hits that are shown before more are asked for
 
@@ -19,7 +20,7 @@ export function mountHits(place: HTMLElement, store: Store, asking: Asking, play
   const refused = h("p", { class: "wrong", role: "alert", hidden: true });
   const body = h("div", { class: "hits" });
   let shown = FIRST;
-  add(place, h("h2", {}, "Hits"), busy, refused, body);
+  add(place, h("h2", { tabindex: -1 }, "Hits"), busy, refused, body);
 
   const say = (says: string) => store.set({ says });
   const told = (error: unknown) => {
@@ -69,8 +70,9 @@ export function mountHits(place: HTMLElement, store: Store, asking: Asking, play
       h("button", { type: "button", onclick: save("geojson", "hits.geojson") }, "GeoJSON"),
       h("button", { type: "button", onclick: save("audio", "hits-audio.m3u8") }, "Audio list"),
       state.other
-        ? h("button", { type: "button", onclick: () => store.set({ other: null, otherAnswer: null }) }, "End comparison")
+        ? h("button", { type: "button", onclick: () => store.set({ other: null, otherAnswer: null, colour: state.colour === "difference" ? "score" : state.colour }) }, "End comparison")
         : h("button", { type: "button", onclick: () => { store.set({ other: state.query }); say("kept as B; the next query stands beside it as A"); } }, "Compare"),
+      h("button", { type: "button", title: "Bring all hits into view", onclick: () => store.set({ seek: { place: null, onMap: store.get().hits, onPlane: store.get().hits, always: true } }) }, "Show on map"),
       h("button", { type: "button", onclick: link }, "Copy link"));
   };
 
@@ -149,7 +151,7 @@ function hitEntry(hit: Hit, answer: Answer, { store, player, marks, judge }: Con
       h("div", { class: "score-line" }, h("span", { class: "score" }, `score ${scoreText(hit.score)}`),
         hit.spread == null ? null : h("span", { class: "spread", title: "spread over the windows of the sound that was asked with" }, ` ± ${scoreText(hit.spread)}`),
         h("span", {}, ` · percentile ${percentileText(hit.percentile)}`), meter),
-      h("div", { class: "fine" }, where(hit)),
+      h("div", { class: "fine" }, where(hit, state)),
       h("div", { class: "fine" }, credit(hit)),
       hit.missing ? h("div", { class: "note" }, hit.missing) : null,
       h("div", { class: "buttons" },
@@ -164,8 +166,16 @@ function picture(hit: Hit): HTMLElement {
   return h("img", { class: "thumbnail", src: `${hit.picture}?size=96`, alt: "", loading: "lazy", width: 64, height: 64 });
 }
 
-function where(hit: Hit): string {
+/** How far an item is from the place that was asked for; null where none was, or the item has none. */
+export function distanceOf({ longitude, latitude }: { longitude: number | null; latitude: number | null }, { query }: State): string | null {
+  const place = placeAsked(query);
+  return place && longitude !== null && latitude !== null ? `${distanceText(kmBetween(place, [longitude, latitude]))} away` : null;
+}
+
+function where(hit: Hit, state: State): string {
   const parts = [hit.longitude !== null && hit.latitude !== null ? placeText(hit.longitude, hit.latitude) : "no place"];
+  const away = distanceOf(hit, state);
+  if (away) parts.unshift(away);
   if (hit.datetime) parts.push(timeText(hit.datetime));
   if (hit.start_s !== null) parts.push(`from ${+hit.start_s.toFixed(1)} s`);
   if (hit.seconds !== null) parts.push(`${+hit.seconds.toFixed(1)} s long`);

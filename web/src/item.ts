@@ -2,7 +2,7 @@
 
 import { getJson, type Item } from "./api";
 import { add, fill, h } from "./dom";
-import { credit } from "./hits";
+import { credit, distanceOf } from "./hits";
 import type { Player } from "./player";
 import type { Given, Query, Store } from "./state";
 import { placeText, timeText } from "./text";
@@ -49,9 +49,10 @@ export function mountItem(place: HTMLElement, store: Store, player: Player): voi
 function card(item: Item, store: Store): (Node | null)[] {
   const like: Given = { row: item.row, name: item.key.slice(0, 120), kind: item.modality === "audio" ? "sound" : "image" };
   const ask = (query: Partial<Query>, says: string) => () => store.set({ query: { ...store.get().query, unlike: [], ...query }, says });
-  const { query } = store.get();
+  const { query, about } = store.get();
   const facts: [string, string | null][] = [
     ["Place", item.longitude !== null && item.latitude !== null ? placeText(item.longitude, item.latitude) : "not known"],
+    ["From the place asked", distanceOf(item, store.get())],
     ["Time", item.datetime ? timeText(item.datetime) : null],
     ["Length", item.seconds === null ? null : `${+item.seconds.toFixed(1)} s${item.start_s === null ? "" : ` from ${+item.start_s.toFixed(1)} s`}`],
     ["Licence, author", credit(item)],
@@ -64,8 +65,8 @@ function card(item: Item, store: Store): (Node | null)[] {
     item.missing ? h("p", { class: "note" }, item.missing) : null,
     h("dl", {}, ...facts.flatMap(([name, value]) => (value ? [h("dt", {}, name), h("dd", {}, value.slice(0, 300))] : []))),
     h("div", { class: "buttons", role: "group", "aria-label": "Search by this item" },
-      h("button", { type: "button", onclick: ask({ like: [like], find: "audio" }, "sounds for this item") }, item.modality === "audio" ? "Similar sounds" : "Likely sounds"),
-      h("button", { type: "button", onclick: ask({ like: [like], find: "image" }, "pictures for this item") }, item.modality === "audio" ? "Likely places" : "Similar places"),
+      !about?.items.audio ? null : h("button", { type: "button", onclick: ask({ like: [like], find: "audio" }, "sounds for this item") }, item.modality === "audio" ? "Similar sounds" : "Likely sounds"),
+      !about?.items.image ? null : h("button", { type: "button", onclick: ask({ like: [like], find: "image" }, "pictures for this item") }, item.modality === "audio" ? "Likely places" : "Similar places"),
       h("button", { type: "button", onclick: ask({ like: [...query.like, like], unlike: query.unlike }, "added as an example") }, "Add as +"),
       h("button", { type: "button", onclick: ask({ like: query.like, unlike: [...query.unlike, like] }, "added as a counterexample") }, "Add as −")),
   ];

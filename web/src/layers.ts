@@ -19,7 +19,7 @@ interface Shown { layer: Layer; band: Band; ramp: string; opacity: number; from:
 function shownAs(layer: Layer, told: ShownLayer | undefined): Shown {
   const band = layer.bands.find((each) => each.name === told?.band) ?? layer.bands[0]!;
   const usual = isDifference(band) ? "blue to red" : "viridis";
-  return { layer, band, ramp: RAMPS.includes(told?.ramp ?? "") ? told!.ramp : usual, opacity: told?.opacity ?? 0.75, from: told?.from ?? 0 };
+  return { layer, band, ramp: RAMPS.includes(told?.ramp ?? "") ? told!.ramp : usual, opacity: told?.opacity ?? (layer.classes ? 1 : 0.75), from: told?.from ?? 0 };
 }
 
 /** Whether a band is what one sound has more than another: below and above nothing are two colours. */
@@ -88,6 +88,11 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
   };
   const tell = () => store.set({ layers: Object.fromEntries([...shown].map(([name, { band, ramp: colours, opacity, from }]) => [name, { band: band.name, ramp: colours, opacity, from }])) });
   const readings: (() => void)[] = [];
+  const entries: { layer: Layer; hide: () => void }[] = [];
+  // colours of classes are names: they must mix with no other layer's
+  const alone = (layer: Layer) => {
+    for (const entry of entries) if (entry.layer !== layer && (layer.classes || entry.layer.classes)) entry.hide();
+  };
   add(place, h("details", { open: true }, h("summary", {}, h("h2", {}, "Layers")), ...about.layers.map((layer, number) => {
     const linked = store.get().layers[layer.name];
     const state = shownAs(layer, linked);
@@ -102,6 +107,7 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
     const show = (fit: boolean) => {
       rest.hidden = !box.checked;
       if (box.checked) {
+        alone(layer);
         shown.set(layer.name, state);
         put(map, layer, state);
         map.resize(); // the settings below it took some of its place
@@ -126,6 +132,11 @@ export function mountLayers(place: HTMLElement, store: Store, about: About, map:
     };
     settings(rest, state, reading, change);
     readings.push(() => void read());
+    entries.push({ layer, hide: () => {
+      if (!box.checked) return;
+      box.checked = false;
+      show(false);
+    } });
     if (linked) {
       box.checked = true;
       show(false);

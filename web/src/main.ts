@@ -4,12 +4,13 @@ import { type About, getJson, type Item } from "./api";
 import { add, h, labelled } from "./dom";
 import { HIT, hasWebGl, OPEN, SELECTED } from "./dots";
 import { mountLayers } from "./layers";
-import { type MapPart, mountMap } from "./map";
+import { foundText } from "./asking";
+import { type MapPart, mountMap, rowsWithin } from "./map";
 import { mountPanels } from "./panels";
-import { coloursOf, mountPlane, showKey } from "./plane";
-import { Points } from "./points";
+import { coloursOf, mountPlane, type PlanePart, showKey } from "./plane";
+import { mercator, pairs, Points, rowsInside } from "./points";
 import { mountSelection, nameOf } from "./selection";
-import { layersFromText, layersToText, queryFromText, queryToText, type View, viewFromText, viewToText } from "./share";
+import { type Link, linkFrom, linkTo } from "./share";
 import { type State, Store } from "./state";
 import "./style.css";
 
@@ -24,41 +25,44 @@ async function start(): Promise<void> {
     if (state.says !== before.says) at("says").textContent = state.says;
   });
   const about = await getJson<About>("api/about");
-  const link = new URLSearchParams(location.hash.slice(1));
-  const [query, other, row] = [queryFromText(link.get("q") ?? ""), link.get("c") ? queryFromText(link.get("c")!) : null, link.get("row")];
-  const open = row !== null && /^\d+$/.test(row) && Number(row) < about.rows ? Number(row) : null;
-  store.set({ about, ...(query ? { query } : {}), other, row: open, colour: link.get("colour"), layers: layersFromText(link.get("layers") ?? "") });
+  const { link, wrong } = linkFrom(location.hash.slice(1), about);
+  store.set({
+    about, ...(link.query ? { query: link.query } : {}), other: link.other, row: link.row, colour: link.colour, layers: link.layers,
+    linked: link.view !== null || link.row !== null,
+  });
+  tellBroken(wrong);
   head(about);
   mountPanels({ search: at("search"), filters: at("filters"), hits: at("hits"), item: at("item"), tools: at("tools") }, store);
   mountSelection(at("selection"), store);
-  const map = await seen(about, viewFromText(link.get("at") ?? ""));
+  const { map, plane } = await seen(about, link);
   jumps();
-  const keep = () => history.replaceState(null, "", hashOf(store.get(), map));
+  const keep = () => history.replaceState(null, "", `#${linkTo(store.get(), map?.view() ?? null, plane?.view() ?? null)}`);
+  const told: (keyof State)[] = ["query", "other", "row", "colour", "layers", "selected"];
   store.on((state, before) => {
-    if (state.query !== before.query || state.other !== before.other || state.row !== before.row || state.colour !== before.colour || state.layers !== before.layers) keep();
+    if (told.some((name) => state[name] !== before[name])) keep();
   });
   map?.map.on("moveend", keep);
+  plane?.onMoved(keep);
   window.addEventListener("hashchange", () => location.reload());
-  if (!query) store.set({ says: "the link's query is damaged; search anew" });
   performance.mark("ready");
   document.documentElement.dataset.ready = "";
 }
 
 /** Draws what can be drawn: map and plane, one of them, or a list. */
-async function seen(about: About, view: View | null): Promise<MapPart | null> {
+async function seen(about: About, link: Link): Promise<{ map: MapPart | null; plane: PlanePart | null }> {
   if (!hasWebGl()) {
     await list(about);
     at("plane").hidden = true;
     document.body.classList.add("no-plane");
-    return null;
+    return { map: null, plane: null };
   }
   const points = await Points.load();
-  const plane = mountPlane(at("plane"), store, points, about);
+  const plane = mountPlane(at("plane"), store, points, about, link.plane);
   if (!about.coordinates) {
     at("left").hidden = true;
     document.body.classList.add("no-map");
   }
-  const map = about.coordinates ? await mountMap(at("map"), store, points, about, view) : null;
+  const map = about.coordinates ? await mountMap(at("map"), store, points, about, link.view) : null;
   if (map) mountLayers(at("layers"), store, about, map.map);
   const key = h("div", { class: "key", role: "group", "aria-label": "Colours of points" });
   add(at("plane"), key);
@@ -90,8 +94,22 @@ async function seen(about: About, view: View | null): Promise<MapPart | null> {
   });
   document.addEventListener("theme", () => map?.setTheme());
   mark();
+  if (link.selection) {
+    const { outline } = link.selection;
+    const within = outline === null ? null : outline.on === "plane" ? rowsInside(pairs(points.x, points.y), outline.ring) : rowsWithin(mercator(points.lon, points.lat), outline);
+    store.set({ selected: within ?? link.selection.selected, outline });
+  }
   await colour();
-  return map;
+  return { map, plane };
+}
+
+/** Tells in words what of a link could not be read; all else of it is shown. */
+function tellBroken(wrong: string[]): void {
+  const place = at("broken");
+  place.hidden = !wrong.length;
+  if (!wrong.length) return;
+  const close = h("button", { type: "button", "aria-label": "Close this message", onclick: () => { place.hidden = true; } }, "×");
+  add(place, h("div", {}, h("strong", {}, "This link could not be read wholly. "), ...wrong.map((sentence) => `${sentence} `)), close);
 }
 
 /** A list in place of the map, for browsers that cannot draw it. */
@@ -121,15 +139,29 @@ function head(about: About): void {
     h("a", { href: "LICENSES.txt" }, "Licences of this page"));
 }
 
-/** On narrow screens, where the parts stand below each other: the way to each of them. */
+/** On narrow screens, where the parts stand below each other: the way to each of them, and to what was just found. */
 function jumps(): void {
-  const to = (name: string, id: string) => h("button", { type: "button", onclick: () => at(id).scrollIntoView({ block: "start" }) }, name);
-  const hits = h("button", { type: "button", onclick: () => at(at("item").hidden ? "hits" : "item").scrollIntoView({ block: "start" }) }, "Hits");
+  const go = (id: string) => at(id).scrollIntoView({ block: "start" });
+  const to = (name: string, id: string) => h("button", { type: "button", onclick: () => go(id) }, name);
+  const hits = h("button", { type: "button", onclick: () => go(at("item").hidden ? "hits" : "item") }, "Hits");
   const map = at("left").hidden ? null : to(at("map").querySelector("canvas") ? "Map" : "Items", "map");
-  add(at("jumps"), map, at("plane").hidden ? null : to("Plane", "plane"), to("Search", "search"), hits);
+  const found = h("button", { type: "button", class: "found", hidden: true, onclick: () => {
+    found.hidden = true;
+    go("hits");
+    at("hits").querySelector("h2")?.focus({ preventScroll: true });
+  } });
+  add(at("jumps"), found, map, at("plane").hidden ? null : to("Plane", "plane"), to("Search", "search"), hits);
+  const isSeen = () => at("hits").getBoundingClientRect().top < innerHeight * 0.7 && at("hits").getBoundingClientRect().bottom > 0;
   store.on((state, before) => {
-    if (state.answer !== before.answer) hits.textContent = state.answer ? `Hits (${state.answer.hits.length})` : "Hits";
+    if (state.answer === before.answer && state.refused === before.refused) return;
+    hits.textContent = state.answer ? `Hits (${state.answer.hits.length})` : "Hits";
+    const says = state.refused ? "Nothing found: see why" : state.answer ? foundText(state.answer) : "";
+    found.textContent = says ? says[0]!.toUpperCase() + says.slice(1) : "";
+    found.hidden = !says || isSeen();
   });
+  document.addEventListener("scroll", () => {
+    if (!found.hidden && isSeen()) found.hidden = true;
+  }, { passive: true });
 }
 
 function theme(): void {
@@ -156,19 +188,6 @@ function theme(): void {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
   add(at("tools"), labelled("Theme", field));
-}
-
-function hashOf(state: State, map: MapPart | null): string {
-  const told = new URLSearchParams();
-  if (map) told.set("at", viewToText(map.view()));
-  const [query, other] = [queryToText(state.query), state.other ? queryToText(state.other) : ""];
-  if (query) told.set("q", query);
-  if (other) told.set("c", other);
-  if (state.row !== null) told.set("row", String(state.row));
-  if (state.colour !== null) told.set("colour", state.colour);
-  const layers = layersToText(state.layers);
-  if (layers) told.set("layers", layers);
-  return `#${told}`;
 }
 
 start().catch((error: unknown) => {

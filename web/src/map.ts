@@ -9,14 +9,16 @@ import { Clusters } from "./clusters";
 import { add, h } from "./dom";
 import { Dots } from "./dots";
 import { addLand, setTheme, styleOf } from "./land";
-import { boxAround, isGlobe, rowsAt, rowsUnder } from "./picking";
-import { mercator, type Points, turned } from "./points";
+import { boxAround, isBehind, isGlobe, rowsAt, rowsUnder } from "./picking";
+import { mercator, type Points, rowsInside, turned, widthAround } from "./points";
 import { mountShapes } from "./shapes";
-import type { View } from "./share";
-import { emptyQuery, type Store } from "./state";
+import { plainRing, type View } from "./share";
+import { emptyQuery, type Outline, type Seek, type Store } from "./state";
 
 const SETTLED_MS = 1500;
 const MOST_LATITUDE = 85.05;
+const GOES_MS = 400;
+const PLACE_ZOOM = 9; // of a place that is gone to
 const LEAST_WORLD = 0.9; // of the window's smaller side
 
 export interface MapPart { map: LibreMap; view: () => View; setColours: (colours: Uint8Array) => void; setMarks: (marks: Uint8Array, some: boolean) => void; setTheme: () => void }
@@ -78,8 +80,9 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
   const ask = (longitude: number, latitude: number) => store.set({ query: { ...emptyQuery(), k: store.get().query.k, filters: store.get().query.filters, like: [{ place: [longitude, latitude] }] }, says: "asking what is likely heard there" });
   centre.addEventListener("click", () => ask(turned(map.getCenter().lng), map.getCenter().lat));
   const select = (outline: Spot[]) => {
-    const selected = rowsUnder(map, points, places, outline);
-    store.set({ selected, says: `${selected.length.toLocaleString("en")} selected` });
+    const drawn = isGlobe(map) ? null : outlineOf(map, outline); // sides drawn on the globe are bent: rows alone can be told
+    const selected = drawn ? rowsWithin(places, drawn) : rowsUnder(map, points, places, outline);
+    store.set({ selected, outline: drawn, says: `${selected.length.toLocaleString("en")} selected` });
   };
   visible.addEventListener("click", () => select([[0, 0], [frame.clientWidth, 0], [frame.clientWidth, frame.clientHeight], [0, frame.clientHeight]]));
   map.on("click", ({ point, lngLat }) => {
@@ -92,6 +95,9 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
     if (here.length && picture === undefined) store.set({ row: here[0]! });
     else if (picture === undefined) ask(turned(lngLat.lng), lngLat.lat);
     else ask(points.lon[picture]!, points.lat[picture]!);
+  });
+  store.on(({ seek }, before) => {
+    if (seek && seek !== before.seek) goTo(map, points, seek);
   });
   const asked = () => (store.get().pick === "box" ? "box" : store.get().pick === "look" ? brush.shape() : null);
   mountBrush(frame, map.getCanvasContainer(), asked, (outline) => {
@@ -108,6 +114,38 @@ export async function mountMap(place: HTMLElement, store: Store, points: Points,
 }
 
 export { addProtocol };
+
+/** An outline in pixels as (longitude, latitude), rounded as a link tells it. */
+function outlineOf(map: LibreMap, outline: Spot[]): Outline {
+  return { on: "map", ring: plainRing(outline.map((spot) => {
+    const { lng, lat } = map.unproject(spot);
+    return [lng, lat];
+  })) };
+}
+
+/** The rows within an outline of (longitude, latitude); `places` are theirs on the Mercator square. */
+export const rowsWithin = (places: Float64Array, { ring }: Outline): Uint32Array =>
+  rowsInside(places, ring.map(([lng, lat]) => {
+    const { x, y } = MercatorCoordinate.fromLngLat([lng, lat]);
+    return [x, y];
+  }));
+
+/** Goes to where a place and rows are seen; rows that are seen already move nothing. */
+function goTo(map: LibreMap, points: Points, { place, onMap, always }: Seek): void {
+  const { clientWidth: wide, clientHeight: high } = map.getContainer();
+  const spots = onMap.map((row): Spot => [points.lon[row]!, points.lat[row]!]).filter(([lon, lat]) => Number.isFinite(lon) && Number.isFinite(lat));
+  const isSeen = (spot: Spot) => {
+    const { x, y } = map.project(spot);
+    return x >= 0 && y >= 0 && x <= wide && y <= high && !isBehind(map, ...spot);
+  };
+  if (place) spots.push(place);
+  if (!spots.length || (!place && !always && spots.every(isSeen))) return;
+  const [west, east] = widthAround(spots.map(([lon]) => lon));
+  const north = spots.map(([, lat]) => lat);
+  const flat = !isGlobe(map);
+  const around = flat && east > 180; // the flat map ends there
+  map.fitBounds([around ? -180 : west, Math.min(...north), around ? 180 : east, Math.max(...north)], { padding: 40, maxZoom: Math.max(PLACE_ZOOM, place ? map.getZoom() : 0), duration: GOES_MS });
+}
 
 /** Until all is drawn that is on its way, but not for ever: tiles of others may be slow. */
 const settled = (map: LibreMap): Promise<unknown> => Promise.race([new Promise((done) => void map.once("idle", done)), new Promise((done) => setTimeout(done, SETTLED_MS))]);

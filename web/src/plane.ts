@@ -2,25 +2,36 @@
 
 import type { About } from "./api";
 import { brushButtons, mountBrush, type Spot } from "./brush";
-import { byColumn, byKind, byNumber, type Key, paintRamp, type Rgb } from "./colours";
+import { byColumn, byDifference, byKind, byNumber, type Key, paintRamp, type Rgb } from "./colours";
 import { add, fill, h, labelled } from "./dom";
 import { Dots } from "./dots";
 import { extent, pairs, type Points, rowsInside } from "./points";
+import { plainRing } from "./share";
 import type { Store } from "./state";
 import { scoreText } from "./text";
 
 const KIND = "";
 const SCORE = "score";
+const DIFFERENCE = "difference";
+const MOVED_MS = 300;
 const NEAR_PX = 9;
 const CLICK_PX = 4;
 const STEP = 0.15;
 const ZOOM = 1.3;
 const MOST_NAMES = 12;
+const ROOM = 1.15; // around what is to be seen
+const MOST_MAGNIFIED = 20;
 
-export interface PlanePart { setColours: (colours: Uint8Array) => void; setMarks: (marks: Uint8Array, some: boolean) => void }
+export interface PlanePart {
+  setColours: (colours: Uint8Array) => void;
+  setMarks: (marks: Uint8Array, some: boolean) => void;
+  /** Middle and half of the lesser side; null where all is seen. */
+  view: () => [number, number, number] | null;
+  onMoved: (fn: () => void) => void;
+}
 
 /** Fills the region of the plane; null where it cannot be drawn. */
-export function mountPlane(place: HTMLElement, store: Store, points: Points, about: About): PlanePart | null {
+export function mountPlane(place: HTMLElement, store: Store, points: Points, about: About, seen: [number, number, number] | null): PlanePart | null {
   const places = pairs(points.x, points.y);
   const box = extent(places);
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": "Points by likeness; arrows move, plus and minus zoom" });
@@ -33,13 +44,15 @@ export function mountPlane(place: HTMLElement, store: Store, points: Points, abo
   const brush = brushButtons();
   const frame = h("div", { class: "view" }, canvas);
   const view = new Window(canvas, box);
+  if (seen) view.see(...seen);
   const select = (outline: Spot[]) => {
-    const selected = rowsInside(places, outline.map((spot) => view.place(...spot)));
-    store.set({ selected, says: `${selected.length.toLocaleString("en")} selected` });
+    const ring = plainRing(outline.map((spot) => view.place(...spot)));
+    const selected = rowsInside(places, ring);
+    store.set({ selected, outline: { on: "plane", ring }, says: `${selected.length.toLocaleString("en")} selected` });
   };
   add(place, h("div", { class: "bar", role: "group", "aria-label": "Plane tools" }, ...brush.buttons,
     button("Select view", "Select the points that the plane shows", () => select([[0, 0], [canvas.clientWidth, 0], [canvas.clientWidth, canvas.clientHeight], [0, canvas.clientHeight]])),
-    button("Clear selection", "Select nothing", () => store.set({ selected: null, here: [], says: "nothing selected" })),
+    button("Clear selection", "Select nothing", () => store.set({ selected: null, outline: null, here: [], says: "nothing selected" })),
     h("button", { type: "button", "aria-label": "Zoom in on the plane", onclick: () => view.zoom(1 / ZOOM) }, "+"),
     h("button", { type: "button", "aria-label": "Zoom out of the plane", onclick: () => view.zoom(ZOOM) }, "−"),
     button("All points", "Show all points", () => view.whole()), colourBy(store, about)), frame);
@@ -74,7 +87,12 @@ export function mountPlane(place: HTMLElement, store: Store, points: Points, abo
     const near = rowsAround(places, view, x, y);
     if (near.length) store.set({ row: near[0]!, here: near.length > 1 ? near : [] });
   });
+  store.on(({ seek }, before) => {
+    if (seek && seek !== before.seek) view.show(seek.onPlane.map((row): Spot => [places[2 * row]!, places[2 * row + 1]!]), seek.always);
+  });
   return {
+    view: () => view.told(),
+    onMoved: (fn) => { view.moved = fn; },
     setColours: (given) => { colours = given; dots.setColours(given); view.redraw(); },
     setMarks: (given, some) => { marks = given; dots.setMarks(given); dim = some ? 0.15 : 0.85; view.redraw(); },
   };
@@ -85,8 +103,10 @@ class Window {
   x = 0;
   y = 0;
   paint: () => void = () => {};
+  moved: () => void = () => {};
   private half = 1;
   private waiting = false;
+  private resting: ReturnType<typeof setTimeout> | undefined;
   private readonly full: number;
 
   constructor(private readonly canvas: HTMLCanvasElement, private readonly box: [number, number, number, number]) {
@@ -101,6 +121,24 @@ class Window {
   see(x: number, y: number, half: number = this.half): void {
     [this.x, this.y, this.half] = [x, y, Math.min(4 * this.full, Math.max(this.full / 5000, half))];
     this.redraw();
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.moved(), MOVED_MS);
+  }
+
+  /** Middle and half of the lesser side, as a link tells them; null where all is seen. */
+  told(): [number, number, number] | null {
+    const whole = this.half === this.full && this.x === (this.box[0] + this.box[2]) / 2 && this.y === (this.box[1] + this.box[3]) / 2;
+    return whole ? null : [+this.x.toPrecision(6), +this.y.toPrecision(6), +this.half.toPrecision(6)];
+  }
+
+  /** Brings places into view; where all are seen already only if `always`. */
+  show(places: Spot[], always: boolean): void {
+    const box = extent(places.flat());
+    const [sx, sy] = this.scale();
+    const isSeen = ([x, y]: Spot) => Math.abs(x - this.x) * sx <= 1 && Math.abs(y - this.y) * sy <= 1;
+    if (!box || (!always && places.filter(([x]) => Number.isFinite(x)).every(isSeen))) return;
+    const half = Math.max(((box[2] - box[0]) / 2) * sx, ((box[3] - box[1]) / 2) * sy) * this.half * ROOM;
+    this.see((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, Math.min(this.full, Math.max(half, this.full / MOST_MAGNIFIED)));
   }
 
   /** Zooms by a factor about a place, which stays where it is. */
@@ -210,17 +248,27 @@ function rowsAround(places: Float32Array, view: Window, x: number, y: number): n
 }
 
 function colourBy(store: Store, about: About): HTMLElement {
-  const field = h("select", {}, h("option", { value: KIND }, "kind"), h("option", { value: SCORE }, "score of the search"),
+  const difference = h("option", { value: DIFFERENCE }, "score: A minus B");
+  const field = h("select", {}, h("option", { value: KIND }, "kind"), h("option", { value: SCORE }, "score of the search"), difference,
     ...about.columns.filter((column) => column.name !== "modality").map((column) => h("option", { value: `column ${column.name}` }, column.name.slice(0, 60))));
-  field.value = store.get().colour ?? KIND;
-  if (field.selectedIndex < 0) field.value = KIND; // a link may name a column that is not there
+  const show = () => {
+    const { colour, other } = store.get();
+    difference.disabled = difference.hidden = other === null;
+    field.value = colour ?? KIND;
+    if (field.selectedIndex < 0) field.value = KIND; // a link may name a column that is not there
+  };
+  show();
+  store.on((state, before) => {
+    if (state.colour !== before.colour || state.other !== before.other) show();
+  });
   field.addEventListener("change", () => store.set({ colour: field.value || null }));
   return labelled("Colour by", field);
 }
 
 /** The colours that the state asks for. Raises what the server says where a column does not come. */
 export async function coloursOf(store: Store, points: Points, about: About): Promise<Key> {
-  const { colour, scores } = store.get();
+  const { colour, scores, otherScores } = store.get();
+  if (colour === DIFFERENCE) return scores && otherScores ? byDifference(scores, otherScores, scoreText) : { ...byKind(points.modality), names: [["compare two searches first", [140, 140, 140]]] };
   if (colour === SCORE) return scores ? byNumber(scores, scoreText) : { ...byKind(points.modality), names: [["search first: points are coloured by their scores then", [140, 140, 140]]] };
   const column = about.columns.find((each) => `column ${each.name}` === colour);
   return column ? byColumn(column, await points.column(column)) : byKind(points.modality);
@@ -234,11 +282,11 @@ export function swatch([red, green, blue]: Rgb, square = false): HTMLElement {
 }
 
 /** Tells what the colours of points mean. */
-export function showKey(place: HTMLElement, { names, ends, shapes }: Key): void {
+export function showKey(place: HTMLElement, { names, ends, shapes, ramp }: Key): void {
   const kinds = shapes ? null : h("span", { class: "fine" }, "squares: pictures, dots: sounds; grey: none");
   if (ends) {
     const canvas = h("canvas", { width: 120, height: 10, "aria-hidden": "true" });
-    paintRamp(canvas, "viridis");
+    paintRamp(canvas, ramp ?? "viridis");
     fill(place, h("span", {}, ends[0]), canvas, h("span", {}, ends[1]), kinds);
   } else {
     const shown = (names ?? []).slice(0, MOST_NAMES);

@@ -96,8 +96,22 @@ export function isInside(x: number, y: number, polygon: [number, number][]): boo
 /** A longitude from -180 to 180. */
 export const turned = (longitude: number): number => ((((longitude + 180) % 360) + 360) % 360) - 180;
 
+/** West and east of the narrowest stretch that holds longitudes; east above 180 across the antimeridian. */
+export function widthAround(longitudes: number[]): [number, number] {
+  const sorted = longitudes.map(turned).sort((one, other) => one - other);
+  const gaps = sorted.map((lon, at) => (at + 1 < sorted.length ? sorted[at + 1]! : sorted[0]! + 360) - lon);
+  const widest = gaps.indexOf(Math.max(...gaps));
+  const [west, east] = [sorted[(widest + 1) % sorted.length]!, sorted[widest]!];
+  return [west, east < west ? east + 360 : east];
+}
+
 /** A longitude as near as can be to another, beyond 180 if need be: so shapes go on across the antimeridian. */
 export const nearTo = (first: number, longitude: number): number => first + turned(longitude - first);
+
+const EARTH_KM = 6371.0088;
+
+/** How far two places are from each other, on a sphere. */
+export const kmBetween = (one: [number, number], other: [number, number]): number => EARTH_KM * angle(...one, ...other);
 
 /** The angle between two places, in radians. */
 export function angle(lon0: number, lat0: number, lon1: number, lat1: number): number {

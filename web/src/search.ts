@@ -60,13 +60,15 @@ export function mountSearch(place: HTMLElement, store: Store, asking: Asking): v
     }
     where.removeAttribute("aria-invalid");
     note(found.hint);
+    store.set({ goes: true });
     give({ place: found.place });
   });
-  const words = h("input", { type: "text", disabled: true });
+  const words = h("input", { type: "text", disabled: true, autocomplete: "off" });
+  const microphone = recorder(send, tell, store);
   const wordsField = labelled("Words", words, "");
   const examples = h("ul", { class: "examples", "aria-label": "Examples" });
   add(form,
-    h("div", { class: "row" }, labelled("Sound or picture", file), recorder(send, tell, store)),
+    h("div", { class: "row" }, labelled("Sound or picture", file), microphone),
     h("div", { class: "row" }, labelled("Place", where), h("button", { type: "submit", class: "main" }, "Search")),
     wordsField, h("div", { class: "row" }, labelled("Use as", use), find(store)), options(store));
   add(place, h("h2", {}, "Search"), form, wrong, hint, examples);
@@ -81,12 +83,12 @@ export function mountSearch(place: HTMLElement, store: Store, asking: Asking): v
       note(null);
       give({ place: [longitude, latitude] });
     }
-    if (state.about !== before.about) aboutModel(state, file, words, wordsField, note);
+    if (state.about !== before.about) aboutModel(state, file, microphone, words, wordsField, note);
   });
   asking.onchange((busy) => {
     if (!busy) drawExamples(examples, store, asking);
   });
-  aboutModel(store.get(), file, words, wordsField, note);
+  aboutModel(store.get(), file, microphone, words, wordsField, note);
   drawExamples(examples, store, asking);
 }
 
@@ -105,12 +107,19 @@ function checked(file: File, { about }: State): File {
 }
 
 /** Without a model nothing new can be embedded: files and words are off, and say why. */
-function aboutModel({ about }: State, file: HTMLInputElement, words: HTMLInputElement, wordsField: HTMLElement, note: (text: string | null) => void): void {
+function aboutModel({ about }: State, file: HTMLInputElement, microphone: HTMLElement, words: HTMLInputElement, wordsField: HTMLElement, note: (text: string | null) => void): void {
   if (!about) return;
   const kinds = about.model?.queries ?? [];
   file.disabled = !kinds.includes("sound") && !kinds.includes("image");
+  const button = microphone.querySelector("button");
+  if (button) {
+    button.disabled = !kinds.includes("sound");
+    button.title = button.disabled ? "A recording can be searched by only where there is a model" : "Record with the microphone, two minutes at most";
+  }
   words.disabled = !kinds.includes("text");
-  const why = about.model ? "This model knows sounds and pictures, no words." : "Words need a model that knows them.";
+  wordsField.classList.toggle("off", words.disabled);
+  const why = about.model ? "Off: this model knows sounds and pictures, no words." : "Off: words need a model that knows them.";
+  words.placeholder = words.disabled ? "not with this model" : "";
   const small = wordsField.querySelector("small");
   if (small) small.textContent = words.disabled ? why : "";
   if (file.disabled) note(`Without a model files cannot be searched by, items and places can${about.model_missing ? `: ${about.model_missing}` : "; start earthtone serve with --model"}.`);

@@ -2,12 +2,14 @@
 
 import type { ExpressionSpecification, GeoJSONSource, Map as LibreMap } from "maplibre-gl";
 import { getJson, type Item } from "./api";
+import { placeAsked } from "./asking";
 import { nearTo, turned } from "./points";
 import type { State, Store } from "./state";
 
 type Ring = [number, number][];
 const FILTER = "#c2410c";
 const OPEN = "#d11a1a";
+const ASKED = "#111111";
 
 /** Adds the shapes to the map, keeps them as the state tells, and lets polygons be drawn corner by corner. */
 export function mountShapes(map: LibreMap, store: Store): void {
@@ -16,10 +18,12 @@ export function mountShapes(map: LibreMap, store: Store): void {
   map.addLayer({ id: "shape-fill", type: "fill", source: "shapes", filter: ["==", ["get", "kind"], "filter"], paint: { "fill-color": FILTER, "fill-opacity": 0.08 } });
   map.addLayer({ id: "shape-rim", type: "line", source: "shapes", filter: ["!=", ["geometry-type"], "Point"], paint: { "line-color": "#ffffff", "line-width": 4, "line-opacity": 0.7 } });
   map.addLayer({ id: "shape-line", type: "line", source: "shapes", filter: ["!=", ["geometry-type"], "Point"], paint: { "line-color": colour, "line-width": 2 } });
-  map.addLayer({ id: "shape-corner", type: "circle", source: "shapes", filter: ["==", ["geometry-type"], "Point"], paint: { "circle-color": FILTER, "circle-radius": 4 } });
+  map.addLayer({ id: "shape-corner", type: "circle", source: "shapes", filter: ["==", ["get", "kind"], "drawing"], paint: { "circle-color": FILTER, "circle-radius": 4 } });
+  const asked: ExpressionSpecification = ["==", ["get", "kind"], "asked"];
+  map.addLayer({ id: "shape-asked", type: "circle", source: "shapes", filter: asked, paint: { "circle-color": "#ffffff", "circle-radius": 5, "circle-stroke-color": ASKED, "circle-stroke-width": 3 } });
   let corners: Ring = [];
   let open: Item | null = null;
-  let asked: AbortController | null = null;
+  let loading: AbortController | null = null;
   const draw = () => {
     const { query, answer, row } = store.get();
     const shapes: GeoJSON.Feature[] = [];
@@ -28,6 +32,8 @@ export function mountShapes(map: LibreMap, store: Store): void {
     const seen = answer?.hits.filter((hit) => hit.row !== row) ?? [];
     for (const { footprint } of seen) if (footprint) shapes.push(polygonOf(footprint, "hit"));
     if (open?.footprint && open.row === row) shapes.push(polygonOf(open.footprint, "open"));
+    const place = placeAsked(query);
+    if (place) shapes.push({ type: "Feature", properties: { kind: "asked" }, geometry: { type: "Point", coordinates: place } });
     if (corners.length) {
       shapes.push({ type: "Feature", properties: { kind: "drawing" }, geometry: { type: "LineString", coordinates: corners } });
       shapes.push(...corners.map((corner): GeoJSON.Feature => ({ type: "Feature", properties: { kind: "drawing" }, geometry: { type: "Point", coordinates: corner } })));
@@ -35,12 +41,12 @@ export function mountShapes(map: LibreMap, store: Store): void {
     map.getSource<GeoJSONSource>("shapes")?.setData({ type: "FeatureCollection", features: shapes });
   };
   const look = async ({ row, answer }: State) => {
-    asked?.abort();
+    loading?.abort();
     open = [answer?.picture, ...(answer?.hits ?? [])].find((item) => item?.row === row) ?? null;
     draw();
     if (row === null || open) return;
     const control = new AbortController();
-    asked = control;
+    loading = control;
     try {
       open = await getJson<Item>(`api/items/${row}`, control.signal);
       draw();

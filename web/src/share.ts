@@ -1,7 +1,7 @@
 // A query as a part of the page's address, and back. A link is written by others: whatever does not fit is refused.
 
-import type { Example, Filters } from "./api";
-import { emptyQuery, type Given, type Query, type ShownLayer } from "./state";
+import type { About, Example, Filters } from "./api";
+import { emptyQuery, type Given, type Outline, type Query, type ShownLayer, type State } from "./state";
 
 /** Of the map: longitude, latitude, zoom; bearing and pitch in degrees; whether it is a globe. */
 export interface View { at: [number, number, number]; turn: [number, number]; globe: boolean }
@@ -9,6 +9,63 @@ export interface View { at: [number, number, number]; turn: [number, number]; gl
 const MOST_EXAMPLES = 50;
 const MOST_LETTERS = 20_000;
 const LONGEST_NAME = 200;
+const MOST_ROWS = 50; // of a selection, that a link tells one by one
+const MOST_CORNERS = 120;
+
+/** What an address tells behind its #. */
+export interface Link {
+  query: Query | null; other: Query | null; row: number | null; colour: string | null; layers: Record<string, ShownLayer>;
+  view: View | null; plane: [number, number, number] | null; selection: { selected: Uint32Array | null; outline: Outline | null } | null;
+}
+
+/** What a link tells, and in sentences what of it cannot be read: the rest counts. */
+export function linkFrom(text: string, about: About): { link: Link; wrong: string[] } {
+  const told = new URLSearchParams(text);
+  const wrong: string[] = [];
+  const read = <T>(name: string, from: (text: string) => T | null, says: string): T | null => {
+    const given = told.get(name);
+    if (given === null || given === "") return null;
+    const found = from(given);
+    if (found === null) wrong.push(says);
+    return found;
+  };
+  const known = ["at", "plane", "q", "c", "row", "colour", "layers", "sel", "index"];
+  const strange = [...told.keys()].filter((name) => !known.includes(name));
+  if (strange.length) wrong.push(`It says "${strange[0]!.slice(0, 40)}", which this page does not know.`);
+  const rowOf = (given: string) => (/^\d{1,15}$/.test(given) && Number(given) < about.rows ? Number(given) : null);
+  const colourOf = (given: string) => (["score", "difference"].includes(given) || about.columns.some(({ name }) => given === `column ${name}`) ? given : null);
+  const layersOf = (given: string) => {
+    const found = Object.entries(layersFromText(given)).filter(([name]) => about.layers.some((layer) => layer.name === name));
+    return found.length ? Object.fromEntries(found) : null;
+  };
+  const usual = JSON.stringify({});
+  const link: Link = {
+    query: read("q", queryFromText, "Its search is damaged: search anew."),
+    other: read("c", queryFromText, "The search it compares with is damaged."),
+    row: read("row", rowOf, `It opens an item that is not here: there are ${about.rows.toLocaleString("en")}.`),
+    colour: read("colour", colourOf, "It colours points by a column that is not here."),
+    layers: told.get("layers") === usual ? {} : read("layers", layersOf, "Its layers are not here.") ?? {},
+    view: read("at", viewFromText, "The part of the map it shows is damaged: all data are shown."),
+    plane: read("plane", planeFromText, "The part of the plane it shows is damaged: all points are shown."),
+    selection: read("sel", (given) => selectionFromText(given, about.rows), "Its selection is damaged, or names items that are not here."),
+  };
+  const byNumber = link.row !== null || link.selection?.selected || [link.query, link.other].some((query) => [...(query?.like ?? []), ...(query?.unlike ?? [])].some((given) => "row" in given));
+  const index = told.get("index");
+  if (byNumber && index && index !== about.index.fingerprint) wrong.push("The index has changed since the link was made: its items may now be others.");
+  return { link, wrong };
+}
+
+/** The address, behind its #, of what the page shows. */
+export function linkTo(state: State, view: View | null, plane: [number, number, number] | null): string {
+  const { about, query, other, row, colour, layers } = state;
+  const said: [string, string][] = [
+    ["at", view ? viewToText(view) : ""], ["plane", plane?.join(",") ?? ""], ["q", queryToText(query)], ["c", other ? queryToText(other) : ""],
+    ["row", row === null ? "" : String(row)], ["colour", colour ?? ""], ["layers", layersToText(layers)], ["sel", selectionToText(state)],
+  ];
+  const told = new URLSearchParams(said.filter(([, text]) => text));
+  if (about && ["q", "c", "row", "sel"].some((name) => told.has(name))) told.set("index", about.index.fingerprint);
+  return told.toString();
+}
 
 /** The query as compact JSON without what is as usual; "" where nothing was asked. */
 export function queryToText(query: Query): string {
@@ -117,6 +174,39 @@ export function viewFromText(text: string): View | null {
 export function viewToText({ at: [longitude, latitude, zoom], turn: [bearing, pitch], globe }: View): string {
   const turn = bearing || pitch ? `,${bearing.toFixed(1)},${pitch.toFixed(1)}` : "";
   return `${longitude.toFixed(5)},${latitude.toFixed(5)},${zoom.toFixed(2)}${turn}${globe ? ",globe" : ""}`;
+}
+
+/** What is selected: "rows:3.17", or the outline that selects it, "plane:x,y;..." or "map:LON,LAT;..."; else "". */
+export function selectionToText({ selected, outline }: State): string {
+  if (!selected) return "";
+  if (selected.length <= MOST_ROWS) return `rows:${selected.join(".")}`;
+  return outline ? `${outline.on}:${outline.ring.map((corner) => corner.join(",")).join(";")}` : "";
+}
+
+/** The rows, or the outline, that such text tells; null for anything else. */
+export function selectionFromText(text: string, rows: number): { selected: Uint32Array | null; outline: Outline | null } | null {
+  const [, on, told = ""] = /^(rows|plane|map):([-\d.,;e]*)$/.exec(text.slice(0, MOST_LETTERS)) ?? [];
+  if (on === "rows") {
+    const numbers = told ? told.split(".") : [];
+    const fits = numbers.length <= MOST_ROWS && numbers.every((each) => /^\d{1,10}$/.test(each) && Number(each) < rows);
+    return fits ? { selected: Uint32Array.from(numbers, Number), outline: null } : null;
+  }
+  if (on !== "plane" && on !== "map") return null;
+  const ring = told.split(";").map((corner) => corner.split(",").map((number) => (number ? Number(number) : Number.NaN)));
+  if (ring.length < 3 || ring.length > MOST_CORNERS || !ring.every((corner) => isNumbers(corner, 2))) return null;
+  return { selected: null, outline: { on, ring: ring as [number, number][] } };
+}
+
+/** Corners as a link holds them: rounded, and no more than it takes. */
+export function plainRing(ring: [number, number][]): [number, number][] {
+  const every = Math.ceil(ring.length / MOST_CORNERS);
+  return ring.filter((_, at) => at % every === 0).map(([x, y]) => [+x.toPrecision(8), +y.toPrecision(8)]);
+}
+
+/** The middle of the plane's view and half of its lesser side; null for anything else. */
+export function planeFromText(text: string): [number, number, number] | null {
+  const numbers = text.split(",").map((part) => (/^-?\d+(\.\d+)?(e-?\d+)?$/.test(part) ? Number(part) : Number.NaN));
+  return isNumbers(numbers, 3) && numbers[2]! > 0 ? (numbers as [number, number, number]) : null;
 }
 
 /** The example alone, as the server takes it. */

@@ -11,6 +11,12 @@ export interface Query {
 
 export type Picked = { place: [number, number] } | { box: [number, number, number, number] } | { polygon: [number, number][] };
 
+/** What is to come into view: rows on the map and on the plane, a place to go to; `always`: also what is seen already. */
+export interface Seek { place: [number, number] | null; onMap: number[]; onPlane: number[]; always: boolean }
+
+/** The outline of a selection: its corners on the plane, or on the flat map as (longitude, latitude). */
+export interface Outline { on: "map" | "plane"; ring: [number, number][] }
+
 /** How a layer is shown: its band, colours, opacity (0 to 1), and the percentile from which on. */
 export interface ShownLayer { band: string; ramp: string; opacity: number; from: number }
 
@@ -23,14 +29,25 @@ export interface State {
   other: Query | null;
   answer: Answer | null;
   otherAnswer: Answer | null;
+  /** Why there is no answer. */
+  refused: string | null;
   /** Rows of the hits, best first: map and plane ring them. */
   hits: number[];
   /** Of all rows, where points are coloured by score. */
   scores: Float32Array | null;
-  /** What points are coloured by: "score", or "column " and its name; null by what they are. */
+  /** The same of the query that is compared with. */
+  otherScores: Float32Array | null;
+  /** What points are coloured by: "score", "difference" (of two queries' scores), or "column " and its name; null by what they are. */
   colour: string | null;
   /** Rows that were brushed. */
   selected: Uint32Array | null;
+  /** By which outline, where one was drawn that a link can tell. */
+  outline: Outline | null;
+  seek: Seek | null;
+  /** Whether the map goes to where the next answer is: a place that was clicked is seen already. */
+  goes: boolean;
+  /** Whether a link told what is seen: its first answer moves nothing. */
+  linked: boolean;
   /** Rows at one place that was clicked, where there are several. */
   here: number[];
   /** Layers on the map, by name: as they are shown. */
@@ -46,8 +63,8 @@ export const emptyQuery = (): Query => ({ like: [], unlike: [], find: null, wind
 
 export function emptyState(): State {
   return {
-    about: null, row: null, query: emptyQuery(), other: null, answer: null, otherAnswer: null, hits: [], scores: null, colour: null,
-    selected: null, here: [], layers: {}, pick: "look", picked: null, says: "",
+    about: null, row: null, query: emptyQuery(), other: null, answer: null, otherAnswer: null, refused: null, hits: [], scores: null, otherScores: null, colour: null,
+    selected: null, outline: null, seek: null, goes: false, linked: false, here: [], layers: {}, pick: "look", picked: null, says: "",
   };
 }
 

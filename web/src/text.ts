@@ -37,6 +37,10 @@ export function placeText(longitude: number, latitude: number): string {
   return `${part(latitude, "N", "S")}, ${part(east, "E", "W")}`;
 }
 
+/** 0.42 as "420 m", 12.345 as "12.3 km", 4321 as "4,321 km". */
+export const distanceText = (km: number): string =>
+  km < 0.95 ? `${Math.round(1000 * km)} m` : `${km < 99.5 ? +km.toPrecision(3) : Math.round(km).toLocaleString("en")} km`;
+
 /** "2021-05-04T06:00:00Z" as "2021-05-04 06:00 UTC". */
 export const timeText = (datetime: string): string => datetime.replace(/^(\S+)T(\d\d:\d\d)(:\d\d)?(\.\d+)?Z?$/, "$1 $2 UTC");
 

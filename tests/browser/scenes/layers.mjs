@@ -20,10 +20,14 @@ await scene(async (page, watched) => {
   assert.equal(watched.requests.length, asked, "colours asked the server");
   await picture(page, "threshold");
   await accessible(page, "a layer");
-  await layers.getByRole("checkbox").first().uncheck();
+  const first = layers.getByRole("checkbox").first();
+  await first.uncheck();
   const bare = await map(page).screenshot();
   await layers.getByRole("checkbox", { name: "Likeliest sound", exact: true }).check();
   await layers.getByLabel("Legend").getByText("birds").waitFor();
   await until(async () => (await difference(page, bare, await map(page).screenshot())) > 0.1, "classes on the map");
   await picture(page, "classes");
+  assert.equal(await layers.getByRole("slider", { name: "Opacity" }).nth(3).inputValue(), "1", "classes are opaque");
+  await first.check(); // classes stand alone: no colours mix with theirs
+  assert.equal(await layers.getByRole("checkbox", { name: "Likeliest sound", exact: true }).isChecked(), false);
 });

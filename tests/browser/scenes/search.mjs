@@ -11,6 +11,9 @@ await scene(async (page) => {
   await until(async () => (await hits(page).allInnerTexts())[0] !== bySound[0], "other hits");
   const byImage = await searchByFile(page, process.env.IMAGE);
   assert.ok(byImage.length > 1);
+  const words = part(page, "Search").getByRole("textbox", { name: "Words" });
+  assert.ok(await words.isDisabled());
+  await part(page, "Search").getByText(/no words/).waitFor();
   await searchByPlace(page, process.env.PLACE);
   await picture(page, "by-place");
   const field = part(page, "Search").getByRole("textbox", { name: "Place" });
