@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from html import unescape
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -111,7 +112,8 @@ class InternetArchive(RecordingSource):
     def _described(self, id: str, said: Mapping[str, Any]) -> Recording:
         """Return what an item's metadata say of all its sounds."""
         aporee = _APOREE.fullmatch(id)
-        more = {"tags": _texts(said.get("subject")), "description": text_of(said.get("description"), 1000)}
+        description = text_of(unescape(text_of(said.get("description"), 1000)), 1000)  # it is HTML
+        more = {"tags": _texts(said.get("subject")), "description": description}
         if aporee:
             more["aporee_page"] = f"https://aporee.org/maps/?loc={aporee[1]}&snd={aporee[2]}"
         author, title, time = _texts(said.get("creator")), text_of(said.get("title")), _time(text_of(said.get("date")))
