@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from imagery_hosts import QUICK, Asked, Said, hosting
 
-from earthtone.build.web import HostLimiter, Web, checked_url, is_public, retry_after, shown_url
+from earthtone.build.web import (
+    Answer,
+    HostError,
+    HostLimiter,
+    QuotaReachedError,
+    TransientError,
+    Web,
+    checked_url,
+    is_public,
+    retry_after,
+    shown_url,
+)
 from earthtone.errors import DataError
 
 
@@ -205,3 +216,54 @@ def test_dates_and_seconds() -> None:
     assert retry_after("7") == 7.0 and retry_after(None) == retry_after("soon") == 0.0
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert 55 < retry_after(later) <= 60
+
+
+@pytest.mark.slow
+def test_a_host_has_a_pace_and_a_day_of_its_own(tmp_path: Path) -> None:
+    with hosting(lambda _: Said(b"{}")) as host:
+        web, other = web_of(tmp_path), web_of(tmp_path)
+        for one in (web, other):
+            one.pace("127.0.0.1", 4.0, per_day=4)
+        start = time.time()
+        for one in (web, other, web, other):
+            one.get(f"{host.url}/a", headers={})
+        assert time.time() - start >= 3 / 4
+        with pytest.raises(QuotaReachedError, match=r"127\.0\.0\.1 has been asked 4 times today, as often as it allows"):
+            web.get(f"{host.url}/a", headers={})
+        assert len(host.asked) == 4
+        (tmp_path / "cache" / "hosts" / "127.0.0.1.day").write_text("1 99")  # another day
+        web.get(f"{host.url}/a", headers={})
+
+
+def test_a_judge_reads_what_a_host_says_in_its_own_words(tmp_path: Path) -> None:
+    """As Freesound does: 429 without a header, and words that mean a minute, a day, or never."""
+
+    def judge(answer: Answer) -> None:
+        if b"suspended" in answer.body:
+            raise DataError("the key is suspended")
+        if b"/day" in answer.body:
+            raise QuotaReachedError("enough for today", 3600.0)
+        if b"/minute" in answer.body:
+            raise TransientError("too fast", 0.1)
+
+    said = {"/minute": b"(60/minute)", "/day": b"(2000/day)", "/never": b"credential has been suspended"}
+
+    def speaks(asked: Asked) -> Said:
+        again = host.paths().count(asked.path) > 1
+        return Said(b"fine") if asked.path == "/minute" and again else Said(said[asked.path], 429)
+
+    with hosting(speaks) as host:
+        web = web_of(tmp_path)
+        assert web.get(f"{host.url}/minute", headers={}, judge=judge).body == b"fine"
+        with pytest.raises(QuotaReachedError, match=r"enough for today; type the same again after 20.* UTC"):
+            web.get(f"{host.url}/day", headers={}, judge=judge)
+        with pytest.raises(DataError, match="suspended"):
+            web.get(f"{host.url}/never", headers={}, judge=judge)
+        assert host.paths() == ["/minute", "/minute", "/day", "/never"]
+
+
+def test_a_key_in_an_address_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with hosting(lambda _: Said(b"", 503)) as host, caplog.at_level("DEBUG"), pytest.raises(HostError) as caught:
+        web_of(tmp_path).get(f"{host.url}/a?key=s3cret", headers={"Authorization": "Token s3cret"})
+    assert "s3cret" not in caplog.text and "s3cret" not in str(caught.value)
+    assert not any(b"s3cret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
