@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import shapely
-from imagery_hosts import QUICK, Asked, Host, Said, hosting
+from archives import file_said, query
+from imagery_hosts import Asked, Host, Said, hosting
 
 from earthtone.build.sources.source import Page, Recording, RecordingSource
 from earthtone.build.web import Web
@@ -26,10 +25,6 @@ Row = dict[str, Any]
 def said_json(values: Any, status: int = 200, **headers: str) -> Said:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Said(json.dumps(values).encode(), status, {"Content-Type": "application/json", **named})
-
-
-def quick_web(folder: Path) -> Web:
-    return Web(folder / "web", per_second=200.0, policy=QUICK)
 
 
 @dataclass
@@ -61,22 +56,28 @@ def collect(source: RecordingSource, web: Web, cursor: str | None = None) -> Col
 
 @dataclass
 class Archive:
-    """Rows of one archive; `next_answers` are given first, one a request, None meaning the right answer."""
+    """Rows of one archive; `next_answers` are given first, one a request, None meaning the right answer.
+
+    `media` are files, or what comes in their place, by path.
+    """
 
     rows: Sequence[Row]
     next_answers: list[Said | None] = field(default_factory=list)
     always: Said | None = None
     queries: list[dict[str, str]] = field(default_factory=list)
+    media: dict[str, bytes | Said] = field(default_factory=dict)
     url: str = ""
 
     def __call__(self, asked: Asked) -> Said:
-        query = {name: values[0] for name, values in parse_qs(asked.query, keep_blank_values=True).items()}
-        self.queries.append(query)
+        if (found := self.media.get(asked.path)) is not None:
+            return found if isinstance(found, Said) else file_said(asked, found)
+        said_query = query(asked)
+        self.queries.append(said_query)
         if self.always is not None:
             return self.always
         if self.next_answers and (said := self.next_answers.pop(0)) is not None:
             return said
-        return self.answer(asked, query)
+        return self.answer(asked, said_query)
 
     def answer(self, asked: Asked, query: dict[str, str]) -> Said:
         raise NotImplementedError
