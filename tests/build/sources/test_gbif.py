@@ -77,6 +77,7 @@ def test_coarser_places_that_are_asked_for_say_so(tmp_path: Path) -> None:
     with Gbif([gbif_row(1, 42.5, -8.5, dataGeneralizations="10 km")]).running() as host:
         found = collect(Source(Filters(BOX), host.url, generalised=True), web_for(tmp_path))
     assert found.recordings[0].more["generalised"] == "10 km"
+    assert found.recordings[0].cells()["coord_source"] == "made coarser by its publisher"
 
 
 def test_the_window_of_a_search_ends_with_a_sentence(tmp_path: Path) -> None:

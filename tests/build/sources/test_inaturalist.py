@@ -73,7 +73,8 @@ def test_obscured_places_that_are_asked_for_say_so(tmp_path: Path) -> None:
     hidden = {"obscured": True, "positional_accuracy": 5, "public_positional_accuracy": None}
     with INaturalist([inaturalist_row(1, 51.5, -1.5, **hidden)]).running() as host:
         one = collect(Source(Filters(BOX), host.url, obscured=True), web_for(tmp_path)).recordings[0]
-    assert one.more["obscured"] == "yes" and one.coord_uncertainty_m is None  # 5 m is that of the true place
+    assert one.cells()["coord_source"] == "obscured by the archive" and one.more["obscured"] == "yes"
+    assert one.coord_uncertainty_m is None  # 5 m is that of the true place
 
 
 def test_a_box_across_180_is_asked_for_as_two(tmp_path: Path) -> None:

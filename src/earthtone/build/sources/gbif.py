@@ -160,10 +160,11 @@ class Gbif(RecordingSource):
             found.left_out["of a data set that is left out"] += 1
             return
         sounds = _sounds(media, found)
-        if sounds and not self.generalised and _is_generalised(row):
+        coarser = _is_generalised(row)
+        if coarser and not self.generalised:
             found.left_out["place made coarser by its publisher"] += len(sounds)
             return
-        cells = _cells(row, key, dataset)
+        cells = _cells(row, key, dataset, coarser)
         for address, one in sounds.items():
             digest = hashlib.blake2b(address.encode(), digest_size=6).hexdigest()
             found.recordings.append(
@@ -211,7 +212,7 @@ def _is_generalised(row: Mapping[str, Any]) -> bool:
     return bool(text_of(row.get("dataGeneralizations")) or _WITHHELD.search(withheld))
 
 
-def _cells(row: Mapping[str, Any], key: int, dataset: str) -> dict[str, Any]:
+def _cells(row: Mapping[str, Any], key: int, dataset: str, coarser: bool) -> dict[str, Any]:
     """Return what all sounds of an occurrence share."""
     longitude, latitude = place_of(row.get("decimalLatitude"), row.get("decimalLongitude"))
     said = text_of(row.get("eventDate"))
@@ -227,7 +228,7 @@ def _cells(row: Mapping[str, Any], key: int, dataset: str) -> dict[str, Any]:
     return {
         "longitude": longitude, "latitude": latitude,
         "coord_uncertainty_m": number_of(row.get("coordinateUncertaintyInMeters")),
-        "coord_source": "occurrence" if latitude is not None else "",
+        "coord_source": "" if latitude is None else "made coarser by its publisher" if coarser else "occurrence",
         "time": time, "time_zone_known": zone_known, "more": {name: value for name, value in more.items() if value},
     }  # fmt: skip
 

@@ -124,7 +124,7 @@ class INaturalist(RecordingSource):
         }  # fmt: skip
         return {
             "longitude": longitude, "latitude": latitude, "coord_uncertainty_m": stated,
-            "coord_source": "observation" if longitude is not None else "",
+            "coord_source": "" if longitude is None else "obscured by the archive" if hidden else "observation",
             "time": time or day_of(text_of(row.get("observed_on"))), "time_zone_known": zone_known,
             "url": f"https://www.inaturalist.org/observations/{whole_of(row.get('id'))}", "title": species,
             "author": text_of(user.get("name")) or text_of(user.get("login")),
