@@ -98,8 +98,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(isinstance(value, type(choice)) and value == choice for choice in get_args(hint))
     if get_origin(hint) is Callable:
         return callable(value)
-    if get_origin(hint) in (list, Sequence):
-        return isinstance(value, (tuple, list)) and all(fits(part, *get_args(hint)) for part in value)
+    if get_origin(hint) in (list, Sequence) or _is_open(hint):
+        return isinstance(value, (tuple, list)) and all(fits(part, get_args(hint)[0]) for part in value)
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         return (
@@ -115,6 +115,11 @@ def fits(value: Any, hint: Any) -> bool:
         number = Integral if hint is int else Real
         return isinstance(value, number) and not isinstance(value, bool) and not is_huge(value)
     return isinstance(value, hint) and not (hint is str and is_empty(value))
+
+
+def _is_open(hint: Any) -> bool:
+    """Return whether a type hint is a tuple of any length."""
+    return get_origin(hint) is tuple and get_args(hint)[-1:] == (...,)
 
 
 def expected(hint: Any) -> str:
@@ -172,7 +177,8 @@ def as_typed(value: Any, hint: Any) -> Any:
     if get_origin(hint) in (tuple, Sequence) and hasattr(value, "tolist"):
         value = value.tolist()  # NumPy's and torch's arrays of numbers; of a single number none is a list
     if get_origin(hint) in (tuple, Sequence) and isinstance(value, (list, tuple, range)):
-        kinds = get_args(hint) if get_origin(hint) is tuple else get_args(hint) * len(value)
+        closed = get_origin(hint) is tuple and not _is_open(hint)
+        kinds = get_args(hint) if closed else get_args(hint)[:1] * len(value)
         return tuple(map(as_typed, value, kinds)) if len(kinds) == len(value) else tuple(value)
     if get_origin(hint) is Literal and fits(value, int) and str(value) in get_args(hint):
         return str(value)  # YAML and Python take `precision: 32` for a number
@@ -241,10 +247,10 @@ def _word(hint: Any) -> str:
     if get_origin(hint) is Literal:
         *others, last = map(str, get_args(hint))
         return f"{', '.join(others)} or {last}" if others else last
-    if get_origin(hint) is tuple:
+    if get_origin(hint) is tuple and not _is_open(hint):
         return f"[{', '.join(_word(part) for part in get_args(hint))}]"
-    if get_origin(hint) in (list, Sequence):
-        return f"[{_word(*get_args(hint))}, ...]"
+    if get_origin(hint) in (list, Sequence, tuple):
+        return f"[{_word(get_args(hint)[0])}, ...]"
     if get_origin(hint) in (dict, Mapping):
         return "a mapping of options"
     return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
@@ -369,10 +375,11 @@ def type_hints(options: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in sorted(fields(options), key=place)}
 
 
-def section_of(kind: Any, values: Any, source: str, prefix: str = "") -> Any:
+def section_of(kind: Any, values: Any, source: str, prefix: str = "", *, checked: bool = False) -> Any:
     """Return the dataclass `kind` of the plain values of a YAML file, its own sections too; empty values are null.
 
-    Raises ConfigError for a key that it lacks, naming the nearest one, and for an empty value that may not be null.
+    Raises ConfigError for a key that it lacks, naming the nearest one, for an empty value that may not be null, and
+    where they are to be `checked` for one of another type.
     """
     if not isinstance(values, Mapping):
         found = "empty" if is_empty(values) else f"{values!r:.60}"
@@ -383,11 +390,13 @@ def section_of(kind: Any, values: Any, source: str, prefix: str = "") -> Any:
             hint = did_you_mean(f"{prefix}{key}", [prefix + name for name in hints])
             raise ConfigError(f"{source}: unknown key {prefix}{key}; {hint}known: {', '.join(hints)}")
         if is_dataclass(hints[key]):
-            made[key] = section_of(hints[key], value, source, f"{prefix}{key}.")
+            made[key] = section_of(hints[key], value, source, f"{prefix}{key}.", checked=checked)
         elif is_empty(value) and not may_be_null(hints[key]):
             raise ConfigError(f"{source}: {prefix}{key} is {wrong(None, hints[key])}; leave it out for the default")
         else:
             made[key] = None if is_empty(value) else as_typed(value, hints[key])
+            if checked and (problem := wrong(made[key], hints[key])) is not None:
+                raise ConfigError(f"{source}: {prefix}{key} is {problem}")
     return kind(**made)
 
 

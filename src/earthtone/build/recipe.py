@@ -17,7 +17,7 @@ from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import format_of, read_yaml_file
 from earthtone.options import ColumnOptions, PackOptions
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.value_types import NOT_TYPED, Options, PositiveInt, is_empty, section_of, type_hints, wrong
+from earthtone.value_types import NOT_TYPED, Options, PositiveInt, is_empty, section_of, type_hints
 
 #: What is at the top of a recipe.
 SECTIONS = ("recordings", "imagery", "curate", "split", "pack", "describe")
@@ -178,7 +178,9 @@ class _Reader:
             raise ConfigError(f"{self._path}: recordings.source {name!r:.40}; {hint}one of {known} expected")
         asked = {key: value for key, value in values.items() if key not in ("source", "most")}
         with _told_as(self._path, "recordings"):
-            source: RecordingSource = _typed_section(_source_kind(name), asked, self._path, "recordings.")
+            source: RecordingSource = section_of(
+                _source_kind(name), asked, str(self._path), "recordings.", checked=True
+            )
             return ArchiveOptions(source, most=values.get("most"))
 
     def _scales(self, values: dict[str, Any]) -> Iterator[TilesOptions]:
@@ -192,7 +194,9 @@ class _Reader:
             )
         seen: list[float] = []
         for number, said in enumerate(scales):
-            scale = _typed_section(Scale, said, self._path, f"imagery.scales[{number}].", needed="metres")
+            if not isinstance(said, Mapping) or is_empty(said.get("metres")):
+                raise ConfigError(f"{self._path}: imagery.scales[{number}].metres expected, the side of a tile")
+            scale = section_of(Scale, said, str(self._path), f"imagery.scales[{number}].", checked=True)
             if scale.metres in seen:
                 raise ConfigError(f"{self._path}: imagery.scales has {scale.metres:g} m twice; each once expected")
             seen.append(scale.metres)
@@ -217,7 +221,7 @@ class _Reader:
         if "pack" not in self._values:
             return None
         values = dict(self._values["pack"])
-        signal = _typed_section(SignalConfig, values.pop("signal", {}), self._path, "pack.signal.")
+        signal = section_of(SignalConfig, values.pop("signal", {}), str(self._path), "pack.signal.", checked=True)
         with _told_as(self._path, "pack"):
             check_signal_config(signal)
         given = {"data": "pairs", "out": "pairs.lance", "columns": None, "split_by": None, "buffer_km": None}
@@ -240,31 +244,6 @@ class _told_as:  # noqa: N801 - a context manager with the name of a function
             raise ConfigError(f"{self._path}: {told}") from error
         if isinstance(error, TypeError):  # an option that has no default is missing
             raise ConfigError(f"{self._path}: {self._section}: {error}") from error
-
-
-def _typed_section(kind: Any, values: Any, path: Path, prefix: str, needed: str = "") -> Any:
-    """Return a section that is no options of a verb, each of its values of its type."""
-    if needed and (not isinstance(values, Mapping) or is_empty(values.get(needed))):
-        raise ConfigError(f"{path}: {prefix}{needed} expected")
-    found = section_of(kind, values, str(path), prefix)
-    for name, hint in _leaves(found):
-        *above, last = name.split(".")
-        value = found
-        for part in [*above, last]:
-            value = getattr(value, part)
-        if (problem := wrong(value, hint)) is not None:
-            raise ConfigError(f"{path}: {prefix}{name} is {problem}")
-    return found
-
-
-def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the type of each value of a dataclass."""
-    for name, hint in type_hints(type(section)).items():
-        value = getattr(section, name)
-        if hasattr(value, "__dataclass_fields__"):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, hint
 
 
 def _python_only(hint: Any) -> bool:
