@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
-from earthtone.build.options import DescribeOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
+from earthtone.build.options import CurateOptions, DescribeOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.sources.source import RecordingSource
 from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import format_of, read_yaml_file
@@ -72,7 +72,7 @@ class BuildRecipe:
     recordings: RecordingsOptions | TableOptions | ArchiveOptions
     scales: tuple[TilesOptions, ...] = ()
     """Of the imagery; empty: recordings bring pictures of their own."""
-    curate: Options | None = None
+    curate: CurateOptions | None = None
     split: SplitRowsOptions | None = None
     pack: PackOptions | None = None
     describe: DescribeOptions | None = None
@@ -203,18 +203,13 @@ class _Reader:
             rest = {name: value for name, value in values.items() if name != "scales"}
             yield self._options(TilesOptions, "imagery", rest, **given, metres=scale.metres, pixels=scale.pixels)
 
-    def _curate(self, scales: tuple[TilesOptions, ...]) -> Options | None:
+    def _curate(self, scales: tuple[TilesOptions, ...]) -> CurateOptions | None:
         if "curate" not in self._values:
             return None
-        from earthtone.build import options
-
-        kind = getattr(options, "CurateOptions", None)
-        if kind is None:
-            raise ConfigError(f"{self._path}: curate is no step of this version; leave the section out")
         values = dict(self._values["curate"])
         if scales:
             values.setdefault("tile_m", scales[0].metres)
-        found: Options = self._options(kind, "curate", values, data="pairs", out="curate", columns=None)
+        found: CurateOptions = self._options(CurateOptions, "curate", values, data="pairs", out="curate", columns=None)
         return found
 
     def _pack(self) -> PackOptions | None:
