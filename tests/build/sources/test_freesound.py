@@ -86,7 +86,8 @@ def test_each_row_of_a_box_is_listed_once(tmp_path: Path, box: tuple[float, floa
     with Freesound(rows).running() as host:
         found = collect(Source(filters, host.url), web_for(tmp_path))
     assert sorted(map(int, found.ids)) == [n for n in range(1, len(places) + 1) if rows[n - 1]["geotag"] != "0.0 0.0"]
-    assert all(count <= len(parts) for count in found.left_out.values())
+    assert sum(found.left_out.values()) == len(rows) - len(found.ids)  # each once
+    assert sum(page.count for page in found.pages) == len(rows)
 
 
 def test_the_rate_of_a_minute_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,14 @@ from earthtone.build.sources.source import (
 from earthtone.build.sources.walk import Box, Found, place_of, rows_of, walk
 from earthtone.build.web import Answer, QuotaReachedError, TransientError, Web
 from earthtone.errors import ConfigError
+from earthtone.geo import great_circle_km
 
 KEY = "FREESOUND_API_KEY"
 WHERE = "https://freesound.org/apiv2/apply/"
 _PAGE = 150  # the most; larger ones are cut without a word
 _WIDEST = 60.0  # degrees of a part of a box: the farthest point of wider ones is no corner
 _MOST_PARTS = 16
+_LONGEST = 2.5  # times as long as high: one circle about it then asks for half as much again as several
 _DAY_SECONDS = 86_400.0
 _FIELDS = (
     "id", "name", "username", "url", "geotag", "created", "license", "gen_ai_preference", "type", "channels",
@@ -104,17 +106,16 @@ class Freesound(RecordingSource):
             recording = self._recording(row)
             if isinstance(recording, str):
                 found.left_out[recording] += 1
-            elif _part_with(recording, parts) in (None, part):  # circles overlap, parts do not
+            elif _part_with(recording, parts) == part:  # circles overlap
                 found.recordings.append(recording)
+        found.rows = len(found.recordings) + found.left_out.total()
         return found
 
     def _filter(self, part: Box | None) -> str:
         filters, words = self.filters, []
         if part is not None:
-            west, south, east, north = part
-            centre = (south + north) / 2, (west + east) / 2
-            km = max(_km(centre, (latitude, west)) for latitude in (south, north)) * 1.01 + 0.1
-            words.append(f"{{!geofilt sfield=geotag pt={centre[0]:.5f},{centre[1]:.5f} d={km:.2f}}}")
+            (latitude, longitude), km = _circle(part)
+            words.append(f"{{!geofilt sfield=geotag pt={latitude:.5f},{longitude:.5f} d={km:.2f}}}")
         elif filters.placed:
             words.append("is_geotagged:true")
         # Sampling+ of old sounds gives no rights here.
@@ -157,33 +158,46 @@ class Freesound(RecordingSource):
 
 
 def parts_of(box: Box) -> list[Box]:
-    """Return a box in parts that are about as high as wide, at most 16, and at most 60 degrees wide."""
+    """Return a box in parts whose circles hold little else: none three times as long as high, or the other way.
+
+    There are 16 parts at most, none of them wider than 60 degrees.
+    """
     west, south, east, north = box
     nearest = 0.0 if south <= 0 <= north else min(abs(south), abs(north))  # to the equator, where it is widest
     width, height = (east - west) * math.cos(math.radians(nearest)), north - south
-    across = min(_MOST_PARTS, max(math.ceil((east - west) / _WIDEST), round(width / height)))
-    up = 1 if across > 1 else min(_MOST_PARTS, max(1, round(height / max(width, 1e-9))))
+    across = max(math.ceil((east - west) / _WIDEST), _pieces(width, height))
+    up = 1 if across > 1 else _pieces(height, width)
     columns = [west + (east - west) * n / across for n in range(across)] + [east]
     rows = [south + (north - south) * n / up for n in range(up)] + [north]
     return [(w, s, e, n) for s, n in pairwise(rows) for w, e in pairwise(columns)]
 
 
+def _pieces(long: float, short: float) -> int:
+    times = long / max(short, 1e-9)
+    return min(_MOST_PARTS, round(times)) if times >= _LONGEST else 1
+
+
 def _part_with(row: Recording, parts: list[Box | None]) -> Box | None:
-    """Return the first part that a row is in; None for rows in none, which the filters count."""
-    for part in parts:
-        if part is not None and row.longitude is not None and row.latitude is not None:
-            west, south, east, north = part
-            if west <= row.longitude <= east and south <= row.latitude <= north:
-                return part
-    return None
+    """Return the part that a row is listed by: the first that it is in, else the first whose circle it is in."""
+    if row.longitude is None or row.latitude is None or len(parts) == 1:
+        return parts[0]
+    boxes = [part for part in parts if part is not None]
+    for west, south, east, north in boxes:
+        if west <= row.longitude <= east and south <= row.latitude <= north:
+            return west, south, east, north
+    for box in boxes:
+        (latitude, longitude), km = _circle(box)
+        if great_circle_km(longitude, latitude, row.longitude, row.latitude) <= km:
+            return box
+    return parts[0]
 
 
-def _km(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Return kilometres between two (latitude, longitude) on a sphere."""
-    a, b = math.radians(one[0]), math.radians(other[0])
-    across = math.radians(other[1] - one[1])
-    chord = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(across / 2) ** 2
-    return 2 * 6371.01 * math.asin(math.sqrt(min(1.0, chord)))
+def _circle(box: Box) -> tuple[tuple[float, float], float]:
+    """Return centre (latitude, longitude) and kilometres of a circle about a box, with some room."""
+    west, south, east, north = box
+    latitude, longitude = (south + north) / 2, (west + east) / 2
+    corners = great_circle_km(longitude, latitude, [west, west], [south, north])
+    return (latitude, longitude), float(corners.max()) * 1.01 + 0.1
 
 
 def _next_page(following: object, page: int) -> int | None:
