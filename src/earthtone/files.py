@@ -31,7 +31,7 @@ FORMATS: Mapping[str, int] = {
     "recipe": 1,
     "run": 1,
     "checkpoint": 1,
-    "model": 1,
+    "model": 2,
     "backbone": 1,
     "kept features": 1,
     "result of a task": 1,

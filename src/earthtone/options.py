@@ -321,6 +321,9 @@ class PretrainOptions(PairsOptions):
     _: KW_ONLY
     recipe: AnyRecipe = "default"
     """a shipped recipe's name, or a .yaml file"""
+    only: Literal["image", "audio"] | None = None
+    """train one tower alone, on the rows that have its medium, between views of one picture or recording: sets
+    model.only, and where they lack within.name simclr and train.views 2"""
     resume: bool = False
     """go on with the stopped run in --out"""
     report: PythonOnly[bool] = True

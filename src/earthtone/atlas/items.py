@@ -102,7 +102,10 @@ def open_items(
     `columns` maps a manifest's columns; `leave_out` is a folder below `data` that is not looked into. Raises DataError,
     ConfigError, ModelError for a table that was packed for another model.
     """
-    wanted = tuple(medium for medium in _MEDIA if modality in (None, "both", medium))
+    asked = tuple(medium for medium in _MEDIA if modality in (None, "both", medium))
+    wanted = tuple(medium for medium in asked if medium in model.config.media)
+    if not wanted or (modality == "both" and len(wanted) < len(asked)):
+        _ = model.image_tower.features, model.audio_tower.features  # one of them says that it is not there
     found: Items
     if is_packed(data):
         found = _packed(data, model, columns, wanted)

@@ -310,6 +310,8 @@ def pretrain(words: list[str]) -> int:
     table = result.folder / "table.lance"
     data = table if table.exists() else options.data
     line = ["evaluate", "retrieval", "--model", result.folder, "--data", data, "--split", "test"]
+    if options.only is not None or len(recipe.learns) == 1:
+        line = ["embed", "--model", result.folder, "--data", data, "--out", "embeddings"]
     device = [] if recipe.train.device == "auto" else ["--device", recipe.train.device]
     print(f"next: {_next(*line, *device)}")
     return 0

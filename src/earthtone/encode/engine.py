@@ -293,11 +293,12 @@ def for_many_passes(model: TwoTower, precision: str) -> TwoTower:
     pixels = draw.integers(0, 256, (2, image.pixels, image.pixels, model.config.image_channels), np.uint8)
     sounds = draw.integers(0, 256, (2, audio.window_frames, audio.mels), np.uint8)
     quick = copy.copy(model)
-    towers = {
-        "image_tower": (model.image_tower, model.image_input(torch.from_numpy(pixels).to(model.device))),
-        "audio_tower": (model.audio_tower, model.sound_input(torch.from_numpy(sounds).to(model.device))),
+    inputs = {
+        "image": model.image_input(torch.from_numpy(pixels).to(model.device)),
+        "audio": model.sound_input(torch.from_numpy(sounds).to(model.device)),
     }
-    quick._modules = {**model._modules, **{name: _quick_tower(*tower) for name, tower in towers.items()}}
+    towers = {f"{medium}_tower": _quick_tower(tower, inputs[medium]) for medium, tower in model.towers.items()}
+    quick._modules = {**model._modules, **towers}
     return quick
 
 
@@ -440,15 +441,22 @@ def embed_rows(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> tuple[
 
     Raises ModelError when the table was packed with another signal config than the model was trained on.
     """
+    _ = model.image_tower.features, model.audio_tower.features  # one that lacks is told before the other's long work
+    return embed_medium(model, table, rows, "image"), embed_medium(model, table, rows, "audio")
+
+
+def embed_medium(model: TwoTower, table: Table, rows: NDArray[np.int64], medium: Medium) -> Embeddings:
+    """Return vectors (len(rows), dimensions) of the rows' whole tiles, or of their whole recordings.
+
+    Raises ModelError as `embed_rows`.
+    """
     check_signal(model, table)
-    recordings = _stored(table, rows, stored_windows, "sounds")
-    encoded = (_encoded_tiles(model, table, rows), model.encoded_sounds(recordings))
-    starts = (model.image_tower.features, model.audio_tower.features)
-    image, audio = (
-        collected(each, len(rows), slice(start, start + model.config.dimensions))
-        for each, start in zip(encoded, starts, strict=True)
-    )
-    return image, audio
+    if medium == "image":
+        encoded, start = _encoded_tiles(model, table, rows), model.image_tower.features
+    else:
+        encoded = model.encoded_sounds(_stored(table, rows, stored_windows, "sounds"))
+        start = model.audio_tower.features
+    return collected(encoded, len(rows), slice(start, start + model.config.dimensions))
 
 
 def image_features(model: TwoTower, table: Table, rows: NDArray[np.int64]) -> Embeddings:

@@ -172,6 +172,11 @@ def uniformity(vectors: Embeddings) -> float:
     return math.log((total - own) / (count * (count - 1)))
 
 
+def tower_findings(name: str, vectors: Embeddings) -> list[Finding]:
+    """Return what vectors (N, D) of one tower tell without the other: variance, effective rank, uniformity."""
+    return list(_of_tower(name, tower_health(vectors)))
+
+
 def _of_tower(name: str, tower: Tower) -> Iterator[Finding]:
     variance: State = "ill" if tower.variance < _COLLAPSED_VARIANCE else "look" if tower.variance < 0.05 else "well"
     said = {

@@ -330,14 +330,20 @@ def write_run_report(
     *,
     probes: Mapping[str, TaskResult] | None = None,
     note: str | None = None,
+    health: Mapping[str, str] | None = None,
     path: Path | None = None,
 ) -> Path:
     """Write the report of the run in `folder` to `path`, by default its `report.html`, and return the path.
 
-    `result` is what `evaluate_retrieval` measured on `rows` of the table.
+    `result` is what `evaluate_retrieval` measured on `rows` of the table; `health`, in words, is for a model of one
+    tower, which has no retrieval.
     """
     recipe = folder / "recipe.yaml"
     notes = [_SYNTHETIC] if "toyworld" in set(table.column("source")) else []
+    if model.config.only is not None:
+        notes.append(f"One tower alone was trained, that of {_MEDIA[model.config.only]}: there is no retrieval.")
+    if (control := _control(model.card)) in _CONTROLS:
+        notes.insert(0, f"This is a control, train.control {control}: {_CONTROLS[control]}")
     split = ""
     measured: dict[str, Any] = {}
     if result is not None and rows is not None:
@@ -351,7 +357,7 @@ def write_run_report(
         notes.append(f"Noticed when {'these' if measured else 'the'} pairs were packed: {kinds}.")
     report = Report(
         title=f"{folder.resolve().name}: {split}{table.name}",
-        summary=_summary(model.card, table, result if measured else None),
+        summary={**_summary(model.card, table, result if measured else None), **(health or {})},
         history=read_history(folder),
         probe={name: _probe(probe) for name, probe in (probes or {}).items()},
         config_yaml=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
@@ -361,6 +367,22 @@ def write_run_report(
     path = path or folder / REPORT_FILE
     write_text_atomic(path, render_report(report))
     return path
+
+
+_MEDIA = {"image": "images", "audio": "sounds"}
+_CONTROLS = {
+    "images_only": "the image tower learned from images alone, nothing was heard. Compare it with the same training "
+    "without a control.",
+    "shuffled_sounds": "each training image had the sound of another row, by one order for the whole training. What it "
+    "reaches is not from what was heard at a place; figures of retrieval near chance are as they should be.",
+}
+
+
+def _control(card: Mapping[str, Any]) -> str:
+    """Return which control a card says that a training was; a card may hold anything."""
+    recipe = card.get("recipe")
+    train = recipe.get("train") if isinstance(recipe, Mapping) else None
+    return str(train.get("control")) if isinstance(train, Mapping) else "none"
 
 
 def _probe(result: TaskResult) -> dict[str, Any]:

@@ -43,6 +43,13 @@ class ModelConfig:
     scale_input: bool = False
     """Tell the image encoder each view's metres a pixel, as a fourth channel; needs `image_gsd_m` of the training
     images (docs/training.md)."""
+    only: Literal["image", "audio"] | None = None
+    """Train one tower alone, on the rows that have its medium: `image` or `audio`; null for both (docs/training.md)."""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """What the model has towers for."""
+        return ("image", "audio") if self.only is None else (self.only,)
 
     @property
     def image_channels(self) -> int:
@@ -51,8 +58,9 @@ class ModelConfig:
 
 
 def model_to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Return plain values for headers and hashes; `scale_input` is left out where it is off, as before it was there."""
+    """Return plain values for headers and hashes; without what is off and came later, as before it was there."""
     values = asdict(config)
-    if not config.scale_input:
-        del values["scale_input"]
+    for name in ("scale_input", "only"):
+        if not values[name]:
+            del values[name]
     return values

@@ -157,6 +157,7 @@ def _card(path: Path, loss: Mapping[str, Tensor]) -> dict[str, object]:
 WEIGHTS_FILE = "model.safetensors"
 BACKBONE_FILE = "backbone.safetensors"  # of an image encoder alone
 CARD_FILE = "card.json"
+_BOTH_TOWERS = 1  # the format of models with both towers: earlier versions open them
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")  # what torch.save writes
 
 
@@ -167,7 +168,7 @@ def save_model(folder: Path, model: TwoTower, card: Mapping[str, Any]) -> Path:
     """
     full = {
         **card,
-        "format": FORMATS["model"],
+        "format": _BOTH_TOWERS if model.config.only is None else FORMATS["model"],
         "model": model_to_dict(model.config),
         "signal": signal_to_dict(model.signal),
     }

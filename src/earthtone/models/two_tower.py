@@ -4,9 +4,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from operator import length_hint
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earthtone.device import autocast
-from earthtone.errors import ConfigError, did_you_mean
+from earthtone.errors import ConfigError, ModelError, did_you_mean
 from earthtone.models.batches import collected, row_by_item, rows_by_item
 from earthtone.models.config import REDUCERS, SOUND_SCALES, ModelConfig
 from earthtone.models.encoders import (
@@ -136,11 +137,40 @@ def sound_scale(name: str) -> tuple[float, float]:
 Embeddings = NDArray[np.float32]
 
 
+class AbsentTowerError(ModelError, AttributeError):
+    """What a model's lacking tower was asked for; `hasattr` takes it for an attribute that is not there."""
+
+
+class AbsentTower(nn.Module):
+    """Stands where a model that was trained with `model.only` has no tower: whatever it is asked for is an error."""
+
+    def __init__(self, medium: str) -> None:
+        super().__init__()
+        self._medium = medium
+
+    def forward(self, *_: Any) -> Tensor:
+        """Raise ModelError."""
+        raise self._error()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return super().__getattr__(name)
+        raise self._error()
+
+    def _error(self) -> AbsentTowerError:
+        other = "audio" if self._medium == "image" else "image"
+        return AbsentTowerError(
+            f"the model has no {self._medium} tower: it was trained on one medium alone (model.only {other}); choose a "
+            "model of both, or ask for what needs one"
+        )
+
+
 class TwoTower(nn.Module):
     """Two encoders and their projections; `embed_images` and `embed_audio` turn files into vectors.
 
     The vectors have length 1, or are the projections as they are where `config.unit` is false. The weights of a new
-    model are random; `start_towers` gives it those that `config` names (warm_start.py).
+    model are random; `start_towers` gives it those that `config` names (warm_start.py). With `config.only` one of them
+    is an `AbsentTower`, which raises ModelError where it is needed.
     `card` tells where the weights come from: recipe, data, versions, figures (Mitchell et al. 2019, model cards).
     """
 
@@ -164,14 +194,30 @@ class TwoTower(nn.Module):
             "drop_path": config.drop_path,
         }
         pixels, sound = signal.image.pixels, (1, signal.audio.mels, signal.audio.window_frames)
-        self.image_tower = Tower(config.image_encoder, (config.image_channels, pixels, pixels), **heads)
-        self.audio_tower = Tower(config.audio_encoder, sound, **heads)
-        self.reducer = make_reducer(config.windows, config.dimensions)
+        absent = {medium: cast(Tower, AbsentTower(medium)) for medium in ("image", "audio")}
+        self.image_tower = absent["image"]
+        self.audio_tower = absent["audio"]
+        if "image" in config.media:
+            self.image_tower = Tower(config.image_encoder, (config.image_channels, pixels, pixels), **heads)
+        if "audio" in config.media:
+            self.audio_tower = Tower(config.audio_encoder, sound, **heads)
+        self.reducer = make_reducer("mean" if config.only == "image" else config.windows, config.dimensions)
         if config.scale_input:
             self.register_buffer("usual_side_m", torch.tensor(float(signal.image.pixels)))
         mean, std = byte_statistics(IMAGENET_MEAN, IMAGENET_STD, scale=config.scale_input)
         self.register_buffer("image_mean", mean, persistent=False)
         self.register_buffer("image_std", std, persistent=False)
+
+    @property
+    def towers(self) -> dict[str, Tower]:
+        """The towers that it has, by medium."""
+        return {medium: getattr(self, f"{medium}_tower") for medium in self.config.media}
+
+    def keep_only_images(self) -> None:
+        """Drop all that is for sounds; the image tower stays as it is."""
+        self.config = replace(self.config, only="image")
+        self.audio_tower = cast(Tower, AbsentTower("audio"))
+        self.reducer = MeanWindows()
 
     @property
     def device(self) -> torch.device:
@@ -225,9 +271,12 @@ class TwoTower(nn.Module):
         reduced: Tensor = self.reducer(vectors, heard)
         return reduced
 
-    def forward(self, pixels: Tensor, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both projections of a batch."""
-        return self.project_images(pixels), self.project_sound(spectrograms)
+    def forward(
+        self, pixels: Tensor | None = None, spectrograms: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return both projections of a batch, None for what is not given."""
+        image = None if pixels is None else self.project_images(pixels)
+        return image, None if spectrograms is None else self.project_sound(spectrograms)
 
     def views(self, tiles: Sequence[Pixels], sides_m: Sequence[float | None] | None = None) -> list[Pixels]:
         """Return what the image encoder sees of stored tiles (side, side, 3), uint8 (pixels, pixels, C) each.

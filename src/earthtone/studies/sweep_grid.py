@@ -295,6 +295,11 @@ def run_steps(run: PlannedRun, table: Table) -> int:
 
     Raises ConfigError where there are too few pairs for its batch or queue, or too few steps for its encoders to join.
     """
+    if len(run.recipe.learns) == 1:
+        raise ConfigError(
+            "a sweep compares runs by retrieval, which one tower has not (model.only, train.control images_only); "
+            "train it with earthtone pretrain"
+        )
     rows = table.rows_of("train")
     steps = TrainLoader(table, rows, run.recipe).steps
     check_queue(recipe_loss(run.recipe), len(rows), run.recipe)

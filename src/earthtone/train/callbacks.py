@@ -164,8 +164,8 @@ class RankZeroCallback(OtherRanksCallback):
         if task.done % LOG_EVERY == 0 or task.done == task.steps:
             figures = {"loss": task.last_loss, "lr": task.learning_rate, "seconds": round(self.progress.seconds, 2)}
             figures |= {name: float(term) for name, term in task.last_terms.items()}
-            if task.loss.temperature is not None:
-                figures["temperature"] = float(task.loss.temperature)
+            if task.temperature is not None:
+                figures["temperature"] = task.temperature
             if self.progress.twins_only:
                 figures["twins_only"] = self.progress.twins_only
             self.history.add(task.done, figures)
@@ -205,7 +205,7 @@ class RankZeroCallback(OtherRanksCallback):
 
     def _look_for_twins(self, task: PretrainTask) -> None:
         """Count batches without a single negative; warn of the first one."""
-        if task.loss.twins_only is None or not bool(task.loss.twins_only):
+        if not task.twins_only:
             return
         if not self.progress.twins_only:
             _log.warning(
@@ -235,11 +235,10 @@ class RankZeroCallback(OtherRanksCallback):
         self._since = time.monotonic()
 
     def _save(self, task: PretrainTask, model: TwoTower, figures: Mapping[str, float]) -> None:
-        temperature = task.loss.temperature
         said = {
             "step": task.done,
             "training_seconds": round(self.progress.seconds, 1),
-            "temperature": None if temperature is None else float(temperature),
+            "temperature": task.temperature,
             "validation": dict(figures),
         }
         save_model(self.folder, model, {**self.card, **said})

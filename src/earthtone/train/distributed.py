@@ -192,9 +192,12 @@ def shard_model(model: TwoTower, mesh: DeviceMesh) -> None:
             raise ConfigError(f"train.strategy fsdp: {name} is a single number, which has no parts; choose ddp")
         value.data = value.data.contiguous()  # FSDP2 takes no other order in memory
     image, audio = model.signal.image, model.signal.audio
-    shapes = ((model.config.image_channels, image.pixels, image.pixels), (1, audio.mels, audio.window_frames))
-    for tower, shape in zip((model.image_tower, model.audio_tower), shapes, strict=True):
-        for block in _blocks(tower.encoder, shape):
+    shapes = {
+        "image": (model.config.image_channels, image.pixels, image.pixels),
+        "audio": (1, audio.mels, audio.window_frames),
+    }
+    for name, tower in model.towers.items():
+        for block in _blocks(tower.encoder, shapes[name]):
             _shard(block, mesh)
         _shard(tower.encoder, mesh)
     _shard(model, mesh)

@@ -21,6 +21,7 @@ from earthtone.data.packed import Table
 from earthtone.device import choose_device, choose_precision
 from earthtone.errors import ConfigError, DataError, changes, flat
 from earthtone.files import write_text_atomic
+from earthtone.losses.base import Loss
 from earthtone.models.two_tower import TwoTower
 from earthtone.models.warm_start import start_towers
 from earthtone.train.callbacks import OtherRanksCallback, RankZeroCallback, Stopping
@@ -103,12 +104,17 @@ def fit(
             return _finished(out, world)
     torch.manual_seed(recipe.train.seed)
     model, start = _beginning(table, recipe, out, resume=resume)
-    loss = recipe_loss(recipe)
+    loss: Loss | None = recipe_loss(recipe)
     within = recipe_within(recipe)
-    if device == "mps":
+    if recipe.train.control == "images_only":
+        model.keep_only_images()  # only now: what is drawn above is as in the training that it is compared with
+    if device == "mps" and loss is not None:
         loss = loss.float()  # the places in a queue are float64, which mps lacks
-    rows = table.rows_of("train")
-    check_queue(loss, len(rows), recipe)
+    rows = table.rows_of("train", recipe.model.media)
+    if len(recipe.learns) == 1:
+        loss = None
+    if loss is not None:
+        check_queue(loss, len(rows), recipe)
     loader = TrainLoader(table, rows, recipe, rank=world.rank, processes=world.size)
     check_unfreeze(recipe.train, loader.steps)
     task = PretrainTask(
@@ -163,7 +169,7 @@ def _check(table: Table, recipe: Recipe) -> None:
             "earthtone pack DATA --out NEW.lance --recipe THE_SAME"
         )
     if recipe.model.scale_input:
-        training_side_m(table, table.rows_of("train"))
+        training_side_m(table, table.rows_of("train", recipe.model.media))
     check_device(recipe, choose_device(recipe.train.device))
 
 
@@ -171,7 +177,7 @@ def _beginning(table: Table, recipe: Recipe, out: Path, *, resume: bool) -> tupl
     """Return the model as it begins, and what its towers began with."""
     model = TwoTower(recipe.model, recipe.signal)
     if recipe.model.scale_input:
-        model.usual_side_m.fill_(training_side_m(table, table.rows_of("train")))
+        model.usual_side_m.fill_(training_side_m(table, table.rows_of("train", recipe.model.media)))
     goes_on = resume and (out / CHECKPOINT_FILE).exists()
     start = read_start(out) if goes_on else start_towers(model)  # a checkpoint has all weights
     return model.to(memory_format=torch.channels_last), start
@@ -201,6 +207,13 @@ def _validation(
 ) -> tuple[Callable[[TwoTower], Any] | None, bool]:
     """Return `validate` on the validation pairs, and whether these are enough to choose weights by them."""
     best = recipe.train.keep == "best"
+    if recipe.train.control != "none" or len(recipe.learns) == 1:
+        if best:
+            why = "one tower finds no partners" if len(recipe.learns) == 1 else "its pairs are none"
+            _log.warning("the last weights are kept, train.keep best chooses by retrieval: %s", why)
+        best = False
+    if len(recipe.learns) == 1:
+        return None, False
     if validate is None or not recipe.train.validate_every:
         return None, False
     try:

@@ -16,7 +16,9 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
 
-def embed_in_chunks(model: nn.Module, image: Tensor, audio: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+def embed_in_chunks(
+    model: nn.Module, image: Tensor | None, audio: Tensor | None, chunk: int
+) -> tuple[Tensor | None, Tensor | None]:
     """Return what `model` gives for the whole batch, with activations of one chunk, at most `chunk` rows, at a time.
 
     The forward pass keeps embeddings, and the last chunk's activations. Once the gradients of the loss are known, the
@@ -27,14 +29,16 @@ def embed_in_chunks(model: nn.Module, image: Tensor, audio: Tensor, chunk: int) 
     whatever waits for a weight's gradient, as DDP does, sees one backward pass. None goes to `image` and `audio`.
 
     Batch norms take the statistics of a chunk; their running statistics count a chunk once, not again when it is made
-    again. Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
-    arXiv 2101.06983.
+    again. Of `image` and `audio` one may be None, and so is its embedding then.
+    Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv 2101.06983.
     """
-    count = math.ceil(len(image) / chunk)  # equal parts: a last chunk of one row would be too few for a batch norm
+    inputs = tuple(part for part in (image, audio) if part is not None)
+    count = math.ceil(len(inputs[0]) / chunk)  # equal parts: a last chunk of one row would be too few for a batch norm
     weights = [value for value in model.parameters() if value.requires_grad]
     keeps = torch.is_grad_enabled() and bool(weights)
-    images, sounds = _Chunks.apply(model, count, keeps, image, audio, *weights)
-    return images, sounds
+    given = (image is not None, audio is not None)
+    found = iter(_Chunks.apply(model, count, keeps, given, *inputs, *weights))
+    return tuple(next(found) if there else None for there in given)  # type: ignore[return-value]
 
 
 class _Chunks(Function):
@@ -42,39 +46,50 @@ class _Chunks(Function):
 
     @staticmethod
     def forward(
-        context: Any, model: nn.Module, count: int, keeps: bool, image: Tensor, audio: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        context.model, context.autocast = model, _autocast_of(image.device)
-        context.save_for_backward(image, audio)
+        context: Any, model: nn.Module, count: int, keeps: bool, given: tuple[bool, bool], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        inputs, device = tensors[: sum(given)], tensors[0].device
+        context.model, context.autocast, context.given = model, _autocast_of(device), given
+        context.save_for_backward(*inputs)
         # stand-ins gather the sums of gradients: the weights themselves get theirs once, from autograd
         context.standins = {
             name: value.detach().requires_grad_() for name, value in model.named_parameters() if value.requires_grad
         }
         context.draws, parts = [], []
-        *others, last = zip(image.tensor_split(count), audio.tensor_split(count), strict=True)
+        *others, last = zip(*(part.tensor_split(count) for part in inputs), strict=True)
         with context.autocast():
             for rows in others:
-                context.draws.append(_random_states(image.device))
-                parts.append(model(*rows))
+                context.draws.append(_random_states(device))
+                parts.append(_there(model(*_both(rows, given))))
             with torch.set_grad_enabled(keeps):
-                context.last = functional_call(model, context.standins, last)
+                context.last = _there(functional_call(model, context.standins, _both(last, given)))
         parts.append(tuple(part.detach() for part in context.last))
-        images, sounds = zip(*parts, strict=True)
-        return torch.cat(images), torch.cat(sounds)
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        model, standins, count = context.model, context.standins, len(context.draws) + 1
+        model, standins, given, count = context.model, context.standins, context.given, len(context.draws) + 1
+        own = sum(given)
         *others, last = zip(*(part.tensor_split(count) for part in (*context.saved_tensors, *gradients)), strict=True)
-        _backward(context.last, last[2:])
+        _backward(context.last, last[own:])
         context.last = None  # its activations go before others come
-        for states, (image, audio, *gradient) in zip(context.draws, others, strict=True):
-            with _same_draws(image.device, states), _same_statistics(model), torch.enable_grad():
+        for states, rows in zip(context.draws, others, strict=True):
+            with _same_draws(rows[0].device, states), _same_statistics(model), torch.enable_grad():
                 with context.autocast():
-                    embedded = functional_call(model, standins, (image, audio))
-                _backward(embedded, gradient)
-        return None, None, None, None, None, *(standin.grad for standin in standins.values())
+                    embedded = _there(functional_call(model, standins, _both(rows[:own], given)))
+                _backward(embedded, rows[own:])
+        return *(None for _ in range(4 + own)), *(standin.grad for standin in standins.values())
+
+
+def _both(inputs: Sequence[Tensor], given: tuple[bool, bool]) -> tuple[Tensor | None, ...]:
+    """Return inputs for images and sounds, None for the one that is not given."""
+    found = iter(inputs)
+    return tuple(next(found) if there else None for there in given)
+
+
+def _there(embedded: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    return tuple(part for part in embedded if part is not None)
 
 
 def _backward(embedded: Sequence[Tensor], gradient: Sequence[Tensor]) -> None:

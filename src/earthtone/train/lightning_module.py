@@ -41,8 +41,10 @@ from earthtone.train.recipe_file import loss_shape
 NOT_FINITE_FILE = "not_finite.json"
 _NAMED = 8  # ids in the message; all are in the file
 _ADVICE = "nothing of it is in the last checkpoint; lower --train.learning_rate, or leave these pairs out"
+#: Of images and of sounds, None where a training has none.
+Both = tuple[Tensor | None, Tensor | None]
 #: Returns image and audio embeddings (n, D) that a model gives for the rows of both inputs.
-EmbedBy = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+EmbedBy = Callable[[nn.Module, Tensor | None, Tensor | None], Both]
 
 
 def recipe_loss(recipe: Recipe) -> Loss:
@@ -80,9 +82,9 @@ def check_model(recipe: Recipe) -> None:
     if recipe.train.layer_decay == 1:
         return
     still = recipe.train.frozen_encoders if recipe.train.unfreeze_step is None else ()
-    for name in ("image", "audio"):
+    for name, tower in model.towers.items():
         if name not in still:
-            layer_groups(getattr(model, f"{name}_tower").encoder)
+            layer_groups(tower.encoder)
 
 
 def check_unfreeze(config: TrainConfig, steps: int) -> None:
@@ -105,7 +107,7 @@ class Within(nn.Module):
         super().__init__()
         config = recipe.within
         weights = {"image": config.image_weight, "audio": config.audio_weight}
-        self.weights = {modality: weight for modality, weight in weights.items() if weight > 0}
+        self.weights = {name: weight for name, weight in weights.items() if weight > 0 and name in recipe.learns}
         self.loss = VIEW_LOSSES[config.name].load()(**config.options)
         self.loss.twin_rule = TwinRule("mask", recipe.loss.twin_radius_m)
         self.projections = nn.ModuleDict()
@@ -116,20 +118,19 @@ class Within(nn.Module):
                 self.projections[modality] = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, hidden))
 
     def forward(
-        self, image: Tensor, audio: Tensor, views: int, points: Tensor | None, groups: Tensor | None
+        self, image: Tensor | None, audio: Tensor | None, views: int, points: Tensor | None, groups: Tensor | None
     ) -> dict[str, Tensor]:
         """Return the terms by modality, scalars without their weights: the mean over all two of the `views`.
 
         `image` and `audio` are (views N, D), the first views of all pairs first; `points` and `groups` as in `Batch`.
         """
-        known: dict[str, Tensor | None] = {}
-        if self.loss.has_negatives:
-            count = len(image) // views
-            given = {"points": points, "groups": groups}
-            known = {name: None if value is None else value[:count] for name, value in given.items()}
         terms = {}
         for modality, rows in (("image", image), ("audio", audio)):
-            if modality in self.weights:
+            if modality in self.weights and rows is not None:
+                known: dict[str, Tensor | None] = {}
+                if self.loss.has_negatives:
+                    given, count = {"points": points, "groups": groups}, len(rows) // views
+                    known = {name: None if value is None else value[:count] for name, value in given.items()}
                 each = self._projected(modality, rows).chunk(views)  # (N, D) a view
                 both = [self.loss(one, other, **known) for one, other in combinations(each, 2)]
                 terms[modality] = torch.stack(both).mean()
@@ -155,12 +156,15 @@ def recipe_within(recipe: Recipe) -> Within | None:
 
 
 class PretrainTask(LightningModule):
-    """Model and loss under training; `done` counts all steps, also those before a resume."""
+    """Model and loss under training; `done` counts all steps, also those before a resume.
+
+    `loss` is None where one tower learns alone, by what `within` compares.
+    """
 
     def __init__(
         self,
         model: TwoTower,
-        loss: Loss,
+        loss: Loss | None,
         config: TrainConfig,
         steps: int,
         world: World | None = None,
@@ -180,11 +184,11 @@ class PretrainTask(LightningModule):
         self.last_terms: dict[str, Tensor] = {}
         """What the last loss is the weighted sum of, where there is more than one term."""
         if config.unfreeze_step is None:
-            for name in config.frozen_encoders:
-                getattr(model, f"{name}_tower").encoder.requires_grad_(False)
+            for tower in self._frozen(model):
+                tower.encoder.requires_grad_(False)
         self._layers()  # raises where blocks are not known
         self.momentum_model: TwoTower | None = None
-        if config.momentum is not None:
+        if config.momentum is not None and loss is not None:
             self.momentum_model = copy.deepcopy(model).requires_grad_(False)
         self._ignores_twins = ignores_twins
         self._world = world or World()
@@ -198,12 +202,16 @@ class PretrainTask(LightningModule):
         keys = self._keys(batch)
         image, audio = self._embeddings(self.model, batch)
         groups = None if self._ignores_twins else batch.groups
-        loss: Tensor = self.loss(image, audio, points=batch.points, groups=groups, keys=keys, pairs=batch.pairs)
+        parts: list[Tensor] = []
+        self.last_terms = {}
+        if self.loss is not None and image is not None and audio is not None:
+            parts.append(self.loss(image, audio, points=batch.points, groups=groups, keys=keys, pairs=batch.pairs))
+            self.last_terms |= {} if self.within is None else {"across": parts[0].detach()}
         if self.within is not None:
             terms = self.within(image, audio, self.config.views, batch.points, batch.groups)
-            self.last_terms = {"across": loss.detach()}
             self.last_terms |= {f"within_{modality}": term.detach() for modality, term in terms.items()}
-            loss = loss + self.within.total(terms)
+            parts.append(self.within.total(terms))
+        loss = sum(parts[1:], start=parts[0])
         self.last_loss = float(loss.detach())
         self._rows = batch.rows
         if not math.isfinite(self.last_loss):
@@ -215,14 +223,15 @@ class PretrainTask(LightningModule):
             loss = loss + torch.stack([value.sum() for value in waiting]).sum() * 0.0
         return loss
 
-    def _embeddings(self, model: TwoTower, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _embeddings(self, model: TwoTower, batch: Batch) -> Both:
         """Return both embeddings (V N, D) of a batch, of all processes' rows."""
         if self.config.chunk_size is None:
             image, audio = self._embed(model, batch.image, batch.audio)
         else:
             rows = self.config.chunk_size * self.config.views
             image, audio = embed_in_chunks(model, batch.image, batch.audio, rows)
-        return gather_rows(image, self._world), gather_rows(audio, self._world)
+        image = None if image is None else gather_rows(image, self._world)
+        return image, None if audio is None else gather_rows(audio, self._world)
 
     @torch.no_grad()
     def _keys(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -230,7 +239,7 @@ class PretrainTask(LightningModule):
         if self.momentum_model is None or self.config.momentum is None:
             return None
         update_momentum(self.momentum_model, self.model, self.config.momentum)
-        return self._embeddings(self.momentum_model, batch)
+        return cast(tuple[Tensor, Tensor], self._embeddings(self.momentum_model, batch))
 
     def configure_gradient_clipping(
         self,
@@ -258,14 +267,25 @@ class PretrainTask(LightningModule):
         All of it is a function of the step, so that a resume needs no state.
         """
         for model in filter(None, (self.model, self.momentum_model)):
-            for name in self.config.frozen_encoders:
-                cast(Tower, getattr(model, f"{name}_tower")).freeze(is_frozen(self.config, self.done))
+            for tower in self._frozen(model):
+                tower.freeze(is_frozen(self.config, self.done))
         if self._world.size > 1:
             draws = np.random.SeedSequence([self.config.seed, self.done, self._world.rank])
             torch.manual_seed(int(draws.generate_state(1)[0]))
         for group in self._groups():
             share = group.get("share", 1.0)  # checkpoints of before have none
             group["lr"] = self.config.learning_rate * schedule(self.done, self.steps, self.config) * share
+
+    @property
+    def temperature(self) -> float | None:
+        """Return that of the loss between image and sound, where there is one."""
+        return None if self.loss is None or self.loss.temperature is None else float(self.loss.temperature)
+
+    @property
+    def twins_only(self) -> bool:
+        """Return whether the last batch had no negative."""
+        loss = self.within.loss if self.loss is None and self.within is not None else self.loss
+        return loss is not None and loss.twins_only is not None and bool(loss.twins_only)
 
     @property
     def learning_rate(self) -> float:
@@ -300,7 +320,7 @@ class PretrainTask(LightningModule):
         """Return all parameters with their share of the learning rate. Raises ConfigError for unknown blocks."""
         if self.config.layer_decay == 1:
             return [(self.parameters(), 1.0)]
-        encoders = [tower.encoder for tower in (self.model.image_tower, self.model.audio_tower)]
+        encoders = [tower.encoder for tower in self.model.towers.values()]
         learning = [encoder for encoder in encoders if any(value.requires_grad for value in encoder.parameters())]
         decay = self.config.layer_decay
         layers = [entry for encoder in learning for entry in shares_by_depth(layer_groups(encoder), decay)]
@@ -312,8 +332,11 @@ class PretrainTask(LightningModule):
         config = self.config
         if config.unfreeze_step is None or not is_frozen(config, self.done):
             return []
-        towers = [getattr(self.model, f"{name}_tower") for name in config.frozen_encoders]
-        return [value for tower in towers for value in tower.encoder.parameters()]
+        return [value for tower in self._frozen(self.model) for value in tower.encoder.parameters()]
+
+    def _frozen(self, model: TwoTower) -> list[Tower]:
+        """Return the towers that the model has whose encoders are frozen for a while or for good."""
+        return [tower for name, tower in model.towers.items() if name in self.config.frozen_encoders]
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.trainer.optimizers[0].param_groups
@@ -346,7 +369,7 @@ def update_momentum(momentum_model: nn.Module, model: nn.Module, momentum: float
     torch._foreach_lerp_(own, others, 1 - momentum)
 
 
-def embed(model: nn.Module, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+def embed(model: nn.Module, image: Tensor | None, audio: Tensor | None) -> Both:
     """Return both embeddings (n, D) of a model, computed as they are written."""
     images, sounds = model(image, audio)
     return images, sounds
@@ -373,12 +396,13 @@ class NotFiniteError(DataError):
         self.what, self.step, self.rows, self.guilty = what, step, rows, guilty
 
 
-def rows_without_embedding(rows: Tensor, image: Tensor, audio: Tensor) -> list[int]:
+def rows_without_embedding(rows: Tensor, image: Tensor | None, audio: Tensor | None) -> list[int]:
     """Return those of `rows` (N,) whose embeddings (N, D) hold a value that is no number; nothing when all do.
 
     A row that is there with several views is named once.
     """
-    bad = ~(torch.isfinite(image).all(dim=1) & torch.isfinite(audio).all(dim=1))
+    finite = [torch.isfinite(part).all(dim=1) for part in (image, audio) if part is not None]
+    bad = ~torch.stack(finite).all(dim=0)
     return [] if bool(bad.all()) else list(dict.fromkeys(rows[bad.to(rows.device)].tolist()))
 
 

@@ -19,7 +19,7 @@ from earthtone.progress import ordered_map
 from earthtone.signal.image import decode_tile
 from earthtone.train.augment import Background, random_background, random_sound, random_starts, random_view
 from earthtone.train.recipe import Recipe
-from earthtone.train.sampler import Sampler, looks_at_twins, table_groups
+from earthtone.train.sampler import Sampler, looks_at_twins, shuffled_sounds, table_groups
 
 _log = logging.getLogger(__name__)
 _AHEAD = 4  # batches prepared before they are asked for
@@ -28,7 +28,8 @@ _AHEAD = 4  # batches prepared before they are asked for
 class Batch(NamedTuple):
     """`image` uint8 (V n, side, side, C), `audio` uint8 (V n, W, frames, mels), `rows` int64 (N,).
 
-    C is 3, or 4 with `model.scale_input`: red, green, blue, metres a pixel (`with_scale`).
+    C is 3, or 4 with `model.scale_input`: red, green, blue, metres a pixel (`with_scale`). Where one tower learns alone
+    (`Recipe.learns`) there is nothing for the other.
 
     The first views of all pairs come first, then all second ones, up to V = `train.views`. n = N where one process
     trains; of several each has n = N / processes pairs' pictures and recordings, but groups and points of all.
@@ -38,8 +39,8 @@ class Batch(NamedTuple):
     them. `pairs` int64 (V N,): the rows that the views show, also of an earlier step; given when there are several.
     """
 
-    image: Tensor
-    audio: Tensor
+    image: Tensor | None
+    audio: Tensor | None
     rows: Tensor
     groups: Tensor | None = None
     points: Tensor | None = None
@@ -73,13 +74,19 @@ class TrainLoader:
         self._rows = rows
         self._recipe = recipe
         self._room = table.frames() - table.signal.audio.window_frames  # the last frame that a window may start at
-        if (self._room[rows] < 0).any():
-            raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
-        self._warn_of_repeats(rows)
+        if "audio" in recipe.learns:
+            if (self._room[rows] < 0).any():
+                raise DataError(f"{table.path}: recordings shorter than a window: a damaged table; pack it again")
+            self._warn_of_repeats(rows)
         self._sides_m = _tile_sides(table, rows) if recipe.model.scale_input else None
+        shuffled = recipe.train.control == "shuffled_sounds"
+        self._heard = shuffled_sounds(table, rows, recipe.train.seed) if shuffled else np.arange(len(table))
+        """Of each row, the row whose sound it has."""
         known = table_groups(table, rows, recipe)
         self.sampler = Sampler(rows, size, recipe.sampler, recipe.train.seed, known, recipe.loss.twin_radius_m)
         self._groups = known.groups if looks_at_twins(recipe) else None
+        if shuffled and self._groups is not None:  # the sampler's stay: its batches are those of the true training
+            self._groups = np.stack([self._groups[:, 0], self._groups[self._heard, 1], self._groups[:, 2]], axis=1)
         needs_points = loss_class(recipe.loss.name).needs_points or recipe.loss.twin_radius_m
         self._points = known.points if needs_points else None
         if self._points is not None and choose_device(recipe.train.device) == "mps":
@@ -125,15 +132,20 @@ class TrainLoader:
         clock = step // self.steps_per_epoch if self.sampler.once else self.steps + step
         views = recipe.train.views
         draws = [_draw(recipe.train.seed, clock, int(row), view) for view in range(views) for row in own]
-        tiles = [decode_tile(data) for data in self._table.images(own.tolist())] * views
-        side = signal.image.pixels
-        metres = [None] * len(draws) if self._sides_m is None else self._sides_m[np.tile(own, views)].tolist()
-        given = zip(tiles, draws, metres, strict=True)
-        seen = [random_view(tile, side, recipe.augment, draw, side_m) for tile, draw, side_m in given]
+        image = audio = None
+        if "image" in recipe.learns:
+            tiles = [decode_tile(data) for data in self._table.images(own.tolist())] * views
+            side = signal.image.pixels
+            metres = [None] * len(draws) if self._sides_m is None else self._sides_m[np.tile(own, views)].tolist()
+            given = zip(tiles, draws, metres, strict=True)
+            seen = [random_view(tile, side, recipe.augment, draw, side_m) for tile, draw, side_m in given]
+            image = torch.from_numpy(np.stack(seen))
+        if "audio" in recipe.learns:
+            audio = torch.from_numpy(self._sound(self._heard[np.tile(own, views)], draws))
         repeated = np.tile(rows, views)
         return Batch(
-            image=torch.from_numpy(np.stack(seen)),
-            audio=torch.from_numpy(self._sound(np.tile(own, views), draws)),
+            image=image,
+            audio=audio,
             rows=torch.from_numpy(rows),
             groups=None if self._groups is None else torch.from_numpy(self._groups[repeated]),
             points=None if self._points is None else torch.from_numpy(self._points[repeated]),

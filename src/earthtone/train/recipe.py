@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
@@ -193,6 +193,9 @@ class TrainConfig:
     """Epochs between two validations; 0 for none."""
     validation_rows: PositiveInt = 1000
     """At most this many pairs of the split `val`."""
+    control: Literal["none", "images_only", "shuffled_sounds"] = "none"
+    """What a training is compared with, all else the same: `images_only`, no loss hears; `shuffled_sounds`, each image
+    has the sound of another row; `none` for the training itself (docs/training.md)."""
     keep: Literal["best", "last"] = "best"
     """The weights that are kept: `best` on the validation pairs, or `last`."""
     checkpoint_seconds: NonNegativeFloat = 120.0
@@ -232,9 +235,24 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
 
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """Return the media whose towers learn, `image` and `audio`."""
+        return ("image",) if self.train.control == "images_only" else self.model.media
+
     def decisive(self) -> dict[str, Any]:
         """Return all that decides what is learned, for cards, comparisons and hashes: the logger has no part in it."""
         return {name: values for name, values in asdict(self).items() if name != "logger"}
+
+    def with_only(self, medium: Literal["image", "audio"]) -> "Recipe":
+        """Return the recipe of a training of one tower alone: by `within`, which it then has, between two views."""
+        within = replace(self.within, name="simclr" if self.within.name == "none" else self.within.name)
+        if medium == "image":
+            within = replace(within, image_weight=within.image_weight or 1.0)
+        else:
+            within = replace(within, audio_weight=within.audio_weight or 1.0)
+        train = replace(self.train, views=max(2, self.train.views))
+        return replace(self, model=replace(self.model, only=medium), within=within, train=train)
 
     def to_yaml(self) -> str:
         """Return the resolved recipe with the version of its format; without the logger where there is none."""

@@ -192,7 +192,10 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
             yield f"{key} is {number}; a finite number expected"
     if recipe.logger.name == "none" and recipe.logger.options:
         yield "logger.options does nothing while logger.name is none; leave it out"
-    for section in (_train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes, _loss_mistakes):
+    sections = (
+        _train_mistakes, _sampler_mistakes, _freeze_mistakes, _within_mistakes, _loss_mistakes, _medium_mistakes
+    )  # fmt: skip
+    for section in sections:
         yield from section(recipe)
     check_signal_config(recipe.signal)
 
@@ -346,6 +349,36 @@ def _within_mistakes(recipe: Recipe) -> Iterator[str]:
         check_options(within.name, within.options, between_views=True)
     except ConfigError as error:
         yield f"within.options: {error}"
+
+
+def _medium_mistakes(recipe: Recipe) -> Iterator[str]:
+    """Yield what a training of one tower, or a control, cannot have."""
+    model, train, within = recipe.model, recipe.train, recipe.within
+    if model.only is None and train.control == "none":
+        return
+    said = f"train.control {train.control}" if model.only is None else f"model.only {model.only}"
+    if model.only is not None and train.control != "none":
+        yield f"train.control {train.control} is compared with a training of both towers; leave model.only out"
+    if recipe.sampler.similar_share:
+        yield f"sampler.similar_share chooses batches by both towers, which {said} has not; set it to 0"
+    if len(recipe.learns) == 1 and not (within.name != "none" and getattr(within, f"{recipe.learns[0]}_weight")):
+        [medium] = recipe.learns
+        what = "picture" if medium == "image" else "recording"
+        yield (
+            f"{said} learns from views of one {what} alone; set within.name to simclr or vicreg, "
+            f"within.{medium}_weight above 0 and train.views to 2 or more"
+        )
+    if model.only is None:
+        return
+    other = "audio" if model.only == "image" else "image"
+    idle = {
+        f"model.{other}_weights": getattr(model, f"{other}_weights") is not None,
+        "model.scale_input": other == "image" and model.scale_input,
+        f"train.freeze {train.freeze}": other in train.frozen_encoders,
+        "train.momentum": train.momentum is not None,
+    }
+    for option in (name for name, given in idle.items() if given):
+        yield f"{option} has no effect with {said}; leave it out"
 
 
 def _leaves(section: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from earthtone.data.grouped_split import linked
 from earthtone.data.packed import Table
 from earthtone.encode.engine import embed_rows
 from earthtone.errors import ConfigError, DataError, ModelError
@@ -72,7 +73,7 @@ def table_groups(table: Table, rows: Rows, recipe: Recipe) -> TableGroups:
     sampler = recipe.sampler
     needs_groups = looks_at_twins(recipe) or sampler.ring_share > 0 or sampler.similar_share > 0
     groups = _groups(table, rows, recipe.loss.place_column) if needs_groups else None
-    compares = loss_class(recipe.loss.name).needs_points
+    compares = len(recipe.learns) > 1 and loss_class(recipe.loss.name).needs_points
     by_place = recipe.loss.twin_radius_m > 0 or sampler.ring_share > 0 or sampler.batches != "random"
     if not compares and not by_place:
         return TableGroups(groups, None)
@@ -97,6 +98,42 @@ def _groups(table: Table, rows: Rows, place_column: str | None) -> Rows:
             f"{table.path}: column {place_column!r} (loss.place_column) is empty for all {len(rows)} training pairs"
         )
     return np.stack([table.groups("image_hash"), table.groups("audio_hash"), places], axis=1)
+
+
+def shuffled_sounds(table: Table, rows: Rows, seed: int) -> Rows:
+    """Return for each row of the table the row whose sound it has in the control `shuffled_sounds` (len(table),).
+
+    The sounds of `rows` are dealt out among them, once for all by `seed`, so that none has a sound of a row with which
+    it shares an image or a recording, be it through others; all other rows keep their sound. Where more than half of
+    `rows` belong together this cannot be: as few as can be keep such a sound, and a warning tells how many.
+    """
+    together = linked([table.groups(name)[rows] for name in ("image_hash", "audio_hash")])
+    together = np.where(together < 0, np.arange(len(rows)), together)
+    others = strangers(together, np.random.default_rng([seed, 0, 3]))
+    heard = np.arange(len(table))
+    heard[rows] = rows[others]
+    if kept := int((together[others] == together).sum()):
+        _log.warning(
+            "train.control shuffled_sounds: %d of %d training rows keep a sound of their own image or recording, since "
+            "more than half of the rows belong together", kept, len(rows),
+        )  # fmt: skip
+    return heard
+
+
+def strangers(groups: Rows, draw: np.random.Generator) -> Rows:
+    """Return a permutation (N,) that gives each row one of another group, as far as that can be, and never itself.
+
+    `groups` (N,) are numbers. Rows lie in a circle, groups and rows in an order by chance, those of a group side by
+    side; each gets the row so many places on, by chance, that none of its own group is there. Of a group of more than
+    half of the rows, M of N, 2 M - N rows get one of their own, which is the least.
+    """
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, most = len(groups), int(sizes.max())
+    order = np.lexsort((draw.random(count), draw.permutation(len(sizes))[group]))
+    apart = count // 2 if 2 * most > count else int(draw.integers(most, count - most + 1))
+    found = np.empty(count, np.int64)
+    found[order] = np.roll(order, -apart)
+    return found
 
 
 @dataclass(frozen=True)
