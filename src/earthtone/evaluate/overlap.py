@@ -13,6 +13,7 @@ from earthtone.data.check import MEASURED_SPLITS, Contents, contents_of, small_s
 from earthtone.data.grouped_split import same_content, text_number, without_silence
 from earthtone.data.labelled.items import LabelledItem
 from earthtone.data.packed import Table
+from earthtone.data.pair import MEDIA
 from earthtone.errors import SignalError
 from earthtone.progress import decoding_threads, ordered_map, progress
 from earthtone.signal.config import ImageConfig
@@ -101,12 +102,16 @@ def table_facts(
     return overlap_facts(found, contents, measured, f"{measured} pairs")
 
 
-def warn_of_overlap(table: Table) -> None:
-    """Warn, before training, of a table's val and test pairs that are also trained on, and of how few there are."""
+def warn_of_overlap(table: Table, media: Sequence[str] = MEDIA) -> None:
+    """Warn, before training, of a table's val and test rows that are also trained on, and of how few there are.
+
+    `media`, `image` and `audio`, are those that are trained on; rows that lack one of them play no part.
+    """
     splits = np.array([str(split) for split in table.column("split")], np.str_)
+    called = ["recording" if medium == "audio" else medium for medium in media]
     for name in MEASURED_SPLITS:
-        if len(rows := np.flatnonzero(splits == name)):
-            table_facts(table, name, rows)
+        if len(rows := np.flatnonzero((splits == name) & table.has(*media))):
+            table_facts(table, name, rows, media=called)
 
 
 def item_facts(

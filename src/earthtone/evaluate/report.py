@@ -396,6 +396,8 @@ def _summary(card: Mapping[str, Any], table: Table, result: RetrievalResult | No
     model, versions = (card[key] if isinstance(card.get(key), Mapping) else {} for key in ("model", "versions"))
     known = [card.get(key) for key in ("step", "training_seconds")]  # a card may hold anything
     step, seconds = (float(value) if plots.is_number(value) else 0.0 for value in known)
+    media = [model["only"]] if model.get("only") else ["image", "audio"]
+    encoders = ", ".join(str(model.get(f"{medium}_encoder")) for medium in media)
     facts = {}
     if result is not None:
         split = result.facts["split"]["name"]
@@ -405,7 +407,7 @@ def _summary(card: Mapping[str, Any], table: Table, result: RetrievalResult | No
     return facts | {
         "Pairs in the table": f"{len(table):,}",
         "Split by": split_in_words(table.split),
-        "Encoders": f"{model.get('image_encoder')}, {model.get('audio_encoder')}; {model.get('dimensions')} dimensions",
+        "Encoders": f"{encoders}; {model.get('dimensions')} dimensions",
         "Weights kept": f"of step {step:,.0f}, after {seconds:,.0f} s of training",
         "Device": f"{card.get('device')}, {card.get('precision')}",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),

@@ -90,6 +90,8 @@ def _training(card: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
             f"{plain(train.get('batch_size', '?'))}, {plain(train.get('epochs', '?'))} epochs, "
             f"seed {plain(train.get('seed', '?'))}"
         )
+        if (control := train.get("control", "none")) != "none":
+            lines.append(f"- a control, no training to be used: train.control {plain(control)}")
     versions = card.get("versions")
     if isinstance(versions, Mapping):
         lines.append(f"- software: {', '.join(f'{plain(name)} {plain(value)}' for name, value in versions.items())}")
@@ -138,7 +140,12 @@ def model_card(
     model = card.get("model", {})
     towers = f"{plain(model.get('image_encoder', NOT_STATED))} and {plain(model.get('audio_encoder', NOT_STATED))}"
     what = f"Image and sound encoders ({towers}) into one space of {plain(model.get('dimensions', '?'))} dimensions"
+    learned = "sound and overhead imagery of the same place"
     backbone = not isinstance(model, Mapping) or not model
+    if (only := model.get("only")) in ("image", "audio"):
+        kind, learned = ("image", "overhead imagery alone") if only == "image" else ("sound", "recordings alone")
+        encoder = plain(model.get(f"{only}_encoder", NOT_STATED))
+        what = f"One encoder, of {kind}s ({encoder}), into a space of {plain(model.get('dimensions', '?'))} dimensions"
     opened = (
         f'earthtone.open_backbone("{plain(repo.rpartition("/")[2])}")'
         if backbone
@@ -148,7 +155,7 @@ def model_card(
         what = f"An image encoder ({plain(card.get('encoder', NOT_STATED))})"
     lines = [
         front_matter("earthtone", [], license_name), f"# {plain(name, 80)}", "",
-        f"{what}, trained with Earthtone on sound and overhead imagery of the same place, without labels."
+        f"{what}, trained with Earthtone on {learned}, without labels."
         if "untrained" not in card
         else f"{what}, untrained.", "",
         "```sh", f"earthtone pull {plain(repo)} --out {plain(repo.rpartition('/')[2])}", "```", "",

@@ -90,7 +90,7 @@ def pretrain(options: PretrainOptions) -> FitResult:
         )
         if world.first:
             world.wait()
-            warn_of_overlap(table)
+            warn_of_overlap(table, recipe.model.media)
         result = fit(
             table, recipe, out, resume=resume, validate=validation_figures, world=world, callbacks=options.callbacks,
             loggers=loggers,

@@ -209,8 +209,8 @@ def _validation(
     best = recipe.train.keep == "best"
     if recipe.train.control != "none" or len(recipe.learns) == 1:
         if best:
-            why = "one tower finds no partners" if len(recipe.learns) == 1 else "its pairs are none"
-            _log.warning("the last weights are kept, train.keep best chooses by retrieval: %s", why)
+            why = "one tower finds no partners" if len(recipe.learns) == 1 else "the pairs of this control are none"
+            _log.warning("the last weights are kept: train.keep best chooses by retrieval, and %s", why)
         best = False
     if len(recipe.learns) == 1:
         return None, False
