@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from earthtone.build.curate.curate import curate, explain_curation
     from earthtone.build.describe import describe
     from earthtone.build.fetch.fetch import fetch
+    from earthtone.build.publish import publish
     from earthtone.build.recordings.recordings import recordings
     from earthtone.build.split import check_split, split
     from earthtone.build.toyworld.write import write_toyworld
@@ -85,6 +86,7 @@ _HOMES = {
     "open_index": "earthtone.atlas.search",
     "pack": "earthtone.data.pack",
     "pretrain": "earthtone.studies.pretrain",
+    "publish": "earthtone.build.publish",
     "pull": "earthtone.exports.hub",
     "push": "earthtone.exports.hub",
     "recordings": "earthtone.build.recordings.recordings",
@@ -135,6 +137,7 @@ __all__ = [
     "open_index",
     "pack",
     "pretrain",
+    "publish",
     "pull",
     "push",
     "recordings",

@@ -15,8 +15,9 @@ import pytest
 from embedded import CARD, columns_of, vectors_of_rows, write_embedded, write_rows
 
 from earthtone.atlas.embeddings import TABLE, embedding_schema, open_embeddings, write_embeddings
-from earthtone.atlas.geoparquet import CRS84, extent_of, group_rows, write_geoparquet
+from earthtone.atlas.geoparquet import extent_of, group_rows, write_geoparquet
 from earthtone.atlas.index import PARQUET, build_index
+from earthtone.build.geometry_columns import CRS84
 from earthtone.data.parquet import wkb_point
 
 

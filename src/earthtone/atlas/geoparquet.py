@@ -5,7 +5,7 @@ Embedding Atlas takes `x`, `y`, `text`, `image` and `audio`; lonboard, DuckDB an
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,49 +18,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR, EmbeddingTable
+from earthtone.build.geometry_columns import MOST_GROUP_ROWS, of_points, places_of, point_columns, write_geometries
 from earthtone.build.tile_grid import read_crs
 from earthtone.errors import DataError
-from earthtone.files import atomic_path
 from earthtone.progress import progress
 
 #: What the file has beside the columns of the table.
 ADDED = ("lon", "lat", "audio", "image", "text", "geometry", "bbox")
 _OF = b"earthtone"  # in the file's metadata: of which state of which table it is
 _GROUP_BYTES = 64 * 2**20  # vectors of a row group, which is in memory at once
-_MOST_GROUP_ROWS = 65_536
 _TEXT = ("source", "attribution")  # behind the id and the free columns in `text`
-_WKB_POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("x", "<f8"), ("y", "<f8")])
 _MOST_KEPT = 1000  # different licences and attributions
-#: OGC:CRS84, longitude before latitude, as PROJJSON: what readers take that do not know GeoParquet's default.
-CRS84: Mapping[str, Any] = {
-    "$schema": "https://proj.org/schemas/v0.7/projjson.schema.json",
-    "type": "GeographicCRS",
-    "name": "WGS 84 (CRS84)",
-    "datum_ensemble": {
-        "name": "World Geodetic System 1984 ensemble",
-        "members": [
-            {"name": f"World Geodetic System 1984 ({name})", "id": {"authority": "EPSG", "code": code}}
-            for name, code in (
-                ("Transit", 1166), ("G730", 1152), ("G873", 1153), ("G1150", 1154), ("G1674", 1155), ("G1762", 1156),
-                ("G2139", 1309), ("G2296", 1383),
-            )
-        ],
-        "ellipsoid": {"name": "WGS 84", "semi_major_axis": 6378137, "inverse_flattening": 298.257223563},
-        "accuracy": "2.0",
-        "id": {"authority": "EPSG", "code": 6326},
-    },
-    "coordinate_system": {
-        "subtype": "ellipsoidal",
-        "axis": [
-            {"name": "Geodetic longitude", "abbreviation": "Lon", "direction": "east", "unit": "degree"},
-            {"name": "Geodetic latitude", "abbreviation": "Lat", "direction": "north", "unit": "degree"},
-        ],
-    },
-    "scope": "Not known.",
-    "area": "World.",
-    "bbox": {"south_latitude": -90, "west_longitude": -180, "north_latitude": 90, "east_longitude": 180},
-    "id": {"authority": "OGC", "code": "CRS84"},
-}  # fmt: skip
 
 
 @dataclass
@@ -93,7 +61,7 @@ def extent_of(table: EmbeddingTable) -> Extent:
     names = ["longitude", "latitude", "datetime", "license", "attribution", "modality", "west"]
     for batch in table.batches(names):
         found.rows += len(batch)
-        longitude, latitude, fine = _places(batch)
+        longitude, latitude, fine = places_of(batch)
         if fine.any():
             found.places += int(fine.sum())
             found.west, found.east = min(found.west, longitude[fine].min()), max(found.east, longitude[fine].max())
@@ -123,13 +91,9 @@ def write_geoparquet(table: EmbeddingTable, path: Path, extent: Extent, state: s
     `state` tells of what table it is; see `geoparquet_state`. Raises DataError where it cannot be written.
     """
     free = free_names(table)
-    geometry: dict[str, Any] = {"geometry_types": ["Point"] if extent.places else [], "crs": CRS84}
-    if extent.bbox is not None:
-        geometry["bbox"] = extent.bbox
-    geometry["covering"] = {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}}
     rows = group_rows(table.card.dimensions)
     groups = progress(_groups(table, rows, free), total=-(-extent.rows // rows), label=path.name, unit="group")
-    _write(path, groups, geometry, {_OF: json.dumps({"table": state}).encode()})
+    write_geometries(path, groups, of_points(extent.bbox), {_OF: json.dumps({"table": state}).encode()})
 
 
 def write_tiles(
@@ -149,28 +113,7 @@ def write_tiles(
         "bbox": [float(west.min()), float(south.min()), float(east.max()), float(north.max())],
         "crs": read_crs(crs, str(path)).to_json_dict(),
     }  # fmt: skip
-    _write(path, [pa.table({**columns, "geometry": pa.array(squares, pa.binary())})], geometry)
-
-
-def _write(
-    path: Path, groups: Iterable[pa.Table], geometry: Mapping[str, Any], more: Mapping[bytes, bytes] | None = None
-) -> None:
-    """Write row groups whose column `geometry` holds well-known binary, whole or not at all."""
-    geo = {
-        "version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", **geometry}},
-    }  # fmt: skip
-    with atomic_path(path) as temporary:
-        writer = None
-        try:
-            for group in groups:
-                if writer is None:
-                    texts = [entry.name for entry in group.schema if pa.types.is_string(entry.type)]
-                    schema = group.schema.with_metadata({b"geo": json.dumps(geo).encode(), **(more or {})})
-                    writer = pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=texts)
-                writer.write_table(group.cast(writer.schema), row_group_size=_MOST_GROUP_ROWS)
-        finally:
-            if writer is not None:
-                writer.close()
+    write_geometries(path, [pa.table({**columns, "geometry": pa.array(squares, pa.binary())})], geometry)
 
 
 def polygons(west: NDArray[Any], south: NDArray[Any], east: NDArray[Any], north: NDArray[Any]) -> NDArray[np.uint8]:
@@ -194,7 +137,7 @@ def geoparquet_state(path: Path) -> str | None:
 
 def group_rows(dimensions: int) -> int:
     """Return how many rows of vectors with so many numbers make a row group."""
-    return max(1024, min(_MOST_GROUP_ROWS, _GROUP_BYTES // (4 * dimensions)))
+    return max(1024, min(MOST_GROUP_ROWS, _GROUP_BYTES // (4 * dimensions)))
 
 
 def free_names(table: EmbeddingTable) -> dict[str, str]:
@@ -240,7 +183,7 @@ def _group(table: pa.Table, free: Mapping[str, str]) -> pa.Table:
         columns[name] = pc.if_else(pc.equal(table["modality"], name), media, pa.scalar(None, media.type))
     columns["text"] = table["text"] if "text" in table.schema.names else _texts(table, list(free))
     columns["lon"], columns["lat"] = table["longitude"], table["latitude"]
-    columns["geometry"], columns["bbox"] = _geometry(table)
+    columns["geometry"], columns["bbox"] = point_columns(*places_of(table))
     columns[VECTOR] = table[VECTOR]
     return pa.table(columns)
 
@@ -250,26 +193,3 @@ def _texts(table: pa.Table, free: Sequence[str]) -> Any:
     parts = [table[name].combine_chunks().cast(pa.string()) for name in ("id", *free, *_TEXT)]
     parts = [pc.if_else(pc.equal(part, ""), pa.scalar(None, pa.string()), part) for part in parts]
     return pc.binary_join_element_wise(*parts, " · ", null_handling="skip")
-
-
-def _geometry(table: pa.Table) -> tuple[Any, Any]:
-    """Return the points in well-known binary, and the box around each; null where a row has no place."""
-    longitude, latitude, fine = _places(table)
-    points = np.zeros(len(table), _WKB_POINT)
-    points["order"], points["kind"], points["x"], points["y"] = 1, 1, longitude, latitude
-    there = pa.array(fine)
-    fixed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(_WKB_POINT.itemsize), len(points), [None, pa.py_buffer(points)]
-    )
-    geometry = pc.if_else(there, fixed.cast(pa.binary()), pa.scalar(None, pa.binary()))
-    sides = [pa.array(values) for values in (longitude, latitude, longitude, latitude)]
-    names = ["xmin", "ymin", "xmax", "ymax"]
-    return geometry, pa.StructArray.from_arrays(sides, names, mask=pa.array(~fine))
-
-
-def _places(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return longitudes and latitudes, NaN where there is none, and whether there is a place."""
-    longitude, latitude = (
-        np.asarray(pc.fill_null(table[name], np.nan).to_numpy(), np.float64) for name in ("longitude", "latitude")
-    )
-    return longitude, latitude, np.isfinite(longitude) & np.isfinite(latitude)

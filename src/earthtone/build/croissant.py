@@ -5,7 +5,7 @@ The specification: docs.mlcommons.org/croissant.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,16 +40,25 @@ _KINDS = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".parquet": "
 
 
 def data_card(
-    title: str, description: str, data: str | Path, whole: WholeLicence, licences: Sequence[Licence], credits: Path,
-    found: "Description", url: str | None = None,
+    title: str, description: str, data: str | Path, whole: WholeLicence, licences: Sequence[Licence],
+    credits: Path | None, found: "Description", url: str | None = None, shards: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Return the card of a set that lies at `data`, with the file of its credits; addresses are names beside the card.
 
-    The licence is that of the whole; where it has none, those of its rows.
+    The licence is that of the whole; where it has none, those of its rows. `shards` are the columns of `data/*.parquet`
+    beside the card, where media lie in such; then no file of credits is needed.
     """
     under = [whole.licence] if whole.licence is not None else list(licences)
     distribution, columns = _distribution(data)
-    credited = _file_object("credits-file", credits, "application/x-parquet")
+    sets = [_record_set("rows", {"fileObject": {"@id": "data-file"}}, columns)] if columns else []
+    if credits is not None:
+        distribution.append(_file_object("credits-file", credits, "application/x-parquet"))
+        credited = ["id", "credit", "license", "license_url", "asks_for"]
+        sets.append(_record_set("credits", {"fileObject": {"@id": "credits-file"}}, credited))
+    if shards:
+        inside = {"@id": "shards", "name": "shards", "includes": "data/*.parquet"}
+        distribution.append({"@type": "cr:FileSet", "encodingFormat": "application/x-parquet", **inside})
+        sets.append(_record_set("pairs", {"fileSet": {"@id": "shards"}}, shards))
     card: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -60,12 +69,12 @@ def data_card(
         "datePublished": datetime.now(UTC).date().isoformat(),
         "version": "1.0.0",
         "keywords": ["soundscape", "remote sensing", "audio", "overhead imagery"],
-        "creator": {"@type": "Organization", "name": "see credits.parquet: a credit line a row"},
-        "distribution": [*distribution, credited],
-        "recordSet": [
-            *([_record_set("rows", "data-file", columns)] if columns else []),
-            _record_set("credits", "credits-file", ["id", "credit", "license", "license_url", "asks_for"]),
-        ],
+        "creator": {
+            "@type": "Organization",
+            "name": f"see {'credits.parquet' if credits is not None else 'the column credit'}: a credit line a row",
+        },
+        "distribution": distribution,
+        "recordSet": sets,
     }
     if url is not None:
         card["url"] = url
@@ -113,7 +122,14 @@ def _file_object(id: str, path: Path, kind: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _record_set(name: str, file: str, columns: Iterable[str]) -> dict[str, Any]:
+def _record_set(name: str, source: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
+    """Return the records of a file or of a set of files, with its columns; media lie as bytes within theirs."""
+
+    def extract(column: str) -> dict[str, Any]:
+        within = {"transform": {"jsonPath": "bytes"}} if column in ("image", "audio") and name == "pairs" else {}
+        return {**source, "extract": {"column": column}, **within}
+
+    types = {**_TYPES, **({"image": "sc:ImageObject", "audio": "sc:AudioObject"} if name == "pairs" else {})}
     return {
         "@type": "cr:RecordSet",
         "@id": name,
@@ -121,8 +137,8 @@ def _record_set(name: str, file: str, columns: Iterable[str]) -> dict[str, Any]:
         "field": [
             {
                 "@type": "cr:Field", "@id": f"{name}/{column}", "name": column,
-                "dataType": _TYPES.get(column, "sc:Text"),
-                "source": {"fileObject": {"@id": file}, "extract": {"column": column}},
+                "dataType": types.get(column, "sc:Text"),
+                "source": extract(column),
             }
             for column in columns
         ],

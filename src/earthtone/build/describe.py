@@ -240,14 +240,7 @@ def _holdings(words: Words, seconds: NDArray[np.float64]) -> list[Holding]:
 
 def write_description(folder: Path, found: Description, facts: RowFacts, options: DescribeOptions) -> None:
     """Write describe.html, describe.json, README.md, croissant.json, credits.parquet and credits.txt into a folder."""
-    page = Page(
-        title=found.title,
-        notes=_notes(found),
-        tables=_tables(found),
-        lists={},
-        template="dataset.html.j2",
-        more={"pictures": _pictures(found, facts)},
-    )
+    page = description_page(found, facts)
     write_text_atomic(folder / "describe.html", page.html())
     write_text_atomic(folder / "README.md", page.markdown())
     write_text_atomic(folder / "describe.json", json_text(found.to_dict()) + "\n")
@@ -257,6 +250,14 @@ def write_description(folder: Path, found: Description, facts: RowFacts, options
         folder / "credits.parquet", found, options.url,
     )  # fmt: skip
     write_text_atomic(folder / "croissant.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def description_page(found: Description, facts: RowFacts) -> Page:
+    """Return the page of a data set, with its pictures."""
+    return Page(
+        title=found.title, notes=_notes(found), tables=_tables(found), lists={}, template="dataset.html.j2",
+        more={"pictures": _pictures(found, facts)},
+    )  # fmt: skip
 
 
 def _whole(facts: RowFacts) -> WholeLicence:

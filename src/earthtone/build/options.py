@@ -264,6 +264,40 @@ class DescribeOptions(RowsOptions):
 
 
 @dataclass(frozen=True)
+class PublishOptions(ColumnOptions):
+    """Write a data set as a folder to upload: Parquet with pictures and sounds, places, licences, credits, data card.
+    A stopped call goes on when it is repeated."""
+
+    positional = ("data",)
+    usual = ("out", "title", "license", "attribution", "coarsen_km")
+
+    data: str | Path
+    """manifest (CSV, GeoJSON, Parquet, GeoParquet), release folder or hf://datasets/OWNER/NAME"""
+    out: str | Path
+    """folder to write: data/*.parquet, metadata.geoparquet, README.md, croissant.json, credits.txt, describe.html"""
+    _: KW_ONLY
+    title: str | None = None
+    """the data set's name; default: that of its file"""
+    url: str | None = None
+    """address at which it will be published, for the data card"""
+    license: str | None = None
+    """of rows that tell none; rows whose licence is unknown are left out"""
+    attribution: str | None = None
+    """of rows that tell none"""
+    coarsen_km: Annotated[float, Rule("kilometres, from 0.1 to 1000", lambda km: 0.1 <= km <= 1000)] | None = None
+    """tell places as the middle of cells of so many km; pictures and sounds are then written anew, without headers"""
+    shard_mb: Annotated[int, Rule("1 to 2000", lambda size: 1 <= size <= 2000)] = 500
+    """megabytes of media in a file at most"""
+
+    def check(self) -> None:
+        if self.license is not None:
+            from earthtone.build.licences import licence_of
+
+            if not licence_of(self.license).known:
+                raise ConfigError(f"--license {self.license!r:.80}; a licence such as CC-BY-4.0 or CC0-1.0 expected")
+
+
+@dataclass(frozen=True)
 class RecordingsOptions(Options):
     """A folder of field recordings to rows: start, zone, place, device and faults from names, headers, logs."""
 

@@ -69,6 +69,7 @@ VERBS: Mapping[str, str] = {
     "build": "make a data set by a recipe: recordings, imagery, curation, split, packed table, data card",
     "check": "look at data: counts, sizes, broken and missing files, duplicates",
     "curate": "keep the rows worth training on: silence, clipping, duplicates, licences, places; each row explained",
+    "publish": "a data set as a folder to upload: Parquet with media, places, licences, credits, data card",
     "describe": "what a data set is: counts, hours, licences, places, times; page, data card, credits",
     "split": "deal rows out to train, val and test without leaks; look at a split that is there",
     "pack": "decode pairs once into a table that training reads fast",

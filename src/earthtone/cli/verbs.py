@@ -188,6 +188,17 @@ def describe(words: list[str]) -> int:
     return 0
 
 
+def publish(words: list[str]) -> int:
+    options, found = parsed("publish", told_build.PublishOptions, words, _json)
+    try:
+        result = call("publish", options)
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with: {_next('publish', *words)}")
+        return 130
+    print(json_text(result.to_dict()) if found.json else result.to_text())
+    return 0
+
+
 def split(words: list[str]) -> int:
     """Deal rows out and keep that as a file; or look at a split that is there. 1: it leaks."""
 
