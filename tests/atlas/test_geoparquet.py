@@ -71,7 +71,7 @@ def test_what_it_says_of_itself(folder: Path) -> None:
 
 
 def test_row_groups_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earthtone.atlas.geoparquet._MOST_GROUP_ROWS", 1024)
+    monkeypatch.setattr("earthtone.atlas.geoparquet.MOST_GROUP_ROWS", 1024)
     write_embedded(tmp_path, 2500)
     build_index(tmp_path, parquet=True)
     file = pq.ParquetFile(tmp_path / PARQUET).metadata

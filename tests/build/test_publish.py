@@ -177,6 +177,7 @@ def test_sounds_of_24_bits_stay_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(heard, samples[:3200])
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "upload", list[str]()
     once = tmp_path / "once"

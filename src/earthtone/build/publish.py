@@ -7,6 +7,7 @@ licence forbids is left out and counted. The folder is there whole or not at all
 import hashlib
 import io
 import json
+import logging
 import math
 import re
 from collections import Counter
@@ -453,7 +454,12 @@ def _finished(writing: _Publishing, work: Path, options: PublishOptions) -> Publ
     """Name the shards, write all that stands beside them, and return what was done."""
     shards = writing.named()
     _write_places(work / PLACES, [path for _, path in shards], writing.rows.schema)
-    facts = read_rows(work / PLACES, metadata_only=True, words=True)
+    log = logging.getLogger("earthtone.data.manifest")
+    log.disabled = True  # that no text carries `bbox` is known
+    try:
+        facts = read_rows(work / PLACES, metadata_only=True, words=True)
+    finally:
+        log.disabled = False
     title = options.title or Path(str(options.data)).stem
     found = replace(description_of(facts, title), data=PLACES)
     used = Counter(_credits(work / PLACES))
