@@ -73,12 +73,8 @@ def test_names_of_strangers_harm_no_reader(tmp_path: Path) -> None:
     assert len(csv_of(bad).splitlines()) == 2  # one line a hit, for any reader
     [row] = csv.DictReader(csv_of(bad).splitlines(keepends=True))
     assert row["'=a\\r"] == "b\\u2028c\\x85d"
-    assert (
-        row["id"] == "'" + name.replace("\n", "\\n")
-        and row["license"] == "'@x"
-        and row["label"] == "'-1+2"
-        and row["more.id"] == "'+9+1"
-    )
+    assert row["id"] == "'" + name.replace("\n", "\\n")
+    assert row["license"] == "'@x" and row["label"] == "'-1+2" and row["more.id"] == "'+9+1"
     assert json.loads(json_of(bad))["hits"][0]["latitude"] is None
     assert json.loads(geojson_of(bad))["features"][0]["geometry"] is None
     text, _ = raven_of(bad)

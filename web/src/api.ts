@@ -5,7 +5,7 @@ export type Verdict = "right" | "wrong" | "unsure";
 export type Example = { row: number } | { id: string } | { place: [number, number] } | { upload: string };
 
 export interface Column { name: string; kind: "category" | "number" | "time"; values?: string[] | null; min?: number | null; max?: number | null }
-export interface Band { name: string; title: string; min: number; max: number; scale: number; offset: number; says: string }
+export interface Band { name: string; title: string; min: number | null; max: number | null; scale: number; offset: number; says: string }
 export interface Layer {
   name: string; title: string; bands: Band[]; bounds: [number, number, number, number]; minzoom: number; maxzoom: number;
   attribution: string; synthetic: boolean; classes?: string[] | null; notes?: string[]; files?: string[];

@@ -27,8 +27,9 @@ const isDifference = (band: Band): boolean => band.says.includes("difference");
 
 /** The values that the ends of a ramp stand for. */
 function endsOf(band: Band): [number, number] {
-  const most = Math.max(Math.abs(band.min), Math.abs(band.max));
-  return isDifference(band) ? [-most, most] : [band.min, band.max];
+  const [low, high] = [band.min ?? 0, band.max ?? 0];
+  const most = Math.max(Math.abs(low), Math.abs(high));
+  return isDifference(band) ? [-most, most] : [low, high];
 }
 
 /** The band that the threshold looks at; a difference of percentiles is none. */
@@ -208,7 +209,7 @@ function settings(place: HTMLElement, state: Shown, reading: HTMLElement, change
     paintRamp(canvas, state.ramp);
     const { band } = state;
     const [low, high] = endsOf(band);
-    const none = band.min === 0 && band.max === 0;
+    const none = band.min === null || (band.min === 0 && band.max === 0);
     const ends = none ? [h("span", {}, "no values, or nothing but 0")] : [h("span", {}, numberText(low)), canvas, h("span", {}, numberText(high))];
     fill(legend, ...ends, h("p", { class: "fine" }, `${band.title}: ${band.says}`));
   };

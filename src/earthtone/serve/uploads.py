@@ -1,8 +1,8 @@
 """What visitors search by: a sound or a picture that is sent, looked at, embedded and forgotten; its vectors stay.
 
 What it is tells its bytes, not its name. It is written to a file that is removed, decoded block by block, a few at
-once, and refused where it is too long, too large, silent or damaged. Vectors are kept by a hash of the bytes, so that
-a shared link finds them again once the same file is sent.
+once, and refused where it is too long, too large, too slow, silent or damaged. Vectors are kept by a hash of the bytes,
+so that a shared link finds them again once the same file is sent.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from typing import Literal
 from urllib.parse import unquote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earthtone.atlas.queries import Example, Floats, heard_windows, unit_vector
 from earthtone.errors import EarthtoneError, one_line
@@ -28,8 +27,10 @@ from earthtone.serve.answers import Upload
 from earthtone.serve.batching import Embedded, ModelWorker
 from earthtone.serve.guard import UPLOADS_AT_ONCE, refused
 from earthtone.serve.served import Served
-from earthtone.signal.audio import probe_audio, survey_recording
+from earthtone.signal.audio import Block, survey_recording
 from earthtone.signal.image import picture_header
+from earthtone.signal.sound_headers import time_limit
+from earthtone.signal.sound_streams import streams
 
 Kind = Literal["sound", "image"]
 _DECODED_AT_ONCE = 2
@@ -37,6 +38,9 @@ _MOST_BYTES = 2**26  # of vectors
 _MOST_WINDOWS = 256  # of a sound whose spread is looked at
 _LONGEST_NAME = 120
 _HEAD = 64
+_MOST_SAMPLES = 2**29  # of all channels: 30 minutes of 6 channels at 48 kHz
+_MOST_JOINED = 100  # recordings in one file
+_DECODING_SECONDS = 60.0  # in all: a sound is decoded twice
 
 #: What files begin with: (place, bytes, suffix).
 _SOUNDS = (
@@ -167,7 +171,7 @@ class Uploads:
 
     def _sound(self, path: Path, model: TwoTower, _: float | None) -> tuple[Embedded, Upload]:
         most = self._served.options.sound_seconds
-        with self._decoding:
+        with self._decoding, time_limit(_DECODING_SECONDS):
             seconds, notes = _counted_seconds(path, most)
             windows = heard_windows(path, model.signal.audio, str(path))
         return self._worker.sound(windows), Upload(upload="", kind="sound", name="", seconds=seconds, notes=notes)
@@ -196,20 +200,27 @@ class Uploads:
 def _counted_seconds(path: Path, most: float) -> tuple[float, list[str]]:
     """Return how long a sound is, as decoding tells it, and what was noticed; no samples are held.
 
-    Raises HTTPException 413 as soon as there is more than is taken, SignalError for what is no sound.
+    Raises HTTPException 413 as soon as there is more than is taken - seconds, samples of all channels, recordings
+    in one file -, whatever a header tells; SignalError for what is no sound, or takes too long to be decoded.
     """
-    hz, heard = probe_audio(path).hz, 0
-    too_long = refused(413, f"a sound of more than {most:g} s; at most {most:g} s expected: send a part of it")
+    seconds, samples = 0.0, 0
+    if (joined := len(streams(path)[0])) > _MOST_JOINED:
+        raise refused(
+            413, f"{joined:,} recordings joined in one file; at most {_MOST_JOINED} expected: send one of them"
+        )
 
-    def count(samples: NDArray[np.float32]) -> None:
-        nonlocal heard
-        heard += len(samples)
-        if heard > most * hz:
-            raise too_long
+    def watch(block: Block, hz: int) -> None:
+        nonlocal seconds, samples
+        seconds, samples = seconds + len(block) / hz, samples + block.size
+        found = None
+        if seconds > most:
+            found = f"a sound of more than {most:g} s; at most {most:g} s"
+        elif samples > _MOST_SAMPLES:
+            found = f"more than {_MOST_SAMPLES:,} samples in {block.shape[1]} channels; at most so many"
+        if found is not None:
+            raise refused(413, f"{found} expected: send a part of it, or fewer channels")
 
-    facts, remarks = survey_recording(path, each=count)
-    if facts.seconds > most:  # of joined recordings with several rates
-        raise too_long
+    facts, remarks = survey_recording(path, watch=watch)
     return facts.seconds, [one_line(f"{remark.kind}: {remark.detail}", 200) for remark in remarks]
 
 

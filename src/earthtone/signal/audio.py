@@ -21,6 +21,7 @@ from earthtone.errors import SignalError
 from earthtone.signal.config import CHANNELS
 from earthtone.signal.excerpt import Sound, sound_name, sound_streams
 from earthtone.signal.remarks import DAMAGED_SOUND, SOUND_MISSING, WRONG_HEADER, Remark
+from earthtone.signal.sound_headers import in_time
 from earthtone.signal.sound_streams import Block, Level, Loudness, Opener, Stream, remarks_of
 
 Samples = NDArray[np.float32]
@@ -84,13 +85,17 @@ def read_recording(source: Sound, hz: int | None = None, channel: str = "mean") 
 
 
 def survey_recording(
-    source: Sound, channel: str = "mean", each: Callable[[Samples], object] | None = None
+    source: Sound,
+    channel: str = "mean",
+    each: Callable[[Samples], object] | None = None,
+    watch: Callable[[Block, int], object] | None = None,
 ) -> tuple[AudioFacts, tuple[Remark, ...]]:
     """Return facts and remarks of a recording as decoding it tells them; no samples are kept.
 
-    `each` is called with one block of mono samples after another, at their own rate. Raises SignalError.
+    `each` is called with one block of mono samples after another, at their own rate; `watch` before it, with the block
+    as it was decoded (samples, channels) and its rate: who wants no more raises there. Raises SignalError.
     """
-    return _hear(source, None, channel, None, None if each is None else lambda _: each)[:2]
+    return _hear(source, None, channel, None, None if each is None else lambda _: each, watch)[:2]
 
 
 def measure_recording(
@@ -197,6 +202,7 @@ def _hear(
     channel: str,
     kept: _Growing | None,
     listen: Callable[[int], Callable[[Samples], object]] | None = None,
+    watch: Callable[[Block, int], object] | None = None,
 ) -> tuple[AudioFacts, tuple[Remark, ...], list[Level]]:
     """Return facts, remarks and levels of a file, its streams decoded, mixed, resampled into `kept` or heard."""
     if channel not in CHANNELS:
@@ -205,6 +211,7 @@ def _hear(
     total, first, broken, tolerance = _Sum(), None, "", 0.0
     levels: list[Level] = []
     for number, opener in enumerate(openers, 1):
+        in_time()
         try:
             stream = _open(opener, source)
         except SignalError as error:
@@ -220,7 +227,7 @@ def _hear(
             loudest = _loudest(opener, source) if channel == "loudest" else None
             mix = partial(mono_of, channel=channel, loudest=loudest)
             each = kept.add if kept is not None else None if listen is None else listen(stream.hz)
-            levels.append(_decode(stream, source, total, mix, hz, each))
+            levels.append(_decode(stream, source, total, mix, hz, each, watch))
             broken, tolerance = stream.broken or broken, max(tolerance, stream.tolerance_seconds)
     if total.found == 0 or first is None:
         why = f"sound breaks off at once ({broken})" if broken else "no samples"
@@ -262,6 +269,7 @@ def _decode(
     mix: Callable[[Block], Samples],
     hz: int | None,
     each: Callable[[Samples], object] | None,
+    watch: Callable[[Block, int], object] | None = None,
 ) -> Level:
     """Return how loud a stream is, decoded for `each` at `hz`; the resampler keeps its state between blocks."""
     level, count = Level(stream.channels, sound_name(source)), 0
@@ -269,6 +277,9 @@ def _decode(
     if hz is not None and stream.hz != hz:
         resampler = soxr.ResampleStream(stream.hz, hz, 1, dtype="float32", quality="HQ")
     for block in stream.blocks():
+        in_time()
+        if watch is not None:
+            watch(block, stream.hz)
         planes = planes_of(block)
         mono = mix(planes)
         level.add(planes, mono)

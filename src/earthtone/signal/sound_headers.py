@@ -9,12 +9,17 @@ import io
 import math
 import os
 import struct
+import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from earthtone.errors import SignalError
 
 _WINDOW = 1 << 16  # bytes read at once
 
@@ -94,8 +99,31 @@ def open_source(source: Path | bytes) -> BinaryIO:
     return Memory(source) if isinstance(source, bytes) else source.open("rb", buffering=_WINDOW)
 
 
+_due: ContextVar[float] = ContextVar("due", default=math.inf)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Have what reads and decodes sounds in this thread raise SignalError once it has taken so long.
+
+    Files can be made so that to look through them, or to decode them, takes hours.
+    """
+    token = _due.set(min(_due.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _due.reset(token)
+
+
+def in_time() -> None:
+    """Raise SignalError where the time limit has passed."""
+    if time.monotonic() > _due.get():
+        raise SignalError("takes too long to be decoded; a shorter or plainer recording expected")
+
+
 def read_at(file: BinaryIO, at: int, count: int) -> bytes:
-    """Return what stands from an offset on, `count` bytes at most."""
+    """Return what stands from an offset on, `count` bytes at most. Raises SignalError beyond a `time_limit`."""
+    in_time()
     file.seek(at)
     return file.read(count)
 
