@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from earthtone.build.options import RecordingsOptions
 from earthtone.build.recipe import SOURCES, ArchiveOptions, _source_kind, read_build_recipe
-from earthtone.build.recordings.options import RecordingsOptions
 from earthtone.errors import ConfigError, NewerFormatError
 
 WHOLE: dict[str, Any] = {

@@ -27,10 +27,10 @@ from earthtone.serve.answers import Upload
 from earthtone.serve.batching import Embedded, ModelWorker
 from earthtone.serve.guard import UPLOADS_AT_ONCE, refused
 from earthtone.serve.served import Served
-from earthtone.signal.audio import Block, survey_recording
+from earthtone.signal.audio import survey_recording
 from earthtone.signal.image import picture_header
 from earthtone.signal.sound_headers import time_limit
-from earthtone.signal.sound_streams import streams
+from earthtone.signal.sound_streams import Block, streams
 
 Kind = Literal["sound", "image"]
 _DECODED_AT_ONCE = 2
