@@ -188,7 +188,12 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("pull", ["nobody/nothing", model], {}),
         ("push", [empty, "nobody/nothing"], {}),
         ("recordings", [empty, f"{out}.parquet"], {}),
-        *((f"register_{kind}", ["mine"], {}) for kind in ("audio_reader", "encoder", "image_reader", "loss", "task")),
+        ("curate", [empty, out], {}),
+        ("explain_curation", [out, "1"], {}),
+        *(
+            (f"register_{kind}", ["mine"], {})
+            for kind in ("audio_reader", "encoder", "image_reader", "loss", "tagger", "task")
+        ),
         ("reproduce_paper", [empty, f"{out}-paper"], {}),
         ("run_suite", [[model], empty, f"{out}-suite"], {}),
         ("search", [empty], {}),
@@ -209,6 +214,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["toyworld", "--out", f"{out}-toy", "--rows", "1", "--geotiff"],
         ["check", data],
         ["recordings", empty, "--out", f"{out}.parquet"],
+        ["curate", empty, "--out", out],
         ["pack", data, "--out", f"{out}.lance"],
         ["describe", data],
         ["publish", data, "--out", f"{out}-published"],
@@ -234,11 +240,12 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
 LINE = r"\w+ needs (\w+), which is not installed; type: pip install ('earthtone\[\w+\]'|earthtone)"
 WORKS_ON_CORE = (
     "convert", "export", "fetch", "list_plugins", "load_model", "load_recipe", "open_backbone", "pull", "push",
-    "register_audio_reader", "register_encoder", "register_image_reader", "register_loss", "register_task",
+    "register_audio_reader", "register_encoder", "register_image_reader", "register_loss", "register_tagger",
+    "register_task",
 )  # fmt: skip
 LATER = ("earthtone.build.web", "earthtone.options")
 OTHER_EXTRAS = {
-    "map_similarity": "atlas", "recordings": "build", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo",
+    "curate": "build", "explain_curation": "build", "map_similarity": "atlas", "recordings": "build", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo",
 }  # fmt: skip
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 

@@ -143,6 +143,12 @@ def test_readers_read_files_of_their_suffix(field: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_tagger_hears_each_row(field: Path) -> None:
+    [line] = commands("earthtone curate")
+    assert "3 of 3 rows stay" in run(line, field)
+
+
+@pytest.mark.slow
 def test_callbacks_and_loggers_see_a_training(field: Path) -> None:
     assert re.search(r"step 2 of 2: \d", run("python train.py", field))
     [line] = [line for line in commands("earthtone pretrain") if "--logger" in line]
@@ -174,6 +180,7 @@ def test_an_installed_package_needs_no_import(field: Path, package: Path, tmp_pa
         ("encoder", "three_convs", "field-recipes 1.2", "ok"),
         ("image reader", ".rgb", "field-recipes 1.2", "ok"),
         ("audio reader", ".f32", "field-recipes 1.2", "ok"),
+        ("tagger", "hum", "field-recipes 1.2", "ok"),
         ("task", "neighbour", "field-recipes 1.2", "ok"),
     ]
     assert "3 of 3 rows usable" in run("earthtone check fields.csv", tmp_path, package)

@@ -383,9 +383,11 @@ class CurateOptions(ColumnOptions):
     """clipped: share of a channel's samples at full scale"""
     max_offset: Share = 0.1
     """offset: mean of a channel's samples, full scale being 1"""
-    max_wind: Share = 0.98
-    """wind: share of the power from 5 Hz on that lies below 100 Hz; rumble of traffic and surf counts too"""
-    max_distance: Share = 0.2
+    wind: Literal["note", "drop"] = "note"
+    """wind: what is done; other rumble is told apart from wind by listening alone"""
+    max_wind: Share = 0.95
+    """wind: share of the power from 5 Hz on that lies below 100 Hz"""
+    max_distance: Share = 0.25
     """same-audio: share of the bits in which two fingerprints differ; 0 for the same samples alone"""
     max_bits: Annotated[int, Rule("0 to 100", lambda bits: 0 <= bits <= 100)] = 32
     """same-image: bits of 256 in which the hashes of two pictures differ"""

@@ -105,6 +105,24 @@ def bars(names: Sequence[str], counts: Sequence[float], unit: str) -> bytes:
     return _png(figure)
 
 
+def histograms(panels: Mapping[str, tuple[Sequence[str], Sequence[int]]]) -> bytes:
+    """Return histograms beside each other: title -> the upper edge of each bar, as it is written, and its count."""
+    down = -(-len(panels) // 2)
+    height = 2.3 * down
+    figure = Figure(figsize=(8.6, height), dpi=_DPI, facecolor=_CARD)  # many labels: a layout by hand is fast
+    figure.subplots_adjust(0.07, 0.45 / height, 0.99, 1 - 0.35 / height, wspace=0.16, hspace=0.6)
+    for number, (title, (edges, counts)) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(down, 2, number, facecolor=_CARD)
+        axes.bar(range(len(counts)), counts, color=COLOURS["places"], width=0.85)
+        shown = range(0, len(edges), -(-len(edges) // 7))
+        axes.set_xticks(shown, [edges[at] for at in shown], fontsize=7)
+        axes.tick_params(colors=_MUTED, labelsize=7)
+        axes.set_title(title, fontsize=9, color=_INK, loc="left")
+        for side in axes.spines.values():
+            side.set_color(_GRID)
+    return _png(figure)
+
+
 def _window(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Return west, east, south and north of what a map shows: all places, and a margin; west may be beyond -180."""
     if not len(longitude):

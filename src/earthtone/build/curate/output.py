@@ -17,7 +17,7 @@ from earthtone.build.curate.measure import Facts
 from earthtone.build.curate.places import coarse
 from earthtone.build.curate.rules import UNCERTAINTY, Finding, plain, uncertainty_m
 from earthtone.build.options import RULES, CurateOptions
-from earthtone.build.pictures import PagePicture, bars
+from earthtone.build.pictures import PagePicture, histograms
 from earthtone.data.pair import EXCERPT_COLUMNS, MEDIA, Pair
 from earthtone.data.source import Source
 from earthtone.errors import DataError
@@ -197,15 +197,15 @@ def _metadata() -> dict[bytes, bytes]:
 
 # The page.
 
-#: Of each histogram: its title, upper edges of its bars, how an edge is written.
-_HISTOGRAMS: Mapping[str, tuple[str, Sequence[float], str]] = {
-    "short": ("Seconds of sound", (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600), "{:g} s"),
-    "silent": ("Level, dBFS", (-100, -90, -80, -70, -60, -50, -40, -30, -20, -10, 0), "{:g}"),
-    "clipped": ("Share of samples at full scale", (0, 1e-5, 1e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 1), "{:g}"),
-    "offset": ("Mean of the samples, of full scale", (1e-4, 1e-3, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1), "{:g}"),
-    "wind": ("Share of power below 100 Hz", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1), "{:g}"),
-    "speech": ("Share of speech", (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1), "{:g}"),
-    "uncertain": ("Uncertainty of the place, m", (1, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000), "{:g}"),
+#: Of each histogram: its title, upper edges of its bars.
+_HISTOGRAMS: Mapping[str, tuple[str, Sequence[float]]] = {
+    "short": ("Seconds of sound", (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 3600)),
+    "silent": ("Level, dBFS", (-100, -90, -80, -70, -60, -50, -40, -30, -20, -10, 0)),
+    "clipped": ("Share of samples at full scale", (0, 1e-5, 1e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 1)),
+    "offset": ("Mean of the samples, of full scale", (1e-4, 1e-3, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1)),
+    "wind": ("Share of power below 100 Hz", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1)),
+    "speech": ("Share of speech", (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)),
+    "uncertain": ("Uncertainty of the place, m", (1, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)),
 }  # fmt: skip
 
 
@@ -217,22 +217,22 @@ class Histograms:
 
     def add(self, findings: Mapping[str, Finding]) -> None:
         """Add a row."""
-        for rule, (_, edges, _) in _HISTOGRAMS.items():
+        for rule, (_, edges) in _HISTOGRAMS.items():
             found = findings.get(rule)
             if found is not None and found.figure is not None:
                 bins = self.counts.setdefault(rule, [0] * (len(edges) + 1))
                 bins[int(np.searchsorted(edges, found.figure, "left"))] += 1
 
     def pictures(self) -> list[PagePicture]:
-        """Return a picture for each rule that measured something."""
-        found = []
-        for rule, counts in self.counts.items():
-            title, edges, written = _HISTOGRAMS[rule]
-            names = [*(written.format(edge) for edge in edges), f"> {written.format(edges[-1])}"]
-            shown = slice(None) if counts[-1] else slice(-1)
-            caption = f"Rows by the value that the rule {rule} looks at, before any is dropped; each bar to its edge."
-            found.append(PagePicture(title, caption, bars(names[shown], counts[shown], "rows")))
-        return found
+        """Return a picture of what was measured; none where nothing was."""
+        panels = {}
+        for rule, (title, edges) in _HISTOGRAMS.items():
+            counts = self.counts.get(rule, [])
+            names = [*(f"{edge:g}" for edge in edges), f"> {edges[-1]:g}"]
+            if counts:
+                panels[title] = (names, counts) if counts[-1] else (names[:-1], counts[:-1])
+        caption = "Rows by what was measured, before any is dropped. Each bar goes up to the edge below it."
+        return [PagePicture("What was measured", caption, histograms(panels))] if panels else []
 
 
 def write_page(

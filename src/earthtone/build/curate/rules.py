@@ -138,8 +138,8 @@ def _wind(pair: Pair, facts: Facts, options: CurateOptions) -> Finding:
     if facts.sound is None or facts.sound.wind is None:
         return unjudged("no sound" if facts.sound is None else "silence, channels that cancel, or too short")
     share, most = facts.sound.wind, options.max_wind
-    shown = f"{100 * share:.1f} % of the power below 100 Hz"
-    return _limit(share, shown, f"at most {100 * most:g} %", share > most)
+    beyond: Verdict = "stays" if share <= most else "dropped" if options.wind == "drop" else "noted"
+    return Finding(f"{100 * share:.1f} % of the power below 100 Hz", f"at most {100 * most:g} %", beyond, share)
 
 
 def _speech(pair: Pair, facts: Facts, options: CurateOptions) -> Finding:
