@@ -200,6 +200,7 @@ def all_calls(folder: Path, manifest: Path) -> list[tuple[str, list[Any], dict[s
         ("serve_page", [empty], {"port": 0}),
         ("split", [data], {"out": f"{out}-split"}),
         ("sweep", [data, f"{out}-sweep"], {}),
+        ("build_dataset", [f"{empty}/none.yaml", f"{out}-built"], {}),
         ("tiles", [f"{out}-tiles"], {"raster": f"{empty}/none.tif"}),
         ("why_pairs", [model, data, f"{out}.html"], {}),
         ("write_toyworld", [f"{out}-toy"], {"rows": 1, "geotiff": True, "workers": 1}),
@@ -215,6 +216,7 @@ def all_verbs(folder: Path, manifest: Path) -> list[list[str]]:
         ["check", data],
         ["recordings", empty, "--out", f"{out}.parquet"],
         ["curate", empty, "--out", out],
+        ["build", f"{empty}/none.yaml", "--out", f"{out}-built"],
         ["pack", data, "--out", f"{out}.lance"],
         ["describe", data],
         ["publish", data, "--out", f"{out}-published"],
@@ -245,7 +247,8 @@ WORKS_ON_CORE = (
 )  # fmt: skip
 LATER = ("earthtone.build.web", "earthtone.options")
 OTHER_EXTRAS = {
-    "curate": "build", "explain_curation": "build", "map_similarity": "atlas", "recordings": "build", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo",
+    "build_dataset": "build", "curate": "build", "explain_curation": "build", "map_similarity": "atlas",
+    "recordings": "build", "serve_page": "serve", "tiles": "atlas", "write_toyworld": "geo",
 }  # fmt: skip
 TRAINING = ("check", "demo", "pack", "pretrain", "reproduce_paper", "sweep")
 

@@ -74,7 +74,7 @@ class MissingExtraError(SignalError):
         else:
             extra = "train" if EXTRA_OF[package] == "evaluate" and what in _TRAINING else EXTRA_OF[package]
             extra = "atlas" if extra in ("evaluate", "geo") and what in _ATLAS else extra
-            extra = "build" if extra == "evaluate" and what in _BUILD else extra
+            extra = "build" if extra in ("evaluate", "geo", "atlas") and what in _BUILD else extra
             wanted = f"'earthtone[{extra}]'" if extra else "earthtone"
             found = "is not installed"
         super().__init__(f"{what} needs {package}, which {found}{self.SAID}{wanted}")
@@ -104,7 +104,7 @@ EXTRA_OF: Mapping[str, str] = {
     "datasets": "mteb", "mteb": "mteb", "ray": "ray",
 }  # fmt: skip
 #: Functions that need all of `train`, which holds `evaluate`, whatever they lack first.
-_BUILD = ("build_dataset", "curate", "explain_curation", "recordings")  # of `build`, which holds `evaluate`
+_BUILD = ("build_dataset", "curate", "explain_curation", "recordings")  # of `build`, which holds `atlas`
 _ATLAS = ("map", "map_similarity", "tiles")  # likewise of `atlas`
 _TRAINING = ("check", "pack", "pretrain", "sweep", "demo", "reproduce_paper")
 

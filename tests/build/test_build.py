@@ -167,6 +167,24 @@ def test_each_scale_is_a_manifest_of_the_same_rows(place: Path) -> None:
     assert first[0]["license"] == "sound: CC-BY-4.0; image: unknown"  # nobody stated that of the imagery
 
 
+def test_curation_refuses_rows_and_says_why(place: Path) -> None:
+    """The imagery's licence counts too; further scales keep the same rows; other thresholds are another table."""
+    deployed(place, {"24F3000000000002": "CC-BY-NC-4.0"})
+    scales = [{"metres": 1600, "pixels": 32}, {"metres": 3200, "pixels": 32}]
+    imagery = {"raster": "island.tif", "scales": scales, "license": "CC-BY-4.0", "nodata_share": 0.2}
+    written(place, imagery=imagery, curate={"min_seconds": 0.5}, split=None, pack=None, describe=None)
+    found = built(place)
+    assert found.rows == 4 and found.steps[-1].result["left_out"] == {"licence": 2}
+    dropped = rows_of(place / "out" / "curate" / "dropped.parquet")
+    assert {row["rule"] for row in dropped} == {"licence"} and "24F3000000000002" in dropped[0]["id"]
+    second = rows_of(place / "out" / "curate" / "curated-3200m.parquet")
+    assert [row["id"] for row in second] == [row["id"] for row in rows_of(found.manifest)]
+    assert read_picture(found.manifest.parent / second[0]["image"]).pixels.shape == (32, 32, 3)
+    written(place, imagery=imagery, curate={"min_seconds": 0.5, "allow": ["nc"]}, split=None, pack=None, describe=None)
+    assert [one.name for one in built(place).steps if one.fresh] == ["curate"]
+    assert len(rows_of(found.manifest)) == 6
+
+
 def test_a_licence_of_both_parts() -> None:
     assert pair_licence("CC BY-SA 4.0", "CC BY-NC 4.0") == "sound: CC BY-SA 4.0; image: CC BY-NC 4.0"
     assert pair_licence("all rights reserved", "CC0") == "sound: all rights reserved; image: CC0"
@@ -270,10 +288,9 @@ def test_killed_at_each_step_it_goes_on(place: Path) -> None:
     os.kill(half.pid, signal.SIGKILL)
     half.wait()
     assert not (place / "out" / "pairs.parquet").exists()
-    for step in ("split", "describe"):
-        assert subprocess.run([sys.executable, "-c", _KILLED, *paths, step], check=False).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", _KILLED, *paths, "pack"], check=False).returncode == -signal.SIGKILL
     found = built(place)
-    assert [one.name for one in found.steps if one.fresh] == ["describe"]
+    assert [one.name for one in found.steps if one.fresh] == ["pack", "describe"]
     whole = earthtone.build_dataset(place / "r.yaml", place / "whole")
     assert isinstance(whole, BuildResult)
     for name in ("pairs.parquet", "split-1/split.parquet"):

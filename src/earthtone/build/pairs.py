@@ -220,10 +220,13 @@ def with_tiles_of(rows: Path, other: Path, out: Path) -> int:
     names = ("image", "image_gsd_m", *_OF_TILE)
     tiles = {str(row["id"]): tuple(row[name] for name in names) for row in _rows(other, ("id", *names))}
     base, count = _relative(other.parent / "x", out).removesuffix("x"), 0
-    with _writer(out, pq.read_schema(rows)) as add:
+    schema = pq.read_schema(rows)
+    texts = {name for name in names if name in schema.names and pa.types.is_string(schema.field(name).type)}
+    with _writer(out, schema) as add:
         for row in _rows(rows):
             if (found := tiles.get(str(row["id"]))) is not None:
                 tile = dict(zip(names, found, strict=True))
+                tile |= {name: str(tile[name]) for name in texts if tile[name] is not None}
                 add({**row, **tile, "image": f"{base}{tile['image']}"})
                 count += 1
     return count

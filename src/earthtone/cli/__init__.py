@@ -51,7 +51,7 @@ On your own data:
 #: Verbs that use a trained model; their functions lie in atlas_verbs.py.
 ATLAS_VERBS: Mapping[str, str] = {
     "embed": "vectors of images and sounds of any data, as one table; stops and goes on",
-    "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, STAC",
+    "tiles": "cut imagery into tiles of so many metres: rasters, tile servers, WMS, STAC",
     "index": "merge, add, remove and place what was embedded; write what makes search fast, GeoParquet, STAC",
     "search": "find what is most like a sound, an image, a place or an id, in a folder of embeddings",
     "serve": "the page: map, embedding space, search by sound and image, listening, in the browser",
