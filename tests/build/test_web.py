@@ -228,9 +228,7 @@ def test_a_host_has_a_pace_and_a_day_of_its_own(tmp_path: Path) -> None:
         for one in (web, other, web, other):
             one.get(f"{host.url}/a", headers={})
         assert time.time() - start >= 3 / 4
-        with pytest.raises(
-            QuotaReachedError, match=r"127\.0\.0\.1 has been asked 4 times today, as often as it allows"
-        ):
+        with pytest.raises(QuotaReachedError, match=r"127\.0\.0\.1 has been asked 4 times today, as often as"):
             web.get(f"{host.url}/a", headers={})
         assert len(host.asked) == 4
         (tmp_path / "cache" / "hosts" / "127.0.0.1.day").write_text("1 99")  # another day

@@ -240,3 +240,13 @@ def test_a_record_with_damaged_lines_is_read_as_far_as_it_goes(host: Archive, tm
     record.write_bytes(record.read_bytes()[:-20])
     assert fetched(host, rows, tmp_path).new == 1
     assert fetched(host, rows, tmp_path).new == 0
+
+
+def test_what_the_source_has_replaced_is_fetched_anew(host: Archive, tmp_path: Path) -> None:
+    rows = rows_of(host, 2)
+    fetched(host, rows, tmp_path)
+    other = sound(7, 0.1)
+    assert len(other) == rows[0].bytes
+    host.files["/files/0.wav"] = other
+    found = fetched(host, [replace(rows[0], hash=md5(other)), rows[1]], tmp_path)
+    assert found.new == 1 and found.files[0].path.read_bytes() == other

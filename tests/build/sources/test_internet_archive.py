@@ -127,6 +127,7 @@ def test_shapes_of_items(items: Items, tmp_path: Path) -> None:
     assert found.seen == found.total == 13
 
 
+@pytest.mark.slow
 def test_pages_by_cursor_days_and_words(items: Items, tmp_path: Path) -> None:
     for number in range(103):
         items.add(f"item{number:03d}")

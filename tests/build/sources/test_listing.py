@@ -50,6 +50,9 @@ def test_all_pages_are_listed_once_and_not_asked_for_again(host: Archive, tmp_pa
     assert len(host.asked) == asked
     list_recordings(source, tmp_path / "list", web=web_for(tmp_path), anew=True)
     assert len(host.asked) == 2 * asked
+    host.routes["/list"] = toy_list(toy_items(host, 11))
+    assert len(list_recordings(source, tmp_path / "list", web=web_for(tmp_path), fresh_days=1.0)) == 10
+    assert len(list_recordings(source, tmp_path / "list", web=web_for(tmp_path), fresh_days=0.0)) == 11
     with pytest.raises(ConfigError, match="another query"):
         list_recordings(Toy(Filters(allow=("nc",)), host.url), tmp_path / "list", web=web_for(tmp_path))
 

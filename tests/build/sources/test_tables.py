@@ -98,6 +98,17 @@ def test_addresses_other_names_and_odd_cells(tmp_path: Path) -> None:
         )
 
 
+def test_two_tables_of_one_name_never_give_each_others_files(tmp_path: Path) -> None:
+    row = {"id": "1", "audio": "a.wav", "longitude": "1", "latitude": "2", "license": "CC0", "image": "a.png"}
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.wav").write_bytes(sound(number))
+        source = RecordingTable(table=written(tmp_path / name / "t.csv", [row]))
+        found = list_recordings(source, tmp_path / f"list-{name}", web=web_for(tmp_path))
+        files = fetch_recordings(source, found, tmp_path / "files", web=web_for(tmp_path)).files
+        assert files[0].path.read_bytes() == sound(number) and "image" not in files[0].recording.more
+
+
 def test_a_table_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     table = written(tmp_path / "t.csv", [{"id": "1", "wav": "a.wav"}])
     with pytest.raises(DataError, match=r"no column for media_url \(audio or .*; did|no column for media_url"):

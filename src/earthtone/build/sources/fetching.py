@@ -190,9 +190,13 @@ class _Fetching:
             return _Missing(str(known.get("reason")), str(known.get("detail", ""))) if keep else None
         path, size = self._folder / str(known["path"]), known.get("bytes")
         try:
-            same = path.stat().st_size == size
+            same = path.stat().st_size == size and row.bytes in (None, size)
         except OSError:
             same = False
+        if known.get("hash") and row.hash:
+            same = same and known["hash"] == row.hash  # else the source has another file now
+        if not path.is_relative_to(self._folder):
+            same = same and Path(self._source.media_address(self._web, row)).absolute() == path
         return FetchedFile(row, path, int(size or 0), str(known.get("blake2b"))) if same else None
 
     def _bring(self, row: Recording) -> _Found:
@@ -260,7 +264,7 @@ class _Fetching:
     def _local(self, row: Recording, path: Path) -> FetchedFile:
         """Return a file that lies on this machine, where it is."""
         try:
-            return self._file(row, regular_file(path))
+            return self._file(row, regular_file(path.absolute()))
         except OSError as error:
             raise _BadFileError(GONE, f"{path}: {error.strerror or error}") from error
 
@@ -332,7 +336,8 @@ def _line(row: Recording, found: _Found, folder: Path) -> dict[str, Any]:
         return {**said, "reason": found.reason, "detail": found.detail, "for_good": found.for_good}
     inside = found.path.is_relative_to(folder)
     path = found.path.relative_to(folder).as_posix() if inside else str(found.path.absolute())
-    return {**said, "path": path, "bytes": found.bytes, "blake2b": found.blake2b}
+    listed = {"hash": row.hash} if row.hash else {}
+    return {**said, "path": path, "bytes": found.bytes, "blake2b": found.blake2b, **listed}
 
 
 def _known(path: Path) -> dict[_Key, dict[str, Any]]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -27,6 +28,7 @@ _KIND = "list of recordings"
 _ROWS, _STATE = "listing.jsonl", "listing.json"
 _NAMES = {one.name for one in fields(Recording)}
 _MOST_REMARKS = 50
+_DAY = 86400.0
 _STRAY_ROWS = 10_000  # beyond twice the total that a source tells
 TWICE = "listed twice"
 
@@ -55,6 +57,8 @@ class Listing:
     remarks: list[str] = field(default_factory=list)
     done: bool = False
     """Whether the last page was seen."""
+    finished: float = 0.0
+    """When it was, in seconds since 1970."""
 
     def __len__(self) -> int:
         return self.rows if self.most is None else min(self.rows, self.most)
@@ -137,22 +141,32 @@ class Listing:
 
 
 def list_recordings(
-    source: RecordingSource, folder: str | Path, *, web: Web, most: int | None = None, anew: bool = False
+    source: RecordingSource,
+    folder: str | Path,
+    *,
+    web: Web,
+    most: int | None = None,
+    anew: bool = False,
+    fresh_days: float | None = None,
 ) -> Listing:
     """List a source's recordings into a folder, which is of one query, and return the list; a stopped call goes on.
 
     `most` recordings are enough; asked for more of them later, it goes on. A list that is whole is not asked for again
-    but with `anew`. What the source tells twice is kept once. Raises HostError, QuotaReachedError and DataError, with
-    what was listed kept; ConfigError for a missing key, and for a folder of another query.
+    but with `anew`, which begins at once, or where it has been whole for more than `fresh_days`: what has come since is
+    listed then, what has gone no more. What the source tells twice is kept once. Raises HostError, QuotaReachedError
+    and DataError, with what was listed kept; ConfigError for a missing key, and for a folder of another query.
 
     >>> list_recordings(InternetArchive(), "lists/archive", web=web, most=100)  # doctest: +SKIP
     """
     folder = Path(folder)
     with only_writer(folder, "listing recordings"):
+        listing = None if anew else Listing.open(folder, most)
+        if listing is not None and listing.done and fresh_days is not None:
+            anew = time.time() - listing.finished > fresh_days * _DAY
         if anew:
+            listing = None
             for name in (_STATE, _ROWS):
                 (folder / name).unlink(missing_ok=True)
-        listing = Listing.open(folder, most)
         if listing is None:
             listing = Listing(folder, source.name, source.query_id, source.terms, most)
         if (listing.source, listing.query_id) != (source.name, source.query_id):
@@ -236,6 +250,7 @@ class _Walk:
         for remark in page.remarks:
             self._remark(remark)
         listing.cursor, listing.done = page.cursor, page.cursor is None
+        listing.finished = time.time() if listing.done else 0.0
         self._cursors.add(page.cursor)
         if listing.done and listing.total is not None and listing.seen > listing.total:
             self._remark(f"the source told {listing.seen} rows, {listing.total} by its own count")

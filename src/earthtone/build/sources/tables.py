@@ -39,6 +39,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "sha256": ("sha256",),
 }
 _NEEDED = ("source_id", "media_url")
+_OF_IMAGES = ("image", "image_gsd_m")  # paths from the table's own folder, which a table elsewhere would misread
 _ROWS = 1000  # a page
 _PART_OF_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 INSIDE, UNREADABLE = "a sound inside the table", "a row that cannot be read"
@@ -98,7 +99,7 @@ class RecordingTable(RecordingSource):
                     f"{self.table} has no column for {name} ({' or '.join(NAMES[name])});"
                     f"{nearest(NAMES[name][0], table.columns)}; name it with columns: {{{name}: NAME}}"
                 )
-        carried = [name for name in table.carried if name not in own.values()]
+        carried = [name for name in table.carried if name not in own.values() and name not in _OF_IMAGES]
         start, total = int(cursor or 0), len(table)
         rows: list[Recording] = []
         left_out: Counter[str] = Counter()
