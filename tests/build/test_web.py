@@ -1,5 +1,6 @@
 """How hosts are asked: at their rate, again, from the cache; which addresses never."""
 
+import gzip
 import multiprocessing
 import time
 from datetime import UTC, datetime, timedelta
@@ -150,6 +151,23 @@ def test_large_answers_are_refused(tmp_path: Path) -> None:
         web_of(tmp_path).get(f"{host.url}/a", most_bytes=1000)
     with hosting(lambda _: Said(b"x" * 5000)) as host, pytest.raises(DataError, match="1 kB at most"):
         web_of(tmp_path).get(f"{host.url}/a", most_bytes=1000)
+
+
+def test_what_comes_compressed_is_unpacked_as_far_as_is_allowed(tmp_path: Path) -> None:
+    bodies = {
+        "/plain": (gzip.compress(b"whole" * 100), "gzip"), "/bomb": (gzip.compress(bytes(5_000_000)), "gzip"),
+        "/twice": (gzip.compress(gzip.compress(bytes(5_000_000))), "gzip, gzip"), "/no": (b"no gzip", "gzip"),
+    }  # fmt: skip
+    with hosting(lambda asked: Said(bodies[asked.path][0], 200, {"Content-Encoding": bodies[asked.path][1]})) as host:
+        web = web_of(tmp_path)
+        assert web.get(f"{host.url}/plain").body == b"whole" * 100
+        for path, told in (
+            ("/bomb", "sends more than 100 kB"),
+            ("/twice", "comes as 'gzip, gzip'"),
+            ("/no", "cannot be"),
+        ):
+            with pytest.raises(DataError, match=told):
+                web.get(host.url + path, most_bytes=100_000)
 
 
 def test_hosts_are_told_who_asks(tmp_path: Path) -> None:
