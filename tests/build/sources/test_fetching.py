@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,26 @@ def test_media_on_a_host_that_asks_for_hours_wait_for_the_next_time(tmp_path: Pa
         source = Toy(endpoint=api.url.replace("127.0.0.1", "localhost"))
         found = fetch_recordings(source, rows, tmp_path / "files", web=web_for(tmp_path), threads=1)
         assert found.failed["its host did not answer"].count == 2 and len(media.asked) == 1
+
+
+@pytest.mark.slow
+def test_a_host_that_asks_for_patience_gets_it_from_all_threads(host: Archive, tmp_path: Path) -> None:
+    rows = rows_of(host, 6)
+    times: list[tuple[float, str]] = []
+    plain = host.speak
+
+    def speaks(asked: Asked) -> Said:
+        times.append((time.time(), asked.path))
+        return plain(asked)
+
+    assert host.host is not None
+    host.host.speaks = speaks
+    host.first["/files/0.wav"] = [Said(b"", 429, {"Retry-After": "1"})]
+    found = fetch_recordings(Toy(endpoint=host.url), rows, tmp_path / "files", web=web_for(tmp_path, 20.0), threads=2)
+    assert found.new == 6
+    refused = next(moment for moment, path in times if path == "/files/0.wav")
+    soon = [path for moment, path in times if refused < moment < refused + 0.95]
+    assert len(soon) <= 1, "but for one that was on its way"
 
 
 def test_redirects_into_this_network_and_in_circles_are_refused(host: Archive, tmp_path: Path) -> None:
