@@ -18,7 +18,7 @@ demo: $(VENV)/installed ## the whole way on a toy world, about five minutes on t
 	$(BIN)/earthtone demo --out demo $(DEMO_ARGS)
 
 $(VENV)/extras: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[all,export,umap,mteb,ray]" --group dev --group extras
+	$(BIN)/python -m pip install --quiet --editable ".[all,export,umap,mteb,ray,torchgeo]" --group dev --group extras
 	touch $@
 
 test: $(VENV)/installed lint ## everything that needs no further package, under 12 minutes on two cores
