@@ -4,8 +4,8 @@
     python experiments/blue_marble_build.py --table soundscapes/metadata.csv --jpeg bmng.jpg --out marble --allow nc
 
 The picture (NASA's Blue Marble Next Generation, public domain) has 5,400 pixels around the globe, 7.4 km each: it shows
-coast and desert, no habitat, so nothing can be learned from these pairs. What the build shows is curation: which rows are
-refused, and why. `--table` has the columns file, longitude, latitude, datetime, license and source.
+coast and desert, no habitat, so nothing can be learned from these pairs. What the build shows is curation: which rows
+are refused, and why. `--table` has the columns file, longitude, latitude, datetime, license and source.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def main() -> None:
             "raster": "globe.tif", "scales": [{"metres": 236_800, "pixels": 32}], "license": "public domain",
             "attribution": "NASA Blue Marble Next Generation",
         },
-        "curate": curate, "split": {"by": "h3", "resolution": 3}, "describe": {"title": "Soundscapes on the Blue Marble"},
+        "curate": curate, "split": {"by": "h3", "resolution": 3},
+        "describe": {"title": "Soundscapes on the Blue Marble"},
         "pack": {"signal": {"image": {"pixels": 32, "stored_pixels": 32}, "audio": {"window_seconds": 3.0}}},
     }  # fmt: skip
     (options.out / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))

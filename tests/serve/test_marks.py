@@ -15,6 +15,7 @@ import pytest
 from page_server import Answer, ask, page_of
 
 from earthtone.atlas.marks import Mark, add_marks, read_marks
+from earthtone.serve.queries import query_name
 
 
 def say(port: Any, key: str, verdict: str = "right", query: str = "surf", who: str = "") -> Answer:
@@ -27,7 +28,7 @@ def test_marks_rank_and_are_taken_back(tiny_index: Path, tmp_path: Path) -> None
     with page_of(tiny_index, marks=file, who="ana") as page:
         keys = [ask(page, f"/api/items/{row}").json["key"] for row in range(48)]
         sounds = [key for key in keys if key.startswith("audio:")]
-        assert ask(page, "/api/marks?query=surf").json == {"marks": [], "queries": {}, "problems": []}
+        assert ask(page, "/api/marks?query=surf").json == {"marks": [], "of": 0, "queries": {}, "problems": []}
         for at, key in enumerate(sounds[:10]):
             answer = say(page, key, "right" if at % 2 else "wrong")
             assert answer.status == 201 and answer.json["who"] == "ana"
@@ -56,7 +57,7 @@ def test_marks_rank_and_are_taken_back(tiny_index: Path, tmp_path: Path) -> None
         ({"key": "no such row", "query": "q", "verdict": "right"}, 404),
         ({"key": "", "query": "q", "verdict": "right"}, 422),
         ({"key": "x", "query": "q", "verdict": "maybe"}, 422),
-        ({"key": "x", "query": "q" * 5000, "verdict": "right"}, 422),
+        ({"key": "x", "query": "q" * 301, "verdict": "right"}, 422),
         ({"key": "x", "query": "q", "verdict": "right", "who": "w" * 81}, 422),
         ({"key": "x", "query": "q"}, 422),
         ({"key": "x", "query": "q", "verdict": "right", "more": 1}, 422),
@@ -65,6 +66,24 @@ def test_marks_rank_and_are_taken_back(tiny_index: Path, tmp_path: Path) -> None
 def test_marks_that_are_none(page: Any, body: Any, status: int) -> None:
     answer = ask(page, "/api/marks", json.dumps(body), content_type="application/json")
     assert answer.status == status and answer.error
+
+
+def test_marks_have_limits(tiny_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earthtone.serve.queries._MARKS_AT_ONCE", 4)
+    monkeypatch.setattr("earthtone.serve.queries._MARKS_A_SECOND", 0.01)
+    with page_of(tiny_index, marks=tmp_path / "marks.csv") as page:
+        key = ask(page, "/api/items/0").json["key"]
+        assert [say(page, key, who=f"{n}").status for n in range(5)] == [201] * 4 + [429]
+        told = ask(page, "/api/marks?query=surf&skip=1&count=2").json
+        assert [mark["who"] for mark in told["marks"]] == ["1", "2"] and told["of"] == 4
+        assert ask(page, "/api/marks?skip=9").json["marks"] == []
+        for wrong in ("skip=-1", "count=0", "count=10001", f"query={'q' * 301}"):
+            assert ask(page, f"/api/marks?{wrong}").status == 422
+    monkeypatch.setattr("earthtone.serve.queries.MOST_MARKS_BYTES", 50)
+    with page_of(tiny_index, marks=tmp_path / "marks.csv") as page:
+        answer = say(page, key)
+        assert answer.status == 409 and "--marks" in answer.error
+    assert len(query_name("x" * 5000)) <= 300 and query_name("x" * 5000) != query_name("x" * 5001)
 
 
 def test_a_file_that_cannot_be_written_is_told(tiny_index: Path, tmp_path: Path) -> None:

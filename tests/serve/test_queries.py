@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 import soundfile
 from atlas_world import DIMENSIONS, drawn, unit_vectors, windows_and_tiles
+from fastapi import HTTPException
 from numpy.typing import NDArray
 from page_server import Answer, ask, page_of
 
 from earthtone.atlas.search import open_index
+from earthtone.errors import SignalError
 from earthtone.serve.server import PageServer
+from earthtone.serve.uploads import _counted_seconds
+from earthtone.signal.sound_headers import time_limit
 
 
 def post(page: PageServer, path: str, body: Any) -> Answer:
@@ -121,6 +125,51 @@ def test_what_is_too_long_or_too_large_is_refused(tiny_index: Path) -> None:
         answer = sent(page, bomb, "bomb.png", "image/png")
         assert answer.status == 413 and "1000 x 1200" in answer.error
         assert sent(page, wav(40.0)).status == 413
+
+
+def flac(hz: int, channels: int, seconds: int) -> bytes:
+    out = io.BytesIO()
+    tone = np.tile(0.3 * np.sin(np.arange(hz) / 9)[:, None], channels)
+    with soundfile.SoundFile(out, "w", hz, channels, format="FLAC", subtype="PCM_16") as file:
+        for _ in range(seconds):
+            file.write(tone)
+    return out.getvalue()
+
+
+def test_many_channels_and_recordings_that_tell_no_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.flac"
+    eight = flac(48_000, 8, 4)
+    endless = bytearray(eight)  # its head does not tell how many samples there are
+    endless[21], endless[22:26] = endless[21] & 0xF0, bytes(4)
+    monkeypatch.setattr("earthtone.serve.uploads._MOST_SAMPLES", 8 * 48_000 * 3)
+    for data in (eight, bytes(endless)):
+        path.write_bytes(data)
+        with pytest.raises(HTTPException, match="8 channels"):
+            _counted_seconds(path, 60)
+    path.write_bytes(flac(8000, 1, 1) * 101)
+    with pytest.raises(HTTPException, match="101 recordings joined"):
+        _counted_seconds(path, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.ogg", b"OggS\0\0" * 2**20),
+        ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + b"junk\0\0\0\0" * 2**20),
+        ("b.wav", b"RIFF\x04\0\0\0WAVE" * 2**20),
+        ("a.mp3", b"ID3\4\0\0\0\0\0\0" * 2**20),
+        ("a.aiff", b"FORM\0\0\0\4AIFF" * 2**20),
+        ("a.caf", b"caff\0\1\0\0" + b"free\0\0\0\0\0\0\0\0" * 2**20),
+        ("a.flac", b"fLaC" + b"\1\0\0\0" * 2**20),
+        ("b.flac", b"fLaC\0\0\0\x22" * 2**20),
+    ],
+)
+def test_what_takes_hours_to_look_through_has_an_end(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    before = time.monotonic()
+    with time_limit(0.5), pytest.raises((SignalError, HTTPException)):
+        _counted_seconds(tmp_path / name, 60)
+    assert time.monotonic() - before < 8
 
 
 def test_without_a_model_stored_vectors_alone_are_searched_by(windowed: PageServer) -> None:

@@ -227,10 +227,13 @@ class Passing(BaseModel):
     wrong: dict[str, str] = Field(default={}, description="of each filter that is wrong: what is expected")
 
 
+LONGEST_QUERY = 300  # letters of a query's name: with per cent signs it fits into an address
+
+
 class MarksAsked(_Strict):
     """Whether marks rank."""
 
-    query: Annotated[str, Field(max_length=4000)]
+    query: Annotated[str, Field(max_length=LONGEST_QUERY)]
     on: bool = True
 
 
@@ -329,7 +332,7 @@ class MarkSaid(_Strict):
     """What somebody says of a hit."""
 
     key: Annotated[str, Field(min_length=1, max_length=10_000, description="of the hit")]
-    query: Annotated[str, Field(max_length=4000, description="as the answer called it")]
+    query: Annotated[str, Field(max_length=LONGEST_QUERY, description="as the answer called it")]
     verdict: Literal["right", "wrong", "unsure"] = Field(description="unsure takes back")
     who: Annotated[str, Field(max_length=80)] = ""
 
@@ -348,6 +351,7 @@ class MarksTold(BaseModel):
     """The marks of a query; of several on one thing by one person the last one counts."""
 
     marks: list[MarkKept]
+    of: int = Field(description="how many there are in all")
     queries: dict[str, int] = Field(description="how many lines each query has")
     problems: list[str]
 

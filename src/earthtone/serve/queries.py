@@ -1,5 +1,6 @@
 """What the page asks of the index: searches, clicks on the map, scores of all points, hits as files, uploads, marks."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,12 +16,13 @@ from earthtone.atlas import queries as examples
 from earthtone.atlas.embeddings import VECTOR
 from earthtone.atlas.filters import FILTERS, Filter, area_filter, equal_filter, one_of_filter, passing_rows
 from earthtone.atlas.hits import SearchResult, csv_of, geojson_of
-from earthtone.atlas.marks import Mark, Marks, add_marks, read_marks
+from earthtone.atlas.marks import Mark, Marks, add_marks
 from earthtone.atlas.options import QueryOptions
 from earthtone.atlas.scan import exact_scores
 from earthtone.errors import DataError, EarthtoneError, one_line
 from earthtone.serve import answers
 from earthtone.serve.answers import (
+    LONGEST_QUERY,
     Click,
     Clicked,
     Found,
@@ -33,14 +35,15 @@ from earthtone.serve.answers import (
     Search,
     Upload,
 )
-from earthtone.serve.guard import refused
+from earthtone.serve.guard import Pace, refused
 from earthtone.serve.media import told_place
 from earthtone.serve.points import packed
-from earthtone.serve.served import Served
+from earthtone.serve.served import MOST_MARKS_BYTES, Served
 from earthtone.serve.uploads import Uploads
 
 _MOST_WINDOWS = 256
 _MOST_TOLD = 10_000  # marks
+_MARKS_AT_ONCE, _MARKS_A_SECOND = 600, 10.0  # of one address
 _MOST_QUERIES = 1000
 _MOST_PROBLEMS = 20
 _NEAR_KM = 0.1  # of a picture without bounds: nearer than this it is taken to show the place
@@ -148,7 +151,7 @@ def _marks(served: Served, asked: answers.MarksAsked | None, notes: list[str], *
     """Return the marks of a query, None where they are off, or where there are none of it and it can do without."""
     if asked is None or not asked.on:
         return None
-    found = read_marks(served.marks) if served.marks.exists() else Marks(())
+    found = served.read_marks()
     chosen = tuple(mark for mark in found.marks if mark.query == one_line(asked.query))
     if Marks(chosen).verdicts()[0]:
         return Marks(tuple(replace(mark, query=asked.query) for mark in chosen), found.problems, served.marks.name)
@@ -304,10 +307,18 @@ def _found(served: Served, result: SearchResult, asked: _Asked) -> Found:
     if result.marks is not None:
         report = MarkReport(**result.marks.to_dict(), says=list(result.marks.lines()))  # type: ignore[arg-type]
     return Found(
-        query=result.query, score_is=result.score_is, find=result.found,  # type: ignore[arg-type]
+        query=query_name(result.query), score_is=result.score_is, find=result.found,  # type: ignore[arg-type]
         searched=result.searched, of=result.rows, hits=hits, notes=notes,
         marks=report, chance=chance(len(hits), result.searched, result.found),
     )  # fmt: skip
+
+
+def query_name(name: str) -> str:
+    """Return how a query is called in marks: long names are cut, and end with a hash that tells them apart."""
+    if len(one_line(name)) <= LONGEST_QUERY:
+        return name
+    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
+    return f"{one_line(name)[: LONGEST_QUERY - 15]} ... [{digest}]"
 
 
 def spread_of(vectors: NDArray[Any], windows: NDArray[np.float64], unit: bool) -> NDArray[np.float64]:
@@ -389,25 +400,37 @@ def _sound_list(result: SearchResult, address: str) -> str:
 
 def marks_routes(served: Served) -> APIRouter:
     """Return what reads and writes marks."""
+    pace = Pace(_MARKS_AT_ONCE, _MARKS_A_SECOND)
     router = APIRouter(prefix="/api", tags=["marks"])
 
     @router.get("/marks")
-    def told(query: Annotated[str | None, Query(max_length=4000)] = None) -> MarksTold:
-        """Return the marks of a query, or of all, the newest lines last (at most 10,000)."""
-        there = read_marks(served.marks) if served.marks.exists() else Marks(())
+    def told(
+        query: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
+        skip: Annotated[int, Query(ge=0, le=2**31, description="so many of the newest")] = 0,
+        count: Annotated[int, Query(ge=1, le=_MOST_TOLD)] = _MOST_TOLD,
+    ) -> MarksTold:
+        """Return the marks of a query, or of all, the newest lines last: `count` of them at most."""
+        there = served.read_marks()
         wanted = None if query is None else one_line(query)
-        chosen = [mark for mark in there.marks if wanted is None or mark.query == wanted][-_MOST_TOLD:]
+        found = [mark for mark in there.marks if wanted is None or mark.query == wanted]
+        end = max(0, len(found) - skip)
+        chosen = found[max(0, end - count) : end]
         return MarksTold(
             marks=[
                 MarkKept(key=mark.id, query=mark.query, verdict=mark.verdict, time=mark.time, who=mark.who)
                 for mark in chosen
             ],
+            of=len(found),
             queries=dict(list(there.queries().items())[:_MOST_QUERIES]), problems=list(there.problems)[:_MOST_PROBLEMS],
         )  # fmt: skip
 
     @router.post("/marks", status_code=201)
-    def say(said: MarkSaid) -> MarkKept:
+    def say(said: MarkSaid, request: Request) -> MarkKept:
         """Keep a mark. It is on the disk when this answers; several people and programs may write at once."""
+        if not pace.take(request.scope["address"]):
+            raise refused(429, f"more than {_MARKS_AT_ONCE} marks at once; go on in a moment", retry_after=2)
+        if served.marks_bytes() > MOST_MARKS_BYTES:
+            raise refused(409, f"{served.marks.name} has more than {MOST_MARKS_BYTES:,} bytes; start another: --marks")
         if not served.index.catalogue.of_keys([said.key]):
             raise refused(
                 404, f"{one_line(said.key, 120)!r} is no key of an item of this index; that of a hit expected"

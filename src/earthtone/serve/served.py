@@ -22,6 +22,7 @@ from pyproj.exceptions import ProjError
 from earthtone import __version__
 from earthtone.atlas.embeddings import COLUMNS
 from earthtone.atlas.maps import in_toy_world, says_synthetic
+from earthtone.atlas.marks import Marks, read_marks
 from earthtone.atlas.search import COSINE, DISTANCE, open_index
 from earthtone.build.tile_grid import to_lonlat
 from earthtone.data.packed import read_seal
@@ -45,6 +46,7 @@ from earthtone.serve.options import ServeOptions
 from earthtone.serve.points import bounds_of, column_names, has_plane, places, read_column
 
 MOST_HITS = 1000
+MOST_MARKS_BYTES = 2**24  # of the file of marks, beyond which nothing is appended
 log = logging.getLogger("earthtone.serve")
 _NO_MODEL = "the model of these vectors is not where it lay; whoever runs the page says where it is: --model RUN"
 _MOST_BYTES = 2**24  # of a map.json
@@ -69,7 +71,29 @@ class Served:
         self.model_state: Literal["loading", "ready", "none"] = "loading"
         self.model_missing: str | None = None
         self._model_lock = threading.Lock()
+        self._marks_lock = threading.Lock()
+        self._marks_read: tuple[object, Marks] | None = None
         self.worker = ModelWorker(self.index.model, options.queue)
+
+    def marks_bytes(self) -> int:
+        """Return how large the file of marks is, 0 where there is none."""
+        try:
+            return self.marks.stat().st_size
+        except OSError:
+            return 0
+
+    def read_marks(self) -> Marks:
+        """Return all marks; the file is read again when it has changed. Raises DataError for one that is too large."""
+        if not self.marks.exists():
+            return Marks(())
+        state = self.marks.stat()
+        if state.st_size > 2 * MOST_MARKS_BYTES:
+            raise DataError(f"{self.marks.name} has {state.st_size:,} bytes; at most {2 * MOST_MARKS_BYTES:,} are read")
+        with self._marks_lock:  # one reader at a time, others find what it read
+            key = (state.st_size, state.st_mtime_ns, state.st_ino)
+            if self._marks_read is None or self._marks_read[0] != key:
+                self._marks_read = key, read_marks(self.marks)
+            return self._marks_read[1]
 
     def load_model(self) -> None:
         """Open the model, so that no visitor waits for it. Raises ModelError where one was named and does not fit."""

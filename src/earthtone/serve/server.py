@@ -258,7 +258,7 @@ class _Patient(H11Protocol):
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         self._visitor = one_visitor(address, address)
-        of_this_one = sum(getattr(other, "_visitor", None) == self._visitor for other in self.connections)
+        of_this_one = sum(getattr(other, "_visitor", "") == self._visitor for other in self.connections)
         if len(self.connections) > _MOST_CONNECTIONS or of_this_one > self.of_one:
             transport.abort()
             return
