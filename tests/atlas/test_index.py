@@ -410,3 +410,23 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert f"next: earthtone search {folder}" in out
     assert main(["index", str(folder), "--remove", "place-00001,place-00002", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["removed"] == 4
+
+
+def test_rows_have_a_cluster_unless_the_data_call_a_column_so(tmp_path: Path) -> None:
+    folder = write_embedded(tmp_path / "E", 30)
+    build_index(folder)
+    table = open_embeddings(folder)
+    first = table.columns(["cluster"])["cluster"].to_pylist()
+    assert table.has_clusters and "cluster" not in table.free_names and 1 < len(set(first)) <= 12 and min(first) == 1
+    build_index(folder, clusters=3)
+    assert set(open_embeddings(folder).columns(["cluster"])["cluster"].to_pylist()) == {1, 2, 3}
+    build_index(folder, clusters=0)
+    assert "cluster" not in open_embeddings(folder).names
+    build_index(folder, seed=7)
+    assert "cluster" not in open_embeddings(folder).names, "as before"
+    own = {**columns_of(range(30)), "cluster": ["reef"] * 30}
+    schema = embedding_schema(CARD, "float16", ["cluster"])
+    write_embeddings(tmp_path / "own" / TABLE, schema, own, vectors_of_rows(range(30)))
+    result = build_index(tmp_path / "own", clusters=3)
+    assert "of their own" in result.notes[0]
+    assert set(open_embeddings(tmp_path / "own").columns(["cluster"])["cluster"].to_pylist()) == {"reef"}

@@ -120,3 +120,24 @@ def test_umap_of_a_few_rows_is_principal_components() -> None:
     pytest.importorskip("umap")
     vectors = np.random.default_rng(0).standard_normal((9, 4))
     np.testing.assert_array_equal(places(vectors, ["image"] * 9, "umap"), places(vectors, ["image"] * 9))
+
+
+def test_clusters_are_those_the_vectors_lie_in(two_cones: tuple[NDArray[np.float64], list[str]]) -> None:
+    _, modalities = two_cones
+    draw = np.random.default_rng(1)
+    truth = draw.choice(4, 6000, p=[0.4, 0.3, 0.2, 0.1])
+    vectors = 10 * np.eye(4, 16)[truth] + draw.standard_normal((6000, 16))
+    vectors[::3] += 50.0  # sounds lie apart, and are told apart like pictures all the same
+    rows = np.arange(6000)
+    plane = lay_plane(reader(vectors, modalities), rows, "pca", cosine=True, clusters=4)
+    found = plane.clusters(vectors, modalities)
+    assert found.dtype == np.int16 and np.mean(found == truth + 1) > 0.99, "the largest is the first"
+    np.testing.assert_array_equal(plane.clusters(vectors[7:9], modalities[7:9]), found[7:9])
+    same = lay_plane(reader(vectors, modalities), rows, "pca", cosine=True, clusters=4)
+    np.testing.assert_array_equal(same.centres, plane.centres)
+
+
+def test_there_are_no_more_clusters_than_vectors_that_differ() -> None:
+    vectors, modalities = np.repeat(np.eye(3, 8), 5, axis=0), ["image"] * 15
+    plane = lay_plane(reader(vectors, modalities), np.arange(15), "pca", cosine=True, clusters=12)
+    assert sorted(set(plane.clusters(vectors, modalities).tolist())) == [1, 2, 3]

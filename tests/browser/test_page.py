@@ -1,11 +1,17 @@
 """The page used as people use it: each scene in `scenes/` is a visit; what no scene may do, `chromium.mjs` watches."""
 
 import csv
+import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from atlas_world import drawn, unit_vectors
+from PIL import Image
+from pytest_httpserver import HTTPServer
 from served_page import Play, World, serving
 
 from earthtone.atlas.index import build_index
@@ -38,6 +44,35 @@ def test_marks_are_in_the_file_and_taken_back(play: Play, page_url: str, marks: 
     assert [row["verdict"] for row in rows] == ["right", "wrong", "unsure"], "the last one takes the second back"
     assert rows[1]["id"] == rows[2]["id"] != rows[0]["id"]
     assert {row["who"] for row in rows} == {"tester"}
+
+
+@pytest.fixture(scope="module")
+def apart_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The page of sounds alone, below a path, with a token, over tiles of a server beside it; and where these are."""
+    folder = tmp_path_factory.mktemp("apart")
+    sound = folder / "long.wav"
+    hz = 8_000
+    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(600 * hz).clip(-3, 3), hz, subtype="PCM_16")
+    columns = {
+        "id": [f"recording {n}" for n in range(20)], "modality": ["audio"] * 20, "media": [str(sound)] * 20,
+        "longitude": [5.0 + n / 4 for n in range(20)], "latitude": [45.0 + n / 10 for n in range(20)],
+    }  # fmt: skip
+    build_index(drawn(folder / "E", columns, unit_vectors(20)), plane="pca")
+    tile = io.BytesIO()
+    Image.effect_noise((256, 256), 60).save(tile, "PNG")
+    with HTTPServer() as tiles, pytest.MonkeyPatch.context() as patch:
+        tiles.expect_request(re.compile("/.*")).respond_with_data(tile.getvalue(), content_type="image/png")
+        patch.setenv("EARTHTONE_TOKEN", "0123456789abcdef0123")
+        base = tiles.url_for("/").rstrip("/")
+        told = ("--basemap", base + "/{z}/{x}/{y}.png", "--basemap_attribution", "Tiles by nobody")
+        with serving(
+            folder, folder / "E", "--root_path", "/sounds", "--token_env", "EARTHTONE_TOKEN", *told
+        ) as address:
+            yield f"{address}sounds/?token=0123456789abcdef0123", base
+
+
+def test_below_a_path_with_a_token_over_tiles_of_ones_own(play: Play, apart_url: tuple[str, str]) -> None:
+    play("apart", apart_url[0], TILES=apart_url[1])
 
 
 @pytest.fixture(scope="module")

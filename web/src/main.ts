@@ -1,10 +1,10 @@
 // The page from its beginning: what is served, the points, map and plane, then the panels beside them.
 
 import { type About, getJson, type Item } from "./api";
+import { asks, foundText } from "./asking";
 import { add, h, labelled } from "./dom";
 import { HIT, hasWebGl, OPEN, SELECTED } from "./dots";
 import { mountLayers } from "./layers";
-import { foundText } from "./asking";
 import { type MapPart, mountMap, rowsWithin } from "./map";
 import { mountPanels } from "./panels";
 import { coloursOf, mountPlane, type PlanePart, showKey } from "./plane";
@@ -28,7 +28,7 @@ async function start(): Promise<void> {
   const { link, wrong } = linkFrom(location.hash.slice(1), about);
   store.set({
     about, ...(link.query ? { query: link.query } : {}), other: link.other, row: link.row, colour: link.colour, layers: link.layers,
-    linked: link.view !== null || link.row !== null,
+    linked: link.query !== null && asks(link.query) && (link.view !== null || link.row !== null),
   });
   tellBroken(wrong);
   head(about);

@@ -49,6 +49,9 @@ COLUMNS: Mapping[str, pa.DataType] = {
 }
 #: Added by `earthtone index`: the place on the plane.
 PLANE = {"x": pa.float32(), "y": pa.float32()}
+#: Added by `earthtone index` too, unless the data have a column of that name: which cluster a row is in, from 1 on, the
+#: largest first (`atlas.plane`). A column of texts called so came with the data.
+CLUSTER, CLUSTER_TYPE = "cluster", pa.int16()
 #: A text column of tables with images: what each looks like (`encode.training_images.image_look`), which maps read.
 LOOK_COLUMN = "look"
 
@@ -141,7 +144,13 @@ class EmbeddingTable:
     @property
     def free_names(self) -> list[str]:
         """Return the names of the columns that came with the data."""
-        return [name for name in self.names if not is_own(name)]
+        return [name for name in self.names if not is_own(name) and not (name == CLUSTER and self.has_clusters)]
+
+    @property
+    def has_clusters(self) -> bool:
+        """Return whether `earthtone index` has told rows apart by cluster."""
+        schema = self._dataset.schema
+        return CLUSTER in schema.names and schema.field(CLUSTER).type == CLUSTER_TYPE
 
     def columns(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> pa.Table:
         """Return some columns of all rows, or of some in the order given. Raises DataError for a broken file."""

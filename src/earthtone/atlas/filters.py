@@ -356,10 +356,13 @@ def equal_filter(column: str, values: Sequence[str]) -> Filter:
     wanted = pa.array(list(values), pa.string())
 
     def test(columns: Columns) -> tuple[Mask, Mask]:
-        if not pa.types.is_string(columns[column].type):
+        values = columns[column]
+        if pa.types.is_integer(values.type):  # such as clusters
+            values = values.cast(pa.string())
+        if not pa.types.is_string(values.type):
             raise ConfigError(f"column {column!r} holds no texts; compare it: {column}>=3")
-        unknown = np.asarray(columns[column].is_null())
-        return np.asarray(pc.is_in(columns[column], value_set=wanted)) & ~unknown, unknown
+        unknown = np.asarray(values.is_null())
+        return np.asarray(pc.is_in(values, value_set=wanted)) & ~unknown, unknown
 
     return Filter(f"{column} {'|'.join(values)}", (column,), test)
 

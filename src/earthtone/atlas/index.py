@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from earthtone.atlas.approximate import CLUSTER_FILE, open_clusters, write_clusters
 from earthtone.atlas.embeddings import (
     BLOCKS,
+    CLUSTER,
+    CLUSTER_TYPE,
     LOOK_COLUMN,
     PLANE,
     SHARDS,
@@ -62,6 +64,7 @@ _RECORD = b"earthtone index"
 _SHARD = re.compile(r"(\d+)-of-(\d+)\.lance")
 _PART = re.compile(r"\d+-of-\d+")  # the folder of who writes that shard
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.lance")  # tables that a killed call was writing or removing
+_CLUSTERS = 12  # as many as the page has colours
 _FILE_ROWS = 2**17  # of the table: Lance holds some hundred bytes a row until a file is ended
 _IDS_BYTES = 2**28
 
@@ -114,6 +117,8 @@ class _Record:
 
     plane: Method
     seed: int
+    clusters: int | None = None
+    """How many were asked for; None in an index of before there were any."""
     shards: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Name of each merged shard -> its files, rows and a hash of them: what is still there is not merged again."""
     added: Sequence[Mapping[str, Any]] = ()
@@ -175,10 +180,11 @@ def _build(folder: Path, options: IndexOptions) -> IndexResult:
     wanted = _Record(
         options.plane or (before.plane if before else "pca"),
         options.seed if options.seed is not None else before.seed if before else 0,
+        _clusters_asked(options, before, sources, notes),
         {name: _mark(shard.table) for name, shard in shards.items()} or (before.shards if before else {}),
         before.added if before else (),
     )
-    placed = before is not None and (before.plane, before.seed) == (wanted.plane, wanted.seed) and _is_placed(base)
+    placed = before is not None and _laid(before) == _laid(wanted) and _is_placed(base)
     merged, added, changed = None, 0, False
     if not placed or len(sources) > 1 or ids:
         merged = merge_rows(sources, ids)
@@ -212,6 +218,22 @@ def _build(folder: Path, options: IndexOptions) -> IndexResult:
         removed, tuple(name for name in ids if not merged or name not in merged.found),
         tuple(name for name in table.free_names if name not in own), tuple(notes), parquet,
     )  # fmt: skip
+
+
+def _laid(record: _Record) -> tuple[Any, ...]:
+    """Return by what rows were placed, and told apart."""
+    return record.plane, record.seed, record.clusters
+
+
+def _clusters_asked(options: IndexOptions, before: _Record | None, sources: Sequence[Source], notes: list[str]) -> int:
+    """Return in how many clusters rows are told apart; 0 where a column of the data has their name."""
+    if any(CLUSTER in source.table.free_names for source in sources):
+        if options.clusters:
+            notes.append(f"no clusters: the data have a column {CLUSTER!r} of their own")
+        return 0
+    if options.clusters is not None:
+        return options.clusters
+    return _CLUSTERS if before is None or before.clusters is None else before.clusters
 
 
 # What is to be merged, added, removed.
@@ -346,7 +368,7 @@ def _commit(path: Path, merged: Merged, record: _Record, *, fresh: bool) -> None
         return rows.vectors(positions), [names[code] for code in codes[positions]]
 
     sample = sampled_rows(codes, record.seed)
-    plane = lay_plane(read, sample, record.plane, cosine=card.unit, seed=record.seed)
+    plane = lay_plane(read, sample, record.plane, cosine=card.unit, seed=record.seed, clusters=record.clusters or 0)
     schema = _with_plane(rows.schema(card), record)
     fault: list[DataError] = []
 
@@ -393,20 +415,24 @@ def _settle(table: EmbeddingTable, *, keep_before: bool) -> None:
 
 
 def _placed(merged: Merged, plane: Plane, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield all rows with x and y."""
+    """Yield all rows with x and y, and their cluster."""
     rows, names, codes = merged.rows, merged.modalities, merged.codes
-    read = [name for name in schema.names if name not in PLANE]
+    made = {*PLANE, *([CLUSTER] if len(plane.centres) else [])}
+    read = [name for name in schema.names if name not in made]
     for block in rows.blocks():
         table = rows.take(block, read)
-        places = plane.place(block, finite_vectors(table), [names[code] for code in codes[block]])
+        vectors, modalities = finite_vectors(table), [names[code] for code in codes[block]]
+        places = plane.place(block, vectors, modalities)
+        if len(plane.centres):
+            table = table.append_column(CLUSTER, pa.array(plane.clusters(vectors, modalities)))
         for column, name in enumerate(PLANE):
             table = table.append_column(name, pa.array(places[:, column]))
         yield table.select(schema.names).cast(schema)
 
 
 def _with_plane(schema: pa.Schema, record: _Record) -> pa.Schema:
-    """Return the schema with x and y before the vector, and what the index remembers."""
-    for name, kind in PLANE.items():
+    """Return the schema with x, y and the cluster before the vector, and what the index remembers."""
+    for name, kind in (PLANE | ({CLUSTER: CLUSTER_TYPE} if record.clusters else {})).items():
         schema = schema.insert(schema.get_field_index(VECTOR), pa.field(name, kind))
     return schema.with_metadata({**schema.metadata, _RECORD: json.dumps(asdict(record), sort_keys=True).encode()})
 
@@ -418,7 +444,11 @@ def _record(table: EmbeddingTable) -> _Record | None:
         return None
     try:
         values = json.loads(text)
-        return _Record(METHODS[values["plane"]], int(values["seed"]), dict(values["shards"]), tuple(values["added"]))
+        clusters = values.get("clusters")
+        return _Record(
+            METHODS[values["plane"]], int(values["seed"]), None if clusters is None else int(clusters),
+            dict(values["shards"]), tuple(values["added"]),
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{table.path}: what it remembers of its index cannot be read: a damaged table") from error
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR, EmbeddingCard, EmbeddingTable, embedding_schema
+from earthtone.atlas.embeddings import CLUSTER, COLUMNS, PLANE, VECTOR, EmbeddingCard, EmbeddingTable, embedding_schema
 from earthtone.errors import DataError, one_line
 
 #: What names a row, and orders rows.
@@ -209,7 +209,8 @@ def _refuse_unlike_doubles(rows: Rows, again: NDArray[np.bool_]) -> None:
 
 def _extra(table: EmbeddingTable) -> list[str]:
     """Return the names of a table's columns that not every table of embeddings has."""
-    return [name for name in table.names if name not in COLUMNS and name not in PLANE]
+    own = {*COLUMNS, *PLANE, *([CLUSTER] if table.has_clusters else [])}
+    return [name for name in table.names if name not in own]
 
 
 def vector_type(table: EmbeddingTable) -> Any:

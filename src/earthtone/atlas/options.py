@@ -125,6 +125,9 @@ class IndexOptions(Options):
     """ids whose rows go, separated by commas, or a text file with an id a line"""
     plane: Literal["pca", "umap"] | None = None
     """how x and y are found: pca (principal components), or umap (extra umap); default: as before, else pca"""
+    clusters: Annotated[int, Rule("0 to 200", lambda count: 0 <= count <= 200)] | None = None
+    """rows are dealt to so many clusters by k-means (column cluster, a colour of the page), 0: none; default: as
+    before, else 12"""
     parquet: bool = False
     """also write embeddings.parquet (GeoParquet) and STAC beside it; once there they are renewed with the index"""
     approximate: bool = False
@@ -132,7 +135,8 @@ class IndexOptions(Options):
     keep_shards: bool = False
     """leave shards where they are once they are merged"""
     seed: NonNegativeInt | None = None
-    """of the rows that a plane is laid by, where there are more than 50,000, and of umap; default: as before, else 0"""
+    """of umap, of clusters, and of which rows both are laid by where there are more than 50,000; default: as before,
+    else 0"""
 
 
 # Search.

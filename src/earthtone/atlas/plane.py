@@ -3,6 +3,7 @@
 The mean vector of its modality is taken from each vector first. Images and recordings of one place lie in cones apart
 (the modality gap, which `earthtone doctor` measures); on a plane of the raw vectors the first axis would say little
 more than which of the two a row is, a column that every row has anyway, and no sound would lie beside its like.
+Clusters (k-means) are found among the same vectors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
 from earthtone.errors import needed_by
 
@@ -19,6 +21,7 @@ METHODS: Mapping[str, Method] = {"pca": "pca", "umap": "umap"}
 #: At most so many rows are looked at to lay the plane; all are placed on it.
 MOST_ROWS = 50_000
 _BLOCK = 4096  # rows that are multiplied at once: sums round alike whatever else is in the table
+_STARTS = 3  # of k-means: the best of them counts
 _NEIGHBOURS = 15  # UMAP's own default
 
 Numbers = NDArray[np.float64]
@@ -38,6 +41,8 @@ class Plane:
     """Places instead of the axes, where it is there."""
     laid: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """Numbers, ascending, of the rows that UMAP has placed already."""
+    centres: Numbers = field(default_factory=lambda: np.empty((0, 0)))
+    """(K, D) of the clusters, the largest first; none where none were asked for."""
 
     def place(self, rows: NDArray[np.int64], vectors: NDArray[Any], modalities: Sequence[str]) -> NDArray[np.float32]:
         """Return x and y (N, 2) of the rows with these numbers, vectors (N, D) and modalities."""
@@ -51,6 +56,12 @@ class Plane:
         if not known.all():
             found[~known] = self.umap.transform(centred[~known].astype(np.float32))
         return found
+
+    def clusters(self, vectors: NDArray[Any], modalities: Sequence[str]) -> NDArray[np.int16]:
+        """Return of each vector (N, D) the number of the cluster (N,) whose centre is nearest, from 1 on."""
+        centred = _centred(vectors, modalities, self.means)
+        nearness = centred @ self.centres.T - 0.5 * (self.centres**2).sum(axis=1)
+        return (1 + nearness.argmax(axis=1)).astype(np.int16)
 
 
 def sampled_rows(modalities: NDArray[np.int8], seed: int, most: int = MOST_ROWS) -> NDArray[np.int64]:
@@ -76,9 +87,11 @@ def lay_plane(
     *,
     cosine: bool,
     seed: int = 0,
+    clusters: int = 0,
 ) -> Plane:
     """Return the plane of some rows, the same for the same rows; `read` gives their vectors (N, D) and modalities.
 
+    They are told apart in so many `clusters` (fewer where fewer vectors differ) by k-means on their centred vectors.
     With method `umap` neighbours are those by `cosine`, or by Euclidean distance. Raises MissingExtraError.
     """
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
@@ -91,6 +104,9 @@ def lay_plane(
             sums[name] = sums.get(name, 0.0) + own.sum(axis=0)
             counts[name] = counts.get(name, 0) + len(own)
     means = {name: total / counts[name] for name, total in sums.items()}
+    centres = np.empty((0, 0))
+    if clusters:
+        centres = _centres(np.concatenate([_centred(*read(block), means) for block in blocks]), clusters, seed)
     if method == "umap":
         with needed_by("--plane umap"):
             import umap
@@ -99,9 +115,19 @@ def lay_plane(
             metric = "cosine" if cosine else "euclidean"
             # one thread: only so the same rows come to the same places
             fitted = umap.UMAP(n_neighbors=_NEIGHBOURS, metric=metric, random_state=seed, n_jobs=1).fit(sample)
-            return Plane(means, np.zeros((2, sample.shape[1])), (0.0, 0.0), fitted, rows)
+            return Plane(means, np.zeros((2, sample.shape[1])), (0.0, 0.0), fitted, rows, centres)
     covariance = sum((centred.T @ centred for centred in (_centred(*read(block), means) for block in blocks)), 0.0)
-    return Plane(means, *_principal(np.asarray(covariance)))
+    return Plane(means, *_principal(np.asarray(covariance)), centres=centres)
+
+
+def _centres(sample: Numbers, count: int, seed: int) -> Numbers:
+    """Return the centres (K, D) of k-means, those of the largest clusters first; K is `count` at most."""
+    count = min(count, len(np.unique(sample.astype(np.float32), axis=0)))
+    labels = KMeans(count, n_init=_STARTS, random_state=seed).fit(sample.astype(np.float32)).labels_
+    sizes = np.bincount(labels, minlength=count)
+    # reckoned anew: its own sums depend on how many threads there were
+    means = np.stack([sample[labels == label].mean(axis=0) for label in np.flatnonzero(sizes)])
+    return means[np.argsort(-sizes[sizes > 0], kind="stable")]
 
 
 def _principal(covariance: Numbers) -> tuple[Numbers, tuple[float, float]]:
