@@ -61,7 +61,8 @@ class Plane:
         """Return of each vector (N, D) the number of the cluster (N,) whose centre is nearest, from 1 on."""
         centred = _centred(vectors, modalities, self.means)
         nearness = centred @ self.centres.T - 0.5 * (self.centres**2).sum(axis=1)
-        return (1 + nearness.argmax(axis=1)).astype(np.int16)
+        numbers: NDArray[np.int16] = (1 + nearness.argmax(axis=1)).astype(np.int16)
+        return numbers
 
 
 def sampled_rows(modalities: NDArray[np.int8], seed: int, most: int = MOST_ROWS) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from earthtone.atlas.embeddings import LOOK_COLUMN, PLANE, EmbeddingTable
+from earthtone.atlas.embeddings import CLUSTER, LOOK_COLUMN, PLANE, EmbeddingTable
 from earthtone.serve.answers import Column
 
 MOST_VALUES = 200
@@ -44,7 +44,8 @@ class ColumnValues:
 
 def column_names(table: EmbeddingTable) -> list[str]:
     """Return the columns that may be worth a colour or a filter."""
-    return [*_OWN, *(name for name in table.free_names if name != LOOK_COLUMN)]
+    clusters = [CLUSTER] if table.has_clusters else []
+    return [*_OWN, *clusters, *(name for name in table.free_names if name != LOOK_COLUMN)]
 
 
 def read_column(table: EmbeddingTable, name: str) -> ColumnValues | None:
@@ -55,6 +56,10 @@ def read_column(table: EmbeddingTable, name: str) -> ColumnValues | None:
     if pa.types.is_timestamp(column.type):
         days = column.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64) / 86_400e6
         return ColumnValues(name, "time", days.astype(np.float32))
+    if pa.types.is_integer(column.type):  # clusters, from 1 on
+        codes = pc.fill_null(column.cast(pa.int64()), NONE + 1).to_numpy(zero_copy_only=False) - 1
+        most = int(codes[codes < NONE].max())
+        return ColumnValues(name, "category", codes.astype(np.uint16), tuple(str(1 + at) for at in range(most + 1)))
     if pa.types.is_floating(column.type):
         return ColumnValues(name, "number", column.to_numpy(zero_copy_only=False).astype(np.float32))
     coded = pc.dictionary_encode(column)
