@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from earthtone.build.web import QuotaReachedError
 from earthtone.cli import VERBS, main
 
 TINY = [
@@ -44,6 +45,20 @@ def failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     lines = [line for line in shown.err.splitlines() if line.startswith("earthtone: ")]
     assert len(lines) == 1, shown.err
     return lines[0]
+
+
+def test_a_quota_that_is_used_up_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def used_up(_: list[str]) -> int:
+        raise QuotaReachedError("the archive has been asked 2000 times today", 3600.0)
+
+    monkeypatch.setattr("earthtone.cli.find_verb", lambda _: used_up)
+    assert main(["check", "x.csv"]) == 75
+    assert re.fullmatch(
+        r"earthtone: the archive .* today; type the same again after 20[\d-]+ \d\d:\d\d UTC: it goes on from here\n",
+        capsys.readouterr().err,
+    )
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
