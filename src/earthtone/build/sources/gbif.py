@@ -161,7 +161,7 @@ class Gbif(RecordingSource):
             return
         sounds = _sounds(media, found)
         coarser = _is_generalised(row)
-        if coarser and not self.generalised:
+        if sounds and coarser and not self.generalised:
             found.left_out["place made coarser by its publisher"] += len(sounds)
             return
         cells = _cells(row, key, dataset, coarser)
