@@ -58,18 +58,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         {"media": None}, {"key": 12, "media": [3, None]},
         gbif_row(13, 42.5, -8.5, media(13), eventDate="2024-05-11T05:45:00+02:00/2024-05-11T06:00:00+02:00"),
         gbif_row(14, 42.5, -8.5, media(14), eventDate="2024-05-11/2024-06-30"),
+        gbif_row(15, 42.5, -8.5, media(15), eventDate="2024-05-11T00:00:00Z"),
     ]  # fmt: skip
     archive = Gbif(rows, [said_json({"endOfRecords": True, "count": len(rows), "results": rows})])
     with archive.running() as host:
         found = collect(Source(Filters(BOX), host.url, without=("inaturalist", "other")), web_for(tmp_path))
-    assert [one.more["occurrence"] for one in found.recordings] == ["1", "7", "9", "13", "14"]
+    assert [one.more["occurrence"] for one in found.recordings] == ["1", "7", "9", "13", "14", "15"]
     assert found.left_out == {
         "licence not allowed: unknown": 1, "no sound: a web page": 1, "without a file": 1, "without a key": 1,
         "place made coarser by its publisher": 3, "of a data set that is left out": 1, "at longitude 0, latitude 0": 1,
     }  # fmt: skip
-    first, *_, moment, days = found.recordings
+    first, *_, moment, days, midnight = found.recordings
     assert first.more["dataset"] == xc and first.coord_uncertainty_m is None
     assert (moment.time, moment.time_zone_known) == ("2024-05-11T05:45:00+02:00", True)
+    assert (midnight.time, midnight.time_zone_known) == ("2024-05-11", False)
     assert (days.time, days.more["days"]) == ("", "2024-05-11/2024-06-30")
 
 

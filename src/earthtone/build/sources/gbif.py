@@ -218,6 +218,8 @@ def _cells(row: Mapping[str, Any], key: int, dataset: str, coarser: bool) -> dic
     said = text_of(row.get("eventDate"))
     first, _, last = said.partition("/")
     time, zone_known = moment_of(first) if not last or first[:10] == last[:10] else ("", False)
+    if time[11:] and not re.search("[1-9]", time[11:19]):  # midnight is how publishers write a day alone
+        time, zone_known = time[:10], False
     issues = row.get("issues")
     more = {
         "occurrence": str(key), "dataset": dataset, "species": text_of(row.get("scientificName")),
