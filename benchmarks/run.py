@@ -25,6 +25,7 @@ NOT_BENCHMARKS = {"files", "machine", "run", "serve_world", "training", "unlike_
 SECONDS = 120.0  # for each, unless it is named below
 MINUTES = 15.0  # for all
 QUICK = {
+    "curate": "48",
     "embed": "--tiles 500 --sounds 40 --files 24",
     "embed_inputs": "--files 24 --rounds 2",
     "export": "--encoder resnet18 --batch 4 --rounds 5 --calibrated 16",
