@@ -357,3 +357,23 @@ def test_a_toy_world_is_built_and_trained(tmp_path: Path) -> None:
              "train.batch_size": 8, "signal": SIGNAL}  # fmt: skip
     recipe = earthtone.load_recipe("default", small)
     assert earthtone.pretrain(found.table, out=tmp_path / "run", recipe=recipe, report=False).finished
+
+
+SOUNDSCAPES = Path(__file__).resolve().parents[3] / "shared" / "data" / "geo_soundscapes" / "metadata.csv"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SOUNDSCAPES.exists(), reason="needs ../shared/data/geo_soundscapes beside the checkout")
+def test_real_soundscapes_of_six_zones_share_tiles(tmp_path: Path) -> None:
+    """Rows of one place have one tile; licences of repositories of code are none of recordings."""
+    write_raster(tmp_path / "globe.tif", position_values(180, 360), "EPSG:4326", from_origin(-180, 90, 1, 1))
+    written(
+        tmp_path, recordings={"table": str(SOUNDSCAPES), "columns": {"id": "file", "audio": "file"}},
+        imagery={"raster": "globe.tif", "scales": [{"metres": 200_000, "pixels": 32}], "license": "CC0"},
+        split=None, pack=None, describe=None,
+    )  # fmt: skip
+    found = earthtone.build_dataset(tmp_path / "r.yaml", tmp_path / "out")
+    assert isinstance(found, BuildResult) and found.rows == 185
+    rows = rows_of(found.manifest)
+    assert len({row["image"] for row in rows}) == 15
+    assert all(row["license"].startswith("sound: ") for row in rows)
