@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import lance
 import numpy as np
@@ -127,19 +127,19 @@ fit(Table(sys.argv[1]), load_recipe(sys.argv[2]), Path(sys.argv[3]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["audio", "image", "images_only", "shuffled_sounds"])
+@pytest.mark.parametrize("kind", ["audio", "images_only"])
 def test_two_processes_equal_one(mixed: Path, recipe: Recipe, tmp_path: Path, kind: str) -> None:
-    if kind in ("audio", "image"):
-        recipe = recipe.with_only("audio" if kind == "audio" else "image")
+    if kind == "audio":
+        recipe = recipe.with_only("audio")
     else:
         both = recipe.with_only("image")
-        recipe = replace(both, model=recipe.model, train=replace(both.train, control=cast(Any, kind)))
+        recipe = replace(both, model=recipe.model, train=replace(both.train, control="images_only"))
     fit(Table(mixed), recipe, tmp_path / "one")
     script, written = tmp_path / "script.py", tmp_path / "recipe.yaml"
     script.write_text(_SCRIPT)
     written.write_text(replace(recipe, train=replace(recipe.train, devices=2)).to_yaml())
     words = [sys.executable, str(script), str(mixed), str(written), str(tmp_path / "two")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     one, two = (load_file(tmp_path / run / "model.safetensors") for run in ("one", "two"))
     assert one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
