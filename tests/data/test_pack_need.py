@@ -10,6 +10,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import earthtone
@@ -285,3 +286,23 @@ def test_on_the_command_line(mixed_manifest: Path, tmp_path: Path, capsys: pytes
     assert main(["pack", str(mixed_manifest), "--out", str(tmp_path / "t.lance"), "--need", "audio"]) == 0
     assert "added without image: 5" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "t.lance"), "--need", "audio"]) == 2
+
+
+def test_a_published_set_in_parquet_may_lack_cells(tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path) -> None:
+    def cell(data: bytes | None) -> dict[str, object] | None:
+        return None if data is None else {"bytes": data, "path": None}
+
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = [tiny_pairs.with_name(f"{n}.png").read_bytes() if n % 3 else None for n in range(6)]
+    sounds = [tiny_pairs.with_name(f"{n}.wav").read_bytes() if n % 2 else None for n in range(6)]
+    rows = {"id": [f"row {n}" for n in range(6)], "image": pa.array(map(cell, images), kind)}
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table({**rows, "audio": pa.array(map(cell, sounds), kind)}), tmp_path / "set" / "train.parquet")
+    found = pack(tmp_path / "set", tmp_path / "t.lance", signal=tiny_signal, need="either")
+    assert (found.added, found.problems, found.lacking) == (5, {NO_MEDIA: 1}, {"image": 1, "audio": 2})
+    again = pack(tmp_path / "set", found.path, signal=tiny_signal, need="either")
+    assert (again.added, again.already_there, again.problems) == (0, 5, {NO_MEDIA: 1})
+    (tmp_path / "images").mkdir()
+    pq.write_table(pa.table(rows), tmp_path / "images" / "train.parquet")
+    alone = pack(tmp_path / "images", tmp_path / "u.lance", signal=tiny_signal, need="image")
+    assert (alone.added, alone.problems) == (4, {"missing image": 2})
