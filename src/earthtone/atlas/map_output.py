@@ -149,29 +149,11 @@ def write_map(
     `nodata` the value that is no data in it where it names none.
     """
     grid, cells = found.grid, found.cells
-    tags = {
-        "SOFTWARE": "earthtone map", "DESCRIPTION": f"{found.sentence} {found.chance}",
-        "ATTRIBUTION": "; ".join(found.attribution), **({"SYNTHETIC": "a toy world"} if found.synthetic else {}),
-        **{name.upper().replace(" ", "_"): text for name, text in found.facts.items()},
-    }  # fmt: skip
+    tags = _tags(found)
     files: dict[str, Path] = {}
     bands = {"unlike": found.image("unlike")}
     faint = None if np.isnan(bands["unlike"]).all() else bands["unlike"] > 1
-    sounds, others = list[Layer](), list[Layer]()
-    score_limits = limits([found.bands["score"]])
-    for number, query in enumerate(found.queries):
-        files[query.slug] = out / f"{query.slug}.tif"
-        images = {name: found.image(name, number) for name in BANDS}
-        write_cog(files[query.slug], np.stack([*images.values()]), grid, BANDS, {**tags, "SOUND": query.title})
-        bands |= {f"{query.slug} {name}": image for name, image in images.items() if name != "unlike"}
-        told = (*(f"{query.slug} {name}" for name in BANDS if name != "unlike"), "unlike")
-        by = {
-            "percentile": Layer(query.title, images["percentile"], "percentile", told=told),
-            "score": Layer(query.title, images["score"], "score", *score_limits, told=told),
-        }
-        by = {name: replace(each, key=f"{query.slug} {name}", unlike=faint) for name, each in by.items()}
-        sounds.append(by.pop(show))
-        others += [replace(each, title=f"{each.title}: {name}") for name, each in by.items()]
+    sounds, others = _sounds(found, show, out, tags, files, bands, faint)
     compared = [
         *_likeliest(found, out, tags, files, bands, faint),
         *_differences(found, difference, out, tags, files, bands, faint),
@@ -180,17 +162,9 @@ def write_map(
     if faint is not None:
         label = "1: as unlike as 1 in 100 of the training's images"
         layers.append(
-            Layer(
-                "unlike the training's images",
-                bands["unlike"],
-                label,
-                0.0,
-                2.0,
-                "magma",
-                key="unlike",
-                told=("unlike",),
-            )
-        )
+            Layer("unlike the training's images", bands["unlike"], label, 0.0, 2.0, "magma", key="unlike",
+                  told=("unlike",))
+        )  # fmt: skip
     longitude, latitude = (
         grid.filled(values.astype(np.float32), cells) for values in (found.longitude, found.latitude)
     )
@@ -223,6 +197,38 @@ def write_map(
         attribution=[f"Imagery: {line}" for line in found.attribution],
     )  # fmt: skip
     return done
+
+
+def _tags(found: SimilarityMap) -> dict[str, str]:
+    """Return what each GeoTIFF says of itself."""
+    return {
+        "SOFTWARE": "earthtone map", "DESCRIPTION": f"{found.sentence} {found.chance}",
+        "ATTRIBUTION": "; ".join(found.attribution), **({"SYNTHETIC": "a toy world"} if found.synthetic else {}),
+        **{name.upper().replace(" ", "_"): text for name, text in found.facts.items()},
+    }  # fmt: skip
+
+
+def _sounds(
+    found: SimilarityMap, show: str, out: Path, tags: Mapping[str, str], files: dict[str, Path],
+    bands: dict[str, NDArray[Any]], faint: NDArray[np.bool_] | None,
+) -> tuple[list[Layer], list[Layer]]:  # fmt: skip
+    """Return a layer a sound of the band that is shown, and those of the other one, after writing their GeoTIFFs."""
+    shown, others = list[Layer](), list[Layer]()
+    score_limits = limits([found.bands["score"]])
+    for number, query in enumerate(found.queries):
+        files[query.slug] = out / f"{query.slug}.tif"
+        images = {name: found.image(name, number) for name in BANDS}
+        write_cog(files[query.slug], np.stack([*images.values()]), found.grid, BANDS, {**tags, "SOUND": query.title})
+        bands |= {f"{query.slug} {name}": image for name, image in images.items() if name != "unlike"}
+        told = (*(f"{query.slug} {name}" for name in BANDS if name != "unlike"), "unlike")
+        by = {
+            "percentile": Layer(query.title, images["percentile"], "percentile", told=told),
+            "score": Layer(query.title, images["score"], "score", *score_limits, told=told),
+        }
+        by = {name: replace(each, key=f"{query.slug} {name}", unlike=faint) for name, each in by.items()}
+        shown.append(by.pop(show))
+        others += [replace(each, title=f"{each.title}: {name}") for name, each in by.items()]
+    return shown, others
 
 
 def _title(found: SimilarityMap) -> str:
