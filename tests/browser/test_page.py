@@ -2,8 +2,9 @@
 
 import csv
 import io
-import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 import soundfile
 from atlas_world import drawn, unit_vectors
 from PIL import Image
-from pytest_httpserver import HTTPServer
 from served_page import Play, World, serving
 
 from earthtone.atlas.index import build_index
@@ -60,15 +60,28 @@ def apart_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     build_index(drawn(folder / "E", columns, unit_vectors(20)), plane="pca")
     tile = io.BytesIO()
     Image.effect_noise((256, 256), 60).save(tile, "PNG")
-    with HTTPServer() as tiles, pytest.MonkeyPatch.context() as patch:
-        tiles.expect_request(re.compile("/.*")).respond_with_data(tile.getvalue(), content_type="image/png")
+
+    class Tiles(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+            self.wfile.write(tile.getvalue())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tiles) as tiles, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=tiles.serve_forever, daemon=True).start()
         patch.setenv("EARTHTONE_TOKEN", "0123456789abcdef0123")
-        base = tiles.url_for("/").rstrip("/")
+        base = f"http://127.0.0.1:{tiles.server_port}"
         told = ("--basemap", base + "/{z}/{x}/{y}.png", "--basemap_attribution", "Tiles by nobody")
         with serving(
             folder, folder / "E", "--root_path", "/sounds", "--token_env", "EARTHTONE_TOKEN", *told
         ) as address:
             yield f"{address}sounds/?token=0123456789abcdef0123", base
+        tiles.shutdown()
 
 
 def test_below_a_path_with_a_token_over_tiles_of_ones_own(play: Play, apart_url: tuple[str, str]) -> None:

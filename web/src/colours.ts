@@ -77,7 +77,7 @@ export function byDifference(one: Float32Array, other: Float32Array, text: (valu
   if (low > high) return noValues(values.length, "A and B search different items: none has both scores");
   const most = Math.max(-low, high);
   const name = "blue to red";
-  return { colours: ramped(values, -most, most, name), ends: [`B higher by ${text(most)}`, `A higher by ${text(most)}`], ramp: name };
+  return { colours: ramped(values, -most, most, name), ends: [`B +${text(most)}`, `A +${text(most)}`], ramp: name };
 }
 
 const noValues = (rows: number, says = "no values"): Key => ({ colours: new Uint8Array(3 * rows).fill(GREY[0]), names: [[says, GREY]] });

@@ -47,7 +47,7 @@ await scene(async (page, watched) => {
   await page.getByRole("heading", { name: /^B: surf/ }).waitFor();
   const before = await plane(page).screenshot();
   await button(page, "Colour points by A minus B").click();
-  await page.getByText(/^A higher by/).waitFor();
+  await page.getByText(/^A \+0/).waitFor();
   await until(async () => (await difference(page, before, await plane(page).screenshot())) > 0.001, "colours of a difference");
   await picture(page, "difference");
 });
