@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from earthtone.atlas.embeddings import COLUMNS, PLANE, VECTOR, EmbeddingTable
+from earthtone.atlas.embeddings import CLUSTER, COLUMNS, PLANE, VECTOR, EmbeddingTable
 from earthtone.build.geometry_columns import MOST_GROUP_ROWS, of_points, places_of, point_columns, write_geometries
 from earthtone.build.tile_grid import read_crs
 from earthtone.errors import DataError
@@ -176,7 +176,8 @@ def _groups(table: EmbeddingTable, rows: int, free: Mapping[str, str]) -> Iterat
 def _group(table: pa.Table, free: Mapping[str, str]) -> pa.Table:
     """Return rows of the table as rows of the file."""
     table = table.combine_chunks()
-    columns = {name: table[name] for name in (*COLUMNS, *PLANE)}
+    clusters = [CLUSTER] if CLUSTER in table.schema.names else []
+    columns = {name: table[name] for name in (*COLUMNS, *PLANE, *clusters)}
     columns |= {new: table[name] for name, new in free.items()}
     media = table["media"]
     for name in ("audio", "image"):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
 from earthtone import __version__
-from earthtone.atlas.embeddings import COLUMNS
+from earthtone.atlas.embeddings import CLUSTER, COLUMNS
 from earthtone.atlas.maps import in_toy_world, says_synthetic
 from earthtone.atlas.marks import Marks, read_marks
 from earthtone.atlas.search import COSINE, DISTANCE, open_index
@@ -225,7 +225,7 @@ class Served:
             raise DataError(f"the index has rows 0 to {len(self.table) - 1:,}; one of these expected")
         if not len(wanted):
             return []
-        free = self.table.free_names
+        free = [*self.table.free_names, *([CLUSTER] if self.table.has_clusters else [])]
         try:
             cells = self.table.columns([*COLUMNS, *free], wanted).to_pylist()
         except (OverflowError, ValueError) as error:
@@ -260,7 +260,7 @@ class Served:
             footprint=_footprint(bounds, cell["crs"]),
             picture=f"{at}/picture" if cell["modality"] == "image" and missing is None else None,
             sound=sound if cell["modality"] == "audio" and missing is None else None, missing=missing,
-            more={name: cell[name] for name in free},
+            more={name: None if cell[name] is None else str(cell[name]) for name in free},
         )  # fmt: skip
 
 
