@@ -240,7 +240,7 @@ def test_wrong_input(manifest: Path, tiny_table: Path, tmp_path: Path, capsys: p
         earthtone.publish(unknown, tmp_path / "b")
     assert main(["publish", str(unknown), "--out", str(tmp_path / "c"), "--license", "CC0"]) == 0
     assert "as a whole: CC0-1.0" in capsys.readouterr().out
-    assert list(tmp_path.glob("[ab]")) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 @pytest.mark.extras

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -124,10 +125,15 @@ def publish(options: PublishOptions) -> PublishResult:
     if source.ready_spectrograms:
         raise DataError(f"{source.path} holds ready spectrograms; recordings or pictures expected")
     work = out.with_name(f".{out.name}.publishing")
-    with only_writer(work, "publishing", _DATA):
-        writing = _Publishing(options, source, media, work)
-        writing.write()
-        done = _finished(writing, work, options)
+    try:
+        with only_writer(work, "publishing", _DATA):
+            writing = _Publishing(options, source, media, work)
+            writing.write()
+            done = _finished(writing, work, options)
+    except DataError:
+        if not any((work / _DATA).glob("*.parquet")):  # nothing to go on with
+            shutil.rmtree(work, ignore_errors=True)
+        raise
     for name in (LOCK_FILE, _RECORD, f".{_RECORD}.lock"):
         (work / name).unlink(missing_ok=True)
     work.replace(out)
@@ -176,7 +182,10 @@ class _Publishing:
             raise DataError(f"{self.work} was begun with other options or data; repeat those, or remove that folder")
         append_lines(path, f"{head}\n", [])
         for line in lines[1:-1]:
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path} is damaged; remove {self.work}, and publish again") from error
             if not any(shard.is_file() for shard in self._paths(entry["shard"])):
                 raise DataError(f"{self.work}: {entry['shard']} is gone; remove that folder, and publish again")
             self.shards.append(entry)
