@@ -10,6 +10,7 @@ import yaml
 from earthtone.build.options import RecordingsOptions
 from earthtone.build.recipe import SOURCES, ArchiveOptions, _source_kind, read_build_recipe
 from earthtone.errors import ConfigError, NewerFormatError
+from earthtone.train.recipe_file import load_recipe
 
 WHOLE: dict[str, Any] = {
     "recordings": {"folder": "cards", "deployments": "deployments.csv", "zone": "+02:00", "clip_s": 15},
@@ -52,6 +53,14 @@ def test_a_section_is_the_options_of_its_verb(tmp_path: Path) -> None:
     assert recipe.describe is not None and recipe.describe.title == "Island"
 
 
+def test_the_signal_of_a_recipe_of_training(tmp_path: Path) -> None:
+    pack = {"recipe": "small", "signal": {"image": {"stored_pixels": 150}}}
+    found = read_build_recipe(written(tmp_path, with_key("pack", pack))).pack
+    assert found is not None and found.signal is not None
+    small = load_recipe("small", {"signal.image.stored_pixels": 150}).signal
+    assert found.signal == small
+
+
 def test_a_section_that_is_left_out_is_no_step(tmp_path: Path) -> None:
     recipe = read_build_recipe(written(tmp_path, {"format": 1, "recordings": {"table": "m.csv"}, "split": {}}))
     assert recipe.scales == () and recipe.pack is recipe.describe is recipe.curate is None
@@ -84,6 +93,7 @@ def test_a_section_that_is_left_out_is_no_step(tmp_path: Path) -> None:
         (with_key("pack.signal", {"image": {"pixel": 3}}), "unknown key pack.signal.image.pixel; did you mean"),
         (with_key("pack.signal", {"image": {"pixels": 3}}), "pack.signal.image.pixels is 3; 16 to 4096 expected"),
         (with_key("pack.split_by", "blocks"), "unknown key pack.split_by"),
+        (with_key("pack.recipe", "smal"), "pack.recipe 'smal'; a recipe of training such as small"),
         ("recordings: {folder: a, zone: +02:00, clip_s: 1:30}", "is no plain number; quote it"),
         ("recordings: {folder: a, folder: b}", "folder is there twice"),
         ("- a", "a mapping of sections expected: recordings"),

@@ -56,6 +56,8 @@ class BuildResult:
     """The folder of the split."""
     table: Path | None
     """The packed table."""
+    recipe: str | None = None
+    """The recipe of training that it is packed for, where one was said."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -120,8 +122,9 @@ class _Build:
                 self._write_page(str(error))
             raise
         self._write_page()
+        said = self._recipe.sections.get("pack", {}).get("recipe")
         rows = next(int(one.result["rows"]) for one in reversed(self._done) if "rows" in one.result)
-        return BuildResult(self._out, tuple(self._done), rows, self._manifest, self._split, self._table)
+        return BuildResult(self._out, tuple(self._done), rows, self._manifest, self._split, self._table, said)
 
     def _write_page(self, stopped: str = "") -> None:
         if self._done:

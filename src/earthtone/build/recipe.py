@@ -7,14 +7,14 @@ itself, such as where a step's rows lie, cannot be said.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from earthtone.build.options import CurateOptions, DescribeOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.sources.source import RecordingSource
 from earthtone.errors import ConfigError, did_you_mean
-from earthtone.files import format_of, read_yaml_file
+from earthtone.files import format_of, read_yaml, read_yaml_file
 from earthtone.options import ColumnOptions, PackOptions
 from earthtone.signal.config import SignalConfig, check_signal_config
 from earthtone.value_types import NOT_TYPED, Options, PositiveInt, is_empty, section_of, type_hints
@@ -212,16 +212,46 @@ class _Reader:
         found: CurateOptions = self._options(CurateOptions, "curate", values, data="pairs", out="curate", columns=None)
         return found
 
+    def _signal_of(self, name: Any) -> dict[str, Any]:
+        """Return the section `signal` of a recipe of training, a shipped one by its name or a YAML file."""
+        shipped = resources.files("earthtone") / "recipes" / f"{name}.yaml"
+        path = self._path.parent / str(name)
+        try:
+            if path.suffix in (".yaml", ".yml"):
+                found = read_yaml_file(path)
+            else:
+                found = read_yaml(shipped.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{self._path}: pack.recipe {str(name)!r:.60}; a recipe of training such as small, or its file, "
+                "expected"
+            ) from error
+        return dict(found.get("signal") or {}) if isinstance(found, dict) else {}
+
     def _pack(self) -> PackOptions | None:
         if "pack" not in self._values:
             return None
         values = dict(self._values["pack"])
-        signal = section_of(SignalConfig, values.pop("signal", {}), str(self._path), "pack.signal.", checked=True)
+        said = values.pop("signal", {})
+        if "recipe" in values:
+            said = _merged(self._signal_of(values.pop("recipe")), said)
+        signal = section_of(SignalConfig, said, str(self._path), "pack.signal.", checked=True)
         with _told_as(self._path, "pack"):
             check_signal_config(signal)
         given = {"data": "pairs", "out": "pairs.lance", "columns": None, "split_by": None, "buffer_km": None}
         found: PackOptions = self._options(PackOptions, "pack", values, **given)
         return replace(found, signal=signal)
+
+
+def _merged(below: Mapping[str, Any], above: Any) -> Any:
+    """Return nested plain values, those of `above` first."""
+    if not isinstance(above, Mapping):
+        return above
+    found = dict(below)
+    for name, value in above.items():
+        before = found.get(name)
+        found[name] = _merged(before, value) if isinstance(before, Mapping) else value
+    return found
 
 
 class _told_as:  # noqa: N801 - a context manager with the name of a function

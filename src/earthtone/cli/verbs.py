@@ -160,8 +160,11 @@ def build(words: list[str]) -> int:
     print(json_text(result.to_dict()) if found.json else result.to_text())
     if not found.json:
         words = [word for word in words if word not in ("--dry_run", "--dry-run")]
-        pretrain = ("pretrain", f"{options.out}/pairs.lance", "--out", "runs/first")
-        print(f"next: {_next('build', *words) if options.dry_run else _next(*pretrain)}")
+        if options.dry_run:
+            print(f"next: {_next('build', *words)}")
+        elif result.table is not None:
+            recipe = ("--recipe", result.recipe) if result.recipe else ()
+            print(f"next: {_next('pretrain', result.table, *recipe, '--out', 'runs/first')}")
     return 0
 
 
