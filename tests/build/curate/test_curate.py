@@ -80,11 +80,15 @@ def clipped(share: float) -> Sound:
 
 def below_100_hz(share: float) -> Sound:
     time = np.arange(10 * HZ) / HZ
-    return 0.1 * (np.sqrt(share) * np.sin(2 * np.pi * 60 * time) + np.sqrt(1 - share) * np.sin(2 * np.pi * 700 * time))
+    found: Sound = 0.1 * (
+        np.sqrt(share) * np.sin(2 * np.pi * 60 * time) + np.sqrt(1 - share) * np.sin(2 * np.pi * 700 * time)
+    )
+    return found
 
 
 def tone(level_db: float) -> Sound:
-    return np.sqrt(2) * 10 ** (level_db / 20) * np.sin(2 * np.pi * 440 * np.arange(3 * HZ) / HZ)
+    found: Sound = np.sqrt(2) * 10 ** (level_db / 20) * np.sin(2 * np.pi * 440 * np.arange(3 * HZ) / HZ)
+    return found
 
 
 @pytest.mark.parametrize(
