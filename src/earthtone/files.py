@@ -51,6 +51,8 @@ FORMATS: Mapping[str, int] = {
     "list of recordings": 1,
     "fetched recordings": 1,
     "curation": 1,
+    "recipe of a data set": 1,
+    "step of a build": 1,
 }
 
 

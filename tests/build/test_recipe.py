@@ -1,6 +1,5 @@
 """Recipes of data sets: what a YAML file becomes, and that each mistake in one is a line that names the nearest key."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +114,23 @@ def test_a_file_that_is_none_or_later(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_an_archive_is_asked_by_the_fields_of_its_source(tmp_path: Path, name: str) -> None:
-    module = f"earthtone.build.sources.{SOURCES[name].partition(':')[0]}"
-    if find_spec(module) is None:
-        pytest.skip(f"{module} is not there")
     assert _source_kind(name).name == name
-    asked = {"source": name, "most": 5, "filters": {"box": [5, 45, 8, 48], "allow": ["nc"]}}
+    needed = {"repositories": ["someone/recordings"]} if name == "hub-copy" else {}
+    asked = {"source": name, "most": 5, "filters": {"box": [5, 45, 8, 48], "allow": ["nc"]}, **needed}
     recipe = read_build_recipe(written(tmp_path, {"recordings": asked}))
     assert isinstance(recipe.recordings, ArchiveOptions) and recipe.recordings.most == 5
     assert recipe.recordings.source.filters.box == (5, 45, 8, 48)
     with pytest.raises(ConfigError, match=r"unknown key recordings.filters.boxes; did you mean recordings.filters.box"):
-        read_build_recipe(written(tmp_path, {"recordings": {"source": name, "filters": {"boxes": 3}}}))
+        read_build_recipe(written(tmp_path, {"recordings": {"source": name, "filters": {"boxes": 3}, **needed}}))
     with pytest.raises(ConfigError, match=r"recordings.filters.box is 3; "):
-        read_build_recipe(written(tmp_path, {"recordings": {"source": name, "filters": {"box": 3}}}))
+        read_build_recipe(written(tmp_path, {"recordings": {"source": name, "filters": {"box": 3}, **needed}}))
+
+
+def test_days_in_a_recipe_need_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "recordings: {source: inaturalist, fresh_days: 7, filters: {since: 2020-01-01, box: [5, 45, 8, 48]}}"
+    )
+    asked = read_build_recipe(path).recordings
+    assert isinstance(asked, ArchiveOptions) and asked.fresh_days == 7
+    assert asked.source.filters.since == "2020-01-01"

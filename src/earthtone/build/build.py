@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earthtone.build.build_report import RECORDINGS, BuildPlan, StepDone, build_page, plan_build
+from earthtone.build.curate.curate import curate
 from earthtone.build.describe import describe
 from earthtone.build.options import BuildOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.pairs import join_tiles, row_digests, rows_of_table, with_tiles_of, write_places
@@ -179,7 +180,9 @@ class _Build:
         from earthtone.build.sources.fetching import fetch_recordings, write_table
         from earthtone.build.sources.listing import list_recordings
 
-        listing = list_recordings(asked.source, self._out / "listing", web=self._web, most=asked.most)
+        listing = list_recordings(
+            asked.source, asked.folder(self._out), web=self._web, most=asked.most, fresh_days=asked.fresh_days
+        )
         fetched = fetch_recordings(asked.source, listing, self._out / "recordings", web=self._web)
         rows = write_table(fetched.files, self._out / RECORDINGS)
         failed = {reason: named.count for reason, named in fetched.failed.items()}
@@ -218,13 +221,13 @@ class _Build:
 
     def _do_curate(self) -> None:
         asked, manifest, folder = self._recipe.curate, self._manifest, self._out / "curate"
+        if asked is None:
+            raise AssertionError("a step that is in the recipe")
 
         def work(_: StepDone | None) -> Came:
-            from earthtone.build.curate.curate import curate
-
-            found = _called(curate, replace(asked, data=manifest, out=folder))  # type: ignore[type-var]
-            stayed = pq.read_metadata(folder / "curated.parquet").num_rows
-            values = {"rows": stayed, "dropped": pq.read_metadata(folder / "dropped.parquet").num_rows}
+            found = _called(curate, replace(asked, data=manifest, out=folder))
+            left_out = {rule: one.dropped for rule, one in found.rules.items() if one.dropped}
+            values = {"rows": found.kept, "hours": found.hours, "left_out": left_out, "channel": found.channel}
             files = ["curate/curated.parquet", "curate/dropped.parquet"]
             for scale in self._recipe.scales[1:]:
                 size = f"{scale.metres:g}m.parquet"

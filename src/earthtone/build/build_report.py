@@ -110,7 +110,7 @@ def _of_archive(
 ) -> set[tuple[float, float]]:
     from earthtone.build.sources.listing import list_recordings
 
-    listing = list_recordings(asked.source, out / "listing", web=web, most=asked.most)
+    listing = list_recordings(asked.source, asked.folder(out), web=web, most=asked.most, fresh_days=asked.fresh_days)
     lines += [f"recordings of {asked.source.host or asked.source.name}", *listing.to_text().split("\n")]
     values["recordings"] = listing.to_dict()
     known = ((row.longitude, row.latitude) for row in listing)
@@ -188,8 +188,6 @@ def build_page(
 
 def _left_out(step: StepDone) -> Mapping[str, int]:
     found = step.result.get("left_out")
-    if "dropped" in step.result:
-        return {"dropped": int(step.result["dropped"])}
     return found if isinstance(found, dict) else {}
 
 

@@ -7,6 +7,7 @@ itself, such as where a step's rows lie, cannot be said.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import date
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
@@ -17,7 +18,7 @@ from earthtone.errors import ConfigError, did_you_mean
 from earthtone.files import format_of, read_yaml, read_yaml_file
 from earthtone.options import ColumnOptions, PackOptions
 from earthtone.signal.config import SignalConfig, check_signal_config
-from earthtone.value_types import NOT_TYPED, Options, PositiveInt, is_empty, section_of, type_hints
+from earthtone.value_types import NOT_TYPED, Options, PositiveFloat, PositiveInt, is_empty, section_of, type_hints
 
 #: What is at the top of a recipe.
 SECTIONS = ("recordings", "imagery", "curate", "split", "pack", "describe")
@@ -52,6 +53,12 @@ class ArchiveOptions(Options):
     _: KW_ONLY
     most: PositiveInt | None = None
     """so many recordings are enough"""
+    fresh_days: PositiveFloat = 30.0
+    """a list that has been whole for longer is asked for anew: what has come since is added"""
+
+    def folder(self, out: Path) -> Path:
+        """Return where the list of this query lies; another query has one of its own."""
+        return out / "listing" / str(self.source.query_id)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def read_build_recipe(path: str | Path) -> BuildRecipe:
     if not isinstance(values, dict):
         raise ConfigError(f"recipe {path}: a mapping of sections expected: {', '.join(SECTIONS)}")
     format_of(values, "recipe of a data set", path)
-    values = {name: value for name, value in values.items() if name != "format"}
+    values = {name: _days_as_texts(value) for name, value in values.items() if name != "format"}
     for name, value in values.items():
         if name not in SECTIONS:
             hint = did_you_mean(str(name), SECTIONS)
@@ -103,6 +110,15 @@ def read_build_recipe(path: str | Path) -> BuildRecipe:
     if "recordings" not in values:
         raise ConfigError(f"{path}: no section recordings; one with {', '.join(ORIGINS)} expected")
     return _Reader(path, text, values).recipe()
+
+
+def _days_as_texts(value: Any) -> Any:
+    """Return values of YAML with days and moments, which need no quotes there, as the texts that options are."""
+    if isinstance(value, dict):
+        return {name: _days_as_texts(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_days_as_texts(one) for one in value]
+    return value.isoformat() if isinstance(value, date) else value  # a moment is a day, too
 
 
 def _source_kind(name: str) -> Any:
@@ -176,12 +192,13 @@ class _Reader:
             hint = did_you_mean(str(name), SOURCES)
             known = ", ".join(SOURCES)
             raise ConfigError(f"{self._path}: recordings.source {name!r:.40}; {hint}one of {known} expected")
-        asked = {key: value for key, value in values.items() if key not in ("source", "most")}
+        own = {key: values[key] for key in ("most", "fresh_days") if not is_empty(values.get(key))}
+        asked = {key: value for key, value in values.items() if key not in ("source", "most", "fresh_days")}
         with _told_as(self._path, "recordings"):
             source: RecordingSource = section_of(
                 _source_kind(name), asked, str(self._path), "recordings.", checked=True
             )
-            return ArchiveOptions(source, most=values.get("most"))
+            return ArchiveOptions(source, **own)
 
     def _scales(self, values: dict[str, Any]) -> Iterator[TilesOptions]:
         given = {"places": "places.parquet", "out": "imagery", "region": None, "stride": None, "model": None,

@@ -374,8 +374,12 @@ _models = threading.local()
 def _speech_model() -> Any:
     """Return the model of this thread: it has a state."""
     if not hasattr(_models, "speech"):
+        import torch
+
+        threads = torch.get_num_threads()
         from silero_vad import load_silero_vad
 
+        torch.set_num_threads(threads)  # to import it means one thread for all that the process does
         _models.speech = load_silero_vad()
     return _models.speech
 
