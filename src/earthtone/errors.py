@@ -201,10 +201,14 @@ def one_line(text: str, longest: int | None = None) -> str:
     return _visible(printable(text, longest))
 
 
+#: What begins a formula in spreadsheets; full-width signs, too.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
 def no_formula(text: str) -> str:
     """Return a cell of one line, without controls, that no spreadsheet takes for a formula."""
     text = one_line(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def one_line_each(lines: Iterable[str]) -> str:

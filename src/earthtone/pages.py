@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from earthtone.errors import printable
+from earthtone.errors import FORMULA, printable
 from earthtone.files import write_text_atomic
 
 NONE = "none"  # of a figure that was not measured
@@ -171,12 +171,9 @@ class _Lines(list[str]):
         self.append(row.removesuffix("\r\n") + "\n")
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also full-width
-
-
 def _inert(value: Any) -> Any:
     """Return text with a quote before what would begin a formula; numbers as they are, also those in texts."""
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str) or not value.startswith(FORMULA):
         return value
     try:
         float(value)

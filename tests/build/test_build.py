@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -25,6 +26,7 @@ import earthtone
 from earthtone.build import recipe as recipes
 from earthtone.build.build import BuildResult
 from earthtone.build.pairs import pair_licence
+from earthtone.build.recipe import read_build_recipe
 from earthtone.build.sources.source import Page, Recording, RecordingSource
 from earthtone.build.tile_grid import to_lonlat
 from earthtone.build.web import QuotaReachedError, Web
@@ -155,6 +157,67 @@ def test_rows_that_were_packed_and_are_others_now_are_told(place: Path) -> None:
     assert set(Table(place / "out" / "pairs.lance").column("license")) == {"CC0-1.0", "CC-BY-4.0"}
 
 
+def test_files_that_were_replaced_in_place_are_seen(place: Path) -> None:
+    """Also of the same size, and where the table that names them is as it was."""
+    written(place, describe=None, split=None)
+    built(place)
+    record(place / "cards", "24F3000000000001", 6, 999)
+    with pytest.raises(DataError, match=r"1 of its rows have changed or gone"):
+        built(place)
+
+
+def test_a_list_of_what_to_exclude_counts_by_what_it_says(place: Path) -> None:
+    listed = place / "leave.csv"
+    listed.write_text("id\nnobody\n")
+    written(place, describe=None, split=None, pack={"signal": SIGNAL, "exclude": "leave.csv"})
+    built(place)
+    listed.write_text(f"id\n{rows_of(place / 'out' / 'pairs.parquet')[0]['id']}\n")
+    with pytest.raises((ConfigError, DataError)):  # of the table, which was packed without it
+        built(place)
+
+
+def test_tables_with_columns_of_a_build(place: Path) -> None:
+    """A table of another build, whose rows name who recorded them, is recordings for this one."""
+    written(place, split=None, pack=None, describe=None)
+    built(place)
+    rows = pq.read_table(place / "out" / "recordings.parquet").to_pylist()
+    table = pa.Table.from_pylist(
+        [{**row, "recordist": f"R{number}", "file_bytes": 7} for number, row in enumerate(rows)]
+    )
+    pq.write_table(table, place / "out" / "mine.parquet")
+    written(place, recordings={"table": "out/mine.parquet"}, split=None, pack=None, describe=None)
+    found = earthtone.build_dataset(place / "r.yaml", place / "second", say=lambda line: None)
+    assert isinstance(found, BuildResult)
+    assert len({row["recordist"] for row in rows_of(found.manifest)}) == 6
+
+
+def test_a_region_from_a_file_beside_the_recipe(place: Path) -> None:
+    """A polygon as text stays one, however long."""
+    for region in ("region.geojson", f"POLYGON(({', '.join(['14 54'] * 200)}))"):
+        written(place, split={"by": "region", "region": region})
+        (place / "region.geojson").write_text("{}")
+        asked = read_build_recipe(place / "r.yaml").split
+        assert asked is not None
+        assert asked.region == (str(place / "region.geojson") if region == "region.geojson" else region)
+
+
+def test_keys_of_users_go_where_users_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe of a stranger names no other host for them, and its page and records hold none."""
+    monkeypatch.setenv("EARTHTONE_TILE_KEY", "very-secret")
+    imagery = {"template": "https://evil.example/{z}/{x}/{y}?k={key}", "scales": [{"metres": 1600}]}
+    written(place, imagery=imagery)
+    with pytest.raises(ConfigError, match=r"export EARTHTONE_TILE_KEY_HOST=evil\.example"):
+        built(place)
+    written(place, recordings={"source": "freesound", "words": "rain", "endpoint": "https://evil.example"})
+    with pytest.raises(ConfigError, match=r"recordings\.endpoint is at 'evil\.example'"):
+        built(place)
+    address = "# stac: https://stac.example/v1?sig=QUJD/REVG=\n"
+    recipe = written(place, split=None, pack=None, describe=None)
+    recipe.write_text(address + recipe.read_text())
+    built(place)
+    assert "QUJD" not in (place / "out" / "build.html").read_text()
+
+
 def test_each_scale_is_a_manifest_of_the_same_rows(place: Path) -> None:
     scales = [{"metres": 1600, "pixels": 32}, {"metres": 6400, "pixels": 64}]
     written(place, split=None, pack=None, describe=None,
@@ -180,6 +243,10 @@ def test_curation_refuses_rows_and_says_why(place: Path) -> None:
     second = rows_of(place / "out" / "curate" / "curated-3200m.parquet")
     assert [row["id"] for row in second] == [row["id"] for row in rows_of(found.manifest)]
     assert read_picture(found.manifest.parent / second[0]["image"]).pixels.shape == (32, 32, 3)
+    imagery["scales"] = [*scales, {"metres": 800, "pixels": 32}]  # of the same rows, so that the first scale stays
+    written(place, imagery=imagery, curate={"min_seconds": 0.5}, split=None, pack=None, describe=None)
+    assert [one.name for one in built(place).steps if one.fresh] == ["imagery", "curate"]
+    assert len(rows_of(place / "out" / "curate" / "curated-800m.parquet")) == 4
     written(place, imagery=imagery, curate={"min_seconds": 0.5, "allow": ["nc"]}, split=None, pack=None, describe=None)
     assert [one.name for one in built(place).steps if one.fresh] == ["curate"]
     assert len(rows_of(found.manifest)) == 6

@@ -21,6 +21,7 @@ from earthtone.build.web import (
     is_public,
     retry_after,
     shown_url,
+    without_secrets,
 )
 from earthtone.errors import DataError
 
@@ -151,6 +152,26 @@ def test_large_answers_are_refused(tmp_path: Path) -> None:
         web_of(tmp_path).get(f"{host.url}/a", most_bytes=1000)
     with hosting(lambda _: Said(b"x" * 5000)) as host, pytest.raises(DataError, match="1 kB at most"):
         web_of(tmp_path).get(f"{host.url}/a", most_bytes=1000)
+
+
+def test_a_compressed_answer_is_whole_or_none(tmp_path: Path) -> None:
+    """Several members are one answer; one that breaks off is no shorter answer."""
+    bodies = {"/members": gzip.compress(b"A" * 1000) + gzip.compress(b"B" * 1000),
+              "/half": gzip.compress(bytes(range(256)) * 50)[:60]}  # fmt: skip
+    with hosting(lambda asked: Said(bodies[asked.path], 200, {"Content-Encoding": "gzip"})) as host:
+        assert web_of(tmp_path).get(f"{host.url}/members").body == b"A" * 1000 + b"B" * 1000
+        with pytest.raises(DataError, match="break off"):
+            web_of(tmp_path).get(f"{host.url}/half")
+
+
+@pytest.mark.parametrize("host", ["64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "::ffff:10.0.0.1"])
+def test_addresses_that_stand_for_others_are_judged_by_these(host: str) -> None:
+    assert not is_public(host) and is_public("8.8.8.8") and is_public("64:ff9b::808:808")
+
+
+def test_keys_that_end_with_signs_of_base64_are_hidden() -> None:
+    assert "abc" not in without_secrets("https://h.example/t?key=abc==&x=1")
+    assert without_secrets(hidden := without_secrets("https://h.example/t?sig=QUJD/REVG=&a")) == hidden
 
 
 def test_what_comes_compressed_is_unpacked_as_far_as_is_allowed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from earthtone.build.build_report import RECORDINGS, BuildPlan, StepDone, build_
 from earthtone.build.curate.curate import curate
 from earthtone.build.describe import describe
 from earthtone.build.options import BuildOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
-from earthtone.build.pairs import join_tiles, row_digests, rows_of_table, with_tiles_of, write_places
+from earthtone.build.pairs import join_tiles, media_state, row_digests, rows_of_table, with_tiles_of, write_places
 from earthtone.build.recipe import ArchiveOptions, BuildRecipe, TableOptions, read_build_recipe
 from earthtone.build.recordings.recordings import recordings
 from earthtone.build.split import split
@@ -36,6 +37,7 @@ from earthtone.files import FORMATS, atomic_path, content_digest, format_of, onl
 from earthtone.value_types import takes
 
 _KIND = "step of a build"
+_KEY_HOST = "EARTHTONE_TILE_KEY_HOST"
 PAIRS, TABLE = "pairs.parquet", "pairs.lance"
 _STEPS, _PACKED = "steps", "packed.parquet"
 
@@ -90,6 +92,7 @@ def build_dataset(options: BuildOptions) -> BuildResult | BuildPlan:
     for scale in recipe.scales:
         for address in filter(None, (scale.template, scale.wms, scale.stac)):
             refuse_forbidden(address, scale.license)
+            _refuse_key(address)
     web = Web(cache_folder(options.cache), policy=options.patience or RetryPolicy(), contact=options.contact)
     try:
         if options.dry_run:
@@ -111,6 +114,7 @@ class _Build:
         self._steps: dict[str, Callable[[], None]] = {"recordings": self._do_recordings}
         self._steps |= {name: getattr(self, f"_do_{name}") for name, there in wanted.items() if there}
         self._manifest = out / RECORDINGS
+        self._media = ""
         self._split: Path | None = None
         self._table: Path | None = None
 
@@ -189,6 +193,11 @@ class _Build:
         values = {"rows": rows, "listed": len(listing), "bytes": fetched.bytes, "new": fetched.new, "left_out": failed}
         return [*listing.to_text().split("\n"), *fetched.to_text().split("\n")], values, [RECORDINGS]
 
+    def _rows(self) -> dict[str, str]:
+        """Return what tells the rows that the next step reads, and the files that they name."""
+        self._media = self._media or media_state(self._manifest)
+        return {"rows": _digest(self._manifest), "media": self._media}
+
     def _do_imagery(self) -> None:
         scales, raster = self._recipe.scales, self._recipe.scales[0].raster
         identity = {"rows": _digest(self._manifest), "options": [_plain(scale) for scale in scales],
@@ -223,19 +232,23 @@ class _Build:
         asked, manifest, folder = self._recipe.curate, self._manifest, self._out / "curate"
         if asked is None:
             raise AssertionError("a step that is in the recipe")
+        sizes = [f"{scale.metres:g}m" for scale in self._recipe.scales[1:]]
+        others = {size: self._out / f"pairs-{size}.parquet" for size in sizes}
+        digests = {size: _digest(path) for size, path in others.items()}
+        said = {**self._rows(), "options": _plain(asked), "others": digests}
 
         def work(_: StepDone | None) -> Came:
             found = _called(curate, replace(asked, data=manifest, out=folder))
             left_out = {rule: one.dropped for rule, one in found.rules.items() if one.dropped}
             values = {"rows": found.kept, "hours": found.hours, "left_out": left_out, "channel": found.channel}
-            files = ["curate/curated.parquet", "curate/dropped.parquet"]
-            for scale in self._recipe.scales[1:]:
-                size = f"{scale.metres:g}m.parquet"
-                files.append(f"curate/curated-{size}")
-                with_tiles_of(folder / "curated.parquet", self._out / f"pairs-{size}", self._out / files[-1])
-            return found.to_text().split("\n"), values, files
+            files, lines = ["curate/curated.parquet", "curate/dropped.parquet"], found.to_text().split("\n")
+            for size, pairs in others.items():
+                files.append(f"curate/curated-{size}.parquet")
+                count = with_tiles_of(folder / "curated.parquet", pairs, self._out / files[-1])
+                lines.append(f"{files[-1]}: {count:,} rows have a tile of {size}")
+            return lines, values, files
 
-        self._once("curate", {"rows": _digest(manifest), "options": _plain(asked)}, work)
+        self._once("curate", said, work)
         self._manifest = folder / "curated.parquet"
 
     def _do_split(self) -> None:
@@ -244,7 +257,7 @@ class _Build:
             raise AssertionError("a step that is in the recipe")
         manifest, options = self._manifest, _plain(asked)
         done = self._once(
-            "split", {"rows": _digest(manifest), "options": options},
+            "split", {**self._rows(), "options": options, "region": _content(asked.region)},
             lambda kept: self._dealt(replace(asked, data=manifest), options, kept),
         )  # fmt: skip
         self._split = self._out / str(done.result["folder"])
@@ -272,7 +285,7 @@ class _Build:
         if asked is None:
             raise AssertionError("a step that is in the recipe")
         table, digests = self._out / TABLE, self._out / _STEPS / _PACKED
-        said = {"rows": _digest(manifest), "options": _plain(asked),
+        said = {**self._rows(), "options": _plain(asked), "exclude": _content(asked.exclude),
                 "split": None if self._split is None else _digest(self._split / "split.parquet")}  # fmt: skip
 
         def work(_: StepDone | None) -> Came:
@@ -341,13 +354,23 @@ def _write_digests(path: Path, digests: Mapping[str, bytes]) -> None:
 # Identities.
 
 
+def _refuse_key(address: str) -> None:
+    """Raise ConfigError where a recipe, perhaps a stranger's, would send the key of tiles to an unnamed host."""
+    host = urlsplit(address).hostname or ""
+    if "{key}" in address and os.environ.get("EARTHTONE_TILE_KEY") and os.environ.get(_KEY_HOST, "") != host:
+        raise ConfigError(
+            f"the recipe sends EARTHTONE_TILE_KEY to {host!r:.80}; if that is right, type: "
+            f"export {_KEY_HOST}={host[:80]}"
+        )
+
+
 def _plain(options: Any) -> dict[str, Any]:
     """Return the options of a step as plain values for its identity: what has no part in what comes of it left out."""
     idle = ("out", "data", "places", "threads", "patience", "contact", "cache", "rate", "no_store")
     values = {}
     for one in fields(options):
         value = getattr(options, one.name)
-        if one.name in ("template", "wms", "stac") and value is not None:
+        if one.name in ("template", "wms", "stac", "sign") and isinstance(value, str):
             value = without_secrets(value)
         if one.name not in idle:
             values[one.name] = json.loads(json.dumps(value, default=_text))
@@ -365,6 +388,13 @@ def _digest(path: Path) -> str:
     if path.is_dir():
         return "folder"
     return content_digest(path).hex() if path.is_file() else ""
+
+
+def _content(said: str | Path | None) -> str:
+    """Return a hash of the file that an option may name; nothing for what names none."""
+    with suppress(OSError, ValueError):  # a polygon as text is too long for a name
+        return "" if said is None or not Path(said).is_file() else _digest(Path(said))
+    return ""
 
 
 def _state(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What a build would do, as text, and what it did, as a page with map and counts."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from earthtone.build.recordings.recordings import recordings
 from earthtone.build.regions import read_places
 from earthtone.build.tile_grid import tile_at
 from earthtone.build.tile_servers import TileServer, terms_of
-from earthtone.build.web import Web, shown_url
+from earthtone.build.web import Web, shown_url, without_secrets
 from earthtone.data.grouped_split import id_number
 from earthtone.data.pair import SPLITS
 from earthtone.data.split_file import read_split
@@ -31,6 +32,7 @@ from earthtone.pages import Page, PageTable
 from earthtone.progress import duration_text, size_text
 
 RECORDINGS = "recordings.parquet"
+_ADDRESS = re.compile(r"https?://[^\s\"']+")
 _SHOWN = 40  # rows of a table of the page
 _LOOKED_AT = 50  # places by which requests are counted
 
@@ -182,7 +184,8 @@ def build_page(
     tables = [PageTable("Steps", head, rows, lead="Rows that a step left, and why others went no further.")]
     pictures, more = _of_rows(manifest, split)
     lists = {one.name: [line.strip() for line in one.lines[:_SHOWN]] for one in steps}
-    lists["recipe"] = [line for line in recipe.text.splitlines() if line.strip()][:200]
+    lines = [line for line in recipe.text.splitlines() if line.strip()][:200]
+    lists["recipe"] = [_ADDRESS.sub(lambda found: without_secrets(found[0]), line) for line in lines]
     return Page(f"Build of {out.name}", notes, [*tables, *more], lists, "dataset.html.j2", {"pictures": pictures})
 
 

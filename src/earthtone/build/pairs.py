@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -24,7 +24,7 @@ from earthtone.build.row_facts import AUTHORS
 from earthtone.data.pair import MEDIA, Pair
 from earthtone.data.source import open_source
 from earthtone.errors import DataError, one_line
-from earthtone.files import atomic_path
+from earthtone.files import atomic_path, content_digest
 from earthtone.progress import progress
 from earthtone.signal.excerpt import Excerpt
 
@@ -55,7 +55,11 @@ def rows_of_table(
     source = open_source(table, columns=columns, need=MEDIA if pictures else ("audio",))
     if source.ready_spectrograms:
         raise DataError(f"{table} holds ready spectrograms; recordings expected")
-    extra = [name for name in source.extra_columns if name not in SCHEMA.names or name in ("seconds", "bytes")]
+    extra = [
+        name
+        for name in source.extra_columns
+        if name not in (*SCHEMA.names, "file_bytes") or name in ("seconds", "bytes")
+    ]
     kept = [name for name in source.extra_columns if name in SCHEMA.names and name not in ("seconds", "bytes", *_KNOWN)]
     texts = [*(("image",) if pictures else ()), "split", *extra, *kept]
     numbers = ["start_s", "end_s", *(("image_gsd_m",) if pictures else ())]
@@ -165,9 +169,9 @@ def join_tiles(rows: Path, tiles: Path, out: Path, *, timed: bool) -> Joined:
     """
     at = {str(row["id"]): row for row in _rows(tiles)}
     before = pq.read_schema(rows)
-    dropped = ("image", "image_gsd_m", "audio_license", "recordist", *_OF_TILE)
+    dropped = ("image", "image_gsd_m", "audio_license", *_OF_TILE)
     own = [before.field(name) for name in before.names if name not in dropped]
-    named = any(name in before.names for name in AUTHORS)
+    named = any(name in before.names for name in AUTHORS)  # recordist among them
     schema = pa.schema([
         *own, ("image", pa.string()), ("image_gsd_m", pa.float64()), ("image_datetime", pa.string()),
         ("image_source", pa.string()), ("image_license", pa.string()), ("image_attribution", pa.string()),
@@ -188,7 +192,7 @@ def join_tiles(rows: Path, tiles: Path, out: Path, *, timed: bool) -> Joined:
                 **row, "image": f"{base}/{tile['image']}", "image_gsd_m": tile["image_gsd_m"],
                 "image_datetime": tile["datetime"], "image_source": tile["source"], "image_license": tile["license"],
                 "image_attribution": tile["attribution"], "image_valid_share": tile["valid_share"],
-                "audio_license": row["license"], "recordist": row["attribution"],
+                "audio_license": row["license"], **({} if named else {"recordist": row["attribution"]}),
                 "license": pair_licence(row["license"], tile["license"]),
                 "attribution": "; ".join(filter(None, credit)) or None,
             })  # fmt: skip
@@ -233,11 +237,25 @@ def with_tiles_of(rows: Path, other: Path, out: Path) -> int:
 
 
 def row_digests(rows: Path) -> dict[str, bytes]:
-    """Return a hash of all cells of each row, by its id; 16 bytes each."""
-    return {
-        str(row["id"]): hashlib.blake2b(repr(sorted(row.items())).encode("utf-8", "replace"), digest_size=16).digest()
-        for row in _rows(rows)
-    }
+    """Return a hash of all cells of each row and of its files' contents, by its id; 16 bytes each."""
+    content = cache(lambda path: content_digest(rows.parent / path) if (rows.parent / path).is_file() else b"")
+    found = {}
+    for row in _rows(rows):
+        files = b"".join(content(row[medium]) for medium in MEDIA if row.get(medium))
+        cells = repr(sorted(row.items())).encode("utf-8", "replace")
+        found[str(row["id"])] = hashlib.blake2b(cells + files, digest_size=16).digest()
+    return found
+
+
+def media_state(rows: Path) -> str:
+    """Return a hash of sizes and times of the files that rows name: what changes where one is replaced."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in _rows(rows, MEDIA):
+        for path in filter(None, row.values()):
+            with suppress(OSError):
+                found = (rows.parent / path).stat()
+                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

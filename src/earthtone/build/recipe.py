@@ -6,11 +6,13 @@ itself, such as where a step's rows lie, cannot be said.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 from earthtone.build.options import CurateOptions, DescribeOptions, RecordingsOptions, SplitRowsOptions, TilesOptions
 from earthtone.build.sources.source import RecordingSource
@@ -172,7 +174,11 @@ class _Reader:
         if not isinstance(value, str) or "://" in value:
             return value
         there = self._path.parent / value
-        return there if name in _PATHS or (name == "region" and there.is_file()) else value
+        if name == "region":
+            with suppress(OSError):  # a polygon as text may be too long for a name
+                return str(there) if there.is_file() else value
+            return value
+        return there if name in _PATHS else value
 
     def _recordings(self, values: dict[str, Any]) -> RecordingsOptions | TableOptions | ArchiveOptions:
         origins = [name for name in ORIGINS if name in values]
@@ -194,6 +200,11 @@ class _Reader:
             raise ConfigError(f"{self._path}: recordings.source {name!r:.40}; {hint}one of {known} expected")
         own = {key: values[key] for key in ("most", "fresh_days") if not is_empty(values.get(key))}
         asked = {key: value for key, value in values.items() if key not in ("source", "most", "fresh_days")}
+        if (asked_host := urlsplit(str(asked.get("endpoint") or "")).hostname) not in (None, "127.0.0.1", "localhost"):
+            raise ConfigError(
+                f"{self._path}: recordings.endpoint is at {asked_host!r:.80}; a recipe cannot send your keys to "
+                "another host than the archive's own: leave it out, or ask from Python"
+            )
         with _told_as(self._path, "recordings"):
             source: RecordingSource = section_of(
                 _source_kind(name), asked, str(self._path), "recordings.", checked=True

@@ -268,7 +268,10 @@ class StacImagery:
                 None if when is None else str(when), cloud if math.isfinite(cloud) else 101.0,
                 str(said.get("created") or said.get("updated") or ""), href, self._api,
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError):
+        except (  # what strangers send: also numbers of hundreds of digits, lists in lists in lists
+            KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError,
+            shapely.errors.ShapelyError,
+        ):  # fmt: skip
             self.faults["items that are none"] += 1
             return None
         try:

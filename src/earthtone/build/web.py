@@ -150,25 +150,43 @@ def without_secrets(url: str) -> str:
     front, mark, query = url.partition("?")
     parts = []
     for part in query.split("&") if mark else ():
-        name, equals, value = part.rpartition("=")
+        name, equals, value = part.partition("=") if "=" in part else ("", "", part)
         if not _HIDDEN.fullmatch(value):
             value = f"~{hashlib.blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
         parts.append(f"{name}{equals}{value}")
     return f"{front}{mark}{'&'.join(parts)}"
 
 
-@lru_cache(maxsize=4096)
 def is_public(host: str) -> bool:
     """Return whether a host is one on the internet: not this machine, not one of its network."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_global
+        return _is_global(host.strip("[]"))
     except ValueError:
         pass
     try:
-        found = socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
+        return all(map(_is_global, _addresses(host)))
     except (OSError, UnicodeError):
         return True  # no address at all; asking it will tell
-    return all(ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
+
+
+@lru_cache(maxsize=4096)
+def _addresses(host: str) -> tuple[str, ...]:
+    found = socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
+    return tuple(str(one[4][0]).partition("%")[0] for one in found)
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _is_global(address: str) -> bool:
+    """Return whether an address is on the internet, also the IPv4 address that one of IPv6 stands for."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(found.packed[-4:])
+        found = inner or found
+    return found.is_global and not found.is_multicast
 
 
 def checked_url(url: str, said_by: str | None = None) -> str:
@@ -530,21 +548,50 @@ def _body(response: httpx2.Response, url: str, most_bytes: int, seconds: float) 
             raise DataError(f"{shown_url(url)} sends more than {size_text(most_bytes)}; stopped")
         parts.append(part)
         watch(len(raw))
+    unpack.end()
     return b"".join(parts)
 
 
-def _unpacker(encoding: str, url: str) -> Callable[[bytes, int], bytes]:
+def _unpacker(encoding: str, url: str) -> "_Plain | _Gzip":
     """Return what makes plain bytes, so many at most, of those that come; hosts compress though asked not to."""
     if encoding.strip().lower() in ("", "identity"):
-        return lambda raw, _: raw
+        return _Plain()
     if encoding.strip().lower() not in ("gzip", "x-gzip"):  # also several, each of which makes a thousand of one byte
         raise DataError(f"{shown_url(url)} comes as {encoding!r:.40} though asked for as it is; refused")
-    stream = zlib.decompressobj(31)
+    return _Gzip()
 
-    def unpack(raw: bytes, most: int) -> bytes:
+
+class _Plain:
+    """Bytes as they come."""
+
+    def __call__(self, raw: bytes, most: int) -> bytes:
+        return raw
+
+    def end(self) -> None:
+        """Nothing is held back; how long the answer is the client has counted."""
+
+
+class _Gzip:
+    """Bytes of any number of gzip members, one after another (RFC 1952, section 2.2)."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(31)
+        self._begun = False
+
+    def __call__(self, raw: bytes, most: int) -> bytes:
+        parts, left = [], most
         try:
-            return stream.decompress(raw, most)
+            while raw and left > 0:
+                if self._stream.eof:
+                    self._stream = zlib.decompressobj(31)
+                parts.append(self._stream.decompress(raw, left))
+                left -= len(parts[-1])
+                raw, self._begun = self._stream.unused_data, True
         except zlib.error as error:
             raise TransientError(f"compressed bytes that cannot be read ({error})") from error
+        return b"".join(parts)
 
-    return unpack
+    def end(self) -> None:
+        """Raise TransientError where the last member has no end."""
+        if self._begun and not self._stream.eof:
+            raise TransientError("compressed bytes that break off")

@@ -14,7 +14,7 @@ from earthtone.data.packed import Table
 from earthtone.data.pair import SPLITS, Pair, Problem
 from earthtone.data.releases import looks_like_release
 from earthtone.data.source import is_packed, open_source, preferred_audio
-from earthtone.errors import ConfigError, DataError, needed_by
+from earthtone.errors import ConfigError, DataError, needed_by, one_line
 from earthtone.models.inputs import measured_tile
 from earthtone.models.storage import RELEASE_SIGNAL
 from earthtone.signal.audio import read_recording
@@ -132,9 +132,9 @@ class EarthtoneDataset(NonGeoDataset):  # type: ignore[misc]
         if show_titles:
             longitude, latitude = sample["coords"].tolist()
             left.set_title(f"{longitude:.4f}°, {latitude:.4f}°")
-            right.set_title(str(sample["id"])[:40])
+            right.set_title(one_line(str(sample["id"]), 40), parse_math=False)
         if suptitle is not None:
-            figure.suptitle(suptitle)
+            figure.suptitle(suptitle, parse_math=False)
         return figure
 
 

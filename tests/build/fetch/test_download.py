@@ -42,6 +42,14 @@ def test_dropped_again_and_again(stage: Stage, part: Path) -> None:
     assert all("if-range" in request.headers for request in stage.seen[1:])
 
 
+def test_a_host_that_drips_is_left_alone(stage: Stage, part: Path) -> None:
+    """A byte with each fault is no progress: a file of gigabytes would hold the others up for years."""
+    stage.script["/f.bin"] = [cut(100) for _ in range(50)]
+    with pytest.raises(DataError, match="without getting on; [0-9]+ bytes are kept"):
+        run(stage, part)
+    assert len(stage.seen) < 10
+
+
 def test_dropped_for_good_is_kept_and_continued(stage: Stage, part: Path) -> None:
     stage.script["/f.bin"] = [cut(50_000), *[cut(0)] * 4]
     with pytest.raises(DataError, match="50000 bytes are kept, type the same again"):

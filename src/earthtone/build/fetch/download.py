@@ -147,6 +147,7 @@ def _check_status(url: str, response: httpx2.Response, policy: RetryPolicy) -> N
 _LOG = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)")
 _LENGTH = re.compile(r"[0-9]{1,20}")
+_STEPS = 200  # of a file: what comes between two faults must be one, or it does not get on
 _LOGGED_SECONDS = 2.0  # shorter waits pass without a word
 _ROOM_EVERY_BYTES = 64_000_000
 #: Kinds of a RefusedFileError: where a web page came in place of the file, where its length is not the one known.
@@ -225,6 +226,11 @@ class _Download:
         return shown_url(self._url) if isinstance(self._client, Web) else self._url
 
     @property
+    def _whole(self) -> int | None:
+        """How long the file is, where that is known."""
+        return self._file.bytes if self._version is None or self._version.total is None else self._version.total
+
+    @property
     def _have(self) -> int:
         return self._part.stat().st_size
 
@@ -236,12 +242,15 @@ class _Download:
                     self._attempt()
                     return self._one_go
                 except TransientError as fault:
-                    failures = 1 if self._have > farthest else failures + 1
-                    farthest = max(farthest, self._have)
+                    if (
+                        self._have > farthest + (self._whole or 0) // _STEPS
+                    ):  # less is none: a host could drip for years
+                        failures, farthest = 0, self._have
+                    failures += 1
                     if failures > self._policy.retries:
                         kept = f"{self._have} bytes are kept, " if self._have else ""
                         raise HostError(
-                            f"{self._address}: {fault}; tried {failures} times without a new byte; {kept}type the same "
+                            f"{self._address}: {fault}; tried {failures} times without getting on; {kept}type the same "
                             "again to go on"
                         ) from fault
                     wait = self._policy.wait_after(failures, fault.wait)
