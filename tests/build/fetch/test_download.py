@@ -45,7 +45,7 @@ def test_dropped_again_and_again(stage: Stage, part: Path) -> None:
 def test_a_host_that_drips_is_left_alone(stage: Stage, part: Path) -> None:
     """A byte with each fault is no progress: a file of gigabytes would hold the others up for years."""
     stage.script["/f.bin"] = [cut(100) for _ in range(50)]
-    with pytest.raises(DataError, match="without getting on; [0-9]+ bytes are kept"):
+    with pytest.raises(DataError, match=r"without getting on; [0-9]+ bytes are kept"):
         run(stage, part)
     assert len(stage.seen) < 10
 

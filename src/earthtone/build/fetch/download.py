@@ -242,9 +242,8 @@ class _Download:
                     self._attempt()
                     return self._one_go
                 except TransientError as fault:
-                    if (
-                        self._have > farthest + (self._whole or 0) // _STEPS
-                    ):  # less is none: a host could drip for years
+                    step = (self._whole or 0) // _STEPS
+                    if self._have > farthest + step:  # with less a host could drip for years
                         failures, farthest = 0, self._have
                     failures += 1
                     if failures > self._policy.retries:
