@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from earthtone.build.curate.curate import curate
-from earthtone.build.curate.duplicates import Seen
+from earthtone.build.curate.duplicates import Seen, twins_of
 from earthtone.build.curate.measure import HZ, Facts, SoundFacts, fingerprint
 from earthtone.data.pack import pack
 from files import write_files
@@ -37,7 +37,7 @@ def compared(count: int) -> float:
         words = base64.b64encode(draw.integers(1, 2**32, WORDS, dtype=np.uint32).astype("<u4").tobytes()).decode()
         facts = SoundFacts(30.0, HZ, 1, -20.0, -20.0, 1.0, 0.0, 0.0, False, 0.1, f"{row:032x}", words)
         seen.add(row, Facts(facts), False)
-    return seconds_of(lambda: seen.same_sounds(0.25))
+    return seconds_of(lambda: twins_of(seen, 0.25, 32))
 
 
 if __name__ == "__main__":

@@ -197,6 +197,17 @@ def test_a_row_that_goes_takes_none_with_it(tmp_path: Path) -> None:
     assert kept_of(result) == ["copy"] and rules_of(result) == {"first": {"licence"}}
 
 
+def test_of_a_sound_a_copy_stays_though_pictures_count_too(tmp_path: Path) -> None:
+    """The second row goes for its picture; the third has its sound, and nobody else's."""
+    for at in (1, 2):
+        Image.fromarray(picture(at)).save(tmp_path / f"{at}.png")
+        soundfile.write(tmp_path / f"{at}.wav", noise(at), HZ)
+    files = {"a": (1, 1), "its picture": (1, 2), "that sound": (2, 2)}
+    data = write_rows(tmp_path, [{"id": n, "image": f"{i}.png", "audio": f"{a}.wav"} for n, (i, a) in files.items()])
+    result = run(data, tmp_path / "out", same_images="always")
+    assert rules_of(result) == {"its picture": {"same-image"}} and kept_of(result) == ["a", "that sound"]
+
+
 @pytest.mark.slow
 def test_places(tmp_path: Path) -> None:
     berlin = {"longitude": 13.4, "latitude": 52.5}

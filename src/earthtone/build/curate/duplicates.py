@@ -1,12 +1,15 @@
 """Rows that are there twice: equal samples, fingerprints of sounds and hashes of pictures that are nearly equal.
 
-Of each pair of them the row that comes first in the data stays. All are compared with all of about their length, as one
-product of matrices of -1 and +1: 10,000 in seconds, a hundred thousand in minutes (docs/curation.md).
+From the first row of the data on: a row goes where one before it, that stays, has its sound or its picture; else it
+stays. A row that goes takes none with it. Each is compared with all that stay and are of about its length, as products
+of matrices of -1 and +1: 10,000 in seconds, a hundred thousand in minutes (docs/curation.md).
 """
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,15 @@ from earthtone.build.curate.rules import Finding, unjudged
 from earthtone.build.options import CurateOptions
 
 _BLOCK = 1024  # rows compared at once with as many
+_PAIRS = 4096  # fingerprints compared whole at once
 _FIRST_WORDS = 16  # compared first
 _FIRST_SLACK = 0.12  # further than the limit that they may be
 _LENGTH_S, _LENGTH_SHARE = 0.25, 0.01  # by which the lengths of two encodings differ at most
-_MOST_EACH = 64  # partners of a row in one block that are looked at
+_EXACT = -1.0  # the difference of equal samples: less than that of equal fingerprints
+
+
+Positions = NDArray[np.int64]
+Differences = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,25 @@ class Seen:
 
     prints: bool
     pictures: bool
-    _rows: list[int] = field(default_factory=list)
-    _digests: list[bytes] = field(default_factory=list)
-    _seconds: list[float] = field(default_factory=list)
-    _words: list[Words] = field(default_factory=list)
-    _picture_rows: list[int] = field(default_factory=list)
-    _picture_bits: list[bytes] = field(default_factory=list)
+    _rows: "array[int]" = field(default_factory=lambda: array("q"))
+    _digests: bytearray = field(default_factory=bytearray)
+    _seconds: "array[float]" = field(default_factory=lambda: array("d"))
+    _words: bytearray = field(default_factory=bytearray)
+    _ends: "array[int]" = field(default_factory=lambda: array("q"))
+    _picture_rows: "array[int]" = field(default_factory=lambda: array("q"))
+    _picture_bits: bytearray = field(default_factory=bytearray)
 
     def add(self, row: int, facts: Facts, picture_counts: bool) -> None:
-        """Add a row, by its number in the data."""
+        """Add a row, by its number in the data, which grows."""
         if self.prints and facts.sound is not None and facts.sound.span > STILL:
             self._rows.append(row)
-            self._digests.append(bytes.fromhex(facts.sound.digest))
+            self._digests += bytes.fromhex(facts.sound.digest)
             self._seconds.append(facts.sound.seconds)
-            self._words.append(words_of(facts.sound.print or ""))
+            self._words += words_of(facts.sound.print or "").tobytes()
+            self._ends.append(len(self._words) // 4)
         if self.pictures and picture_counts and facts.image is not None and not facts.image.blank:
             self._picture_rows.append(row)
-            self._picture_bits.append(bytes.fromhex(facts.image.bits))
+            self._picture_bits += bytes.fromhex(facts.image.bits)
 
     def finding(
         self, rule: str, row: int, twin: Twin | None, names: Mapping[int, str], options: CurateOptions
@@ -74,117 +84,179 @@ class Seen:
         how = f"{twin.difference:.{3 if sound else 0}f} {unit}"
         return Finding(f"{how} other than {names[twin.row]}", wanted, "dropped", twin.difference)
 
-    def same_sounds(self, max_distance: float) -> dict[int, Twin]:
-        """Return the rows whose sound is that of a row before."""
-        twins, first = dict[int, Twin](), dict[bytes, int]()
-        for row, digest in zip(self._rows, self._digests, strict=True):
-            if (other := first.setdefault(digest, row)) != row:
-                twins[row] = Twin(other, 0.0, True)
-        if max_distance > 0:
-            left = [at for at, row in enumerate(self._rows) if row not in twins and len(self._words[at])]
-            order = np.array(sorted(left, key=lambda at: (self._seconds[at], at)), np.int64)
-            seconds = np.array([self._seconds[at] for at in order])
-            ends = np.searchsorted(seconds, seconds * (1 + _LENGTH_SHARE) + _LENGTH_S, "right")
-            pairs = _near_prints([self._words[at] for at in order], ends, max_distance)
-            twins |= _first_stays(pairs, [self._rows[at] for at in order])
-        return twins
-
-    def same_pictures(self, max_bits: int) -> dict[int, Twin]:
-        """Return the rows whose picture is that of a row before."""
-        bits = np.frombuffer(b"".join(self._picture_bits), np.uint8).reshape(-1, 32)
-        pairs = _near_pictures(bits, max_bits)
-        return _first_stays(pairs, self._picture_rows)
+    def media(self, max_distance: float, max_bits: int) -> "dict[str, _Medium]":
+        """Return what is compared for the rules same-audio and same-image."""
+        digests = np.frombuffer(self._digests, np.uint64).reshape(-1, 2)
+        words, ends = np.frombuffer(self._words, np.uint32), np.array(self._ends, np.int64)
+        bits = np.frombuffer(self._picture_bits, np.uint8).reshape(-1, 32)
+        return {
+            "same-audio": _Sounds(np.array(self._rows), np.array(self._seconds), digests, words, ends, max_distance),
+            "same-image": _Pictures(np.array(self._picture_rows), bits, max_bits),
+        }
 
 
-Pairs = Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]
+def twins_of(seen: Seen, max_distance: float, max_bits: int) -> Mapping[str, Mapping[int, Twin]]:
+    """Return, for the rules same-audio and same-image, which rows go and which stay in their place.
 
-
-def _first_stays(pairs: Pairs, rows: list[int]) -> dict[int, Twin]:
-    """Return the twin of each row that goes, given pairs of positions in `rows` with their differences.
-
-    From the first row on: one that stays takes with it all that are near it, not what is near those.
+    The nearest of the rows before that stay, the first of these where several are as near.
     """
-    near: dict[int, list[tuple[int, float]]] = {}
-    for one, other, difference in pairs:
-        for a, b, how in zip(one.tolist(), other.tolist(), difference.tolist(), strict=True):
-            before, after = sorted((rows[a], rows[b]))
-            near.setdefault(after, []).append((before, how))
-    gone: dict[int, Twin] = {}
-    for row in sorted(near):
-        staying = [(how, before) for before, how in near[row] if before not in gone]
-        if staying:
-            how, before = min(staying)
-            gone[row] = Twin(before, how, False)
-    return gone
+    media = seen.media(max_distance, max_bits)
+    rows = np.unique(np.concatenate([medium.rows for medium in media.values()]))
+    staying = np.zeros(0, np.int64)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        for medium in media.values():
+            medium.compare(block, staying)
+        free = np.array([row for row in block.tolist() if all(row not in m.twins for m in media.values())], np.int64)
+        more = _staying(free, list(media.values()))
+        for medium in media.values():
+            medium.compare(block, more)
+        staying = np.concatenate([staying, more])
+    return {rule: medium.twins for rule, medium in media.items()}
 
 
-def _near_prints(words: list[Words], ends: NDArray[np.int64], limit: float) -> Pairs:
-    """Yield pairs (i, j), i < j < ends[i], of fingerprints that differ in at most a share of their bits."""
-    firsts = np.zeros((len(words), _FIRST_WORDS), np.uint32)
-    for row, own in enumerate(words):
-        firsts[row, : len(own)] = own[:_FIRST_WORDS]
-    for start in range(0, len(words), _BLOCK):
-        left = slice(start, min(start + _BLOCK, len(words)))
-        signs, told = _signs(firsts[left])
-        for begin in range(start, int(ends[left].max(initial=0)), _BLOCK):
-            right = slice(begin, min(begin + _BLOCK, len(words)))
-            others, others_told = (signs, told) if begin == start else _signs(firsts[right])
-            bits = 32 * (told @ others_told.T)
-            near = signs @ others.T >= (1 - 2 * (limit + _FIRST_SLACK)) * bits
-            near &= bits >= 32 * LEAST_WORDS / 2
-            rows, columns = np.arange(left.start, left.stop)[:, None], np.arange(right.start, right.stop)[None]
-            near &= (columns > rows) & (columns < ends[left][:, None])
-            one, other = _some_each(near)
-            one, other = one + left.start, other + right.start
-            difference = np.array(
-                [print_distance(words[a], words[b]) for a, b in zip(one, other, strict=True)], np.float64
-            )
-            kept = difference <= limit
-            yield one[kept], other[kept], difference[kept]
+def _staying(rows: Positions, media: "list[_Medium]") -> Positions:
+    """Return those of some rows that none before it, which stays, is near."""
+    near = np.zeros((len(rows), len(rows)), bool)
+    for medium in media:
+        at = medium.positions(rows)
+        where = np.searchsorted(rows, medium.rows[at])
+        near[np.ix_(where, where)] |= np.isfinite(medium.differences(at, at))
+    stays = np.zeros(len(rows), bool)
+    for row in range(len(rows)):
+        stays[row] = not (near[row] & stays).any()
+    return rows[stays]
+
+
+class _Medium:
+    """Rows that have a sound, or a picture, in the order of the data; those that go, once they are compared."""
+
+    slack, share = 0.0, 0.0
+    """By how much the longer of two that are the same is longer at most: so much, and a share of the shorter."""
+
+    def __init__(self, rows: Positions, lengths: NDArray[np.float64]) -> None:
+        self.rows, self.lengths = rows.astype(np.int64), lengths
+        self.twins: dict[int, Twin] = {}
+
+    def differences(self, left: Positions, right: Positions) -> Differences:
+        """Return how far apart the rows at some positions are (left, right): infinite beyond the limit."""
+        raise NotImplementedError
+
+    def positions(self, rows: Positions) -> Positions:
+        """Return where those of some rows are that are here."""
+        at = np.searchsorted(self.rows, rows)
+        at = at[at < len(self.rows)]
+        return at[self.rows[at] == rows[: len(at)]]
+
+    def compare(self, rows: Positions, staying: Positions) -> None:
+        """Find the nearest twin of each of some rows among rows that stay."""
+        own, others = self.positions(rows), self.positions(staying)
+        others = others[np.argsort(self.lengths[others], kind="stable")]
+        for start in range(0, len(others), _BLOCK):
+            chunk = others[start : start + _BLOCK]
+            shortest, longest = self.lengths[chunk[[0, -1]]]
+            lengths = self.lengths[own]
+            at = own[(self._most(lengths) >= shortest) & (lengths <= self._most(longest))]
+            chunk = np.sort(chunk)  # of several as near the first counts
+            difference = self.differences(at, chunk)
+            difference[self.rows[chunk] >= self.rows[at][:, None]] = np.inf
+            best = difference.argmin(axis=1)
+            least = difference[np.arange(len(at)), best]
+            for one in np.flatnonzero(np.isfinite(least)).tolist():
+                self._add(int(self.rows[at[one]]), int(self.rows[chunk[best[one]]]), float(least[one]))
+
+    def _add(self, row: int, other: int, difference: float) -> None:
+        twin = Twin(other, max(0.0, difference), difference == _EXACT)
+        before = self.twins.get(row)
+        if before is None or (not twin.exact, twin.difference, other) < (
+            not before.exact, before.difference, before.row,
+        ):  # fmt: skip
+            self.twins[row] = twin
+
+    def _most(self, lengths: Any) -> Any:
+        return lengths * (1 + self.share) + self.slack
+
+    def fits(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
+        """Return which rows are of about the same length (left, right)."""
+        one, other = self.lengths[left][:, None], self.lengths[right][None]
+        fits: NDArray[np.bool_] = np.maximum(one, other) <= self._most(np.minimum(one, other))
+        return fits
+
+
+class _Pictures(_Medium):
+    def __init__(self, rows: Positions, bits: NDArray[np.uint8], limit: int) -> None:
+        super().__init__(rows, np.zeros(len(rows)))
+        self._bits, self._limit = bits, limit
+
+    def differences(self, left: Positions, right: Positions) -> Differences:
+        one, other = (2.0 * np.unpackbits(self._bits[at], axis=1).astype(np.float32) - 1.0 for at in (left, right))
+        difference = ((256 - one @ other.T) / 2).astype(np.float64)
+        return np.where(difference <= self._limit, difference, np.inf)
+
+
+class _Sounds(_Medium):
+    slack, share = _LENGTH_S, _LENGTH_SHARE
+
+    def __init__(
+        self,
+        rows: Positions,
+        seconds: NDArray[np.float64],
+        digests: NDArray[np.uint64],
+        words: Words,
+        ends: Positions,
+        limit: float,
+    ) -> None:
+        super().__init__(rows, seconds)
+        self._numbers = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
+        self._words, self._limit = words, limit
+        self._ends, self._counts = ends, np.diff(ends, prepend=0)
+
+    def differences(self, left: Positions, right: Positions) -> Differences:
+        found = np.full((len(left), len(right)), np.inf)
+        if self._limit > 0:
+            one, other = np.nonzero(self._candidates(left, right))
+            for start in range(0, len(one), _PAIRS):
+                at = one[start : start + _PAIRS], other[start : start + _PAIRS]
+                longest = int(np.minimum(self._counts[left[at[0]]], self._counts[right[at[1]]]).max())
+                difference = _distances(self._first(left[at[0]], longest), self._first(right[at[1]], longest))
+                found[at] = np.where(difference <= self._limit, difference, np.inf)
+        found[self._numbers[left][:, None] == self._numbers[right][None]] = _EXACT
+        return found
+
+    def _candidates(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
+        """Return which pairs may be near by their first words, or have too few of these to tell."""
+        (one, one_told), (other, other_told) = (_signs(self._first(at, _FIRST_WORDS)) for at in (left, right))
+        bits = 32 * (one_told @ other_told.T)
+        near = one @ other.T >= (1 - 2 * (self._limit + _FIRST_SLACK)) * bits
+        near |= bits < 32 * LEAST_WORDS / 2
+        near &= (self._counts[left] > 0)[:, None] & (self._counts[right] > 0)[None]
+        return near & self.fits(left, right)
+
+    def _first(self, at: Positions, count: int) -> Words:
+        """Return the first words of some fingerprints (rows, count), 0 where there are no more."""
+        columns = np.arange(count)
+        there = columns < self._counts[at][:, None]
+        places = np.where(there, (self._ends[at] - self._counts[at])[:, None] + columns, 0)
+        return np.where(there, self._words[places], np.uint32(0)) if len(self._words) else there.astype(np.uint32)
 
 
 def print_distance(one: Words, other: Words) -> float:
     """Return the share of bits in which two fingerprints differ where both tell; 1 where that is too little."""
     count = min(len(one), len(other))
-    both = (one[:count] != 0) & (other[:count] != 0)
-    told = int(both.sum())
-    if told < LEAST_WORDS:
-        return 1.0
-    return float(np.bitwise_count(one[:count][both] ^ other[:count][both]).sum()) / (32 * told)
+    return float(_distances(one[None, :count], other[None, :count])[0])
+
+
+def _distances(one: Words, other: Words) -> NDArray[np.float64]:
+    """Return the same of pairs of fingerprints (pairs, words)."""
+    both = (one != 0) & (other != 0)
+    told = both.sum(axis=1)
+    bits = (np.bitwise_count(one ^ other) * both).sum(axis=1, dtype=np.int64)
+    return np.where(told >= LEAST_WORDS, bits / np.maximum(1, 32 * told), 1.0)
 
 
 def _signs(words: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return bits as -1 and +1 (rows, 32 words), 0 where a word tells nothing, and which words tell (rows, words)."""
     told = words != 0
-    bits = np.unpackbits(words.astype(">u4").view(np.uint8).reshape(len(words), -1), axis=1)
+    bits = np.unpackbits(words.astype(">u4").view(np.uint8).reshape(len(words), 4 * words.shape[1]), axis=1)
     signs = (2.0 * bits - 1.0).astype(np.float32) * np.repeat(told, 32, axis=1)
     return signs, told.astype(np.float32)
-
-
-def _near_pictures(bits: NDArray[np.uint8], limit: int) -> Pairs:
-    """Yield pairs of hashes (N, 32 bytes) that differ in at most so many bits."""
-    signs = 2.0 * np.unpackbits(bits, axis=1).astype(np.float32) - 1.0
-    for start in range(0, len(bits), _BLOCK):
-        for begin in range(start, len(bits), _BLOCK):
-            left, right = signs[start : start + _BLOCK], signs[begin : begin + _BLOCK]
-            difference = (256 - left @ right.T) / 2
-            near = difference <= limit
-            if begin == start:
-                near &= np.triu(np.ones_like(near), 1)
-            one, other = _some_each(near)
-            yield one + start, other + begin, difference[one, other].astype(np.float64)
-
-
-def _some_each(near: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of what is true; of a row with very many the first ones, which bounds the memory."""
-    if int(near.sum()) > _MOST_EACH * len(near):
-        near &= near.cumsum(axis=1) <= _MOST_EACH
-    one, other = np.nonzero(near)
-    return one.astype(np.int64), other.astype(np.int64)
-
-
-def twins_of(seen: Seen, max_distance: float, max_bits: int) -> Mapping[str, Mapping[int, Twin]]:
-    """Return, for the rules same-audio and same-image, which rows go and which stay in their place."""
-    sounds = seen.same_sounds(max_distance) if seen.prints else {}
-    pictures = seen.same_pictures(max_bits) if seen.pictures else {}
-    return {"same-audio": sounds, "same-image": pictures}
