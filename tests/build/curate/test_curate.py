@@ -1,6 +1,7 @@
 """Each rule on sounds and pictures that are made with what it looks for, on both sides of its threshold."""
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from earthtone.build.curate import measure
 from earthtone.build.curate.curate import CurateResult, curate, explain_curation
 from earthtone.cli import main
 from earthtone.data.pack import pack
-from earthtone.errors import ConfigError, DataError, NewerFormatError
+from earthtone.errors import ConfigError, DataError, NewerFormatError, SignalError
 from earthtone.signal.config import SignalConfig
 
 HZ = 16_000
@@ -310,6 +311,41 @@ def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert measured[3:] == ["b"]
     run(data, tmp_path / "out")  # fingerprints are asked for now
     assert sorted(measured[4:]) == ["a", "b", "loud"]
+
+
+@pytest.mark.parametrize("of", ["disk", "memory", "picture"])
+def test_a_fault_of_the_machine_holds_for_one_call(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is measured anew by the next call and not by --explain; a broken file is not."""
+    for at in range(3):
+        soundfile.write(tmp_path / f"{at}.wav", noise(at), HZ)
+        Image.fromarray(picture(at)).save(tmp_path / f"{at}.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:900])
+    data = write_rows(tmp_path, [{"id": f"{at}", "audio": f"{at}.wav", "image": f"{at}.png"} for at in range(3)])
+    measured: list[str] = []
+    real = measure.measure
+
+    def failing(source: Any, *others: Any, **options: Any) -> Any:
+        if of == "memory":
+            raise MemoryError
+        try:
+            raise MemoryError if of == "picture" else OSError(errno.ESTALE, "Stale file handle")
+        except (MemoryError, OSError) as error:
+            raise SignalError(f"{source}: Stale file handle; a file was expected") from error
+
+    def counted(pair: Any, wanted: Any) -> Any:
+        measured.append(pair.id)
+        with pytest.MonkeyPatch.context() as patch:
+            if pair.id == "0" and len(measured) <= 3:
+                patch.setattr(measure, "read_picture" if of == "picture" else "measure_recording", failing)
+            return real(pair, wanted)
+
+    monkeypatch.setattr(measure, "measure", counted)
+    assert set(rules_of(run(data, tmp_path / "out", threads=1))) == {"0", "2"}
+    assert explain_curation(tmp_path / "out", "0").verdict == "dropped: unreadable"
+    assert sorted(measured) == ["0", "1", "2"]
+    for _ in range(2):
+        assert set(rules_of(run(data, tmp_path / "out", threads=1))) == {"2"}
+        assert measured[3:] == ["0"]
 
 
 KILLED = """

@@ -111,17 +111,26 @@ class Wanted:
 
 
 def measure(pair: Pair, wanted: Wanted) -> tuple[Facts, bool]:
-    """Return what a row's files are, and whether that holds: a package that lacks may be there the next time."""
+    """Return what a row's files are, and whether that holds: a package, memory or disk that lacks may come back."""
     try:
         image = None if pair.image is None else _image_facts(pair.image)
         sound = None if pair.audio is None else _sound_facts(pair.audio, wanted)
     except MissingExtraError as error:
         return Facts(fault=str(error)), False
     except SignalError as error:
-        return Facts(fault=str(error)), True
+        return Facts(fault=str(error)), not _of_the_machine(error)
     except DECODER_FAULTS as error:
-        return Facts(fault=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"), True
+        return Facts(fault=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"), not _of_the_machine(error)
     return Facts(sound, image), True
+
+
+def _of_the_machine(error: BaseException | None) -> bool:
+    """Return whether an error comes of memory or the system (EIO, ESTALE); decoders' OSErrors have no number."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            return True
+        error = error.__cause__
+    return False
 
 
 # Pictures.
@@ -459,8 +468,8 @@ class KeptFacts:
 
     path: Path
     _places: dict[bytes, int] = field(default_factory=dict)
-    _passing: dict[bytes, Facts] = field(default_factory=dict)
-    """What holds for this call alone."""
+    _passing: set[bytes] = field(default_factory=set)
+    """What held for an earlier call alone: to be measured anew."""
     _end: int = 0
 
     def __post_init__(self) -> None:
@@ -493,7 +502,9 @@ class KeptFacts:
                 break
             found = _json_of(line)
             if found is not None and isinstance(found.get("key"), str) and len(found["key"]) == 32:
-                self._places[bytes.fromhex(found["key"])] = self._end
+                key = bytes.fromhex(found["key"])
+                self._places[key] = self._end
+                (self._passing.discard if found.get("holds", True) else self._passing.add)(key)
             self._end += len(line)
         self._file.truncate(self._end)
         return True
@@ -502,7 +513,7 @@ class KeptFacts:
         """Return what was measured of a row; None where nothing was."""
         place = self._places.get(key)
         if place is None:
-            return self._passing.get(key)
+            return None
         self._file.seek(place)
         values = _json_of(self._file.readline()) or {}
         with suppress(TypeError, KeyError):
@@ -514,12 +525,14 @@ class KeptFacts:
             )
         return None
 
-    def add(self, key: bytes, facts: Facts, holds: bool = True) -> None:
-        """Keep what was measured of a row; on the disk where that holds. Raises DataError where it is full."""
-        if not holds:
-            self._passing[key] = facts
-            return
-        line = (json.dumps({"key": key.hex(), **asdict(facts)}) + "\n").encode()
+    def lacks(self, key: bytes, wanted: Wanted) -> bool:
+        """Return whether a row must be measured."""
+        facts = self.find(key)
+        return facts is None or key in self._passing or wanted.lacks(facts)
+
+    def add(self, key: bytes, facts: Facts, holds: bool) -> None:
+        """Keep what was measured of a row; where it does not hold, until the next call. Raises DataError: disk full."""
+        line = (json.dumps({"key": key.hex(), "holds": holds, **asdict(facts)}) + "\n").encode()
         try:
             self._file.seek(0, os.SEEK_END)
             self._file.write(line)
@@ -527,6 +540,7 @@ class KeptFacts:
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free the disk, then go on") from error
         self._places[key] = self._end
+        self._passing.discard(key)
         self._end += len(line)
 
     def close(self) -> None:
@@ -580,7 +594,6 @@ def waiting(pairs: Iterator[Pair], kept: KeptFacts, wanted: Wanted) -> Iterator[
     under_way: set[bytes] = set()
     for pair in pairs:
         key = key_of(pair, wanted)
-        facts = kept.find(key)
-        if (facts is None or wanted.lacks(facts)) and key not in under_way:
+        if key not in under_way and kept.lacks(key, wanted):
             under_way.add(key)
             yield key, pair
