@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
@@ -61,6 +63,26 @@ def write_pairs() -> WritePairs:
 def tiny_pairs(tmp_path_factory: pytest.TempPathFactory, write_pairs: WritePairs) -> Path:
     """The manifest of 24 pairs: 16 train, 4 val, 4 test; a free column `label`."""
     return write_pairs(tmp_path_factory.mktemp("tiny-pairs"), 24)
+
+
+@pytest.fixture
+def lacking_one(tiny_pairs: Path, tmp_path: Path) -> Path:
+    """A folder of one Parquet file: 8 pairs without splits, the fourth without recording; the last two share one."""
+    rows = [
+        {
+            "id": f"pair-{n}",
+            "image": (tiny_pairs.parent / f"{n}.png").read_bytes(),
+            "audio": None if n == 3 else (tiny_pairs.parent / f"{min(n, 6)}.wav").read_bytes(),
+            "longitude": n + 0.5,
+            "latitude": 45.0 - n,
+            "license": "CC0",
+        }
+        for n in range(8)
+    ]
+    folder = tmp_path / "lacking"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet", row_group_size=2)
+    return folder
 
 
 @pytest.fixture(scope="session")

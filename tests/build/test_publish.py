@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -209,6 +210,26 @@ def test_a_stopped_call_goes_on(manifest: Path, tmp_path: Path, monkeypatch: pyt
     assert rows_of(out) == rows_of(once) and not work.exists()
     assert result.refused == {"licence unknown, or without rights": 4}
     assert sorted(path.name for path in (out / "data").iterdir()) == sorted(p.name for p in (once / "data").iterdir())
+
+
+def test_a_stopped_call_goes_on_past_a_row_that_lacks_its_recording(
+    lacking_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [file] = lacking_one.iterdir()
+    rows = pq.read_table(file).to_pylist()
+    splits = ("train", "val", "test", "val", None, "train", "val", "test")  # after one row of each it is stopped
+    table = pa.Table.from_pylist([{**row, "split": split} for row, split in zip(rows, splits, strict=True)])
+    pq.write_table(table, file, row_group_size=2)
+    monkeypatch.setattr(publishing, "_MEGABYTE", 1)
+
+    def stop(*_: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(publishing, "_finished", stop)
+        earthtone.publish(lacking_one, tmp_path / "out")
+    result = earthtone.publish(lacking_one, tmp_path / "out")
+    assert result.rows == 7 and result.problems == {"missing audio": 1}
 
 
 def test_changed_data_are_refused(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -445,3 +445,13 @@ def test_damaged_and_strange_files_of_splits(rows: list[Row], table: Path, tmp_p
         earthtone.check_split(table, split=tmp_path / "out", metadata_only=True)
     with pytest.raises(ConfigError, match="not empty"):
         earthtone.split(table, tmp_path / "out", by="random", metadata_only=True)
+
+
+def test_a_row_that_lacks_its_recording_shifts_no_other(lacking_one: Path) -> None:
+    facts = read_rows(lacking_one)
+    assert len(facts) == 8 == len(facts.links["recording"]) == len(facts.links["image"])
+    recording = facts.links["recording"]
+    assert recording[3] < 0 and recording[6] == recording[7] >= 0
+    earthtone.split(lacking_one, lacking_one.parent / "split", by="random", shares=(0.6, 0.4, 0.0))
+    splits = splits_of(lacking_one.parent / "split")
+    assert splits["pair-6"] == splits["pair-7"] and len(splits) == 8

@@ -107,3 +107,17 @@ def test_files_that_say_nothing_are_refused(
         check(twins, exclude=tmp_path / "missing.csv")
     with pytest.raises(ConfigError, match="is packed: --exclude"):
         check(tiny_table, exclude=exclude)
+
+
+@pytest.mark.parametrize("split_by", ["blocks", "geoclap", "psm-cells"])
+def test_a_row_that_lacks_its_recording_shifts_no_other(
+    split_by: str, lacking_one: Path, tiny_pairs: Path, tiny_signal: SignalConfig, tmp_path: Path
+) -> None:
+    """Whether a row has its media is seen later than that there is a row."""
+    exclude = sites(tmp_path / "sites.csv", "image_hash", str(picture_hash(tiny_pairs.parent / "6.png")))
+    found = pack(lacking_one, tmp_path / "t.lance", signal=tiny_signal, split_by=split_by, exclude=exclude)
+    table = Table(found.path)
+    splits = dict(zip(table.column("id"), table.column("split"), strict=True))
+    assert found.problems == {"missing audio": 1} and len(splits) == 7
+    assert splits["pair-6"] is None is splits["pair-7"]
+    assert all(splits[f"pair-{n}"] is not None for n in (0, 1, 2, 4, 5)) or split_by == "psm-cells"

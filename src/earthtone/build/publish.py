@@ -164,12 +164,12 @@ class _Publishing:
         self.options, self.source, self.media, self.work = options, source, media, work
         self.rows = _Rows(options, source, media)
         self.refused: dict[int, str] = {}
-        self.problems: Counter[str] = Counter()
+        self._problems: dict[int, str] = {}
         self.shards: list[dict[str, Any]] = []
         self._open: dict[str | None, _Shard] = {}
         self._digests = {split: hashlib.blake2b(digest_size=16) for split in _HF_SPLITS}
         self._through = dict.fromkeys(_HF_SPLITS, -1)
-        self._recorded: set[int] = set()
+        self._recorded: dict[str, set[int]] = {}
         self._read_record()
 
     def _read_record(self) -> None:
@@ -191,7 +191,13 @@ class _Publishing:
             self.shards.append(entry)
             self._through[entry["split"]] = entry["through"]
             self.refused |= {int(number): why for number, why in entry["refused"].items()}
-        self._recorded = set(self.refused)
+            self._problems |= {int(number): kind for number, kind in entry.get("problems", {}).items()}
+        self._recorded = {"refused": set(self.refused), "problems": set(self._problems)}
+
+    @property
+    def problems(self) -> Counter[str]:
+        """Rows that cannot be used, by kind."""
+        return Counter(self._problems.values())
 
     def _paths(self, name: str) -> list[Path]:
         """Return where a shard may lie: under its first name, or that of the end."""
@@ -207,7 +213,9 @@ class _Publishing:
         try:
             for number, item in enumerate(progress(items, total=len(self.source), label="publish")):
                 if isinstance(item, Problem):
-                    self.problems[item.kind] += 1
+                    self._problems[number] = item.kind
+                elif number <= done and number in self._problems:
+                    continue  # it lacks a medium, which is not read again
                 elif number <= self._through[item.split]:
                     self._check(number, item)
                 else:
@@ -276,11 +284,13 @@ class _Publishing:
         self._flush(shard)
         del self._open[split]
         shard.stack.close()
-        refused = {str(number): why for number, why in self.refused.items() if number not in self._recorded}
-        self._recorded |= self.refused.keys()
+        left_out: dict[str, Mapping[int, str]] = {"refused": self.refused, "problems": self._problems}
+        new = {name: {str(number): why for number, why in rows.items() if number not in self._recorded[name]}
+               for name, rows in left_out.items()}  # fmt: skip
+        self._recorded = {name: set(rows) for name, rows in left_out.items()}
         entry = {
             "shard": shard.name, "split": split, "through": through, "last": shard.last, "rows": shard.count,
-            "digest": self._digests[split].hexdigest(), "refused": refused,
+            "digest": self._digests[split].hexdigest(), **new,
         }  # fmt: skip
         append_lines(self.work / _RECORD, "", [json.dumps(entry) + "\n"])
         self.shards.append(entry)

@@ -17,10 +17,12 @@ from earthtone.data.grouped_split import (
     Codes,
     id_number,
     is_id,
+    pairs_at,
     recording_id_columns,
     same_content,
     split_code,
     text_number,
+    whole_medium,
     without_silence,
 )
 from earthtone.data.manifest import TABLES, extra_columns, manifest_table, needed, own_columns
@@ -30,7 +32,7 @@ from earthtone.data.source import Source, is_packed, items_skipping, open_source
 from earthtone.errors import ConfigError, DataError, did_you_mean
 from earthtone.options import Need
 from earthtone.progress import progress
-from earthtone.signal.excerpt import Excerpt, Sound, source_of
+from earthtone.signal.excerpt import Sound
 
 if TYPE_CHECKING:
     from earthtone.data.packed import Table  # imports torch and lance
@@ -253,21 +255,22 @@ def _of_source(source: Source, need: tuple[str, ...], who: Mapping[str, str], wo
     seconds = array("d") if words else None
     hub = is_hub(source.path)
     items = iter(source) if words and not hub else items_skipping(source, lambda number, name: True)
-    for item in progress(items, total=len(source), label="read"):
-        if rows.add(item) and seconds is not None and isinstance(item, Pair):
+    numbers = array("Q")
+    for number, item in enumerate(progress(items, total=len(source), label="read")):
+        if not rows.add(item):
+            continue
+        numbers.append(number)
+        if seconds is not None and isinstance(item, Pair):
             seconds.append(float("nan") if hub or source.ready_spectrograms else _length(item.audio))
-    links = {} if hub else _content(source, need)
+    links = {} if hub else _content(source, need, numbers)
     return rows.facts(links, None if seconds is None else np.array(seconds, np.float64), need)
 
 
-def _content(source: Source, need: tuple[str, ...]) -> dict[str, Numbers]:
-    """Return numbers of the images and recordings, equal where their bytes are equal; silence is nothing."""
+def _content(source: Source, need: tuple[str, ...], rows: Sequence[int]) -> dict[str, Numbers]:
+    """Return numbers of the rows' images and recordings, equal where their bytes are; silence is nothing."""
 
     def media(*names: str) -> Iterator[FileOrBytes | None]:
-        for pair in source:
-            for name in names if isinstance(pair, Pair) else ():
-                medium = getattr(pair, name)
-                yield source_of(medium) if isinstance(medium, Excerpt) else medium  # pieces of one recording are linked
+        return (whole_medium(pair, name) for pair in pairs_at(source, rows, "compare") for name in names)
 
     numbers = dict(zip(need, same_content(lambda: media(*need)).reshape(-1, len(need)).T, strict=True))
     if "audio" in need and not source.ready_spectrograms:

@@ -8,7 +8,7 @@ that of the whole picture's pixels. An entry may have several lines, which then 
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,24 +116,26 @@ def excluded_rows(exclusion: Exclusion, source: Source) -> ExcludedRows:
         )
     found: dict[str, dict[int, list[int]]] = {name: {} for name in exclusion.named}  # column -> entry -> rows
     hit = []
-    for row, cells in enumerate(_cells(exclusion, source)):
+    rows = SourceRows(source, lambda pair: None, lambda pair: None)
+    for row, cells in enumerate(_cells(exclusion, source, rows)):
         entries = [(name, n) for name, cell in cells.items() for n in exclusion.named[name].get(cell or "", ())]
         for name, number in entries:
             found[name].setdefault(number, []).append(row)
         hit.append(bool(entries))
-    rows = SourceRows(source, lambda pair: None, lambda pair: None)
     named = np.array(hit, bool)
     group = linked(rows.keys()) if named.any() else np.full(len(named), -1)
     whole = named | ((group >= 0) & np.isin(group, group[named]))
     return ExcludedRows(whole, rows.ids, tuple(_lines(exclusion, found, named, whole)))
 
 
-def _cells(exclusion: Exclusion, source: Source) -> Iterator[Mapping[str, str | None]]:
+def _cells(exclusion: Exclusion, source: Source, rows: SourceRows) -> Iterator[Mapping[str, str | None]]:
     """Yield what each row has in the columns that are looked at."""
     others = [name for name in exclusion.named if name not in ("id", IMAGE_HASH)]
     pictures = IMAGE_HASH in exclusion.named
 
-    def look(pair: Pair) -> Mapping[str, str | None]:
+    def look(pair: Pair | None) -> Mapping[str, str | None]:
+        if pair is None:  # it lacks a medium, and is left out anyhow
+            return {}
         cells: dict[str, str | None] = {name: pair.extra.get(name, "").strip() for name in others}
         if "id" in exclusion.named:
             cells["id"] = pair.id
@@ -141,8 +143,9 @@ def _cells(exclusion: Exclusion, source: Source) -> Iterator[Mapping[str, str | 
             cells[IMAGE_HASH] = None if pair.image is None else picture_hash(pair.image)
         return cells
 
-    pairs: Iterable[Pair] = source_pairs(source, media=pictures)
-    return iter(ordered_map(look, pairs, decoding_threads()) if pictures else map(look, pairs))
+    if pictures:
+        return iter(ordered_map(look, rows.pairs(), decoding_threads()))
+    return map(look, source_pairs(source))
 
 
 def _lines(

@@ -24,7 +24,7 @@ from earthtone.data.source import Source, items_skipping
 from earthtone.errors import DataError
 from earthtone.files import content_digest, regular_file
 from earthtone.progress import progress
-from earthtone.signal.excerpt import source_of
+from earthtone.signal.excerpt import Excerpt, source_of
 
 Numbers = NDArray[np.int64]
 #: Gives the same files or cells in the same order each time it is called; None where a row has none.
@@ -272,7 +272,7 @@ def _between(members: NDArray[np.int64], fixed: Codes, keys: list[NDArray[np.int
 class SourceRows:
     """The rows of a source as dealing sees them; a pass over its table, and more where files must be compared.
 
-    Memory is about 100 bytes a row.
+    Memory is about 110 bytes a row.
     """
 
     def __init__(self, source: Source, base: Callable[[Pair], str | None], fixed: Callable[[Pair], str | None]) -> None:
@@ -280,7 +280,9 @@ class SourceRows:
         ids, codes, there, placeless = array("Q"), array("B"), array("B"), array("B")
         columns = recording_id_columns(source.extra_columns)
         names = [array("q") for _ in columns]
-        for pair in source_pairs(source):
+        self._numbers = array("Q")
+        for number, pair in numbered_pairs(source):
+            self._numbers.append(number)
             ids.append(id_number(pair.id))
             codes.append(split_code(base(pair)))
             there.append(split_code(fixed(pair)))
@@ -306,20 +308,44 @@ class SourceRows:
             audio = without_silence(audio, lambda: self._media("audio"))
         return [image, audio, *self._names]
 
+    def pairs(self) -> Iterator[Pair | None]:
+        """Yield the N rows with their media; None for one that lacks a medium it needs."""
+        return pairs_at(self._source, self._numbers, "split")
+
     def _media(self, *names: str) -> Iterator[FileOrBytes | None]:
-        pairs = source_pairs(self._source, media=True)
-        # excerpts of one recording belong together
-        return (pair.image if name == "image" else _whole_recording(pair) for pair in pairs for name in names)
+        return (whole_medium(pair, name) for pair in self.pairs() for name in names)
 
 
-def source_pairs(source: Source, *, media: bool = False) -> Iterator[Pair]:
-    """Yield the pairs that can be read, without their media where those are not wanted and that saves work."""
-    items = iter(source) if media else items_skipping(source, lambda number, name: True)
-    return (item for item in progress(items, total=len(source), label="split") if isinstance(item, Pair))
+def source_pairs(source: Source) -> Iterator[Pair]:
+    """Yield the pairs that can be read, without their media where that saves work."""
+    return (pair for _, pair in numbered_pairs(source))
 
 
-def _whole_recording(pair: Pair) -> FileOrBytes | None:
-    return None if pair.audio is None else source_of(pair.audio)
+def numbered_pairs(source: Source) -> Iterator[tuple[int, Pair]]:
+    """Yield the same pairs, each with the number of its row."""
+    items = items_skipping(source, lambda number, name: True)
+    for number, item in enumerate(progress(items, total=len(source), label="split")):
+        if isinstance(item, Pair):
+            yield number, item
+
+
+def pairs_at(source: Source, numbers: Sequence[int], label: str) -> Iterator[Pair | None]:
+    """Yield the rows of these rising numbers with their media: one item a number, None for a row that has none.
+
+    A row that is a pair while its media are not looked at can lack one of them.
+    """
+    at = 0
+    for number, item in enumerate(progress(iter(source), total=len(source), label=label)):
+        if at < len(numbers) and number == numbers[at]:
+            at += 1
+            yield item if isinstance(item, Pair) else None
+    yield from [None] * (len(numbers) - at)  # of a table that has become shorter
+
+
+def whole_medium(pair: Pair | None, name: str) -> FileOrBytes | None:
+    """Return a pair's medium; of an excerpt the whole recording, since the excerpts of one belong together."""
+    medium = None if pair is None else getattr(pair, name)
+    return source_of(medium) if isinstance(medium, Excerpt) else medium
 
 
 class PackedHashes:
