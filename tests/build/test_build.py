@@ -1,5 +1,6 @@
 """The verb build: from a folder to a described table, growing, stopped, refused; each step once."""
 
+import io
 import json
 import os
 import resource
@@ -18,7 +19,8 @@ import pytest
 import soundfile
 import yaml
 from archives import archive, sound
-from imagery_hosts import QUICK, Said
+from imagery_hosts import QUICK, Asked, Said, hosting
+from PIL import Image
 from rasterio.transform import from_origin
 from rasters import position_values, write_raster
 
@@ -411,6 +413,29 @@ def test_a_quota_is_a_clear_stop_that_is_gone_on_from(
         plan = earthtone.build_dataset(place / "r.yaml", place / "out", dry_run=True, **options)
         assert "licence CC-BY-4.0: 3" in plan.to_text() and "imagery: 3 tiles of 1600 m" in plan.to_text()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_imagery_that_a_host_could_not_give_is_asked_for_again(place: Path) -> None:
+    bad, picture = True, io.BytesIO()
+    values = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    Image.fromarray(values).save(picture, "PNG")
+
+    def speaks(asked: Asked) -> Said:
+        x = int(asked.path.split("/")[2])
+        return Said(b"<html>busy</html>") if bad and x % 2 else Said(picture.getvalue() + asked.path.encode())
+
+    with hosting(speaks) as host:
+        imagery = {"template": f"{host.url}/{{z}}/{{x}}/{{y}}.png", "max_zoom": 14, "license": "CC0",
+                   "scales": [{"metres": 1600, "pixels": 32}]}  # fmt: skip
+        written(place, imagery=imagery, split=None, pack=None, describe=None)
+        options: dict[str, Any] = {"cache": place / "cache", "patience": QUICK}
+        first = built(place, **options)
+        assert first.steps[-1].result["unfinished"] and not built(place, **options).steps[0].fresh
+        bad = False
+        second = built(place, **options)
+        assert second.steps[-1].fresh and not second.steps[-1].result["unfinished"]
+        assert not built(place, **options).steps[-1].fresh
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """Tiles of servers on loopback, which behave and misbehave: what is shown, what is counted, what is asked."""
 
 import io
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import morecantile
 import numpy as np
@@ -12,6 +14,7 @@ from imagery_hosts import QUICK, Asked, Said, Speaks, hosting, picture
 from PIL import Image
 from pyproj import Transformer
 
+import earthtone
 from earthtone.build.imagery import iter_tiles
 from earthtone.build.tile_grid import Tile, tile_at
 from earthtone.build.tile_servers import TERMS, TileServer, quadkey, refuse_forbidden
@@ -134,6 +137,9 @@ HTML = Said(b"<!DOCTYPE html><html>log in</html>", 200, {"Content-Type": "text/h
 XML = Said(b'<?xml version="1.0"?><ServiceExceptionReport/>', 200, {"Content-Type": "image/png"})
 
 
+PAGE = "a page or an exception in place of a picture"
+
+
 def clear_picture() -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.zeros((256, 256, 4), np.uint8)).save(out, "PNG")
@@ -144,9 +150,9 @@ def clear_picture() -> bytes:
 @pytest.mark.parametrize(
     ("said", "fault"),
     [
-        (HTML, "a page or an exception in place of a picture"),
-        (XML, "a page or an exception in place of a picture"),
-        (Said(b'{"error": "no"}'), "a page or an exception in place of a picture"),
+        (HTML, PAGE),
+        (XML, PAGE),
+        (Said(b'{"error": "no"}'), PAGE),
         (Said(picture((9, 9, 9), 1)), "a picture of a few pixels"),
         (Said(picture((9, 9, 9))[:-40]), "a broken picture"),
         (Said(b"", 204), "no tile there"),
@@ -168,7 +174,7 @@ def test_answers_that_are_no_imagery_are_no_data(tmp_path: Path, said: Said, fau
         imagery = server(tmp_path, host.url)
         found = imagery.read_tile(TILE, 300)
         assert 0.2 < found.share < 0.95
-        assert set(imagery.faults) == {fault}
+        assert set(imagery.faults) == {fault} and found.fault == (fault in ("a broken picture", PAGE))
         assert np.abs(found.pixels.astype(int) - tile_colours(TILE, 300))[found.valid].max() <= 6
         assert (found.pixels[~found.valid] == 0).all()
 
@@ -264,3 +270,29 @@ def test_what_terms_forbid_to_store_is_refused(tmp_path: Path, url: str) -> None
     refuse_forbidden(url, "contract 17 of 2026")
     refuse_forbidden("https://notgoogle.com/{z}/{x}/{y}", None)
     assert TERMS["maps.eox.at"].license == "CC-BY-NC-SA-4.0"
+
+
+def test_a_tile_at_which_the_host_failed_is_asked_for_again_and_no_worse_one_kept(tmp_path: Path) -> None:
+    good, bad = honest(), {0}
+    table = tmp_path / "places.csv"
+    table.write_text("id,longitude,latitude\na,7.5,46.5\n")
+
+    def speaks(asked: Asked) -> Said:
+        x = int(asked.path.rpartition(".")[0].split("/")[-2])
+        return Said(picture((9, 9, 9))[:-40]) if x - first in bad else good(asked)
+
+    first = MERCATOR.tile(7.495, 46.5, 15).x
+    with hosting(speaks) as host:
+        options: dict[str, Any] = {
+            "template": f"{host.url}/{{z}}/{{x}}/{{y}}.png", "metres": 1500, "pixels": 300, "places": table,
+            "rate": 100, "cache": tmp_path / "cache", "patience": QUICK, "nodata_share": 0.95, "format": "png",
+        }  # fmt: skip
+        shares = []
+        for now in ({0}, {0, 1}, set[int](), set(range(-9, 9))):
+            bad.clear()
+            bad.update(now)
+            found = earthtone.tiles(tmp_path / "t", **options)
+            row = json.loads((tmp_path / "t" / "tiles.jsonl").read_text().splitlines()[-1])
+            shares.append(row["share"])
+            assert found.unfinished == (len(shares) < 3)
+        assert 0.1 < shares[0] == shares[1] < 1.0 == shares[2] == shares[3]

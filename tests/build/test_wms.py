@@ -212,3 +212,39 @@ def test_tiles_of_a_service_at_places_that_grow(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="forbid to store"):
         earthtone.tiles(tmp_path / "u", wms="https://services.arcgisonline.com/ows", layers=("a",), places=table,
                         metres=100)  # fmt: skip
+
+
+def test_a_fault_that_passes_costs_a_tile_for_one_call_alone(tmp_path: Path) -> None:
+    """An exception with status 200, twice: the tile is asked for again. A blank sheet is what is there."""
+    good, bad = service(), {"b"}
+    table = tmp_path / "places.csv"
+    table.write_text("id,longitude,latitude\na,7.5,46.5\nb,7.6,46.5\nc,7.7,46.5\n")
+
+    def speaks(asked: Asked) -> Said:
+        query = {name: values[0] for name, values in parse_qs(asked.query).items()}
+        if query["REQUEST"] == "GetMap":
+            west = float(query["BBOX"].split(",")[0]) / 20037508.34 * 180
+            name = "abc"[round((west - 7.5) * 10)]
+            if name in bad:
+                return XML_FAULT
+            if name == "c":
+                return Said(picture(np.full((int(query["HEIGHT"]), int(query["WIDTH"]), 3), 255, np.uint8)))
+        return good(asked)
+
+    with hosting(speaks) as host:
+        options: dict[str, Any] = {
+            "wms": f"{host.url}/ows", "layers": ("inner",), "metres": 500, "pixels": 32, "places": table,
+            "cache": tmp_path / "cache", "rate": 100, "patience": QUICK,
+        }  # fmt: skip
+        found = earthtone.tiles(tmp_path / "t", **options)
+        assert (found.tiles, found.left_out, found.unfinished) == (1, 2, 1)
+        assert "failed at 1 tiles" in found.to_text()
+        bad.clear()
+        asked = len(host.asked)
+        found = earthtone.tiles(tmp_path / "t", **options)
+        assert (found.tiles, found.left_out, found.unfinished) == (2, 1, 0) and len(host.asked) == asked + 1
+        earthtone.tiles(tmp_path / "t", **options)
+        assert len(host.asked) == asked + 1
+
+
+XML_FAULT = Said(b"<ServiceExceptionReport><ServiceException>busy</ServiceException></ServiceExceptionReport>")

@@ -152,6 +152,7 @@ class _Build:
             _write_step(path, replace(kept, identity=None))
         start = time.monotonic()
         lines, result, files = work(kept)
+        asked = None if result.get("unfinished") else asked  # faults that may pass: it is done again
         digests = {file: _digest(self._out / file) for file in files}
         done = StepDone(name, asked, digests, result, tuple(lines), round(time.monotonic() - start, 3), fresh=True)
         _write_step(path, done)
@@ -216,6 +217,7 @@ class _Build:
             joined = join_tiles(rows, cut.manifest, self._out / files[-1], timed=timed)
             values.setdefault("rows", joined.rows)
             values.setdefault("left_out", joined.left_out)
+            values["unfinished"] = values.get("unfinished", 0) + cut.unfinished
             values[size] = {"tiles": cut.tiles, "rows": joined.rows, "faults": dict(cut.faults)}
             lines += [f"{files[-1]}: {joined.rows:,} rows", *cut.to_text().split("\n")]
             lines += [f"left out: {what}: {number:,}" for what, number in joined.left_out.items()]

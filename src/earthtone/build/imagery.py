@@ -78,6 +78,8 @@ class TilePixels(NamedTuple):
     attribution: str | None = None
     marks: tuple[str, ...] = ()
     """The pictures of a server that it is made of, as HASH@Z/X/Y."""
+    fault: bool = False
+    """Whether the host failed at part of it, in a way that may pass: what is no data then may be there later."""
 
     @property
     def share(self) -> float:

@@ -90,6 +90,9 @@ _FUTILE = 20  # answers that are no pictures, before the first that is one
 _ANSWER_BYTES = 16 * 2**20
 
 
+_PAGE, _BROKEN = _PASSING = ("a page or an exception in place of a picture", "a broken picture")
+
+
 class TileServer:
     """Imagery by an address with places for level, column and row."""
 
@@ -127,6 +130,8 @@ class TileServer:
         self._where: defaultdict[str, set[tuple[int, int, int]]] = defaultdict(set)
         self._placeholders = placeholders
         self._local = threading.local()
+        self._failed: set[tuple[int, int, int]] = set()
+        """Where the server gave no picture, and may give one later."""
         self.faults: Counter[str] = Counter()
         """What answers were in place of imagery, counted."""
 
@@ -173,6 +178,7 @@ class TileServer:
         """Return a tile's pixels; from any thread. Raises DataError where the server refuses, or stays silent."""
         self._learn_side(tile, pixels)
         layer, known, self._local.answers = self._layer(self.zoom(tile, pixels)), self.placeholder_marks(), set()
+        self._local.fault = False
         found = resampled(layer, tile, pixels)
         if self.has_placeholder(self._local.answers, besides=known):  # it has shown itself in between
             found = resampled(layer, tile, pixels)
@@ -182,7 +188,7 @@ class TileServer:
             values, valid = found
         eight = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         marks = tuple(sorted(self._local.answers))
-        return TilePixels(eight, valid, self.source, None, self.license, self.attribution, marks)
+        return TilePixels(eight, valid, self.source, None, self.license, self.attribution, marks, self._local.fault)
 
     def zoom(self, tile: Tile, pixels: int) -> int:
         """Return the level that is fine enough for a tile, or the finest."""
@@ -314,6 +320,8 @@ class TileServer:
                     while len(self._pictures) > _IN_MEMORY:
                         self._pictures.popitem(last=False)
         if kept is None:
+            if place in self._failed:
+                self._local.fault = True
             return None
         values, data, digest = kept
         self._local.answers.add(f"{digest}@{z}/{x}/{y}")
@@ -337,6 +345,7 @@ class TileServer:
                 )
             picture = self._decoded(answer, size)
             if not isinstance(picture, str):
+                self._failed.discard(place)
                 with self._lock:
                     if len(self._where[answer.digest]) < _SAME:
                         self._where[answer.digest].add(place)
@@ -347,6 +356,8 @@ class TileServer:
         if self._web.cache is not None:
             self._web.cache.forget(url)
         self.faults[fault] += 1
+        if fault in _PASSING:
+            self._failed.add(place)
         if not self._where and self.faults[fault] >= _FUTILE:
             raise DataError(
                 f"{self.source} gave {fault} {_FUTILE} times and no picture; look at one in a browser: it may want a "
@@ -358,11 +369,11 @@ class TileServer:
         """Return the colours of a picture at the size that its level has, or what it is instead."""
         head = answer.body[:512].lstrip().lower()
         if head.startswith(b"<") or head.startswith(b"{"):
-            return "a page or an exception in place of a picture"
+            return _PAGE
         try:
             picture = read_picture(answer.body)
         except SignalError as error:
-            return "nothing but transparency" if "no data" in str(error) else "a broken picture"
+            return "nothing but transparency" if "no data" in str(error) else _BROKEN
         height, width = picture.pixels.shape[:2]
         if min(height, width) < _LEAST_PIXELS:
             return "a picture of a few pixels"

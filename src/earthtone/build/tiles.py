@@ -66,6 +66,8 @@ class TilesResult:
     """Rows of the places that are none."""
     notes: tuple[str, ...]
     attribution: str | None
+    unfinished: int = 0
+    """Tiles at part of which the host failed in a way that may pass: the next call cuts them anew."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -73,7 +75,7 @@ class TilesResult:
             "manifest": str(self.manifest), "tiles": self.tiles, "left_out": self.left_out, "metres": self.metres,
             "pixels": self.pixels, "grids": dict(self.grids), "faults": dict(self.faults),
             "problems": [f"{problem.id}: {problem.detail}" for problem in self.problems], "notes": list(self.notes),
-            "attribution": self.attribution,
+            "attribution": self.attribution, "unfinished": self.unfinished,
         }  # fmt: skip
 
     def to_text(self) -> str:
@@ -86,6 +88,8 @@ class TilesResult:
         if self.left_out:
             lines.append(f"{self.left_out:,} tiles are left out: too much of them is no data (--nodata_share)")
         lines += [f"{count:,} times {what}, taken as no data" for what, count in self.faults.items()]
+        if self.unfinished:
+            lines.append(f"the host failed at {self.unfinished:,} tiles: type the same again to ask for these alone")
         lines += [f"{problem.id}: {problem.detail}" for problem in self.problems[:10]]
         if len(self.problems) > 10:
             lines.append(f"... {len(self.problems)} rows in all that are no places")
@@ -371,7 +375,10 @@ def _cut(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> None
     threads = options.threads or decoding_threads()
 
     def cut(tile: Tile) -> dict[str, Any]:
-        return _tile_file(options, tile, imagery.read_tile(tile, plan.pixels), plan.pixels, out)
+        found, before = imagery.read_tile(tile, plan.pixels), record.rows.get(tile.id)
+        if before is not None and found.fault and before["share"] > found.share and _is_cut(before, tile, out):
+            return before  # the host fails at more of it than it did
+        return _tile_file(options, tile, found, plan.pixels, out)
 
     if left and isinstance(imagery, TileServer | WmsServer):
         _tell_requests(options, imagery, left, plan.pixels)
@@ -389,10 +396,13 @@ def _cut(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> None
 
 
 def _is_done(record: _Record, tile: Tile, out: Path) -> bool:
-    """Return whether a tile was cut: of the same ground, and near the same time, since its place may have changed."""
+    """Return whether a tile was cut, without a fault of the host that may have passed."""
     line = record.rows.get(tile.id)
-    if line is None:
-        return False
+    return line is not None and not line.get("fault") and _is_cut(line, tile, out)
+
+
+def _is_cut(line: Mapping[str, Any], tile: Tile, out: Path) -> bool:
+    """Return whether a line is of the same ground and near the same time, since a tile's place may have changed."""
     row = line.get("row")
     before = [row[edge] for edge in ("west", "south", "east", "north", "crs")] if row else None
     if line.get("at", before and [*before, None]) != _at(tile):  # a line of an earlier version says it in its row alone
@@ -420,6 +430,8 @@ def _tile_file(options: TilesOptions, tile: Tile, found: TilePixels, pixels: int
     line: dict[str, Any] = {"id": tile.id, "share": round(found.share, 6), "at": _at(tile)}
     if found.marks:
         line["marks"] = found.marks
+    if found.fault:
+        line["fault"] = True
     if 1 - found.share > options.nodata_share + 1e-12 or not found.share:
         (out / name).unlink(missing_ok=True)
         return line
@@ -504,6 +516,7 @@ def _written(options: TilesOptions, plan: _Plan, record: _Record, out: Path) -> 
         manifest, len(kept), len(plan) - len(kept), plan.metres, plan.pixels,
         dict(Counter(row["crs"] for row in kept)), faults, plan.problems, plan.notes,
         "; ".join(dict.fromkeys(row["attribution"] for row in kept if row["attribution"])) or None,
+        sum("fault" in record.rows[tile.id] for tile in plan),
     )  # fmt: skip
 
 

@@ -57,6 +57,10 @@ class Capabilities:
     """Where its access constraints are a licence that is understood."""
 
 
+#: Faults that are what the service has there.
+_TRANSPARENT, _BLANK = "nothing but transparency", "a picture that is all white or all black"
+
+
 class WmsServer:
     """Imagery of some layers of a service, the first lowest."""
 
@@ -89,6 +93,7 @@ class WmsServer:
         self.source = f"{shown_url(front)} {','.join(layers)}"
         self._lock = threading.Lock()
         self._seen = 0
+        self._local = threading.local()
         self.faults: Counter[str] = Counter()
         """What answers were in place of imagery, counted."""
 
@@ -118,6 +123,7 @@ class WmsServer:
         """Return a tile's pixels; from any thread. Raises DataError where the service refuses, or stays silent."""
         with self._lock:
             told = self.capabilities
+        self._local.fault = False
         found = resampled(self._layer(told, tile, pixels), tile, pixels)
         if found is None:
             values, valid = np.zeros((pixels, pixels, 3), np.float32), np.zeros((pixels, pixels), bool)
@@ -127,7 +133,7 @@ class WmsServer:
         terms = terms_of(self._address)
         license = self._license or told.license or (terms.license if terms else None)
         attribution = self._attribution or told.attribution or (terms.attribution if terms else None)
-        return TilePixels(eight, valid, self.source, None, license, attribution)
+        return TilePixels(eight, valid, self.source, None, license, attribution, fault=self._local.fault)
 
     def _layer(self, told: Capabilities, tile: Tile, pixels: int) -> Layer:
         """Return a plane of pixels around the globe, as wide as those of a tile there."""
@@ -198,6 +204,8 @@ class WmsServer:
                 answer = self._web.get(url, most_bytes=_ANSWER_BYTES, again=True)
         if self._web.cache is not None:
             self._web.cache.forget(url)
+        if _may_pass(answer.status, fault):
+            self._local.fault = True
         with self._lock:
             self.faults[fault] += 1
             futile = not self._seen and self.faults.total() >= _FUTILE
@@ -210,6 +218,13 @@ class WmsServer:
         return None
 
 
+def _may_pass(status: int, fault: str) -> bool:
+    """Return whether a service may show another time what it did not show now."""
+    if status != 200:
+        return status in (408, 429) or status >= 500
+    return fault not in (_TRANSPARENT, _BLANK)
+
+
 def _decoded(answer: Answer, size: tuple[int, int]) -> Picture | str:
     """Return a picture of a size, or what the answer is instead."""
     if answer.status != 200 or not answer.body:
@@ -220,13 +235,13 @@ def _decoded(answer: Answer, size: tuple[int, int]) -> Picture | str:
     try:
         picture = read_picture(answer.body)
     except SignalError as error:
-        return "nothing but transparency" if "no data" in str(error) else "a broken picture"
+        return _TRANSPARENT if "no data" in str(error) else "a broken picture"
     height, width = picture.pixels.shape[:2]
     if (width, height) != size:
         return "a picture of another size than asked for"
     first = picture.pixels[0, 0]
     if first.min() == first.max() and int(first[0]) in (0, 255) and (picture.pixels == first).all():
-        return "a picture that is all white or all black"
+        return _BLANK
     return picture
 
 
