@@ -94,7 +94,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_of_the_page_is_run_here() -> None:
-    run_here = ("plugins", "pretrain", "evaluate probe", "evaluate neighbour", "check")
+    run_here = ("plugins", "pretrain", "evaluate probe", "evaluate neighbour", "check", "curate")
     for line in (line for block in blocks("sh") for line in block.splitlines()):
         assert line == "python train.py" or line.removeprefix("earthtone ").startswith(run_here), line
 
