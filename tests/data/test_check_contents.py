@@ -64,3 +64,24 @@ def test_check_and_pack_count_places_of_each_split(tiny_signal: SignalConfig, tm
     packed = pack(tmp_path / "m.csv", tmp_path / "t.lance", signal=tiny_signal)
     assert packed.contents == found.contents == table_contents(Table(tmp_path / "t.lance"))
     assert "caution: val holds 10 rows" in packed.to_text()
+
+
+def test_a_medium_that_no_row_has_is_not_counted(tmp_path: Path, tiny_signal: SignalConfig) -> None:
+    """In val images and a broken sound: no count of recordings. In train silence alone: none that is distinct."""
+    rng = np.random.default_rng(3)
+    rows = []
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000), 8000)
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        sound = "silence.wav" if number % 2 else "broken.wav" if number == 2 else ""
+        rows.append((number, f"{number}.png", sound, 8 + number, 50, "train" if number % 2 else "val"))
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "image", "audio", "longitude", "latitude", "split"), *rows])
+    for need in ("either", "image"):
+        found = check(tmp_path / "m.csv", need=need)
+        assert found.contents["val"] == Contents(12, 12, None, 12) and "caution: val" not in found.to_text()
+    found = check(tmp_path / "m.csv", need="either")
+    assert found.contents["train"] == Contents(12, 12, 0, 12)
+    packed = pack(tmp_path / "m.csv", tmp_path / "t.lance", signal=tiny_signal, need="either")
+    assert packed.contents == found.contents

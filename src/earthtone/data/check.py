@@ -435,7 +435,7 @@ def check(options: CheckOptions) -> "CheckResult | TableCheck":
         return number, item, look(item) if isinstance(item, Pair) and chosen(number) else None
 
     items = items_skipping(source, lambda number, _: not chosen(number))
-    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), need, also)
+    tally = _Tally(source, named_split(split_by, source, buffer_km=buffer_km, exclude=options.exclude), also)
     for number, item, found in ordered_map(work, enumerate(items), options.workers or usable_processors()):
         tally.add(item, found)
         if options.progress is not None:
@@ -452,11 +452,11 @@ def is_sampled(row: int, total: int, sample: int | None) -> bool:
 class _Tally:
     """Adds up in `result` what one pass over a source finds."""
 
-    def __init__(self, source: Source, split: NamedSplit, need: tuple[str, ...], also: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, split: NamedSplit, also: tuple[str, ...]) -> None:
         self.result = CheckResult(str(source.path), extra_columns=source.extra_columns, excluded=split.excluded)
         self.result.lacking = dict.fromkeys(also, 0)
-        self._source, self._split, self._media = source, split, (*need, *also)
-        self._splits, self._digests, self._places = array("B"), array("q"), array("d")
+        self._source, self._split = source, split
+        self._splits, self._digests, self._places, self._has = array("B"), array("q"), array("d"), array("B")
         self._seconds = array("d")
         self._unexamined = 0
 
@@ -485,12 +485,12 @@ class _Tally:
         self._unexamined += usable and found is None
         self._splits.append(self._add_usable(item, digests) if isinstance(item, Pair) and usable else NONE)
         self._digests.extend(-1 if digest is None else int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+        self._has.extend(found is not None and _has(found, medium) for medium in MEDIA)
         self._places.extend(math.nan if degrees is None else degrees for degrees in place)
 
     def _count_lacking(self, found: Examined) -> None:
-        has = {"image": found.image, "audio": found.audio or found.spectrogram}
         for medium in self.result.lacking:
-            self.result.lacking[medium] += has[medium] is None
+            self.result.lacking[medium] += not _has(found, medium)
 
     def _add_files(self, found: Examined) -> None:
         result = self.result
@@ -539,15 +539,14 @@ class _Tally:
         return result
 
     def _contents(self, digests: NDArray[np.int64]) -> dict[str, Contents]:
-        """Return what the usable rows of each split hold; files are counted where all were examined."""
-        codes = np.array(self._splits, np.uint8)
+        """Return what the usable rows of each split hold; files are counted where all were examined and one has any."""
+        codes, has = np.array(self._splits, np.uint8), np.array(self._has, bool).reshape(-1, len(MEDIA))
         places = place_numbers(*np.array(self._places, np.float64).reshape(-1, 2).T)
         contents = {}
         for code, name in enumerate(SPLITS):
             rows = np.flatnonzero(codes == code)
             image, audio = (
-                None if self._unexamined or medium not in self._media else digests[rows, at]
-                for at, medium in enumerate(MEDIA)
+                None if self._unexamined or not has[rows, at].any() else digests[rows, at] for at in range(len(MEDIA))
             )
             if len(rows):
                 contents[name] = contents_of(image, audio, places[rows], len(rows))
@@ -556,6 +555,10 @@ class _Tally:
     def _twins(self, group: list[int], ids: Mapping[int, str]) -> Twins:
         splits = {split_of_code(self._splits[row]) for row in group}
         return Twins(tuple(ids[row] for row in group), tuple(sorted(name for name in splits if name)))
+
+
+def _has(found: Examined, medium: str) -> bool:
+    return (found.image if medium == "image" else found.audio or found.spectrogram) is not None
 
 
 def _equal_rows(numbers: NDArray[np.int64]) -> list[list[int]]:
