@@ -430,3 +430,22 @@ def test_rows_have_a_cluster_unless_the_data_call_a_column_so(tmp_path: Path) ->
     result = build_index(tmp_path / "own", clusters=3)
     assert "of their own" in result.notes[0]
     assert set(open_embeddings(tmp_path / "own").columns(["cluster"])["cluster"].to_pylist()) == {"reef"}
+
+
+@pytest.mark.parametrize("indexed", ["data's own", "of an index"])
+def test_numbers_of_clusters_are_not_taken_for_a_column_of_the_data(indexed: str, tmp_path: Path) -> None:
+    own = {**columns_of(range(30)), "cluster": ["reef"] * 30}
+    schema = embedding_schema(CARD, "float16", ["cluster"])
+    write_embeddings(tmp_path / "own" / TABLE, schema, own, vectors_of_rows(range(30)))
+    write_rows(tmp_path / "index" / TABLE, range(30, 60))
+    build_index(tmp_path / "index")
+    assert open_embeddings(tmp_path / "index").has_clusters
+    first, other = ("own", "index") if indexed == "data's own" else ("index", "own")
+    build_index(tmp_path / first)
+    result = build_index(tmp_path / first, add=[tmp_path / other])
+    table = open_embeddings(tmp_path / first)
+    said = table.columns(["id", "cluster"]).to_pylist()
+    of_own = set(own["id"])
+    assert len(said) == 60 and "cluster" in table.free_names and not table.has_clusters
+    assert {(row["id"] in of_own, row["cluster"]) for row in said} == {(True, "reef"), (False, None)}
+    assert result.added == 30

@@ -102,7 +102,9 @@ class Rows:
             yield np.arange(start, min(start + BLOCK_ROWS, len(self)))
 
     def _read(self, table: EmbeddingTable, rows: Positions, names: Sequence[str]) -> pa.Table:
-        there = [name for name in names if name in table.dataset.schema.names]
+        # an index's numbers of clusters are no column of the data: they are made anew, or null beside one of that name
+        made = {CLUSTER} if table.has_clusters else set[str]()
+        there = [name for name in names if name in table.dataset.schema.names and name not in made]
         found = table.columns(there, rows)
         if len(found) != len(rows):
             raise DataError(f"{table.path}: {len(found):,} of {len(rows):,} rows could be read: a damaged table")
