@@ -146,7 +146,8 @@ class _Medium:
         """Return where those of some rows are that are here."""
         at = np.searchsorted(self.rows, rows)
         at = at[at < len(self.rows)]
-        return at[self.rows[at] == rows[: len(at)]]
+        found: Positions = at[self.rows[at] == rows[: len(at)]]
+        return found
 
     def compare(self, rows: Positions, staying: Positions) -> None:
         """Find the nearest twin of each of some rows among rows that stay."""
