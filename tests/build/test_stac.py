@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from rasters import noise_values, write_raster
 from shapely.geometry import mapping, shape
 
-from earthtone.build.stac import StacImagery
+from earthtone.build.stac import SIGNS, StacImagery
 from earthtone.build.tile_grid import Tile
 from earthtone.build.web import Web
 from earthtone.errors import ConfigError, DataError
@@ -330,6 +330,29 @@ def test_tokens_are_fetched_kept_and_renewed(api: Api, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.read_tile(TILE, 32).pixels, pixels_of(0))
     found.read_tile(TILE, 16)
     assert given == ["t0", "t1"]
+
+
+def test_a_token_goes_to_no_host_but_those_it_is_for(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two items one lies at another host, which is asked unsigned; the blobs of the known signer are its own."""
+    other = api.host.url.replace("127.0.0.1", "localhost")
+    api.item("a", f"{other}/a.tif")
+
+    def twist(asked: Asked) -> Said | None:
+        return json_said({"token": "sig=secret"}) if asked.path == "/token/s2" else None
+
+    api.twist = twist
+    found = imagery(api, tmp_path, sign=f"{api.host.url}/token/{{collection}}")
+    np.testing.assert_array_equal(found.read_tile(TILE, 32).pixels, pixels_of(0))
+    assert {asked.query for asked in api.host.asked if asked.path == "/a.tif"} == {""}
+    assert capsys.readouterr().err.count("which tokens of 127.0.0.1 are not for") == 1
+    signed = imagery(api, tmp_path, sign=SIGNS["planetarycomputer.microsoft.com"])
+    for href, own in (
+        ("https://sentinel2l2a01.blob.core.windows.net/s2/a.tif", True), (f"{api.host.url}/a.tif", True),
+        ("https://blob.core.windows.net.example.org/a.tif", False), ("https://example.org/a.tif", False),
+    ):  # fmt: skip
+        assert signed._is_signed(href) == own
 
 
 @pytest.mark.parametrize(

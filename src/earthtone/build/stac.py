@@ -31,6 +31,7 @@ from earthtone.build.tile_grid import LONLAT, Tile, TileGrid, lonlat_grids, proj
 from earthtone.build.tile_servers import refuse_forbidden, terms_of
 from earthtone.build.web import Answer, HostError, Web, checked_url, shown_url, without_secrets
 from earthtone.errors import ConfigError, DataError
+from earthtone.progress import note
 from earthtone.signal.config import ValueRange, named_range
 from earthtone.signal.raster import Bands
 
@@ -47,6 +48,8 @@ _LEFT_SECONDS = 60.0  # of a token that is not used any more
 SIGNS = {
     "planetarycomputer.microsoft.com": "https://planetarycomputer.microsoft.com/api/sas/v1/token/{collection}",
 }
+#: Where assets lie that a signer's tokens are for, by the signer's host: beside that host and the API's.
+_SIGNED = {"planetarycomputer.microsoft.com": ".blob.core.windows.net"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class StacImagery:
         self._tree: Any = None
         self._lock = threading.Lock()
         self._signing = threading.Lock()
+        self._told_unsigned = False
         self._open: OrderedDict[str, tuple[RasterFile, RangedFile]] = OrderedDict()
         self.faults: Counter[str] = Counter()
 
@@ -403,9 +407,23 @@ class StacImagery:
             page = self._page("POST", f"{self._api}/search", body)
             again = [self._item(feature, self._api) for feature in _listed(page.get("features"))]
             href = next((found.href for found in again if found is not None and found.id == item.id), href)
-        if self._sign is None:
+        if not self._is_signed(href):
             return href
         return f"{href}{'&' if urlsplit(href).query else '?'}{self._token(item.collection, renew)}"
+
+    def _is_signed(self, href: str) -> bool:
+        """Return whether an address gets a token: no other host learns one, whatever an item names."""
+        if self._sign is None:
+            return False
+        host, signer = urlsplit(href).hostname or "", urlsplit(self._sign).hostname or ""
+        ending = _SIGNED.get(signer)
+        if host in (signer, urlsplit(self._api).hostname) or (ending is not None and host.endswith(ending)):
+            return True
+        with self._signing:
+            told, self._told_unsigned = self._told_unsigned, True
+        if not told:
+            note(f"assets lie at {host[:80]}, which tokens of {signer} are not for: such hosts are asked without one")
+        return False
 
     def _token(self, collection: str, renew: bool) -> str:
         with self._signing:
