@@ -21,6 +21,7 @@ from PIL import Image
 import earthtone
 from earthtone.build import publish as publishing
 from earthtone.build.publish import coarsened, flac_of
+from earthtone.build.row_facts import tells_place
 from earthtone.cli import main
 from earthtone.data.pair import Pair
 from earthtone.data.source import open_source
@@ -179,6 +180,28 @@ def test_sounds_of_24_bits_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_table_publishes_no_other_file_of_the_machine(manifest: Path, tmp_path: Path) -> None:
+    """A text that is called a picture, an absolute path, one with .. and a link: refused, and told."""
+    folder = shutil.copytree(manifest.parent, tmp_path / "own")
+    rows = [{"id": f"{n}", "image": f"{n}.png", "license": "CC0"} for n in range(5)]
+    (folder / "1.png").write_text("key: secret")
+    rows[2]["image"] = str(manifest.parent / "2.png")
+    shutil.copy(folder / "3.png", tmp_path / "3.png")
+    rows[3]["image"] = "../3.png"
+    (folder / "4.png").unlink()
+    (folder / "4.png").symlink_to(tmp_path / "3.png")
+    table = write(folder / "foreign.csv", rows)
+    result = earthtone.publish(table, tmp_path / "a")
+    assert result.rows == 1 and result.refused == {publishing.UNREADABLE: 1, publishing.OUTSIDE: 3}
+    assert earthtone.publish(table, tmp_path / "b", outside=True).refused == {publishing.UNREADABLE: 1}
+
+
+@pytest.mark.parametrize("name", ["mgrs", "easting_m", "place_guess", "crs", "West", "cell"])
+def test_columns_that_tell_places(name: str) -> None:
+    assert tells_place(name)
+    assert not tells_place("species")
+
+
 def test_a_stopped_call_goes_on(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "upload", list[str]()
     once = tmp_path / "once"

@@ -286,6 +286,8 @@ class PublishOptions(ColumnOptions):
     """of rows that tell none"""
     coarsen_km: Annotated[float, Rule("kilometres, from 0.1 to 1000", lambda km: 0.1 <= km <= 1000)] | None = None
     """tell places as the middle of cells of so many km; pictures and sounds are then written anew, without headers"""
+    outside: bool = False
+    """take also files outside the folder of the table, such as those of a curation; of a stranger's table never"""
     shard_mb: Annotated[int, Rule("1 to 2000", lambda size: 1 <= size <= 2000)] = 500
     """megabytes of media in a file at most"""
 

@@ -30,7 +30,7 @@ from earthtone.build.describe import description_of, description_page
 from earthtone.build.geometry_columns import of_points, places_of, point_columns, write_geometries
 from earthtone.build.licences import WholeLicence, credit_line, licence_of, strictest
 from earthtone.build.options import PublishOptions
-from earthtone.build.row_facts import open_any_media, read_rows
+from earthtone.build.row_facts import open_any_media, read_rows, tells_place
 from earthtone.data.pair import EXCERPT_COLUMNS, Pair, Problem
 from earthtone.data.source import Source, is_packed, items_skipping
 from earthtone.errors import DataError, SignalError, one_line_each
@@ -47,7 +47,7 @@ from earthtone.files import (
 from earthtone.progress import progress
 from earthtone.signal.audio import probe_audio
 from earthtone.signal.excerpt import Excerpt, Sound, sound_streams, source_of
-from earthtone.signal.image import read_picture
+from earthtone.signal.image import picture_header, read_picture
 from earthtone.value_types import takes
 
 PLACES = "metadata.geoparquet"
@@ -59,11 +59,6 @@ _MOST_FILE_BYTES = 2**30  # of one picture or sound: a cell is in memory whole
 _MEDIUM = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TEXTS = ("source", "license", "license_url", "attribution", "credit")
 _OWN = ("id", "split", "image", "audio", "longitude", "latitude", "datetime", "image_gsd_m", "seconds", *_TEXTS)
-#: Free columns that tell where a row is: left out where places are coarsened.
-_TELLING = frozenset((
-    "west", "south", "east", "north", "crs", "x", "y", "lat", "lon", "lng", "easting", "northing", "utm", "geohash",
-    "geometry", "wkt", "bbox", "h3", "address", "locality", "location", "place", "site", "coordinates", "cell",
-))  # fmt: skip
 _KM_A_DEGREE = 111.195  # of the sphere of 6371 km
 _ABSOLUTE = re.compile(r"(file:|/|\\\\|[A-Za-z]:[\\/])\S")
 
@@ -73,6 +68,7 @@ NO_DERIVATIVES = "licence forbids what is cut or re-encoded"
 TELLS_PLACE = "its id tells its place"
 TOO_LARGE = "a file of more than 1 GiB"
 UNREADABLE = "a file that cannot be read"
+OUTSIDE = "a file outside the folder of the table (--outside takes such files)"
 
 
 @dataclass(frozen=True)
@@ -322,8 +318,10 @@ class _Rows:
 
     def __init__(self, options: PublishOptions, source: Source, media: Sequence[str]) -> None:
         self._media, self._km = media, options.coarsen_km
+        home = Path(source.path)
+        self._home = None if options.outside else (home if home.is_dir() else home.parent).resolve()
         self._license, self._attribution = options.license, options.attribution
-        telling = [name for name in source.extra_columns if self._km is not None and name.lower() in _TELLING]
+        telling = [name for name in source.extra_columns if self._km is not None and tells_place(name)]
         self.remarks = [f"columns left out, since they tell places: {', '.join(telling)}"] * bool(telling)
         self._extra: dict[str, str] = {}
         for name in source.extra_columns:
@@ -375,15 +373,20 @@ class _Rows:
         media: Sound | None = getattr(pair, medium)
         if media is None:
             raise SignalError("no media")
+        file = source_of(media)
+        if isinstance(file, Path) and self._home is not None and not file.resolve().is_relative_to(self._home):
+            raise _Refused(OUTSIDE)
         name = re.sub(r"[^\w.-]+", "_", pair.id)[-80:]
         if medium == "image" and anew:
             out = io.BytesIO()
-            Image.fromarray(read_picture(source_of(media)).pixels).save(out, "PNG")
+            Image.fromarray(read_picture(file).pixels).save(out, "PNG")
             return {"bytes": out.getvalue(), "path": f"{name}.png"}
         if isinstance(media, Excerpt) or anew:
             return {"bytes": flac_of(media), "path": f"{name}.flac"}
         if isinstance(media, Path) and media.stat().st_size > _MOST_FILE_BYTES:
             raise _Refused(TOO_LARGE)
+        if medium == "image":
+            picture_header(file)  # whatever its name, nothing but a picture is taken
         data = media if isinstance(media, bytes) else regular_file(media).read_bytes()
         if not 0 < len(data) <= _MOST_FILE_BYTES:
             raise _Refused(TOO_LARGE if data else UNREADABLE)

@@ -46,6 +46,19 @@ RECORDERS = ("recorder", "device", "recorder_id", "device_id", "serial", "serial
 _HASH = re.compile(
     r"((image|audio|sound|recording|file|content)_)?(hash|md5|sha1|sha256|blake2b|checksum|fingerprint)_?"
 )
+#: Columns that tell a place, in small letters: left out where places are made coarse.
+_PLACES = re.compile(
+    r"(decimal|geo|gps|verbatim|start|end|center|centre|wgs84|public|private)?_?"
+    r"(lon|lng|long|lat|longitude|latitude|longitud|latitud|x|y|xcoord|ycoord|easting|northing|coordinates?|coords?)"
+    r"(_?(wgs84|dd|deg|degrees|m|utm))?|"
+    r"(place|geo)?_?(geometry|geom|wkt|wkb|geojson|point|location|locality|place|site|address|municipality|county|h3|"
+    r"geohash|cell|mgrs|utm|plus_?code|s2_?cell|elevation|altitude|alt|footprint|bbox)(_?(id|name|cell|guess|m))?|"
+    r"(west|east|south|north)(_?(deg|degrees|m))?|crs|(tile|image)_?(crs|west|east|south|north|x|y|bounds|corners?)"
+)
+#: Columns of how uncertain a place is: what they say belongs to the place.
+UNCERTAINTY = ("coord_uncertainty_m", "coordinate_uncertainty_m", "coordinateuncertaintyinmeters",
+               "coordinate_uncertainty_in_meters", "public_positional_accuracy", "positional_accuracy", "precision_m",
+               "uncertainty_m")  # fmt: skip
 _CALLED = {"image": "image", "audio": "recording"}
 _PART = 65_536  # ids in an Arrow array
 NO_TIME = np.iinfo(np.int64).min
@@ -341,8 +354,13 @@ def _of_table(table: "Table", who: Mapping[str, str], words: bool) -> RowFacts:
     return rows.facts(links, table.numbers("audio_seconds") if words else None)
 
 
+def tells_place(name: str) -> bool:
+    """Return whether a column tells a place, by its name: it is left out where places are made coarse."""
+    return _PLACES.fullmatch(_plain(name)) is not None or _plain(name) in UNCERTAINTY
+
+
 def _plain(name: str) -> str:
-    return re.sub(r"[\s.-]+", "_", name.strip().lower())
+    return re.sub(r"[\s.:-]+", "_", name.strip().lower())
 
 
 def _who(kind: str, extra: Iterable[str], named: str | None, path: str) -> str:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from earthtone.build.curate.measure import Facts
 from earthtone.build.curate.places import coarse
-from earthtone.build.curate.rules import UNCERTAINTY, Finding, plain, uncertainty_m
+from earthtone.build.curate.rules import Finding, plain, uncertainty_m
 from earthtone.build.options import RULES, CurateOptions
 from earthtone.build.pictures import PagePicture, histograms
+from earthtone.build.row_facts import UNCERTAINTY, tells_place
 from earthtone.data.pair import EXCERPT_COLUMNS, MEDIA, Pair
 from earthtone.data.source import Source
 from earthtone.errors import DataError
@@ -28,15 +29,6 @@ from earthtone.signal.excerpt import Excerpt, source_of
 _ROWS, _BYTES = 4096, 64 * 2**20  # written at once
 _EXAMPLES = 5
 NOTES, SPEECH, TAGS = "curation_notes", "speech_share", "sound_tags"
-#: Columns that tell a place, in small letters: left out where places are made coarse.
-_PLACES = re.compile(
-    r"(decimal|geo|gps|verbatim|start|end|center|centre|wgs84|public|private)?_?"
-    r"(lon|lng|long|lat|longitude|latitude|longitud|latitud|x|y|xcoord|ycoord|easting|northing|coordinates?|coords?)"
-    r"(_?(wgs84|dd|deg|degrees|m|utm))?|"
-    r"(place|geo)?_?(geometry|geom|wkt|wkb|geojson|point|location|locality|place|site|address|municipality|county|h3|"
-    r"geohash|mgrs|utm|plus_?code|s2_?cell|elevation|altitude|alt|footprint|bbox)(_?(id|name|cell|guess|m))?|"
-    r"(west|east|south|north)(_?(deg|degrees|m))?|(tile|image)_?(west|east|south|north|x|y|bounds|corners?)"
-)
 _TELLING = re.compile(r"\d{1,3}\.\d{3,}\D+\d{1,3}\.\d{3,}")  # two numbers in a name that may be degrees
 
 
@@ -79,7 +71,7 @@ class CuratedRows:
         """Rows whose id or file has numbers in its name that may be a place, where places are made coarse."""
         own = {*EXCERPT_COLUMNS, NOTES, SPEECH, TAGS}
         extra = [name for name in source.extra_columns if name not in own]
-        hidden = [name for name in extra if options.coarsen_km is not None and _tells_place(name)]
+        hidden = [name for name in extra if options.coarsen_km is not None and tells_place(name)]
         self.place_columns = tuple(name for name in hidden if plain(name) not in UNCERTAINTY)
         self._extra = [name for name in extra if name not in hidden]
         told = {*source.extra_columns, *(options.columns or {})}
@@ -185,10 +177,6 @@ class CuratedRows:
         if self._dropped:
             self._drops.write_table(pa.Table.from_pylist(self._dropped, self._drops.schema))
             self._dropped = []
-
-
-def _tells_place(name: str) -> bool:
-    return _PLACES.fullmatch(plain(name)) is not None or plain(name) in UNCERTAINTY
 
 
 def _metadata() -> dict[bytes, bytes]:

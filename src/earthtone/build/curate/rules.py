@@ -13,6 +13,7 @@ from earthtone.build.curate.measure import STILL, Facts
 from earthtone.build.curate.places import FARTHEST_KM, outlines
 from earthtone.build.licences import is_admitted, licence_of
 from earthtone.build.options import RULES, CurateOptions
+from earthtone.build.row_facts import UNCERTAINTY
 from earthtone.data.pair import SAME_DEGREES, Pair, UnreadableCell, is_unknown, number
 
 Verdict = Literal["stays", "noted", "dropped", "not judged", "off"]
@@ -42,9 +43,6 @@ def unjudged(why: str) -> Finding:
 
 
 #: Columns in which archives tell these, in small letters with `_` between words.
-UNCERTAINTY = ("coord_uncertainty_m", "coordinate_uncertainty_m", "coordinateuncertaintyinmeters",
-               "coordinate_uncertainty_in_meters", "public_positional_accuracy", "positional_accuracy", "precision_m",
-               "uncertainty_m")  # fmt: skip
 COUNTRY = ("country", "country_code", "countrycode", "cnt", "iso_a2", "iso_a3")
 AI_PREFERENCE = ("ai_preference", "gen_ai_preference")
 
