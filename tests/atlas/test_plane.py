@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
@@ -101,7 +102,9 @@ def test_umap(two_cones: tuple[NDArray[np.float64], list[str]]) -> None:
     kinds = draw.integers(0, 3, 300)
     vectors = (np.eye(3, 8)[kinds] * 5 + draw.standard_normal((300, 8)) * 0.2).astype(np.float32)
     modalities = ["image"] * 300
+    threads = torch.get_num_threads()
     found = places(vectors, modalities, "umap", seed=3)
+    assert torch.get_num_threads() == threads
     np.testing.assert_array_equal(found, places(vectors, modalities, "umap", seed=3))
     apart = np.linalg.norm(found[:, None] - found[None], axis=2)
     np.fill_diagonal(apart, np.inf)

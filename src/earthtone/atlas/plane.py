@@ -6,7 +6,8 @@ more than which of the two a row is, a column that every row has anyway, and no 
 Clusters (k-means) are found among the same vectors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,7 +55,8 @@ class Plane:
         known = self.laid[at] == rows
         found[known] = self.umap.embedding_[at[known]]
         if not known.all():
-            found[~known] = self.umap.transform(centred[~known].astype(np.float32))
+            with _threads_of_torch():
+                found[~known] = self.umap.transform(centred[~known].astype(np.float32))
         return found
 
     def clusters(self, vectors: NDArray[Any], modalities: Sequence[str]) -> NDArray[np.int16]:
@@ -115,10 +117,24 @@ def lay_plane(
         if len(sample) > _NEIGHBOURS:
             metric = "cosine" if cosine else "euclidean"
             # one thread: only so the same rows come to the same places
-            fitted = umap.UMAP(n_neighbors=_NEIGHBOURS, metric=metric, random_state=seed, n_jobs=1).fit(sample)
+            made = umap.UMAP(n_neighbors=_NEIGHBOURS, metric=metric, random_state=seed, n_jobs=1)
+            with _threads_of_torch():
+                fitted = made.fit(sample)
             return Plane(means, np.zeros((2, sample.shape[1])), (0.0, 0.0), fitted, rows, centres)
     covariance = sum((centred.T @ centred for centred in (_centred(*read(block), means) for block in blocks)), 0.0)
     return Plane(means, *_principal(np.asarray(covariance)), centres=centres)
+
+
+@contextmanager
+def _threads_of_torch() -> Iterator[None]:
+    """Keep how many threads PyTorch has, which UMAP changes: by another number a model may give other last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _centres(sample: Numbers, count: int, seed: int) -> Numbers:
