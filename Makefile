@@ -21,13 +21,13 @@ $(VENV)/extras: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[all,export,umap,mteb,ray,torchgeo]" --group dev --group extras
 	touch $@
 
-test: $(VENV)/installed lint ## everything that needs no further package, under 12 minutes on two cores
+test: $(VENV)/installed lint ## everything that needs no further package, 20 to 30 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not extras and not browser" $(TEST_ARGS)
 
 test-extras: $(VENV)/extras ## what other programs make of our files, ONNX, a cluster: under 15 minutes
 	$(BIN)/python -m pytest -n 2 -m extras $(TEST_ARGS)
 
-test-fast: $(VENV)/installed ## without what is marked slow, about two minutes
+test-fast: $(VENV)/installed ## without what is marked slow, about eight minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not slow and not extras and not browser" $(TEST_ARGS)
 
 tests/browser/node_modules: tests/browser/package-lock.json
